@@ -1,0 +1,27 @@
+//! What several test files need.
+#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A path below `../shared`, the folder of golden tensors and public data beside the project, or `None` after naming
+/// the check that is skipped. Written to the real stderr, which the test harness does not capture.
+pub fn shared(check: &str, relative: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(relative);
+    if path.exists() {
+        return Some(path);
+    }
+    let _ = writeln!(std::io::stderr(), "SKIPPED {check}: ../shared/{relative} is not there");
+    None
+}
+
+/// Relative L2 distance of `found` from `expected`.
+pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "lengths differ");
+    let (mut difference, mut norm) = (0.0, 0.0);
+    for (&f, &e) in found.iter().zip(expected) {
+        difference += (f64::from(f) - f64::from(e)).powi(2);
+        norm += f64::from(e).powi(2);
+    }
+    (difference / norm).sqrt()
+}
