@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod atomic;
 pub mod backend;
 #[cfg(feature = "capi")]
 pub mod capi;
