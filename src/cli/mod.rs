@@ -6,10 +6,10 @@ use clap::{Parser, Subcommand};
 
 /// Fast, local and dependable segmentation of medical images with MedSegX. Research software, not a medical device.
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -17,13 +17,15 @@ enum Command {}
 
 /// Parses the arguments, runs one subcommand and turns its answer into an exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome: anyhow::Result<()> = match cli.command {};
-    match outcome {
+    match Cli::parse().command.map_or(Ok(()), run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("medsegx: {error:#}");
             ExitCode::from(1)
         }
     }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {}
 }
