@@ -1,1 +1,56 @@
-//! To come.
+//! What runs the steps of a plan. A backend knows operations, memory and its device; it knows nothing of SAM.
+
+use crate::error::Result;
+use crate::graph::{Graph, ParamId, Plan, Value, ValueId};
+
+/// A device and the kernels for it.
+pub trait Backend: Send + Sync + 'static {
+    /// A parameter as the kernels want it: packed panels on a CPU, device memory in f16 on a GPU.
+    type Param: Send + Sync;
+    /// Memory of one session: the arena of its plans and the embedding buffer.
+    type Arena: Send;
+
+    /// The word for reports: `cpu`, `cuda:0`.
+    fn name(&self) -> String;
+
+    /// Bytes one element of `value` takes in this backend's arena. Inputs, outputs and the embedding are stored as the
+    /// graph says, so that the host can read and write them.
+    fn element_bytes(&self, value: &Value) -> usize;
+
+    /// Converts a parameter for the steps of `graph` that use it. Called once a parameter while loading.
+    ///
+    /// # Errors
+    /// Memory, or a device that fails.
+    fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Self::Param>;
+
+    /// Memory for plans of at most `arena_bytes` and for `embedding_bytes` that outlive a run.
+    ///
+    /// # Errors
+    /// Memory that cannot be had.
+    fn arena(&self, arena_bytes: usize, embedding_bytes: usize) -> Result<Self::Arena>;
+
+    /// Copies host bytes into the first slices of an input value.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn write(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &[u8]) -> Result<()>;
+
+    /// Copies the first slices of a value to host bytes, after every step so far has ended.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn read(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()>;
+
+    /// Runs one step for the first `active` slices. `params` has one entry a parameter of the plan's graph.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn run(
+        &self,
+        arena: &mut Self::Arena,
+        plan: &Plan,
+        params: &[&Self::Param],
+        step: usize,
+        active: usize,
+    ) -> Result<()>;
+}

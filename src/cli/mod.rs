@@ -1,5 +1,7 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
+mod plan;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -9,15 +11,17 @@ use clap::{Parser, Subcommand};
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Plan(plan::Args),
+}
 
 /// Parses the arguments, runs one subcommand and turns its answer into an exit code.
 pub fn main() -> ExitCode {
-    match Cli::parse().command.map_or(Ok(()), run) {
+    match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("medsegx: {error:#}");
@@ -27,5 +31,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    match command {}
+    match command {
+        Command::Plan(args) => plan::run(args),
+    }
 }

@@ -1,5 +1,10 @@
 //! The network as graph-building functions: names and shapes, no arithmetic.
 
 pub mod config;
+pub mod conmoae;
+pub mod image_encoder;
+pub mod mask_decoder;
+pub mod prompt_encoder;
 
 pub use config::{Adapters, Config, Kind};
+pub use mask_decoder::{Masks, Prompts};

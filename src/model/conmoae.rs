@@ -1,0 +1,99 @@
+//! The contextual mixture of adapter experts beside the MLP (MODEL.md, ConMoAE). The Downs are stacked under lin1 and
+//! the Ups beside lin2, so the mixture is one column block of two products that are there anyway.
+
+use super::config::{Adapters, Config};
+use super::image_encoder::norm;
+use crate::graph::op::{Activation, Dense};
+use crate::graph::{Bias, Gated, Graph, Op, Recipe, ValueId};
+
+/// Scale of the adapters' sum.
+const SCALE: f32 = 0.1;
+
+/// `x + mlp(norm2(x)) + adapters(norm2(x))`.
+pub(super) fn mlp(g: &mut Graph, c: &Config, block: usize, x: ValueId, context: Option<ValueId>, eps: f32) -> ValueId {
+    let path = format!("image_encoder.blocks.{block}");
+    let adapters = c.adapters.as_ref().filter(|a| a.blocks[block]).zip(context);
+    let norm2 = norm(g, &format!("{path}.norm2"), c.width, eps);
+    let normed = g.activation(format!("{path}.norm2"), &[c.tokens(), c.width]);
+    let mean = adapters.map(|_| g.activation(format!("{path}.norm2.mean"), &[c.width]));
+    g.push(format!("{path}.norm2"), Op::LayerNorm { input: x, norm: norm2, out: normed, mean });
+    match adapters.zip(mean) {
+        Some(((adapters, context), mean)) => {
+            let gate = gate(g, c, adapters, &path, mean, context);
+            adapted(g, c, adapters, &path, normed, gate, x)
+        }
+        None => plain(g, c, &path, normed, x),
+    }
+}
+
+/// Weight and bias of the Linear at `path`.
+pub(super) fn dense(g: &mut Graph, path: &str, inputs: usize, outputs: usize) -> Dense {
+    let weight = g.tensor(format!("{path}.weight"), &[outputs, inputs]);
+    let bias = g.tensor(format!("{path}.bias"), &[outputs]);
+    Dense { weight, bias }
+}
+
+fn gate(g: &mut Graph, c: &Config, a: &Adapters, block: &str, mean: ValueId, context: ValueId) -> ValueId {
+    let e = a.embedding;
+    let organ_embed = std::array::from_fn(|level| {
+        g.tensor(format!("image_encoder.organ_embed.{level}.weight"), &[a.organ_rows[level], e])
+    });
+    let modal_embed = g.tensor("image_encoder.modal_embed.weight", &[a.modalities, e]);
+    let organ_gate = dense(g, &format!("{block}.mlp.adapter_organ_gate"), 4 * e, 4);
+    let input_embed = dense(g, &format!("{block}.mlp.adapter_input_embed"), c.width, e);
+    let gate = dense(g, &format!("{block}.mlp.adapter_gate"), 4 * e, a.experts);
+    let out = g.activation(format!("{block}.gate"), &[a.experts]);
+    let op = Op::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
+    g.push(format!("{block}.mlp.adapter_gate"), op);
+    out
+}
+
+fn adapted(g: &mut Graph, c: &Config, a: &Adapters, block: &str, u: ValueId, gate: ValueId, x: ValueId) -> ValueId {
+    let path = format!("{block}.mlp");
+    let experts = |kind: &str, part: &str, first: &str| -> Vec<String> {
+        let rest = (0..a.experts).map(|k| format!("{path}.adapter_{kind}.{k}.{part}"));
+        std::iter::once(format!("{path}.mlp.{first}.{part}")).chain(rest).collect()
+    };
+    let columns = c.mlp + a.experts * a.bottleneck;
+    let weight = g.param(
+        format!("{path}.lin1|adapter_down.weight"),
+        &[columns, c.width],
+        Recipe::Rows(experts("down", "weight", "lin1")),
+    );
+    let bias =
+        g.param(format!("{path}.lin1|adapter_down.bias"), &[columns], Recipe::Rows(experts("down", "bias", "lin1")));
+    let hidden = g.activation(format!("{path}.hidden"), &[c.tokens(), columns]);
+    let gated = Some(Gated::Columns { gate, bottleneck: a.bottleneck, scale: SCALE });
+    let bias = Bias::Row(bias);
+    let op = Op::Linear { input: u, weight, bias, activation: Activation::Gelu, gated, residual: None, out: hidden };
+    g.push(format!("{path}.lin1|adapter_down"), op);
+
+    let weight = g.param(
+        format!("{path}.lin2|adapter_up.weight"),
+        &[c.width, columns],
+        Recipe::Columns(experts("up", "weight", "lin2")),
+    );
+    let bias = Bias::Row(g.tensor(format!("{path}.mlp.lin2.bias"), &[c.width]));
+    let ups = (0..a.experts).map(|k| format!("{path}.adapter_up.{k}.bias")).collect();
+    let biases = g.param(format!("{path}.adapter_up.bias"), &[a.experts, c.width], Recipe::Rows(ups));
+    let gated = Some(Gated::Biases { gate, biases, scale: SCALE });
+    let out = g.activation(block, &[c.tokens(), c.width]);
+    let activation = Activation::Identity;
+    let op = Op::Linear { input: hidden, weight, bias, activation, gated, residual: Some(x), out };
+    g.push(format!("{path}.lin2|adapter_up"), op);
+    out
+}
+
+fn plain(g: &mut Graph, c: &Config, block: &str, u: ValueId, x: ValueId) -> ValueId {
+    let path = format!("{block}.mlp");
+    let lin1 = dense(g, &format!("{path}.lin1"), c.width, c.mlp);
+    let hidden = g.activation(format!("{path}.hidden"), &[c.tokens(), c.mlp]);
+    let bias = Bias::Row(lin1.bias);
+    let activation = Activation::Gelu;
+    let op = Op::Linear { input: u, weight: lin1.weight, bias, activation, gated: None, residual: None, out: hidden };
+    g.push(format!("{path}.lin1"), op);
+    let lin2 = dense(g, &format!("{path}.lin2"), c.mlp, c.width);
+    let out = g.activation(block, &[c.tokens(), c.width]);
+    g.push(format!("{path}.lin2"), super::image_encoder::residual(hidden, lin2.weight, Bias::Row(lin2.bias), x, out));
+    out
+}

@@ -1,0 +1,114 @@
+//! `image_encoder`: pictures to embeddings (MODEL.md section 3).
+
+use super::config::Config;
+use super::conmoae;
+use crate::graph::op::{Activation, Norm};
+use crate::graph::{Bias, Element, Graph, Op, Recipe, Role, ValueId};
+
+/// LayerNorm and LayerNorm2d of the encoder.
+const EPS: f32 = 1e-6;
+
+/// Names of the values that the host writes and reads.
+pub mod io {
+    /// u8 `[B, S, S, 3]`.
+    pub const PIXELS: &str = "pixels";
+    /// f32 `[B, 8]`: three scales, three offsets, valid height, valid width.
+    pub const SCALING: &str = "scaling";
+    /// i32 `[B, 5]`: modality, three organ indices, task. Only models with adapters have it.
+    pub const CONTEXT: &str = "context";
+    /// f32 `[B, N, P]`.
+    pub const EMBEDDING: &str = "embedding";
+}
+
+/// The encoder's graph for `batch` slices.
+pub fn graph(config: &Config, batch: usize) -> Graph {
+    let mut g = Graph::new(batch);
+    let context = config.adapters.is_some().then(|| g.value(io::CONTEXT, &[5], Element::I32, Role::Input));
+    let mut x = patch_embed(&mut g, config);
+    for block in 0..config.depth() {
+        x = attention(&mut g, config, block, x);
+        x = conmoae::mlp(&mut g, config, block, x, context, EPS);
+    }
+    neck(&mut g, config, x);
+    g
+}
+
+/// Gain and bias of the LayerNorm at `path`.
+pub(super) fn norm(g: &mut Graph, path: &str, channels: usize, eps: f32) -> Norm {
+    let gain = g.tensor(format!("{path}.weight"), &[channels]);
+    let bias = g.tensor(format!("{path}.bias"), &[channels]);
+    Norm { gain, bias, eps }
+}
+
+fn patch_embed(g: &mut Graph, c: &Config) -> ValueId {
+    const PATH: &str = "image_encoder.patch_embed";
+    let size = c.image_size;
+    let pixels = g.value(io::PIXELS, &[size, size, 3], Element::U8, Role::Input);
+    let scaling = g.value(io::SCALING, &[8], Element::F32, Role::Input);
+    let proj = format!("{PATH}.proj.weight");
+    let weight = g.param(proj.clone(), &[c.width, c.patch, c.patch, 3], Recipe::ChannelsLast(proj));
+    let position = "image_encoder.pos_embed".to_string();
+    let recipe = Recipe::PatchPosition { position, bias: format!("{PATH}.proj.bias") };
+    let token_bias = g.param("image_encoder.pos_embed", &[c.tokens(), c.width], recipe);
+    let out = g.activation(PATH, &[c.tokens(), c.width]);
+    g.push(PATH, Op::PatchEmbed { pixels, scaling, weight, token_bias, out });
+    out
+}
+
+/// `x + proj(attention(qkv(norm1(x))))`.
+fn attention(g: &mut Graph, c: &Config, block: usize, x: ValueId) -> ValueId {
+    let path = format!("image_encoder.blocks.{block}");
+    let (tokens, width) = (c.tokens(), c.width);
+    let norm1 = norm(g, &format!("{path}.norm1"), width, EPS);
+    let normed = g.activation(format!("{path}.norm1"), &[tokens, width]);
+    g.push(format!("{path}.norm1"), Op::LayerNorm { input: x, norm: norm1, out: normed, mean: None });
+
+    let qkv_weight = g.tensor(format!("{path}.attn.qkv.weight"), &[3 * width, width]);
+    let qkv_bias = g.tensor(format!("{path}.attn.qkv.bias"), &[3 * width]);
+    let qkv = g.activation(format!("{path}.attn.qkv"), &[tokens, 3 * width]);
+    g.push(format!("{path}.attn.qkv"), linear(normed, qkv_weight, Bias::Row(qkv_bias), qkv));
+
+    let global = c.global[block];
+    let side = if global { c.grid() } else { c.window };
+    let rel_pos_h = g.tensor(format!("{path}.attn.rel_pos_h"), &[2 * side - 1, c.head_dim]);
+    let rel_pos_w = g.tensor(format!("{path}.attn.rel_pos_w"), &[2 * side - 1, c.head_dim]);
+    let attended = g.activation(format!("{path}.attn.heads"), &[tokens, width]);
+    let window = (!global).then_some(c.window);
+    let (heads, grid) = (c.heads, c.grid());
+    let op = Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out: attended };
+    g.push(format!("{path}.attn"), op);
+
+    let proj_weight = g.tensor(format!("{path}.attn.proj.weight"), &[width, width]);
+    let proj_bias = g.tensor(format!("{path}.attn.proj.bias"), &[width]);
+    let out = g.activation(format!("{path}.attn.proj"), &[tokens, width]);
+    g.push(format!("{path}.attn.proj"), residual(attended, proj_weight, Bias::Row(proj_bias), x, out));
+    out
+}
+
+/// A product with a bias and nothing else.
+pub(super) fn linear(input: ValueId, weight: crate::graph::ParamId, bias: Bias, out: ValueId) -> Op {
+    Op::Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: None, out }
+}
+
+/// A product with a bias, added to `x`.
+pub(super) fn residual(input: ValueId, weight: crate::graph::ParamId, bias: Bias, x: ValueId, out: ValueId) -> Op {
+    Op::Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: Some(x), out }
+}
+
+fn neck(g: &mut Graph, c: &Config, x: ValueId) {
+    const PATH: &str = "image_encoder.neck";
+    let shape = [c.tokens(), c.prompt_width];
+    let weight = g.tensor(format!("{PATH}.0.weight"), &[c.prompt_width, c.width]);
+    let narrow = g.activation(format!("{PATH}.0"), &shape);
+    g.push(format!("{PATH}.0"), linear(x, weight, Bias::None, narrow));
+    let norm1 = norm(g, &format!("{PATH}.1"), c.prompt_width, EPS);
+    let normed = g.activation(format!("{PATH}.1"), &shape);
+    g.push(format!("{PATH}.1"), Op::LayerNorm { input: narrow, norm: norm1, out: normed, mean: None });
+    let name = format!("{PATH}.2.weight");
+    let weight = g.param(name.clone(), &[c.prompt_width, 3, 3, c.prompt_width], Recipe::ChannelsLast(name));
+    let convolved = g.activation(format!("{PATH}.2"), &shape);
+    g.push(format!("{PATH}.2"), Op::Conv3x3 { input: normed, weight, grid: c.grid(), out: convolved });
+    let norm3 = norm(g, &format!("{PATH}.3"), c.prompt_width, EPS);
+    let out = g.value(io::EMBEDDING, &shape, Element::F32, Role::Embedding);
+    g.push(format!("{PATH}.3"), Op::LayerNorm { input: convolved, norm: norm3, out, mean: None });
+}
