@@ -1,1 +1,318 @@
-//! To come.
+//! MedSegDB's tree of modalities, organs and tasks: names become rows of the model's context embeddings.
+//!
+//! Names are forgiving: case, underscores, hyphens and spaces do not count, and trailing digits of a target are cut
+//! (`CT_ThoracicSpine7` is `ThoracicSpine`). Nothing else is guessed; a wrong name is an error that suggests the nearest.
+
+mod tree;
+
+pub use tree::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, TARGETS, UNSEEN_TASK};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How a picture was made.
+#[derive(Debug)]
+pub struct Modality {
+    /// MedSegDB's name.
+    pub name: &'static str,
+    /// Other spellings found in MedSegDB's folders.
+    pub aliases: &'static [&'static str],
+}
+
+/// An organ or tissue and where it lies.
+#[derive(Debug)]
+pub struct Organ {
+    /// MedSegDB's name.
+    pub name: &'static str,
+    /// Index into [`BODY_PARTS`].
+    pub body_part: usize,
+    /// Index into [`SUBREGIONS`].
+    pub subregion: usize,
+}
+
+/// Something to segment.
+#[derive(Debug)]
+pub struct Target {
+    /// MedSegDB's name.
+    pub name: &'static str,
+    /// Index into [`ORGANS`].
+    pub organ: usize,
+    /// Row of the task embedding; `None` for a target that the published task list leaves out.
+    pub task: Option<usize>,
+}
+
+/// The rows of the context embeddings that steer the adapters for one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// Row of `modal_embed`.
+    pub modality: usize,
+    /// Rows of `organ_embed.1`, `.2`, `.3`: body part, subregion, organ. (Table 0, the root, has one row.)
+    pub organ: [usize; 3],
+    /// Row of `organ_embed.4`; [`UNSEEN_TASK`] for a target without a row.
+    pub task: usize,
+}
+
+/// A [`Context`] in MedSegDB's words, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Names {
+    /// Name of the modality.
+    pub modality: &'static str,
+    /// Name of the body part.
+    pub body_part: &'static str,
+    /// Name of the subregion.
+    pub subregion: &'static str,
+    /// Name of the organ or tissue.
+    pub organ: &'static str,
+    /// Name of the task, `unseen` for the spare row.
+    pub task: &'static str,
+}
+
+impl Context {
+    /// The names behind the rows; `?` for a row that the tree does not have.
+    pub fn names(&self) -> Names {
+        let task = TARGETS.iter().find(|target| target.task == Some(self.task)).map(|target| target.name);
+        Names {
+            modality: MODALITIES.get(self.modality).map_or("?", |modality| modality.name),
+            body_part: BODY_PARTS.get(self.organ[0]).copied().unwrap_or("?"),
+            subregion: SUBREGIONS.get(self.organ[1]).copied().unwrap_or("?"),
+            organ: ORGANS.get(self.organ[2]).map_or("?", |organ| organ.name),
+            task: task.unwrap_or(if self.task == UNSEEN_TASK { UNSEEN } else { "?" }),
+        }
+    }
+}
+
+/// What a user says about a target. `task` implies the rest; each other field overrides its own level.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// `modality_target`, as MedSegDB's folders are named: `CT_Liver`.
+    pub task: Option<String>,
+    /// One of [`MODALITIES`].
+    pub modality: Option<String>,
+    /// One of [`BODY_PARTS`].
+    pub body_part: Option<String>,
+    /// One of [`SUBREGIONS`].
+    pub subregion: Option<String>,
+    /// One of [`ORGANS`].
+    pub organ: Option<String>,
+    /// One of [`TARGETS`], or `unseen` for the spare task row.
+    pub target: Option<String>,
+}
+
+impl Query {
+    /// This query with `defaults` where it says nothing.
+    pub fn or(self, defaults: &Query) -> Query {
+        Query {
+            task: self.task.or_else(|| defaults.task.clone()),
+            modality: self.modality.or_else(|| defaults.modality.clone()),
+            body_part: self.body_part.or_else(|| defaults.body_part.clone()),
+            subregion: self.subregion.or_else(|| defaults.subregion.clone()),
+            organ: self.organ.or_else(|| defaults.organ.clone()),
+            target: self.target.or_else(|| defaults.target.clone()),
+        }
+    }
+
+    /// Whether nothing was said.
+    pub fn is_empty(&self) -> bool {
+        *self == Query::default()
+    }
+}
+
+/// The name that asks for the spare task row.
+pub const UNSEEN: &str = "unseen";
+
+/// Looks a query up in the tree.
+///
+/// The target comes from `target`, else from `task`. A known target implies body part, subregion and organ, and its task
+/// row ([`UNSEEN_TASK`] where the published list has none). The target `unseen`, a query without target, or a task whose
+/// target the tree does not know, uses [`UNSEEN_TASK`]; the three levels then have to be named.
+///
+/// # Errors
+/// [`Error::Taxonomy`] for a name that the tree does not have, [`Error::Argument`] for a level that nothing names.
+pub fn resolve(query: &Query) -> Result<Context> {
+    let task = query.task.as_deref().map(|task| split_task(task, query)).transpose()?;
+    let modality = match (query.modality.as_deref(), &task) {
+        (Some(name), _) => find_modality(name)?,
+        (None, Some(task)) => {
+            task.modality.ok_or_else(|| unknown_modality(query.task.as_deref().unwrap_or_default()))?
+        }
+        (None, None) => return Err(missing("modality")),
+    };
+    let target = match (query.target.as_deref(), &task) {
+        (Some(name), _) if key(name) == UNSEEN => task.as_ref().and_then(|task| task.target),
+        (Some(name), _) => Some(find_target(name).ok_or_else(|| unknown_target(name))?),
+        (None, Some(task)) => task.target,
+        (None, None) => None,
+    };
+    let spare_row = query.target.as_deref().is_some_and(|name| key(name) == UNSEEN);
+    let organ = target.and_then(|target| ORGANS.get(target.organ).map(|organ| (target.organ, organ)));
+    let level =
+        |given: &Option<String>, level: &'static str, argument, names: &[&'static str], implied: Option<usize>| match (
+            given, implied, &task,
+        ) {
+            (Some(name), _, _) => find(name, names).ok_or_else(|| unknown(level, name, names)),
+            (None, Some(index), _) => Ok(index),
+            (None, None, Some(task)) => Err(unknown_target(&task.rest)),
+            (None, None, None) => Err(missing(argument)),
+        };
+    let organs = ORGANS.each_ref().map(|organ| organ.name);
+    Ok(Context {
+        modality,
+        organ: [
+            level(&query.body_part, "body part", "body-part", &BODY_PARTS, organ.map(|(_, organ)| organ.body_part))?,
+            level(&query.subregion, "subregion", "subregion", &SUBREGIONS, organ.map(|(_, organ)| organ.subregion))?,
+            level(&query.organ, "organ", "organ", &organs, organ.map(|(index, _)| index))?,
+        ],
+        task: target.and_then(|target| target.task).filter(|_| !spare_row).unwrap_or(UNSEEN_TASK),
+    })
+}
+
+/// The targets whose name, task, organ, subregion or body part holds `text`; all of them for an empty text. A modality
+/// with or without its target (`CT_Liver`) is understood too.
+pub fn search(text: &str) -> Vec<&'static Target> {
+    let wanted = key(text);
+    let hit = |target: &&Target| {
+        let organ = &ORGANS[target.organ];
+        [target.name, organ.name, BODY_PARTS[organ.body_part], SUBREGIONS[organ.subregion]]
+            .iter()
+            .any(|name| key(name).contains(&wanted))
+    };
+    let found: Vec<_> = TARGETS.iter().filter(hit).collect();
+    match split(text, None) {
+        (Some(_), Some(target), _) if found.is_empty() => vec![target],
+        _ => found,
+    }
+}
+
+/// The known target nearest to `name`.
+pub fn nearest_target(name: &str) -> Option<String> {
+    nearest(name, &TARGETS.each_ref().map(|target| target.name))
+}
+
+/// A task taken apart: modality and target as far as the tree knows them, and the text of the target.
+struct Task {
+    modality: Option<usize>,
+    target: Option<&'static Target>,
+    rest: String,
+}
+
+fn split_task(task: &str, query: &Query) -> Result<Task> {
+    let given = query.modality.as_deref().map(find_modality).transpose()?;
+    let (modality, target, rest) = split(task, given);
+    if target.is_none() && key(&rest).is_empty() {
+        return Err(Error::Argument { name: "task", expected: "modality_target".into(), found: format!("'{task}'") });
+    }
+    Ok(Task { modality, target, rest })
+}
+
+/// Splits `modality_target`: at the first separator if a modality stands before it, else after any modality's name that
+/// leaves a known target (`CTLiver`), else the whole text is a target.
+fn split(task: &str, given: Option<usize>) -> (Option<usize>, Option<&'static Target>, String) {
+    if let Some((head, rest)) = task.trim().split_once(['_', '-', ' '])
+        && let Some(modality) = modality(head)
+    {
+        return (Some(modality), find_target(rest), rest.to_string());
+    }
+    let whole = key(task);
+    let spellings = MODALITIES.iter().enumerate().flat_map(|(index, modality)| {
+        std::iter::once(&modality.name).chain(modality.aliases).map(move |name| (index, key(name)))
+    });
+    let glued = spellings
+        .filter_map(|(index, name)| whole.strip_prefix(&name).and_then(find_target).map(|target| (index, target)))
+        .next();
+    match glued {
+        Some((index, target)) => (Some(index), Some(target), target.name.to_string()),
+        None => (given, find_target(task), task.to_string()),
+    }
+}
+
+fn modality(name: &str) -> Option<usize> {
+    let wanted = key(name);
+    MODALITIES
+        .iter()
+        .position(|modality| key(modality.name) == wanted || modality.aliases.iter().any(|alias| key(alias) == wanted))
+}
+
+fn find_modality(name: &str) -> Result<usize> {
+    modality(name).ok_or_else(|| unknown_modality(name))
+}
+
+/// A target by its name without trailing digits.
+fn find_target(name: &str) -> Option<&'static Target> {
+    let wanted = key(name);
+    let wanted = wanted.trim_end_matches(|c: char| c.is_ascii_digit());
+    TARGETS.iter().find(|target| key(target.name) == wanted)
+}
+
+fn find(name: &str, names: &[&str]) -> Option<usize> {
+    let wanted = key(name);
+    names.iter().position(|candidate| key(candidate) == wanted)
+}
+
+/// The form in which names are compared.
+fn key(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+fn unknown(level: &'static str, name: &str, names: &[&str]) -> Error {
+    Error::Taxonomy { level, name: shortened(name), suggestion: nearest(name, names) }
+}
+
+fn unknown_target(name: &str) -> Error {
+    Error::Taxonomy { level: "target", name: shortened(name), suggestion: nearest_target(name) }
+}
+
+fn unknown_modality(name: &str) -> Error {
+    let names: Vec<&str> =
+        MODALITIES.iter().flat_map(|m| std::iter::once(m.name).chain(m.aliases.iter().copied())).collect();
+    let head = name.split(['_', '-', ' ']).next().unwrap_or(name);
+    unknown("modality", head, &names)
+}
+
+fn missing(name: &'static str) -> Error {
+    Error::Argument { name, expected: "a name, as nothing else implies it".into(), found: "none".into() }
+}
+
+/// Longest name that is compared or repeated in a message; names come from files.
+const LONGEST_NAME: usize = 64;
+
+fn shortened(name: &str) -> String {
+    name.chars().take(LONGEST_NAME).collect()
+}
+
+/// The shortest name that holds `name`, else the one with the smallest edit distance; the first of equals, and none where
+/// nothing is near.
+fn nearest(name: &str, names: &[&str]) -> Option<String> {
+    let wanted = key(&shortened(name));
+    let holding = names.iter().filter(|name| wanted.len() >= 3 && key(name).contains(&wanted));
+    if let Some(best) = holding.min_by_key(|name| name.len()) {
+        return Some(best.to_string());
+    }
+    let wanted: Vec<char> = wanted.chars().collect();
+    let distance = |name: &str| {
+        let candidate: Vec<char> = key(name).chars().collect();
+        (edit_distance(&wanted, &candidate), wanted.len().max(candidate.len()))
+    };
+    let candidates = names.iter().map(|name| (distance(name), name));
+    let ((edits, length), best) = candidates.min_by_key(|((edits, _), _)| *edits)?;
+    (3 * edits <= 2 * length).then(|| best.to_string())
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;
