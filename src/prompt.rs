@@ -1,1 +1,281 @@
-//! To come.
+//! Prompts in voxels of the input: boxes and points as typed, files of boxes, rough masks; and their way into the
+//! model's frame.
+//!
+//! A box is a rectangle of one slice, in inclusive indices of the stored array. On a slice, x runs along the lower of the
+//! two axes that are not the slicing axis, y along the higher one.
+//!
+//! Voxel boxes have to lie inside the image: an index that does not exist means another convention (one-based, exclusive
+//! ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are clamped.
+
+mod file;
+mod space;
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
+
+use crate::model::config::Kind;
+use crate::taxonomy::Query;
+use crate::{Error, Result};
+
+/// A rectangle of one slice: indices of the first and the last column and row inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct PixelBox {
+    /// First column.
+    pub x0: i64,
+    /// First row.
+    pub y0: i64,
+    /// Last column.
+    pub x1: i64,
+    /// Last row.
+    pub y1: i64,
+}
+
+/// The same rectangle on a run of slices: first and last voxel inside, as i, j, k of the stored array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeBox {
+    /// The lowest index on each axis.
+    pub low: [i64; 3],
+    /// The highest index on each axis.
+    pub high: [i64; 3],
+}
+
+/// A point of one slice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Column; the middle of pixel 3 is 3.0.
+    pub x: f64,
+    /// Row.
+    pub y: f64,
+    /// True for a point of the object, false for one of the background.
+    pub inside: bool,
+}
+
+/// One thing to segment: its boxes by slice index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Name for reports.
+    pub name: String,
+    /// Value in the mask, 1 or more.
+    pub label: u16,
+    /// What the target says of its place in MedSegDB's tree.
+    pub query: Query,
+    /// A box a slice, by index along the slicing axis.
+    pub boxes: BTreeMap<usize, PixelBox>,
+    /// What was done to the boxes that the user may want to know: clamped, or an oblique box enclosed.
+    pub warnings: Vec<String>,
+}
+
+/// The stored array that boxes refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Voxels along i, j, k.
+    pub dims: [usize; 3],
+    /// The slicing axis: 0, 1 or 2.
+    pub axis: usize,
+    /// Voxel indices to millimetres, RAS+, as in NIfTI; `None` for an input without geometry.
+    pub affine: Option<[[f64; 4]; 4]>,
+}
+
+impl Grid {
+    /// The axes of a slice's x and y.
+    pub fn plane(&self) -> (usize, usize) {
+        match self.axis {
+            0 => (1, 2),
+            1 => (0, 2),
+            _ => (0, 1),
+        }
+    }
+
+    /// Columns and rows of a slice.
+    pub fn slice_size(&self) -> (usize, usize) {
+        let (x, y) = self.plane();
+        (self.dims[x], self.dims[y])
+    }
+
+    /// Number of slices.
+    pub fn slices(&self) -> usize {
+        self.dims[self.axis.min(2)]
+    }
+}
+
+impl PixelBox {
+    /// Checks that the box has pixels and lies inside a slice of `width x height`; `what` names it in the error.
+    pub fn check(&self, what: &str, width: usize, height: usize) -> Result<()> {
+        for (first, last, length, x) in [(self.x0, self.x1, width, 'x'), (self.y0, self.y1, height, 'y')] {
+            check_range(what, x, first, last, length)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_range(what: &str, axis: char, first: i64, last: i64, length: usize) -> Result<()> {
+    let error = |expected: String| {
+        Err(Error::Prompt { what: what.into(), expected, found: format!("{axis}0 = {first}, {axis}1 = {last}") })
+    };
+    if first > last {
+        return error(format!("{axis}0 <= {axis}1, both inside the box"));
+    }
+    match usize::try_from(first).is_ok() && usize::try_from(last).is_ok_and(|last| last < length) {
+        true => Ok(()),
+        false if length == 0 => error("an image with voxels".into()),
+        false => error(format!("voxel indices 0..={} along {axis}", length - 1)),
+    }
+}
+
+impl FromStr for PixelBox {
+    type Err = Error;
+
+    /// Reads `x0,y0,x1,y1`.
+    fn from_str(text: &str) -> Result<Self> {
+        let [x0, y0, x1, y1] = numbers("box", "x0,y0,x1,y1", text)?;
+        Ok(PixelBox { x0, y0, x1, y1 })
+    }
+}
+
+impl FromStr for VolumeBox {
+    type Err = Error;
+
+    /// Reads `x0,y0,z0,x1,y1,z1`.
+    fn from_str(text: &str) -> Result<Self> {
+        let [x0, y0, z0, x1, y1, z1] = numbers("box3d", "x0,y0,z0,x1,y1,z1", text)?;
+        Ok(VolumeBox { low: [x0, y0, z0], high: [x1, y1, z1] })
+    }
+}
+
+fn numbers<T: FromStr, const N: usize>(what: &str, form: &str, text: &str) -> Result<[T; N]> {
+    let parts: Option<Vec<T>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    parts.and_then(|parts| parts.try_into().ok()).ok_or_else(|| Error::Prompt {
+        what: what.into(),
+        expected: format!("{form}, {N} numbers"),
+        found: format!("'{}'", text.chars().take(80).collect::<String>()),
+    })
+}
+
+/// Reads `x,y,label;...` with label 1 for the object and 0 for the background, and checks that the points lie inside a
+/// slice of `width x height`.
+pub fn parse_points(text: &str, width: usize, height: usize) -> Result<Vec<Point>> {
+    let point = |part: &str| {
+        let [x, y, label]: [f64; 3] = numbers("points", "x,y,label;...", part)?;
+        let error =
+            |expected: String| Error::Prompt { what: "points".into(), expected, found: format!("'{}'", part.trim()) };
+        let inside = |value: f64, length: usize| value >= -0.5 && value < length as f64 - 0.5;
+        if !inside(x, width) || !inside(y, height) {
+            return Err(error(format!("a point inside the slice of {width} x {height} pixels")));
+        }
+        match label {
+            0.0 | 1.0 => Ok(Point { x, y, inside: label == 1.0 }),
+            _ => Err(error("label 0 (background) or 1 (object)".into())),
+        }
+    };
+    text.split(';').map(point).collect()
+}
+
+/// A box of one slice; `slice` may be left out where there is only one.
+pub fn slice_box(pixel_box: PixelBox, slice: Option<usize>, grid: &Grid) -> Result<BTreeMap<usize, PixelBox>> {
+    let slices = grid.slices();
+    let error = |found: String| {
+        let expected = format!("a slice 0..={}", slices.saturating_sub(1));
+        Error::Prompt { what: "box".into(), expected, found }
+    };
+    let slice = match slice {
+        Some(slice) if slice < slices => slice,
+        Some(slice) => return Err(error(slice.to_string())),
+        None if slices == 1 => 0,
+        None => return Err(error("none named (--slice K)".into())),
+    };
+    let (width, height) = grid.slice_size();
+    pixel_box.check("box", width, height)?;
+    Ok(BTreeMap::from([(slice, pixel_box)]))
+}
+
+/// The same rectangle on every slice of a box; `what` names it in the error.
+pub fn volume_box(volume_box: VolumeBox, what: &str, grid: &Grid) -> Result<BTreeMap<usize, PixelBox>> {
+    let VolumeBox { low, high } = volume_box;
+    for (axis, name) in ['x', 'y', 'z'].into_iter().enumerate() {
+        check_range(what, name, low[axis], high[axis], grid.dims[axis])?;
+    }
+    let (x, y) = grid.plane();
+    let rectangle = PixelBox { x0: low[x], y0: low[y], x1: high[x], y1: high[y] };
+    let axis = grid.axis.min(2);
+    Ok((low[axis] as usize..=high[axis] as usize).map(|slice| (slice, rectangle)).collect())
+}
+
+/// A box around the foreground of each slice that has some, `margin` voxels wider on every side and clamped to the slice.
+/// `labels` is the whole array, i fastest; `inside` says what foreground is.
+pub fn rough_boxes<T: Copy>(
+    labels: &[T],
+    inside: impl Fn(T) -> bool,
+    margin: u32,
+    grid: &Grid,
+) -> Result<BTreeMap<usize, PixelBox>> {
+    let error = |expected: String, found: String| Error::Prompt { what: "rough mask".into(), expected, found };
+    let [ni, nj, nk] = grid.dims;
+    if ni.checked_mul(nj).and_then(|plane| plane.checked_mul(nk)) != Some(labels.len()) {
+        return Err(error(format!("{ni} x {nj} x {nk} voxels, as the image"), format!("{} voxels", labels.len())));
+    }
+    let (x_axis, y_axis) = grid.plane();
+    let mut boxes: BTreeMap<usize, PixelBox> = BTreeMap::new();
+    for (row, voxels) in labels.chunks_exact(ni.max(1)).enumerate() {
+        for (i, _) in voxels.iter().enumerate().filter(|&(_, &label)| inside(label)) {
+            let index = [i, row % nj, row / nj];
+            let (x, y) = (index[x_axis] as i64, index[y_axis] as i64);
+            let tight = boxes.entry(index[grid.axis.min(2)]).or_insert(PixelBox { x0: x, y0: y, x1: x, y1: y });
+            *tight = PixelBox { x0: tight.x0.min(x), y0: tight.y0.min(y), x1: tight.x1.max(x), y1: tight.y1.max(y) };
+        }
+    }
+    if boxes.is_empty() {
+        return Err(error("foreground".into(), "none".into()));
+    }
+    let (width, height) = grid.slice_size();
+    for tight in boxes.values_mut() {
+        *tight = tight.widened(margin, width, height);
+    }
+    Ok(boxes)
+}
+
+impl PixelBox {
+    fn widened(self, margin: u32, width: usize, height: usize) -> Self {
+        let margin = i64::from(margin);
+        PixelBox {
+            x0: (self.x0 - margin).max(0),
+            y0: (self.y0 - margin).max(0),
+            x1: (self.x1 + margin).min(width as i64 - 1),
+            y1: (self.y1 + margin).min(height as i64 - 1),
+        }
+    }
+}
+
+/// From pixels of a slice to pixels of the model's frame. Indices are scaled as they are: the half pixel is the prompt
+/// encoder's business.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Factor of columns.
+    pub x: f64,
+    /// Factor of rows.
+    pub y: f64,
+}
+
+impl Scale {
+    /// For a slice of `width x height` in a frame of side `size`: both sides stretched, except for plain SAM, whose one
+    /// factor keeps the aspect.
+    pub fn new(kind: Kind, size: usize, width: usize, height: usize) -> Self {
+        let factor = |length: usize| size as f64 / length as f64;
+        match kind {
+            Kind::MedSegX | Kind::MedSam => Scale { x: factor(width), y: factor(height) },
+            Kind::Sam => Scale { x: factor(width.max(height)), y: factor(width.max(height)) },
+        }
+    }
+
+    /// A box as `[x0, y0, x1, y1]` of the model's frame.
+    pub fn apply_box(&self, pixel_box: &PixelBox) -> [f32; 4] {
+        let PixelBox { x0, y0, x1, y1 } = *pixel_box;
+        [x0 as f64 * self.x, y0 as f64 * self.y, x1 as f64 * self.x, y1 as f64 * self.y].map(|value| value as f32)
+    }
+
+    /// A point as `[x, y]` of the model's frame.
+    pub fn apply_point(&self, point: &Point) -> [f32; 2] {
+        [(point.x * self.x) as f32, (point.y * self.y) as f32]
+    }
+}

@@ -1,0 +1,304 @@
+//! The boxes file: one JSON object, version 1. Written for hostile input: unknown and duplicate keys are errors, the shape
+//! is fixed so that nothing nests, and sizes are limited before anything grows.
+//!
+//! ```json
+//! { "version": 1, "space": "voxel", "inclusive": true,
+//!   "targets": [
+//!     { "name": "liver", "task": "CT_Liver", "label": 1, "box3d": [30, 40, 5, 90, 80, 12] },
+//!     { "name": "cyst", "task": "CT_Liver", "target": "unseen", "label": 2,
+//!       "slices": { "7": [41, 50, 48, 58], "8": [40, 50, 47, 58] } } ] }
+//! ```
+//!
+//! `space` is `voxel`, or `lps` or `ras` for millimetres of the patient frame. `inclusive` is true, or in voxels false
+//! for upper ends that lie outside the box.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+
+use super::space::{self, Patient};
+use super::{Grid, PixelBox, Target, VolumeBox, volume_box};
+use crate::taxonomy::Query;
+use crate::{Error, Result};
+
+/// Largest file that is read, in bytes: a million boxes fit.
+pub const LARGEST_FILE: u64 = 32 << 20;
+
+/// Most boxes that a file may ask for, over all targets and slices.
+pub const MOST_BOXES: usize = 1 << 20;
+
+/// Most targets of a file; each has its own mask.
+const MOST_TARGETS: usize = u16::MAX as usize;
+
+/// Reads the targets of a boxes file.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::File`] for a malformed file and [`Error::Prompt`] for a box that makes no sense for this grid.
+pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
+    let file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| Error::io(path, "read", error))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let found = format!("more than {LARGEST_FILE} bytes");
+        return Err(Error::file(path, "boxes file", format!("at most {LARGEST_FILE} bytes"), found));
+    }
+    parse_boxes(&bytes, path, grid)
+}
+
+/// Parses the contents of a boxes file; `path` is for messages only.
+///
+/// # Errors
+/// As [`read_boxes`].
+pub fn parse_boxes(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>> {
+    let malformed = |found: &dyn fmt::Display| Error::file(path, "boxes file", "a JSON object of version 1", found);
+    let Object(file): Object<Contents> = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    if file.version != 1 {
+        return Err(Error::file(path, "version", 1, file.version));
+    }
+    if !file.inclusive && file.space != Space::Voxel {
+        return Err(Error::file(path, "inclusive", "true, as ends in millimetres are points", false));
+    }
+    if file.targets.0.is_empty() {
+        return Err(Error::file(path, "targets", "at least one", "none"));
+    }
+    let mut left = MOST_BOXES;
+    let convert = |(number, target): (usize, RawTarget)| {
+        let place = format!("{}: target {number} '{}'", path.display(), target.name.escape_debug());
+        let target = Convert { place, space: file.space, inclusive: file.inclusive, grid }.target(target, left)?;
+        left -= target.boxes.len();
+        Ok(target)
+    };
+    file.targets.0.into_iter().enumerate().map(convert).collect()
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    version: u32,
+    space: Space,
+    inclusive: bool,
+    targets: Targets,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Space {
+    Voxel,
+    Lps,
+    Ras,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTarget {
+    name: String,
+    label: u16,
+    task: Option<String>,
+    modality: Option<String>,
+    body_part: Option<String>,
+    subregion: Option<String>,
+    organ: Option<String>,
+    target: Option<String>,
+    box3d: Option<[f64; 6]>,
+    slices: Option<Slices>,
+}
+
+/// A JSON object; derived code alone would also take an array of the fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+struct Targets(Vec<RawTarget>);
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Targets;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array of targets")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Targets, A::Error> {
+                let mut targets = Vec::new();
+                while let Some(Object(target)) = list.next_element()? {
+                    if targets.len() == MOST_TARGETS {
+                        return Err(A::Error::custom(format_args!("more than {MOST_TARGETS} targets")));
+                    }
+                    targets.push(target);
+                }
+                Ok(Targets(targets))
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+struct Slices(BTreeMap<usize, [f64; 4]>);
+
+impl<'de> Deserialize<'de> for Slices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Slices;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object of slice indices and boxes")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Slices, A::Error> {
+                let mut slices = BTreeMap::new();
+                while let Some((name, rectangle)) = map.next_entry::<String, [f64; 4]>()? {
+                    let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+                    let Some(slice) = name.parse().ok().filter(|_| digits) else {
+                        return Err(A::Error::custom(format_args!("slice {name:?} is not an index")));
+                    };
+                    if slices.insert(slice, rectangle).is_some() {
+                        return Err(A::Error::custom(format_args!("slice {slice} is there twice")));
+                    }
+                    if slices.len() > MOST_BOXES {
+                        return Err(A::Error::custom(format_args!("more than {MOST_BOXES} boxes")));
+                    }
+                }
+                Ok(Slices(slices))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Turns one target's numbers into boxes of the grid.
+struct Convert<'a> {
+    place: String,
+    space: Space,
+    inclusive: bool,
+    grid: &'a Grid,
+}
+
+impl Convert<'_> {
+    /// Converts one target that may have at most `left` boxes.
+    fn target(&self, raw: RawTarget, left: usize) -> Result<Target> {
+        if raw.label == 0 {
+            return Err(self.error("label", "1 or more (0 is background)", 0));
+        }
+        if !(1..=256).contains(&raw.name.chars().count()) {
+            return Err(self.error("name", "1 to 256 characters", raw.name.chars().count()));
+        }
+        let mut warnings = Vec::new();
+        let patient = self.patient()?;
+        if patient.as_ref().is_some_and(|patient| !patient.aligned) {
+            warnings.push(format!("{}: the image is oblique; voxel boxes enclose the ones given", self.place));
+        }
+        let patient = patient.as_ref();
+        let boxes = match (raw.box3d, raw.slices) {
+            (Some(numbers), None) => self.box3d(numbers, patient, left, &mut warnings)?,
+            (None, Some(Slices(slices))) if !slices.is_empty() => self.slices(&slices, patient, left, &mut warnings)?,
+            (None, Some(_)) => return Err(self.error("slices", "at least one", "none")),
+            (Some(_), Some(_)) => return Err(self.error("boxes", "box3d or slices", "both")),
+            (None, None) => return Err(self.error("boxes", "box3d or slices", "neither")),
+        };
+        let RawTarget { name, label, task, modality, body_part, subregion, organ, target, .. } = raw;
+        let query = Query { task, modality, body_part, subregion, organ, target };
+        Ok(Target { name, label, query, boxes, warnings })
+    }
+
+    fn box3d(
+        &self,
+        numbers: [f64; 6],
+        patient: Option<&Patient>,
+        left: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<usize, PixelBox>> {
+        let what = format!("{}, box3d", self.place);
+        let [x0, y0, z0, x1, y1, z1] = numbers;
+        let (low, high) = ([x0, y0, z0], [x1, y1, z1]);
+        let found = match patient {
+            Some(patient) => space::volume_box(patient, low, high, &what, self.grid, notes)?,
+            None => VolumeBox { low: self.indices(&what, low)?, high: self.upper(self.indices(&what, high)?) },
+        };
+        let axis = self.grid.axis.min(2);
+        self.check_count(found.high[axis].saturating_sub(found.low[axis]).saturating_add(1), left)?;
+        volume_box(found, &what, self.grid)
+    }
+
+    fn slices(
+        &self,
+        slices: &BTreeMap<usize, [f64; 4]>,
+        patient: Option<&Patient>,
+        left: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<usize, PixelBox>> {
+        self.check_count(i64::try_from(slices.len()).unwrap_or(i64::MAX), left)?;
+        let (width, height) = self.grid.slice_size();
+        let convert = |(&slice, &[x0, y0, x1, y1]): (&usize, &[f64; 4])| {
+            if slice >= self.grid.slices() {
+                return Err(self.error("slice", format!("0..={}", self.grid.slices().saturating_sub(1)), slice));
+            }
+            let what = format!("{}, slice {slice}", self.place);
+            let found = match patient {
+                Some(patient) => space::slice_box(patient, slice, [x0, y0], [x1, y1], &what, self.grid, notes)?,
+                None => {
+                    let [x0, y0] = self.indices(&what, [x0, y0])?;
+                    let [x1, y1] = self.upper(self.indices(&what, [x1, y1])?);
+                    PixelBox { x0, y0, x1, y1 }
+                }
+            };
+            found.check(&what, width, height)?;
+            Ok((slice, found))
+        };
+        slices.iter().map(convert).collect()
+    }
+
+    fn check_count(&self, count: i64, left: usize) -> Result<()> {
+        match usize::try_from(count) {
+            Ok(count) if count > left => {
+                let found = format!("{count} more than the {} before", MOST_BOXES - left);
+                Err(self.error("boxes", format!("at most {MOST_BOXES} in a file"), found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn patient(&self) -> Result<Option<Patient>> {
+        match self.space {
+            Space::Voxel => Ok(None),
+            Space::Ras => Patient::new(self.grid, [1.0, 1.0]).map(Some),
+            Space::Lps => Patient::new(self.grid, [-1.0, -1.0]).map(Some),
+        }
+    }
+
+    fn indices<const N: usize>(&self, what: &str, numbers: [f64; N]) -> Result<[i64; N]> {
+        match numbers.iter().find(|number| number.fract() != 0.0 || number.abs() > f64::from(u32::MAX)) {
+            None => Ok(numbers.map(|number| number as i64)),
+            Some(number) => {
+                let found = number.to_string();
+                Err(Error::Prompt { what: what.into(), expected: "whole voxel indices".into(), found })
+            }
+        }
+    }
+
+    fn upper<const N: usize>(&self, ends: [i64; N]) -> [i64; N] {
+        ends.map(|end| if self.inclusive { end } else { end - 1 })
+    }
+
+    fn error(&self, what: &str, expected: impl ToString, found: impl ToString) -> Error {
+        let what = format!("{}, {what}", self.place);
+        Error::Prompt { what, expected: expected.to_string(), found: found.to_string() }
+    }
+}
