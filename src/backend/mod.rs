@@ -1,7 +1,7 @@
 //! What runs the steps of a plan. A backend knows operations, memory and its device; it knows nothing of SAM.
 
 use crate::error::Result;
-use crate::graph::{Graph, ParamId, Plan, Value, ValueId};
+use crate::graph::{Graph, ParamId, Plan, ValueId};
 
 /// A device and the kernels for it.
 pub trait Backend: Send + Sync + 'static {
@@ -13,9 +13,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The word for reports: `cpu`, `cuda:0`.
     fn name(&self) -> String;
 
-    /// Bytes one element of `value` takes in this backend's arena. Inputs, outputs and the embedding are stored as the
-    /// graph says, so that the host can read and write them.
-    fn element_bytes(&self, value: &Value) -> usize;
+    /// Bytes one element of a value takes in this backend's arena. A backend may keep f32 in half the room where every
+    /// reader wants it so; [`Backend::write`] and [`Backend::read`] always speak the graph's element type.
+    fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize;
 
     /// Converts a parameter for the steps of `graph` that use it. Called once a parameter while loading.
     ///
@@ -29,13 +29,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Memory that cannot be had.
     fn arena(&self, arena_bytes: usize, embedding_bytes: usize) -> Result<Self::Arena>;
 
-    /// Copies host bytes into the first slices of an input value.
+    /// Copies host bytes, in the graph's element type, into the first slices of an input value.
     ///
     /// # Errors
     /// A device that fails.
     fn write(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &[u8]) -> Result<()>;
 
-    /// Copies the first slices of a value to host bytes, after every step so far has ended.
+    /// Copies the first slices of a value to host bytes, in the graph's element type, after every step so far has ended.
     ///
     /// # Errors
     /// A device that fails.

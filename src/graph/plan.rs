@@ -1,6 +1,6 @@
 //! Where every value of a graph lives: lifetimes and arena offsets, computed once, so that a run allocates nothing.
 
-use super::{Graph, Op, Role, Value, ValueId};
+use super::{Graph, Op, Role, ValueId};
 
 /// Offsets are multiples of this, for vector loads on a CPU and whole sectors on a GPU.
 pub const ALIGNMENT: usize = 256;
@@ -35,8 +35,9 @@ struct Block {
 
 impl Plan {
     /// Places the values of `graph`. `element_bytes` is what one element of a value takes in the backend's storage.
-    pub fn new(graph: Graph, element_bytes: impl Fn(&Value) -> usize) -> Plan {
-        let bytes: Vec<usize> = graph.values.iter().map(|v| v.len() * element_bytes(v)).collect();
+    pub fn new(graph: Graph, element_bytes: impl Fn(&Graph, ValueId) -> usize) -> Plan {
+        let bytes: Vec<usize> =
+            graph.values.iter().enumerate().map(|(id, v)| v.len() * element_bytes(&graph, ValueId(id))).collect();
         let (births, deaths) = lifetimes(&graph);
         let mut places: Vec<Option<Place>> = vec![None; graph.values.len()];
         let mut live: Vec<Block> = Vec::new();
@@ -67,7 +68,7 @@ impl Plan {
 
     /// A plan whose values are stored as the graph says.
     pub fn native(graph: Graph) -> Plan {
-        Plan::new(graph, |value| value.element.bytes())
+        Plan::new(graph, |graph, id| graph[id].element.bytes())
     }
 }
 
