@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use medsegx::graph::Plan;
-use medsegx::model::{Adapters, Config, Kind, Masks, Prompts, image_encoder, mask_decoder};
+use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
 
 /// Show the steps of a run with shapes, FLOP, bytes and memory
 #[derive(clap::Args)]
@@ -15,7 +15,7 @@ pub struct Args {
 
 /// Prints both plans.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let config = vit_b();
+    let config = Preset::VitB.medsegx();
     let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
     let mut out = std::io::stdout().lock();
     for graph in
@@ -32,32 +32,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         writeln!(out, "{:.2} GFLOP, arena {:.1} MB", flop as f64 * 1e-9, plan.arena_bytes as f64 * 1e-6)?;
     }
     Ok(())
-}
-
-fn vit_b() -> Config {
-    let global = (0..12).map(|b| b % 3 == 2).collect();
-    let adapters = Adapters {
-        experts: 4,
-        bottleneck: 16,
-        embedding: 16,
-        blocks: vec![true; 12],
-        modalities: 10,
-        organ_rows: [1, 5, 12, 39, 112],
-    };
-    Config {
-        kind: Kind::MedSegX,
-        image_size: 256,
-        patch: 16,
-        width: 768,
-        heads: 12,
-        head_dim: 64,
-        mlp: 3072,
-        window: 14,
-        global,
-        adapters: Some(adapters),
-        prompt_width: 256,
-        decoder_mlp: 2048,
-        iou_hidden: 256,
-        upscaling: vec![64, 32, 16, 8],
-    }
 }

@@ -82,3 +82,75 @@ impl Config {
         self.grid() << self.upscaling.len()
     }
 }
+
+/// The model sizes that have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Small, for tests: width 128, 4 blocks.
+    Tiny,
+    /// Width 768, 12 blocks.
+    VitB,
+    /// Width 1024, 24 blocks.
+    VitL,
+    /// Width 1280, 32 blocks.
+    VitH,
+}
+
+impl Preset {
+    /// Every preset, small to large.
+    pub const ALL: [Preset; 4] = [Preset::Tiny, Preset::VitB, Preset::VitL, Preset::VitH];
+
+    /// The name as users type it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Tiny => "tiny",
+            Preset::VitB => "vit_b",
+            Preset::VitL => "vit_l",
+            Preset::VitH => "vit_h",
+        }
+    }
+
+    /// MedSegX at 256 px with the published mixture of experts in every block.
+    pub fn medsegx(self) -> Config {
+        let mut config = self.sam();
+        let (depth, p) = (config.depth(), config.prompt_width);
+        config.kind = Kind::MedSegX;
+        config.image_size = 256;
+        config.upscaling = vec![p / 4, p / 8, p / 16, p / 32];
+        config.adapters = Some(Adapters {
+            experts: 4,
+            bottleneck: 16,
+            embedding: 16,
+            blocks: vec![true; depth],
+            modalities: 10,
+            organ_rows: [1, 5, 12, 39, 112],
+        });
+        config
+    }
+
+    /// Plain SAM at 1024 px.
+    pub fn sam(self) -> Config {
+        let (width, depth, heads, global): (usize, usize, usize, [usize; 4]) = match self {
+            Preset::Tiny => (128, 4, 2, [1, 3, 1, 3]),
+            Preset::VitB => (768, 12, 12, [2, 5, 8, 11]),
+            Preset::VitL => (1024, 24, 16, [5, 11, 17, 23]),
+            Preset::VitH => (1280, 32, 16, [7, 15, 23, 31]),
+        };
+        Config {
+            kind: Kind::Sam,
+            image_size: 1024,
+            patch: 16,
+            width,
+            heads,
+            head_dim: width / heads,
+            mlp: 4 * width,
+            window: 14,
+            global: (0..depth).map(|block| global.contains(&block)).collect(),
+            adapters: None,
+            prompt_width: 256,
+            decoder_mlp: 2048,
+            iou_hidden: 256,
+            upscaling: vec![64, 32],
+        }
+    }
+}

@@ -6,5 +6,5 @@ pub mod image_encoder;
 pub mod mask_decoder;
 pub mod prompt_encoder;
 
-pub use config::{Adapters, Config, Kind};
+pub use config::{Adapters, Config, Kind, Preset};
 pub use mask_decoder::{Masks, Prompts};

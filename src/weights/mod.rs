@@ -1,1 +1,221 @@
-//! To come.
+//! Weight files: safetensors, validated completely before anything is used, read once.
+//!
+//! The sizes of the model are read off the tensor shapes; only the kind of a 1024 px model is metadata.
+
+mod dtype;
+mod header;
+mod names;
+mod sizes;
+mod source;
+pub mod synth;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use dtype::Dtype;
+pub use names::{MASK_TOKENS, names};
+pub use source::{Access, Digest, sha256};
+pub use write::write;
+
+use crate::model::Config;
+use crate::{Error, Result};
+use header::{Header, Tensor};
+use source::Source;
+
+/// A complete, valid model, whose values are read when they are asked for. Drop it after loading.
+///
+/// Several threads may load tensors at the same time.
+pub struct Weights {
+    path: PathBuf,
+    values: Values,
+    tensors: BTreeMap<String, Tensor>,
+    metadata: BTreeMap<String, String>,
+    config: Config,
+}
+
+enum Values {
+    Stored(Source),
+    /// From this seed.
+    Synthetic(u64),
+}
+
+impl Weights {
+    /// Opens and validates a safetensors file; no values are read yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::File`] when its header is malformed, [`Error::Weights`] with every
+    /// missing, unexpected and misshapen tensor.
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        Self::validate(path.to_path_buf(), Source::open(path, access)?)
+    }
+
+    /// The contents of a safetensors file in memory. `name` stands in error messages.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<Self> {
+        Self::validate(name.into(), Source::Owned(Arc::new(bytes)))
+    }
+
+    /// A safetensors file that is part of the program. `name` stands in error messages.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_static(bytes: &'static [u8], name: &str) -> Result<Self> {
+        Self::validate(name.into(), Source::Static(bytes))
+    }
+
+    /// Made-up weights of any size, for tests and benchmarks; values are computed when they are loaded.
+    pub fn synthetic(config: &Config, seed: u64) -> Self {
+        let place = |shape| Tensor { dtype: Dtype::F32, shape, start: 0 };
+        Self {
+            path: "<synthetic>".into(),
+            values: Values::Synthetic(seed),
+            tensors: names(config).into_iter().map(|(name, shape)| (name, place(shape))).collect(),
+            metadata: synth::metadata(config, seed),
+            config: config.clone(),
+        }
+    }
+
+    fn validate(path: PathBuf, source: Source) -> Result<Self> {
+        let file = source.length();
+        if file < header::LENGTH {
+            return Err(Error::file(path, "file length", "a safetensors file", format!("{file} bytes")));
+        }
+        let mut first = [0; header::LENGTH as usize];
+        source.read(&path, 0..header::LENGTH, |bytes| first.copy_from_slice(bytes))?;
+        let length = header::json_length(&path, first, file)?;
+        let mut json = reserve(length, || "safetensors header".into())?;
+        source.read(&path, header::LENGTH..header::LENGTH + length as u64, |bytes| json.extend_from_slice(bytes))?;
+        let Header { tensors, metadata } = header::parse(&path, &json, file)?;
+        let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
+        let config = sizes::config(&path, &shapes, metadata.get("kind").map(String::as_str))?;
+        Ok(Self { path, values: Values::Stored(source), tensors, metadata, config })
+    }
+
+    /// The file, or what stands for it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every size of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The file's `__metadata__`.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Every tensor's name, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The row-major shape of a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|tensor| &*tensor.shape)
+    }
+
+    /// The format in which most values are stored.
+    pub fn dtype(&self) -> Dtype {
+        let values = |dtype| self.tensors.values().filter(|t| t.dtype == dtype).map(|t| t.len() as u64).sum::<u64>();
+        [Dtype::BF16, Dtype::F16, Dtype::F32].into_iter().max_by_key(|&dtype| values(dtype)).unwrap_or(Dtype::F32)
+    }
+
+    /// Bytes of the file, header included; 0 for synthetic weights.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.values {
+            Values::Stored(source) => source.length(),
+            Values::Synthetic(_) => 0,
+        }
+    }
+
+    /// The values of a tensor as f32, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when there is none of that name or a value is NaN or infinite, [`Error::Memory`],
+    /// [`Error::Io`] and [`Error::File`] when the file can no longer be read whole.
+    pub fn load(&self, name: &str) -> Result<Vec<f32>> {
+        let length = self.tensor(name)?.len();
+        let mut values = reserve(length, || format!("tensor {name}"))?;
+        values.resize(length, 0.0);
+        self.load_into(name, &mut values)?;
+        Ok(values)
+    }
+
+    /// As [`Weights::load`], into the caller's memory, which has the tensor's length.
+    ///
+    /// # Errors
+    /// As [`Weights::load`]; also [`Error::Tensor`] when the length differs.
+    pub fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        let tensor = self.tensor(name)?;
+        if values.len() != tensor.len() {
+            return Err(wrong(name, format!("room for {} values", tensor.len()), values.len().to_string()));
+        }
+        match &self.values {
+            Values::Synthetic(seed) => synth::fill(name, &tensor.shape, *seed, values),
+            Values::Stored(source) => self.read(name, source, tensor, values)?,
+        }
+        Ok(())
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| wrong(name, "a tensor of this model", "none of that name"))
+    }
+
+    fn read(&self, name: &str, source: &Source, tensor: &Tensor, values: &mut [f32]) -> Result<()> {
+        let size = tensor.dtype.size();
+        let (mut rest, mut finite) = (values, true);
+        let range = tensor.start..tensor.start + (tensor.len() * size) as u64;
+        source.read(&self.path, range, |bytes| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / size);
+            tensor.dtype.decode(bytes, now);
+            // On the copy, so that a file that changes meanwhile cannot slip one in.
+            finite &= now.iter().fold(true, |finite, value| finite & value.is_finite());
+            rest = later;
+        })?;
+        if finite { Ok(()) } else { Err(wrong(name, "finite values", "NaN or infinity")) }
+    }
+
+    /// What computes the SHA-256 of the file, for a thread that has time; `None` for synthetic weights.
+    pub fn digest(&self) -> Option<Digest> {
+        match &self.values {
+            Values::Stored(source) => Some(source.digest()),
+            Values::Synthetic(_) => None,
+        }
+    }
+
+    /// The SHA-256 of the file in lower-case hexadecimal; reads it whole. `None` for synthetic weights.
+    ///
+    /// # Errors
+    /// As [`Digest::compute`].
+    pub fn sha256(&self) -> Result<Option<String>> {
+        self.digest().map(|digest| digest.compute(&self.path)).transpose()
+    }
+}
+
+fn wrong(name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Tensor { name: shown(name), expected: expected.into(), found: found.into() }
+}
+
+/// An empty vector with room for `length` values.
+fn reserve<T>(length: usize, what: impl FnOnce() -> String) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
+    values.try_reserve_exact(length).map_err(|_| Error::Memory { what: what(), bytes })?;
+    Ok(values)
+}
+
+/// A name from a file as it may stand in a message: no control characters, not endless.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 120;
+    let mut shown: String = name.escape_debug().take(LONGEST).collect();
+    if name.chars().count() > LONGEST {
+        shown.push_str("...");
+    }
+    shown
+}

@@ -1,0 +1,194 @@
+//! Where the bytes of a weights file come from, and reading them once.
+#![allow(unsafe_code)] // the file mapping
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Error, Result};
+
+/// How a file is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Mapped into memory: nothing is copied but the values themselves.
+    ///
+    /// A file that is cut short in place *while it is being loaded* ends the process (SIGBUS), which no library can
+    /// prevent without a signal handler; its length is checked before every piece to make that window small. Once
+    /// loaded, the file may go. For files that others write, or on network file systems, use [`Access::Read`].
+    #[default]
+    Map,
+    /// Read piece by piece: a file that changes is an error, whatever happens to it.
+    Read,
+}
+
+/// Bytes are handed out in pieces of this size, a multiple of every value's size.
+const PIECE: u64 = 4 << 20;
+
+pub(super) enum Source {
+    Mapped { map: Mmap, file: Arc<File> },
+    File { file: Arc<File>, length: u64 },
+    Owned(Arc<Vec<u8>>),
+    Static(&'static [u8]),
+}
+
+impl Source {
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let found = file.metadata().map_err(|e| Error::io(path, "open", e))?;
+        if !found.is_file() {
+            return Err(Error::file(path, "weights", "an ordinary file", "a folder or device"));
+        }
+        let (file, length) = (Arc::new(file), found.len());
+        if access == Access::Read || length == 0 {
+            return Ok(Source::File { file, length });
+        }
+        // SAFETY: the mapping is read-only. Its bytes are only ever copied out, never handed out as references that
+        // outlive a call, and every value is valid for every bit pattern, so a file that changes meanwhile changes
+        // numbers at worst; one that shrinks is described at `Access::Map`.
+        let map = unsafe { Mmap::map(&*file) }.map_err(|e| Error::io(path, "map", e))?;
+        Ok(Source::Mapped { map, file })
+    }
+
+    pub fn length(&self) -> u64 {
+        match self {
+            Source::Mapped { map, .. } => map.len() as u64,
+            Source::File { length, .. } => *length,
+            Source::Owned(bytes) => bytes.len() as u64,
+            Source::Static(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Calls `each` with the bytes of `range`, piece after piece, then drops the mapped pages. `range` lies within
+    /// [`Source::length`].
+    pub fn read(&self, path: &Path, range: Range<u64>, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let mut buffer = Vec::new();
+        let mut start = range.start;
+        while start < range.end {
+            let piece = start..range.end.min(start + PIECE);
+            match self {
+                Source::Mapped { map, file } => {
+                    check_length(path, file, map.len() as u64)?;
+                    each(slice(path, map, &piece)?);
+                }
+                Source::File { file, length } => {
+                    check_length(path, file, *length)?;
+                    buffer.resize((piece.end - piece.start) as usize, 0); // at most PIECE
+                    read_exact_at(file, &mut buffer, start).map_err(|e| Error::io(path, "read", e))?;
+                    each(&buffer);
+                }
+                Source::Owned(bytes) => each(slice(path, bytes, &piece)?),
+                Source::Static(bytes) => each(slice(path, bytes, &piece)?),
+            }
+            start = piece.end;
+        }
+        self.drop_pages(range);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn drop_pages(&self, range: Range<u64>) {
+        if let Source::Mapped { map, .. } = self {
+            let (offset, length) = (range.start as usize, (range.end - range.start) as usize);
+            // SAFETY: the mapping is shared with the file and read-only, so a dropped page is read again from the file
+            // by whoever still needs it; no reference into it is alive here.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn drop_pages(&self, _range: Range<u64>) {}
+
+    /// What [`Digest`] needs, without the mapping.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Source::Mapped { map, file } => Digest::File(file.clone(), map.len() as u64),
+            Source::File { file, length } => Digest::File(file.clone(), *length),
+            Source::Owned(bytes) => Digest::Owned(bytes.clone()),
+            Source::Static(bytes) => Digest::Static(bytes),
+        }
+    }
+}
+
+/// The SHA-256 of a file that is still to be computed, on whichever thread has time. Reads the file, not the mapping.
+#[derive(Clone, Debug)]
+pub enum Digest {
+    /// An open file and its length.
+    File(Arc<File>, u64),
+    /// Bytes in memory.
+    Owned(Arc<Vec<u8>>),
+    /// Bytes of the program.
+    Static(&'static [u8]),
+}
+
+impl Digest {
+    /// The SHA-256 in lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`] when the file `path`, which is only named, can no longer be read whole.
+    pub fn compute(&self, path: &Path) -> Result<String> {
+        let (file, length) = match self {
+            Digest::File(file, length) => (file, *length),
+            Digest::Owned(bytes) => return Ok(sha256(bytes)),
+            Digest::Static(bytes) => return Ok(sha256(bytes)),
+        };
+        check_length(path, file, length)?;
+        let (mut hash, mut buffer, mut start) = (Sha256::new(), vec![0; 1 << 20], 0);
+        while start < length {
+            let piece = buffer.len().min(usize::try_from(length - start).unwrap_or(usize::MAX));
+            read_exact_at(file, &mut buffer[..piece], start).map_err(|e| Error::io(path, "read", e))?;
+            hash.update(&buffer[..piece]);
+            start += piece as u64;
+        }
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+/// The SHA-256 of `bytes` in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn slice<'a>(path: &Path, bytes: &'a [u8], range: &Range<u64>) -> Result<&'a [u8]> {
+    let inside = || bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
+    inside().ok_or_else(|| Error::file(path, "bytes", format!("{}..{}", range.start, range.end), bytes.len()))
+}
+
+fn check_length(path: &Path, file: &File, expected: u64) -> Result<()> {
+    let found = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+    if found != expected {
+        return Err(Error::file(
+            path,
+            "length while it is read",
+            format!("{expected} bytes"),
+            format!("{found} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[read..];
+        offset += read as u64;
+    }
+    Ok(())
+}
