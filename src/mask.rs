@@ -1,1 +1,263 @@
-//! To come.
+//! Several logit maps of one prompt -> the mask to keep, and how sure.
+//!
+//! MedSegX's IoU head and its mask 0 were never trained, and the published scores pick the best mask by the ground truth.
+//! Without one, a [`Rule`] scores the masks from what is at hand: the prompt box, the logits and each other. Rules are
+//! pure functions of [`Measures`], so that they can be compared on slices whose truth is known. Nothing here allocates
+//! except the pass over a whole volume in [`continuous`].
+
+mod continuity;
+
+pub use continuity::{PACKED_WORDS, continuous, pack, packed_dice};
+
+use serde::Serialize;
+
+use crate::model::config::Kind;
+
+/// Most masks that one prompt gives: tokens 0 to 3.
+pub const MOST_MASKS: usize = 4;
+
+/// How far from the threshold stability looks, in logits: SAM's automatic mask generator uses 1.
+pub const STABILITY_OFFSET: f32 = 1.0;
+
+/// The masks of one prompt.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    /// Logits `[M, side, side]`, M = 1 to [`MOST_MASKS`]; a pixel is inside where its logit is above 0.
+    pub logits: &'a [f32],
+    /// Pixels of a side.
+    pub side: usize,
+    /// Number of the first map's mask token: 1 where the decoder gives three masks, 0 where it gives one or four.
+    pub first_token: usize,
+    /// Prompt box in pixels of the logit maps, inclusive; `None` for points alone.
+    pub prompt: Option<[f32; 4]>,
+    /// What the IoU head predicts, one a map; empty if nobody asked.
+    pub predicted_iou: &'a [f32],
+}
+
+impl Candidates<'_> {
+    /// M, from the length of the logits.
+    pub fn masks(&self) -> usize {
+        let plane = self.side.saturating_mul(self.side).max(1);
+        (self.logits.len() / plane).min(MOST_MASKS)
+    }
+}
+
+/// A prompt box of the model's frame of side `from`, as [`Candidates`] want it: in the logit maps' frame of side `to`.
+pub fn box_of_logits(model_box: [f32; 4], from: usize, to: usize) -> [f32; 4] {
+    let factor = to as f32 / from as f32;
+    let [x0, y0, x1, y1] = model_box;
+    // The last index goes where the end of its pixel goes, less one pixel there.
+    [x0 * factor, y0 * factor, (x1 + 1.0) * factor - 1.0, (y1 + 1.0) * factor - 1.0]
+}
+
+/// Who chooses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaskChoice {
+    /// The [`Rule`] of the model's kind.
+    Auto,
+    /// One mask token, 0 to 3.
+    Fixed(usize),
+}
+
+/// How masks are scored. The highest score wins, the lowest index among equals. Except for [`Rule::PredictedIou`] an empty
+/// mask scores 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// How well the mask fills the prompt box and stays inside it.
+    BoxAgreement,
+    /// How little the mask's area depends on the threshold.
+    Stability,
+    /// Mean Dice with the other masks.
+    Consensus,
+    /// A fixed preference a mask, for instance how often each wins on known data.
+    Prior([f64; MOST_MASKS]),
+    /// Box agreement times stability.
+    Product,
+    /// Box agreement times stability times consensus.
+    ProductWithConsensus,
+    /// What the IoU head says, where it was trained.
+    PredictedIou,
+}
+
+impl Rule {
+    /// The rule of a kind of model. MedSAM is used with mask 0 alone, where any rule gives the same.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::MedSegX | Kind::MedSam => Rule::Product,
+            Kind::Sam => Rule::PredictedIou,
+        }
+    }
+
+    /// Score of each mask.
+    pub fn scores(&self, measures: &Measures) -> [f64; MOST_MASKS] {
+        std::array::from_fn(|m| {
+            let Measure { area, box_agreement, stability, predicted_iou, .. } = measures.masks[m];
+            let score = match self {
+                Rule::BoxAgreement => box_agreement,
+                Rule::Stability => stability,
+                Rule::Consensus => measures.consensus(m),
+                Rule::Prior(table) => table[m],
+                Rule::Product => box_agreement * stability,
+                Rule::ProductWithConsensus => box_agreement * stability * measures.consensus(m),
+                Rule::PredictedIou => return predicted_iou,
+            };
+            if area == 0 { 0.0 } else { score }
+        })
+    }
+}
+
+/// What is known of one mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Measure {
+    /// Pixels inside.
+    pub area: u32,
+    /// First and last column and row inside, `[x0, y0, x1, y1]`; `None` for an empty mask.
+    pub tight_box: Option<[u32; 4]>,
+    /// IoU of the tight box and the prompt box, times the share of the mask inside the prompt box; 1 without a prompt box,
+    /// 0 for an empty mask.
+    pub box_agreement: f64,
+    /// Area above `+`[`STABILITY_OFFSET`] over area above `-`[`STABILITY_OFFSET`]; 0 where nothing is above.
+    pub stability: f64,
+    /// The IoU head's word; 0 if nobody asked.
+    pub predicted_iou: f64,
+}
+
+/// What is known of all masks of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measures {
+    /// M.
+    pub count: usize,
+    /// One a mask; the rest is default.
+    pub masks: [Measure; MOST_MASKS],
+    /// Dice of each pair of masks; 1 where both are empty.
+    pub dice: [[f64; MOST_MASKS]; MOST_MASKS],
+}
+
+impl Measures {
+    /// Measures every mask.
+    pub fn new(candidates: &Candidates) -> Self {
+        let count = candidates.masks();
+        let plane = candidates.side * candidates.side;
+        let map = |m: usize| &candidates.logits[m * plane..][..plane];
+        let mut measures = Measures { count, masks: Default::default(), dice: [[1.0; MOST_MASKS]; MOST_MASKS] };
+        for m in 0..count {
+            measures.masks[m] = measure(map(m), candidates.side, candidates.prompt);
+            measures.masks[m].predicted_iou = candidates.predicted_iou.get(m).copied().map_or(0.0, f64::from);
+            for other in 0..m {
+                let both = count_pixels(map(m).iter().zip(map(other)), |&(&a, &b)| a > 0.0 && b > 0.0);
+                let dice = dice(both, measures.masks[m].area, measures.masks[other].area);
+                (measures.dice[m][other], measures.dice[other][m]) = (dice, dice);
+            }
+        }
+        measures
+    }
+
+    /// Mean Dice of mask `m` with the others; 1 for a single mask.
+    pub fn consensus(&self, m: usize) -> f64 {
+        let others = (0..self.count).filter(|&other| other != m);
+        let (sum, count) = others.fold((0.0, 0.0), |(sum, count), other| (sum + self.dice[m][other], count + 1.0));
+        if count == 0.0 { 1.0 } else { sum / count }
+    }
+
+    /// How far all masks agree: mean Dice over the pairs; 1 for a single mask. Low where the prompt is ambiguous.
+    pub fn agreement(&self) -> f64 {
+        let consensus = (0..self.count).map(|m| self.consensus(m)).sum::<f64>();
+        if self.count == 0 { 1.0 } else { consensus / self.count as f64 }
+    }
+}
+
+/// The mask to keep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Which map of the candidates.
+    pub index: usize,
+    /// Its mask token.
+    pub token: usize,
+    /// Score of each map by the rule.
+    pub scores: [f64; MOST_MASKS],
+    /// What the scores were made of.
+    pub measures: Measures,
+}
+
+/// Scores the masks and picks one. A fixed token that the candidates do not have counts as [`MaskChoice::Auto`].
+pub fn choose(candidates: &Candidates, choice: MaskChoice, rule: Rule) -> Choice {
+    let measures = Measures::new(candidates);
+    let scores = rule.scores(&measures);
+    let fixed = match choice {
+        MaskChoice::Auto => None,
+        MaskChoice::Fixed(token) => token.checked_sub(candidates.first_token).filter(|&index| index < measures.count),
+    };
+    let index = fixed.unwrap_or_else(|| best(&scores[..measures.count]));
+    Choice { index, token: candidates.first_token + index, scores, measures }
+}
+
+/// Place of the highest score, the first of equals; NaN never wins.
+fn best(scores: &[f64]) -> usize {
+    let mut best = 0;
+    for (index, &score) in scores.iter().enumerate() {
+        if score > scores[best] || scores[best].is_nan() && !score.is_nan() {
+            best = index;
+        }
+    }
+    best
+}
+
+fn measure(map: &[f32], side: usize, prompt: Option<[f32; 4]>) -> Measure {
+    let area = count_pixels(map.iter(), |&&logit| logit > 0.0);
+    let above = count_pixels(map.iter(), |&&logit| logit > STABILITY_OFFSET);
+    let below = count_pixels(map.iter(), |&&logit| logit > -STABILITY_OFFSET);
+    let tight_box = tight_box(map, side);
+    let box_agreement = match (tight_box, prompt) {
+        (None, _) => 0.0,
+        (Some(_), None) => 1.0,
+        (Some(tight), Some(prompt)) => {
+            let inside = f64::from(area_inside(map, side, prompt)) / f64::from(area.max(1));
+            (box_iou(tight, prompt) * inside).max(0.0)
+        }
+    };
+    let stability = if below == 0 { 0.0 } else { f64::from(above) / f64::from(below) };
+    Measure { area, tight_box, box_agreement, stability, predicted_iou: 0.0 }
+}
+
+fn count_pixels<T>(pixels: impl Iterator<Item = T>, inside: impl Fn(&T) -> bool) -> u32 {
+    pixels.map(|pixel| u32::from(inside(&pixel))).sum()
+}
+
+fn tight_box(map: &[f32], side: usize) -> Option<[u32; 4]> {
+    let mut tight: Option<[u32; 4]> = None;
+    for (y, row) in map.chunks_exact(side.max(1)).enumerate() {
+        let inside = |&logit: &f32| logit > 0.0;
+        let (Some(first), Some(last)) = (row.iter().position(inside), row.iter().rposition(inside)) else { continue };
+        let [x0, y0, x1, _] = tight.unwrap_or([first as u32, y as u32, last as u32, y as u32]);
+        tight = Some([x0.min(first as u32), y0, x1.max(last as u32), y as u32]);
+    }
+    tight
+}
+
+/// Pixels of the mask whose middle lies in the prompt box.
+fn area_inside(map: &[f32], side: usize, prompt: [f32; 4]) -> u32 {
+    let range = |first: f32, last: f32| {
+        // Pixel p covers p - 0.5 .. p + 0.5 around its index; casts saturate.
+        let (first, end) = ((first - 0.5).ceil().max(0.0) as usize, (last + 0.5).floor().max(-1.0) + 1.0);
+        first.min(side)..(end as usize).clamp(first.min(side), side)
+    };
+    let (columns, rows) = (range(prompt[0], prompt[2]), range(prompt[1], prompt[3]));
+    rows.map(|y| count_pixels(map[y * side..][columns.clone()].iter(), |&&logit| logit > 0.0)).sum()
+}
+
+/// IoU of two boxes of inclusive indices.
+fn box_iou(tight: [u32; 4], prompt: [f32; 4]) -> f64 {
+    let (a, b) = (tight.map(f64::from), prompt.map(f64::from));
+    let overlap = |axis: usize| (a[axis + 2].min(b[axis + 2]) - a[axis].max(b[axis]) + 1.0).max(0.0);
+    let size = |c: [f64; 4]| (c[2] - c[0] + 1.0).max(0.0) * (c[3] - c[1] + 1.0).max(0.0);
+    let both = overlap(0) * overlap(1);
+    both / (size(a) + size(b) - both)
+}
+
+/// Dice of two masks from their areas; 1 where both are empty.
+fn dice(both: u32, a: u32, b: u32) -> f64 {
+    if a + b == 0 { 1.0 } else { 2.0 * f64::from(both) / (f64::from(a) + f64::from(b)) }
+}
+
+#[cfg(test)]
+mod tests;

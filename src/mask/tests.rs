@@ -1,0 +1,123 @@
+use super::*;
+
+const SIDE: usize = 16;
+
+/// A map that is `inside` within an inclusive box and -5 elsewhere.
+fn block([x0, y0, x1, y1]: [usize; 4], inside: f32) -> Vec<f32> {
+    let within = |i: usize| (x0..=x1).contains(&(i % SIDE)) && (y0..=y1).contains(&(i / SIDE));
+    (0..SIDE * SIDE).map(|i| if within(i) { inside } else { -5.0 }).collect()
+}
+
+fn candidates<'a>(logits: &'a [f32], prompt: Option<[f32; 4]>) -> Candidates<'a> {
+    Candidates { logits, side: SIDE, first_token: 1, prompt, predicted_iou: &[] }
+}
+
+const PROMPT: [f32; 4] = [4.0, 4.0, 11.0, 11.0];
+
+#[test]
+fn box_agreement_by_hand() {
+    let maps = [block([4, 4, 11, 11], 3.0), block([4, 4, 11, 7], 3.0), block([4, 4, 15, 11], 3.0)].concat();
+    let measures = Measures::new(&candidates(&maps, Some(PROMPT)));
+    assert_eq!(measures.masks.map(|mask| mask.area), [64, 32, 96, 0]);
+    assert_eq!(measures.masks[2].tight_box, Some([4, 4, 15, 11]));
+    let agreement = measures.masks.map(|mask| mask.box_agreement);
+    let outside = 64.0 / 96.0;
+    assert_eq!(agreement, [1.0, 0.5, outside * outside, 0.0]);
+    assert_eq!(measures.dice[0][1], 2.0 * 32.0 / 96.0);
+    assert_eq!(measures.dice[1][2], 2.0 * 32.0 / 128.0);
+    assert_eq!(measures.consensus(0), (2.0 / 3.0 + 0.8) / 2.0);
+    assert!((measures.agreement() - (2.0 / 3.0 + 0.8 + 0.5) / 3.0).abs() < 1e-15);
+    let without = Measures::new(&candidates(&maps, None));
+    assert_eq!(without.masks.map(|mask| mask.box_agreement), [1.0, 1.0, 1.0, 0.0]);
+}
+
+#[test]
+fn stability_counts_what_the_threshold_decides() {
+    let mut map = block([0, 0, 3, 0], 3.0);
+    map[4] = 0.5;
+    map[5] = -0.5;
+    map[6] = 1.0;
+    map[7] = -1.0;
+    let measure = Measures::new(&candidates(&map, None)).masks[0];
+    assert_eq!((measure.area, measure.stability), (6, 4.0 / 7.0));
+    let empty = Measures::new(&candidates(&vec![-5.0; SIDE * SIDE], None)).masks[0];
+    assert_eq!((empty.area, empty.tight_box, empty.stability, empty.box_agreement), (0, None, 0.0, 0.0));
+    let nan = Measures::new(&candidates(&vec![f32::NAN; SIDE * SIDE], Some(PROMPT))).masks[0];
+    assert_eq!((nan.area, nan.stability, nan.box_agreement), (0, 0.0, 0.0));
+}
+
+#[test]
+fn each_rule_has_its_own_winner() {
+    // 0: right box, unstable. 1: half the box, stable, most like the others. 2: too large, fairly stable.
+    let maps = [block([4, 4, 11, 11], 0.5), block([4, 4, 11, 9], 3.0), block([1, 1, 14, 14], 3.0)].concat();
+    let mut given = candidates(&maps, Some(PROMPT));
+    given.predicted_iou = &[0.1, 0.2, 0.9];
+    let pick = |rule| choose(&given, MaskChoice::Auto, rule).token;
+    assert_eq!(pick(Rule::BoxAgreement), 1);
+    assert_eq!(pick(Rule::Stability), 2);
+    assert_eq!(pick(Rule::Consensus), 1);
+    assert_eq!(pick(Rule::Product), 2);
+    assert_eq!(pick(Rule::PredictedIou), 3);
+    assert_eq!(pick(Rule::Prior([0.1, 0.2, 0.7, 0.0])), 3);
+    assert_eq!(choose(&given, MaskChoice::Fixed(3), Rule::BoxAgreement).index, 2);
+    assert_eq!(choose(&given, MaskChoice::Fixed(0), Rule::BoxAgreement).index, 0);
+    let choice = choose(&given, MaskChoice::Auto, Rule::BoxAgreement);
+    assert_eq!(choice.scores, [1.0, 0.75, (64.0f64 / 196.0).powi(2), 0.0]);
+}
+
+#[test]
+fn empty_masks_lose_and_ties_go_to_the_first() {
+    let empty = vec![-5.0; SIDE * SIDE];
+    let maps = [empty.clone(), block([0, 0, 0, 0], 0.1), block([0, 0, 0, 0], 0.1)].concat();
+    let rules = [Rule::Consensus, Rule::Prior([1.0; 4])];
+    for rule in rules {
+        assert_eq!(choose(&candidates(&maps, Some(PROMPT)), MaskChoice::Auto, rule).index, 1, "{rule:?}");
+    }
+    let none = [empty.clone(), empty.clone(), empty].concat();
+    let choice = choose(&candidates(&none, Some(PROMPT)), MaskChoice::Auto, Rule::Product);
+    assert_eq!((choice.index, choice.measures.agreement()), (0, 1.0));
+    let mut given = candidates(&maps, None);
+    given.predicted_iou = &[f32::NAN, 0.3, 0.3];
+    assert_eq!(choose(&given, MaskChoice::Auto, Rule::PredictedIou).index, 1);
+}
+
+#[test]
+fn boxes_of_other_frames() {
+    assert_eq!(box_of_logits([4.0, 8.0, 11.0, 12.0], 256, 256), [4.0, 8.0, 11.0, 12.0]);
+    assert_eq!(box_of_logits([4.0, 8.0, 11.0, 15.0], 1024, 256), [1.0, 2.0, 2.0, 3.0]);
+    let full = block([0, 0, 15, 15], 3.0);
+    for odd in [[-1e9, -1e9, 1e9, 1e9], [f32::NAN; 4], [20.0, 20.0, 30.0, 30.0], [5.0, 5.0, 2.0, 2.0]] {
+        let agreement = Measures::new(&candidates(&full, Some(odd))).masks[0].box_agreement;
+        assert!((0.0..=1.0).contains(&agreement), "{odd:?}: {agreement}");
+    }
+}
+
+#[test]
+fn packing_keeps_every_pixel() {
+    let (a, b) = (block([0, 0, 7, 7], 1.0), block([4, 0, 11, 7], 1.0));
+    let (mut packed_a, mut packed_b) = ([0; SIDE * SIDE / 64], [0; SIDE * SIDE / 64]);
+    pack(&a, &mut packed_a);
+    pack(&b, &mut packed_b);
+    assert_eq!(packed_a.iter().map(|word| word.count_ones()).sum::<u32>(), 64);
+    assert_eq!(packed_dice(&packed_a, &packed_b), 0.5);
+    assert_eq!(packed_dice(&[0; 4], &[0; 4]), 1.0);
+}
+
+#[test]
+fn continuity_finds_the_best_chain() {
+    let scores = [[0.9, 0.1, 0.5, 0.0], [0.5, 0.1, 0.6, 0.0], [0.9, 0.2, 0.5, 0.0], [0.1, 0.8, 0.1, 0.0]];
+    let dice = |slice: usize, a: usize, b: usize| ((slice * 7 + a * 5 + b * 3) % 11) as f64 / 11.0;
+    for weight in [0.0, 0.3, 1.0, 5.0] {
+        let value = |path: &[usize]| {
+            let own: f64 = path.iter().zip(&scores).map(|(&m, score)| score[m]).sum();
+            own + weight * (1..path.len()).map(|s| dice(s, path[s - 1], path[s])).sum::<f64>()
+        };
+        let paths = (0..81).map(|code| [code / 27, code / 9 % 3, code / 3 % 3, code % 3]);
+        let highest = paths.map(|path| value(&path)).fold(f64::MIN, f64::max);
+        let found = continuous(&scores, 3, weight, dice);
+        assert!((value(&found) - highest).abs() < 1e-12, "weight {weight}: {found:?}");
+    }
+    assert_eq!(continuous(&scores, 3, 0.0, dice), [0, 2, 0, 1]);
+    assert_eq!(continuous(&[[0.0; 4]; 3], 3, 1.0, |_, _, _| 0.0), [0, 0, 0]);
+    assert!(continuous(&[], 3, 1.0, dice).is_empty());
+}
