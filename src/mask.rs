@@ -11,7 +11,7 @@ pub use continuity::{PACKED_WORDS, continuous, pack, packed_dice};
 
 use serde::Serialize;
 
-use crate::model::config::Kind;
+use crate::model::{Config, Kind, Masks};
 
 /// Most masks that one prompt gives: tokens 0 to 3.
 pub const MOST_MASKS: usize = 4;
@@ -168,11 +168,11 @@ impl Measures {
 
 /// The mask to keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct Verdict {
     /// Which map of the candidates.
     pub index: usize,
-    /// Its mask token.
-    pub token: usize,
+    /// Its mask token: 0 for the single mask, 1 to 3 for the candidates.
+    pub chosen: usize,
     /// Score of each map by the rule.
     pub scores: [f64; MOST_MASKS],
     /// What the scores were made of.
@@ -180,7 +180,7 @@ pub struct Choice {
 }
 
 /// Scores the masks and picks one. A fixed token that the candidates do not have counts as [`MaskChoice::Auto`].
-pub fn choose(candidates: &Candidates, choice: MaskChoice, rule: Rule) -> Choice {
+pub fn choose(candidates: &Candidates, choice: MaskChoice, rule: Rule) -> Verdict {
     let measures = Measures::new(candidates);
     let scores = rule.scores(&measures);
     let fixed = match choice {
@@ -188,7 +188,28 @@ pub fn choose(candidates: &Candidates, choice: MaskChoice, rule: Rule) -> Choice
         MaskChoice::Fixed(token) => token.checked_sub(candidates.first_token).filter(|&index| index < measures.count),
     };
     let index = fixed.unwrap_or_else(|| best(&scores[..measures.count]));
-    Choice { index, token: candidates.first_token + index, scores, measures }
+    Verdict { index, chosen: candidates.first_token + index, scores, measures }
+}
+
+/// [`choose`] for a decoder's output, by the rule of the model's kind. `logits` is `[M, L, L]`, `region` the prompt box in
+/// the model's frame, `iou` the IoU head's four predictions.
+pub fn judge(
+    logits: &[f32],
+    masks: Masks,
+    config: &Config,
+    region: Option<[f32; 4]>,
+    iou: &[f32],
+    choice: MaskChoice,
+) -> Verdict {
+    let side = config.logits_size();
+    let candidates = Candidates {
+        logits,
+        side,
+        first_token: masks.first(),
+        prompt: region.map(|region| box_of_logits(region, config.image_size, side)),
+        predicted_iou: iou.get(masks.first()..).unwrap_or_default(),
+    };
+    choose(&candidates, choice, Rule::of(config.kind))
 }
 
 /// Place of the highest score, the first of equals; NaN never wins.

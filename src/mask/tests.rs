@@ -52,7 +52,7 @@ fn each_rule_has_its_own_winner() {
     let maps = [block([4, 4, 11, 11], 0.5), block([4, 4, 11, 9], 3.0), block([1, 1, 14, 14], 3.0)].concat();
     let mut given = candidates(&maps, Some(PROMPT));
     given.predicted_iou = &[0.1, 0.2, 0.9];
-    let pick = |rule| choose(&given, MaskChoice::Auto, rule).token;
+    let pick = |rule| choose(&given, MaskChoice::Auto, rule).chosen;
     assert_eq!(pick(Rule::BoxAgreement), 1);
     assert_eq!(pick(Rule::Stability), 2);
     assert_eq!(pick(Rule::Consensus), 1);
@@ -120,4 +120,19 @@ fn continuity_finds_the_best_chain() {
     assert_eq!(continuous(&scores, 3, 0.0, dice), [0, 2, 0, 1]);
     assert_eq!(continuous(&[[0.0; 4]; 3], 3, 1.0, |_, _, _| 0.0), [0, 0, 0]);
     assert!(continuous(&[], 3, 1.0, dice).is_empty());
+}
+
+#[test]
+fn judging_maps_tokens_and_frames() {
+    let mut config = crate::model::Preset::Tiny.medsegx();
+    let logits = vec![1.0; 3 * 256 * 256];
+    let full = Some([0.0, 0.0, 255.0, 255.0]);
+    let verdict = judge(&logits, Masks::Three, &config, full, &[0.9, 0.1, 0.2, 0.3], MaskChoice::Auto);
+    assert_eq!((verdict.chosen, verdict.index, verdict.scores[0]), (1, 0, 0.0));
+    assert_eq!(verdict.measures.masks[0].box_agreement, 1.0);
+    config.kind = Kind::Sam;
+    let verdict = judge(&logits, Masks::Three, &config, full, &[0.9, 0.1, 0.2, 0.3], MaskChoice::Auto);
+    assert_eq!((verdict.chosen, verdict.index), (3, 2));
+    let verdict = judge(&logits[..256 * 256], Masks::Single, &config, full, &[0.9, 0.1, 0.2, 0.3], MaskChoice::Auto);
+    assert_eq!((verdict.chosen, verdict.scores[0]), (0, f64::from(0.9f32)));
 }
