@@ -1,5 +1,6 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
+mod info;
 mod plan;
 mod synth;
 
@@ -19,6 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Info(info::Args),
     Plan(plan::Args),
     Synth(synth::Args),
 }
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Info(args) => info::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Synth(args) => synth::run(args),
     }

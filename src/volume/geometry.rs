@@ -1,0 +1,248 @@
+//! Where voxels lie in the patient: affine, spacing, orientation codes, and what looks wrong about them.
+
+use super::nifti::Header;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// Rows of a 4 x 4 matrix that takes voxel indices (i, j, k, 1) to millimetres, x to the Right, y Anterior, z Superior.
+pub type Affine = [[f64; 4]; 4];
+
+/// Which part of the header the affine comes from, by nibabel's rule: sform before qform before neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AffineSource {
+    /// `srow_x`, `srow_y`, `srow_z`.
+    Sform,
+    /// Quaternion, offset and `pixdim`.
+    Qform,
+    /// `pixdim` alone: x flipped, origin in the middle.
+    Neither,
+}
+
+/// What a NIfTI header says of space.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Geometry {
+    /// In millimetres, also where the header counts in metres or micrometres.
+    pub affine: Affine,
+    /// Where it comes from.
+    pub source: AffineSource,
+    /// `qform_code`.
+    pub qform_code: i64,
+    /// `sform_code`.
+    pub sform_code: i64,
+}
+
+/// A form code that is defined: 0 unknown to 5 template. nibabel takes others as 0.
+fn valid_code(code: i64) -> i64 {
+    if (0..=5).contains(&code) { code } else { 0 }
+}
+
+impl Geometry {
+    /// Reads it off a header and adds to `warnings` what looks wrong.
+    pub(super) fn read(path: &Path, header: &Header, warnings: &mut Vec<String>) -> Result<Self> {
+        let layout = header.layout;
+        let [qform_code, sform_code] = [layout.qform_code, layout.sform_code].map(|at| header.code(at));
+        for (name, code) in [("qform_code", qform_code), ("sform_code", sform_code)] {
+            if valid_code(code) != code {
+                warnings.push(format!("{name} {code} is not defined and counts as 0"));
+            }
+        }
+        let pixdim = header.reals::<8>(layout.pixdim);
+        let zooms: [f64; 3] = std::array::from_fn(|i| if pixdim[i + 1] == 0.0 { 1.0 } else { pixdim[i + 1].abs() });
+        if pixdim[1..4].iter().any(|&p| p <= 0.0) {
+            warnings.push(format!("pixdim {:?} is not positive: 0 counts as 1, the sign is dropped", &pixdim[1..4]));
+        }
+        let qform = qform(header, &zooms, warnings);
+        let rows = header.reals::<12>(layout.rows);
+        let sform = std::array::from_fn(|r| if r < 3 { std::array::from_fn(|c| rows[4 * r + c]) } else { LAST_ROW });
+        let (source, affine) = match (valid_code(sform_code), valid_code(qform_code)) {
+            (1.., _) => (AffineSource::Sform, sform),
+            (_, 1..) => (AffineSource::Qform, qform),
+            _ => (AffineSource::Neither, base(&header.dims, &zooms)),
+        };
+        if affine.iter().flatten().any(|v| !v.is_finite()) {
+            return Err(Error::file(path, format!("{source:?} affine"), "finite numbers", format!("{affine:?}")));
+        }
+        if source == AffineSource::Neither {
+            warnings.push(
+                "neither qform nor sform is set: left and right are a guess, and ITK and nibabel guess differently"
+                    .into(),
+            );
+        } else if valid_code(sform_code) > 0 && valid_code(qform_code) > 0 {
+            compare_forms(&sform, &qform, &header.dims, warnings);
+        }
+        let unit = unit_in_mm(header, warnings);
+        let geometry = Geometry { affine: scaled(affine, unit), source, qform_code, sform_code };
+        geometry.check_shape(&zooms.map(|z| z * unit), warnings);
+        Ok(geometry)
+    }
+
+    /// Millimetres between neighbours along i, j, k: lengths of the affine's columns.
+    pub fn spacing(&self) -> [f64; 3] {
+        std::array::from_fn(|c| column(&self.affine, c).iter().map(|v| v * v).sum::<f64>().sqrt())
+    }
+
+    /// Volume of a voxel in mm³, right for sheared grids too.
+    pub fn voxel_volume(&self) -> f64 {
+        let [a, b, c] = std::array::from_fn(|i| column(&self.affine, i));
+        dot(&a, &cross(&b, &c)).abs()
+    }
+
+    /// Largest deviation of the angles between the axes from 90 degrees, in degrees: a tilted gantry shows here.
+    pub fn tilt(&self) -> f64 {
+        let spacing = self.spacing();
+        let cosine = |a: usize, b: usize| {
+            let product = dot(&column(&self.affine, a), &column(&self.affine, b));
+            (product / (spacing[a] * spacing[b])).abs()
+        };
+        [cosine(0, 1), cosine(0, 2), cosine(1, 2)].into_iter().fold(0.0, f64::max).min(1.0).asin().to_degrees()
+    }
+
+    /// For each voxel axis the patient axis it runs along most nearly (0 right, 1 anterior, 2 superior) and whether it
+    /// runs the other way. The permutation that fits best is taken, so that no axis is named twice.
+    pub fn axes(&self) -> [(usize, bool); 3] {
+        const PERMUTATIONS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let spacing = self.spacing();
+        let cosine = |i: usize, patient: usize| self.affine[patient][i] / spacing[i].max(f64::MIN_POSITIVE);
+        let fit = |p: &[usize; 3]| (0..3).map(|i| cosine(i, p[i]).abs()).sum::<f64>();
+        let best = PERMUTATIONS.iter().fold(&PERMUTATIONS[0], |best, p| if fit(p) > fit(best) { p } else { best });
+        std::array::from_fn(|i| (best[i], cosine(i, best[i]) < 0.0))
+    }
+
+    /// The direction in which each voxel index grows, as nibabel writes it: `RAS`, `LPS`, ...
+    pub fn orientation_codes(&self) -> String {
+        self.axes()
+            .iter()
+            .map(|&(axis, reversed)| ["RL", "AP", "SI"][axis].as_bytes()[usize::from(reversed)] as char)
+            .collect()
+    }
+
+    /// The matrix back from millimetres to voxel indices, unless the affine is singular.
+    pub fn inverse(&self) -> Option<Affine> {
+        let [a, b, c] = std::array::from_fn(|i| column(&self.affine, i));
+        let determinant = dot(&a, &cross(&b, &c));
+        if determinant == 0.0 || !determinant.is_finite() {
+            return None;
+        }
+        let rows = [cross(&b, &c), cross(&c, &a), cross(&a, &b)].map(|row| row.map(|v| v / determinant));
+        let origin = column(&self.affine, 3);
+        let row = |r: usize| [rows[r][0], rows[r][1], rows[r][2], -dot(&rows[r], &origin)];
+        let inverse = [row(0), row(1), row(2), LAST_ROW];
+        inverse.iter().flatten().all(|v| v.is_finite()).then_some(inverse)
+    }
+
+    fn check_shape(&self, zooms: &[f64; 3], warnings: &mut Vec<String>) {
+        if self.inverse().is_none() {
+            warnings.push("the affine is singular: ITK refuses such a file".into());
+            return;
+        }
+        let spacing = self.spacing();
+        if spacing.iter().zip(zooms).any(|(s, z)| (s - z).abs() > 1e-3 * s.max(*z)) {
+            warnings.push(format!("the affine has spacing {spacing:?} mm but pixdim says {zooms:?} mm"));
+        }
+        if spacing.iter().any(|s| !(1e-3..1e3).contains(s)) {
+            warnings.push(format!("spacing {spacing:?} mm is not that of a medical image"));
+        }
+        let tilt = self.tilt();
+        if tilt > 0.01 {
+            warnings.push(format!(
+                "axes are {tilt:.3} degrees off a right angle (tilted gantry?): ITK may refuse such a file"
+            ));
+        }
+    }
+}
+
+const LAST_ROW: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
+
+fn column(affine: &Affine, index: usize) -> [f64; 3] {
+    [affine[0][index], affine[1][index], affine[2][index]]
+}
+
+fn dot(a: &[f64; 3], b: &[f64; 3]) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+fn cross(a: &[f64; 3], b: &[f64; 3]) -> [f64; 3] {
+    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+}
+
+fn scaled(mut affine: Affine, unit: f64) -> Affine {
+    affine[..3].iter_mut().flatten().for_each(|v| *v *= unit);
+    affine
+}
+
+/// Millimetres of the header's unit of length.
+fn unit_in_mm(header: &Header, warnings: &mut Vec<String>) -> f64 {
+    let (unit, name) = match header.units() & 7 {
+        1 => (1e3, "metres"),
+        3 => (1e-3, "micrometres"),
+        _ => return 1.0,
+    };
+    warnings.push(format!("lengths are in {name}; nibabel takes them for millimetres"));
+    unit
+}
+
+/// Method 2 of nifti1.h, as nibabel computes it.
+fn qform(header: &Header, zooms: &[f64; 3], warnings: &mut Vec<String>) -> Affine {
+    let layout = header.layout;
+    let used = valid_code(header.code(layout.qform_code)) > 0;
+    let mut warn = |text: String| {
+        if used {
+            warnings.push(text)
+        }
+    };
+    let qfac = header.real(layout.pixdim);
+    if qfac != 1.0 && qfac != -1.0 {
+        warn(format!("qfac (pixdim[0]) is {qfac} and counts as 1"));
+    }
+    let [b, c, d] = header.reals::<3>(layout.quaternion);
+    let (offset, length) = (header.reals::<3>(layout.offset), b * b + c * c + d * d);
+    let threshold = 3.0 * if layout.real_bytes == 4 { f64::from(f32::EPSILON) } else { f64::EPSILON };
+    let w2 = 1.0 - length;
+    let w = if w2.abs() < threshold { 0.0 } else { w2.max(0.0).sqrt() };
+    if w2 < -threshold {
+        warn(format!("the quaternion is {:.6} long and is shortened to 1; nibabel refuses such a file", length.sqrt()));
+    }
+    let s = 2.0 / (w * w + length);
+    let [xx, yy, zz] = [b * b * s, c * c * s, d * d * s];
+    let [xy, xz, yz] = [b * c * s, b * d * s, c * d * s];
+    let [wx, wy, wz] = [w * b * s, w * c * s, w * d * s];
+    let z = if qfac == -1.0 { -zooms[2] } else { zooms[2] };
+    [
+        [(1.0 - (yy + zz)) * zooms[0], (xy - wz) * zooms[1], (xz + wy) * z, offset[0]],
+        [(xy + wz) * zooms[0], (1.0 - (xx + zz)) * zooms[1], (yz - wx) * z, offset[1]],
+        [(xz - wy) * zooms[0], (yz + wx) * zooms[1], (1.0 - (xx + yy)) * z, offset[2]],
+        LAST_ROW,
+    ]
+}
+
+/// nibabel's base affine: x flipped, origin in the middle of the volume.
+fn base(dims: &[u64], zooms: &[f64; 3]) -> Affine {
+    let mut affine = [[0.0; 4], [0.0; 4], [0.0; 4], LAST_ROW];
+    for (i, &extent) in dims.iter().take(3).enumerate() {
+        affine[i][i] = if i == 0 { -zooms[0] } else { zooms[i] };
+        affine[i][3] = (extent - 1) as f64 / -2.0 * affine[i][i];
+    }
+    (dims.len()..3).for_each(|i| affine[i][i] = 1.0);
+    affine
+}
+
+/// Warns when the two forms put a corner of the volume at different places.
+fn compare_forms(sform: &Affine, qform: &Affine, dims: &[u64], warnings: &mut Vec<String>) {
+    let last = |i: usize| dims.get(i).map_or(0.0, |&n| (n - 1) as f64);
+    let mut apart: f64 = 0.0;
+    for corner in 0..8 {
+        let voxel = [0, 1, 2].map(|i| if corner >> i & 1 == 1 { last(i) } else { 0.0 });
+        let squares = (0..3).map(|r| {
+            let place = |m: &Affine| m[r][0] * voxel[0] + m[r][1] * voxel[1] + m[r][2] * voxel[2] + m[r][3];
+            (place(sform) - place(qform)).powi(2)
+        });
+        let distance = squares.sum::<f64>().sqrt();
+        apart = if distance.is_nan() { f64::INFINITY } else { apart.max(distance) };
+    }
+    let voxel = (0..3).map(|c| dot(&column(sform, c), &column(sform, c)).sqrt()).fold(f64::INFINITY, f64::min);
+    if apart > 0.01 * voxel {
+        warnings
+            .push(format!("sform and qform put the corners up to {apart:.4} apart; sform is used, as nibabel does"));
+    }
+}

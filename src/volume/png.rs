@@ -1,0 +1,93 @@
+//! PNG pictures: grey or colour, 8 or 16 bits; fewer bits and palettes are expanded.
+
+use std::io::{BufRead, Cursor, Write};
+use std::path::Path;
+
+use ::png::{BitDepth, ColorType, Decoder, Limits, Transformations};
+
+use super::OpenOptions;
+use super::source::{Source, reserve};
+use super::voxels::Voxels;
+use crate::{Error, Result};
+
+/// What [`read`] found.
+pub(super) struct Picture {
+    /// Width, height.
+    pub size: [usize; 2],
+    pub channels: usize,
+    pub values: Voxels,
+    pub warnings: Vec<String>,
+}
+
+/// Memory that text chunks and the like may ask for, beside the picture itself.
+const LIMIT: usize = 1 << 24;
+
+/// Reads a whole picture.
+pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<Picture> {
+    let bytes = source.read_all()?;
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: LIMIT });
+    decoder.set_transformations(Transformations::EXPAND);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let (width, height) = decoder.read_header_info().map(|i| (i.width, i.height)).map_err(|e| bad(&source.path, e))?;
+    super::count_voxels(&source.path, [u64::from(width), u64::from(height), 1], options)?;
+    let row_limit = (width as usize).saturating_mul(8).saturating_mul(4).saturating_add(LIMIT);
+    decoder.set_limits(Limits { bytes: row_limit });
+
+    let mut reader = decoder.read_info().map_err(|e| bad(&source.path, e))?;
+    let size = reader.output_buffer_size().ok_or_else(|| bad(&source.path, "a picture too large for memory"))?;
+    let mut raw = reserve(size, "the picture")?;
+    raw.resize(size, 0);
+    let frame = reader.next_frame(&mut raw).map_err(|e| bad(&source.path, e))?;
+    let mut warnings = Vec::new();
+    if reader.info().animation_control().is_some() {
+        warnings.push("an animation: only its first picture is read".into());
+    }
+    reader.finish().map_err(|e| bad(&source.path, e))?;
+
+    let (stored, channels) = match frame.color_type {
+        ColorType::Grayscale => (1, 1),
+        ColorType::GrayscaleAlpha => (2, 1),
+        ColorType::Rgb => (3, 3),
+        ColorType::Rgba => (4, 3),
+        ColorType::Indexed => return Err(bad(&source.path, "a palette that was not expanded")),
+    };
+    if stored != channels {
+        warnings.push("the alpha channel is left out".into());
+    }
+    let values = match frame.bit_depth {
+        BitDepth::Eight => Voxels::U8(if stored == channels { raw } else { super::drop_alpha(raw, stored) }),
+        BitDepth::Sixteen => {
+            let mut wide = reserve(size / 2, "the picture")?;
+            wide.extend(raw.chunks_exact(2).map(|b| u16::from_be_bytes([b[0], b[1]])));
+            let wide = if stored == channels { wide } else { super::drop_alpha(wide, stored) };
+            if channels == 1 { Voxels::U16(wide) } else { Voxels::U8(narrowed(&wide, &mut warnings)?) }
+        }
+        depth => return Err(bad(&source.path, format!("{depth:?} bits that were not expanded"))),
+    };
+    Ok(Picture { size: [width as usize, height as usize], channels, values, warnings })
+}
+
+/// Colour is used as it is, and that means 8 bits: 65535 becomes 255.
+fn narrowed(wide: &[u16], warnings: &mut Vec<String>) -> Result<Vec<u8>> {
+    warnings.push("16-bit colour is rounded to 8 bits".into());
+    let mut values = reserve(wide.len(), "the picture")?;
+    values.extend(wide.iter().map(|&v| ((u32::from(v) + 128) / 257) as u8));
+    Ok(values)
+}
+
+/// Writes a grey picture of `size` width, height with 8 or 16 bits; `values` are big endian.
+pub(super) fn write(out: &mut impl Write, size: [usize; 2], depth: BitDepth, values: &[u8]) -> std::io::Result<()> {
+    let side = |n: usize| u32::try_from(n).map_err(|_| std::io::Error::other("a side of more than 2^32 pixels"));
+    let mut encoder = ::png::Encoder::new(out, side(size[0])?, side(size[1])?);
+    encoder.set_color(ColorType::Grayscale);
+    encoder.set_depth(depth);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(values)?;
+    writer.finish()?;
+    Ok(())
+}
+
+fn bad(path: &Path, found: impl ToString) -> Error {
+    Error::file(path, "PNG picture", "a complete and consistent one", found)
+}

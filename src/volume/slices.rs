@@ -1,0 +1,227 @@
+//! Slices of a volume as the network sees them, and back.
+
+use std::str::FromStr;
+
+use super::voxels::{Voxel, Voxels, with_voxels};
+use super::{Intensity, IntensityMap, Volume};
+use crate::{Error, Result};
+
+/// How slices lie before the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orientation {
+    /// As stored: column = the lower of the two axes in the slice, row = the other.
+    #[default]
+    Stored,
+    /// As if the volume had first been re-ordered to Right, Anterior, Superior by permuting and flipping its axes.
+    Ras,
+}
+
+impl FromStr for Orientation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_lowercase().as_str() {
+            "stored" => Ok(Orientation::Stored),
+            "ras" => Ok(Orientation::Ras),
+            _ => Err(Error::Argument { name: "orient", expected: "stored or ras".into(), found: format!("'{text}'") }),
+        }
+    }
+}
+
+/// How the slices across one axis are cut out of a volume. Only permutations and flips: every pixel of a slice is a
+/// voxel of the stored grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceFrame {
+    dims: [usize; 3],
+    axis: usize,
+    column: InPlane,
+    row: InPlane,
+}
+
+/// A stored axis that lies in the slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InPlane {
+    axis: usize,
+    reversed: bool,
+}
+
+impl SliceFrame {
+    /// Slices across stored axis `axis` of a grid of `dims`, as stored.
+    fn stored(dims: [usize; 3], axis: usize) -> Self {
+        let (column, row) = [(1, 2), (0, 2), (0, 1)][axis];
+        let in_plane = |axis| InPlane { axis, reversed: false };
+        SliceFrame { dims, axis, column: in_plane(column), row: in_plane(row) }
+    }
+
+    /// The stored axis that the slices lie across: 0, 1, 2 for x, y, z. Slices are numbered along it as stored.
+    pub fn axis(&self) -> usize {
+        self.axis
+    }
+
+    /// How many slices there are.
+    pub fn slices(&self) -> usize {
+        self.dims[self.axis]
+    }
+
+    /// Rows and columns of a slice.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.dims[self.row.axis], self.dims[self.column.axis])
+    }
+
+    /// A box `[x0, y0, x1, y1]` of inclusive stored indices, x the lower axis in the slice, as columns and rows of it.
+    pub fn to_slice(&self, stored: [f64; 4]) -> [f64; 4] {
+        let swapped = self.column.axis > self.row.axis;
+        let [x0, y0, x1, y1] = stored;
+        let (columns, rows) = if swapped { ([y0, y1], [x0, x1]) } else { ([x0, x1], [y0, y1]) };
+        let (columns, rows) = (self.flip(self.column, columns), self.flip(self.row, rows));
+        [columns[0], rows[0], columns[1], rows[1]]
+    }
+
+    fn flip(&self, along: InPlane, [low, high]: [f64; 2]) -> [f64; 2] {
+        let last = self.dims[along.axis] as f64 - 1.0;
+        if along.reversed { [last - high, last - low] } else { [low, high] }
+    }
+
+    /// Index of the first pixel of slice `index` among the voxels, and the steps to the next row and column.
+    fn steps(&self, index: usize) -> (usize, isize, isize) {
+        let strides = [1, self.dims[0], self.dims[0] * self.dims[1]];
+        let mut start = index * strides[self.axis];
+        let mut step = |along: InPlane| {
+            let stride = strides[along.axis];
+            if along.reversed {
+                start += stride * (self.dims[along.axis] - 1);
+                -(stride as isize)
+            } else {
+                stride as isize
+            }
+        };
+        let (row, column) = (step(self.row), step(self.column));
+        (start, row, column)
+    }
+
+    /// Indices among the voxels of the pixels of slice `index`, row by row.
+    pub(super) fn pixels(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
+        let ((rows, columns), (start, row, column)) = (self.shape(), self.steps(index));
+        (0..rows).flat_map(move |r| {
+            let first = start.wrapping_add_signed(row * r as isize);
+            (0..columns).map(move |c| first.wrapping_add_signed(column * c as isize))
+        })
+    }
+
+    /// Whether it cuts a grid of `dims`.
+    pub(super) fn is_of(&self, dims: [usize; 3]) -> bool {
+        self.dims == dims
+    }
+
+    pub(super) fn check_index(&self, index: usize) -> Result<()> {
+        if index < self.slices() {
+            return Ok(());
+        }
+        Err(Error::Argument {
+            name: "slice",
+            expected: format!("0 to {}", self.slices() - 1),
+            found: index.to_string(),
+        })
+    }
+}
+
+impl Volume {
+    /// The axis that slices lie across unless another is asked for: z.
+    pub fn default_axis(&self) -> usize {
+        2
+    }
+
+    /// How slices across `axis` (0, 1, 2 for i, j, k) are cut out. With [`Orientation::Ras`] the axis is one of the
+    /// re-ordered volume, so 2 gives axial slices however they are stored.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an axis above 2; [`Error::File`] when `Ras` is asked of a file without a geometry.
+    pub fn frame(&self, axis: usize, orientation: Orientation) -> Result<SliceFrame> {
+        if axis > 2 {
+            return Err(Error::Argument { name: "axis", expected: "0, 1 or 2".into(), found: axis.to_string() });
+        }
+        let stored = SliceFrame::stored(self.dims(), axis);
+        if orientation == Orientation::Stored {
+            return Ok(stored);
+        }
+        let geometry = self.geometry().ok_or_else(|| {
+            Error::file(self.path(), "orientation", "a NIfTI file for 'ras'", "a picture or array, which has none")
+        })?;
+        let axes = geometry.axes();
+        let along = |patient: usize| {
+            let axis = axes.iter().position(|&(p, _)| p == patient).unwrap_or(patient);
+            InPlane { axis, reversed: axes[axis].1 }
+        };
+        let (column, row) = (along(stored.column.axis), along(stored.row.axis));
+        Ok(SliceFrame { axis: along(axis).axis, column, row, ..stored })
+    }
+
+    /// Rows and columns of a stored slice across `axis`, which is at most 2.
+    pub fn slice_shape(&self, axis: usize) -> (usize, usize) {
+        SliceFrame::stored(self.dims(), axis.min(2)).shape()
+    }
+
+    /// Slice `index` across stored axis `axis` as grey levels `[h, w, channels]`; `out` is cleared and filled.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an axis or index that the volume does not have.
+    pub fn slice_u8(&self, axis: usize, index: usize, map: &IntensityMap, out: &mut Vec<u8>) -> Result<()> {
+        self.slice_u8_in(&self.frame(axis, Orientation::Stored)?, index, map, out)
+    }
+
+    /// Slice `index` of `frame` as grey levels `[h, w, channels]`; `out` is cleared and filled.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an index that the volume does not have or a frame of another volume.
+    pub fn slice_u8_in(&self, frame: &SliceFrame, index: usize, map: &IntensityMap, out: &mut Vec<u8>) -> Result<()> {
+        self.check_frame(frame, index)?;
+        let (height, width) = frame.shape();
+        let size = height * width * self.channels();
+        out.clear();
+        out.try_reserve_exact(size).map_err(|_| Error::Memory { what: "a slice".into(), bytes: size as u64 })?;
+        match self.voxels() {
+            Voxels::U8(values) if map.rule == Intensity::Raw && self.is_plain_u8() => {
+                self.each_value(frame, index, values, |v| out.push(v));
+            }
+            voxels => {
+                let (slope, intercept) = self.scaling();
+                with_voxels!(voxels, values => self.each_value(frame, index, values, |v| {
+                    out.push(map.level(slope * v.to_f64() + intercept));
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Slice `index` of `frame` as values, slope and intercept applied; `out` is cleared and filled.
+    ///
+    /// # Errors
+    /// As [`Volume::slice_u8_in`].
+    pub fn slice_values(&self, frame: &SliceFrame, index: usize, out: &mut Vec<f64>) -> Result<()> {
+        self.check_frame(frame, index)?;
+        let (height, width) = frame.shape();
+        let size = height * width * self.channels();
+        out.clear();
+        out.try_reserve_exact(size).map_err(|_| Error::Memory { what: "a slice".into(), bytes: size as u64 * 8 })?;
+        let (slope, intercept) = self.scaling();
+        with_voxels!(self.voxels(), values => self.each_value(frame, index, values, |v| {
+            out.push(slope * v.to_f64() + intercept);
+        }));
+        Ok(())
+    }
+
+    fn each_value<T: Voxel>(&self, frame: &SliceFrame, index: usize, values: &[T], mut take: impl FnMut(T)) {
+        let channels = self.channels();
+        for pixel in frame.pixels(index) {
+            values[pixel * channels..(pixel + 1) * channels].iter().for_each(|&v| take(v));
+        }
+    }
+
+    fn check_frame(&self, frame: &SliceFrame, index: usize) -> Result<()> {
+        if !frame.is_of(self.dims()) {
+            let (expected, found) = (format!("dims {:?}", self.dims()), format!("{:?}", frame.dims));
+            return Err(Error::Argument { name: "frame", expected, found });
+        }
+        frame.check_index(index)
+    }
+}
