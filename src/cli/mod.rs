@@ -3,6 +3,7 @@
 mod info;
 mod plan;
 mod synth;
+mod tasks;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ enum Command {
     Info(info::Args),
     Plan(plan::Args),
     Synth(synth::Args),
+    Tasks(tasks::Args),
 }
 
 /// Parses the arguments, runs one subcommand and turns its answer into an exit code.
@@ -40,6 +42,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Info(args) => info::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Synth(args) => synth::run(args),
+        Command::Tasks(args) => tasks::run(args),
     }
 }
 

@@ -1,4 +1,140 @@
 //! MedSegDB's evaluation: folders in, DSC, HD95 and NSD out, in the published report format.
+//!
+//! The published score of a slice is that of the best of its masks, which takes the label to know. Beside it stands the
+//! score of the mask that the engine chose without the label.
 
 pub mod distance;
+pub mod expect;
+pub mod folders;
 pub mod metrics;
+pub mod report;
+
+use std::path::Path;
+
+use crate::mask::Verdict;
+use crate::prompt::PixelBox;
+use crate::taxonomy::{Context, Query, resolve};
+use crate::volume::{Voxels, npy};
+use crate::{Error, Result};
+use folders::{Case, Set};
+use metrics::{Label, Scores};
+use report::Row;
+
+/// A slice with its prompt, ready to be segmented.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// `[height, width, 3]`.
+    pub pixels: Vec<u8>,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Tight box of the label.
+    pub region: PixelBox,
+    /// Where the task stands in MedSegDB's tree; `None` if the model wants none.
+    pub context: Option<Context>,
+}
+
+/// The masks of one slice.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// Masks `[height, width]` in the order of their tokens: logits resized to the slice, then above 0.
+    pub masks: Vec<Vec<bool>>,
+    /// Which of them the engine would keep.
+    pub verdict: Verdict,
+}
+
+/// Something that segments slices.
+pub trait Predictor {
+    /// Most slices of one call.
+    fn batch(&self) -> usize;
+
+    /// Segments each slice with its box.
+    ///
+    /// # Errors
+    /// Whatever stops the evaluation.
+    fn predict(&mut self, slices: &[Slice]) -> Result<Vec<Prediction>>;
+}
+
+/// Scores every case of a set. `contexts` says whether the model is steered by MedSegDB's tree; `progress` gets the number
+/// of slices done after each batch.
+///
+/// # Errors
+/// A task that the tree does not know (before anything is run); arrays that are not MedSegDB's; what the predictor returns.
+pub fn evaluate(
+    set: &Set,
+    contexts: bool,
+    predictor: &mut dyn Predictor,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Row>> {
+    let contexts =
+        set.cases.iter().map(|case| contexts.then(|| context_of(case)).transpose()).collect::<Result<Vec<_>>>()?;
+    let batch = predictor.batch().max(1);
+    let mut rows = Vec::with_capacity(set.cases.len());
+    for (cases, contexts) in set.cases.chunks(batch).zip(contexts.chunks(batch)) {
+        let loaded =
+            cases.iter().zip(contexts).map(|(case, &context)| load(case, context)).collect::<Result<Vec<_>>>()?;
+        let (slices, labels): (Vec<Slice>, Vec<Label>) = loaded.into_iter().unzip();
+        let predictions = predictor.predict(&slices)?;
+        if predictions.len() != slices.len() {
+            let what = format!("{} predictions for {} slices", predictions.len(), slices.len());
+            return Err(Error::Internal { place: "eval".into(), what });
+        }
+        for ((case, label), prediction) in cases.iter().zip(&labels).zip(&predictions) {
+            rows.push(score(case, label, prediction)?);
+        }
+        progress(rows.len());
+    }
+    Ok(rows)
+}
+
+fn context_of(case: &Case) -> Result<Context> {
+    resolve(&Query { task: Some(case.task.clone()), ..Query::default() })
+}
+
+/// The published rule: the best DSC of all masks, the first of equals, and the other metrics of that same mask.
+fn score(case: &Case, label: &Label, prediction: &Prediction) -> Result<Row> {
+    let Prediction { masks, verdict } = prediction;
+    let first = verdict.chosen - verdict.index;
+    let scores = masks.iter().map(|mask| label.score(mask)).collect::<Result<Vec<Scores>>>()?;
+    let better = |best: usize, m: usize| if scores[m].dsc > scores[best].dsc { m } else { best };
+    let best = (0..scores.len()).reduce(better);
+    let (Some(best), Some(&chosen)) = (best, scores.get(verdict.index)) else {
+        let what = format!("mask {} of {}", verdict.index, masks.len());
+        return Err(Error::Internal { place: "eval".into(), what });
+    };
+    Ok(Row {
+        file: case.file.clone(),
+        groups: case.groups.clone(),
+        best: (first + best, scores[best]),
+        chosen: (verdict.chosen, chosen),
+        agreement: verdict.measures.agreement(),
+    })
+}
+
+/// Most values of a picture; MedSegDB has 256 x 256 x 3.
+const MOST_VALUES: u64 = 1 << 28;
+
+fn load(case: &Case, context: Option<Context>) -> Result<(Slice, Label)> {
+    let (shape, label) = read_bytes(&case.label, "uint8 [height, width]")?;
+    let &[height, width] = shape.as_slice() else {
+        return Err(Error::file(&case.label, "shape", "[height, width]", format!("{shape:?}")));
+    };
+    let (shape, pixels) = read_bytes(&case.image, "uint8 [height, width, 3]")?;
+    if shape != [height, width, 3] {
+        let expected = format!("[{height}, {width}, 3], as the label");
+        return Err(Error::file(&case.image, "shape", expected, format!("{shape:?}")));
+    }
+    let label = Label::new(label.into_iter().map(|value| value > 0).collect(), width, height)
+        .map_err(|error| Error::file(&case.label, "label", "foreground", error))?;
+    let [x0, y0, x1, y1] = label.tight_box().map(|index| index as i64);
+    Ok((Slice { pixels, height, width, region: PixelBox { x0, y0, x1, y1 }, context }, label))
+}
+
+fn read_bytes(path: &Path, expected: &str) -> Result<(Vec<usize>, Vec<u8>)> {
+    let npy::Array { shape, values } = npy::read(path, MOST_VALUES)?;
+    match values {
+        Voxels::U8(values) => Ok((shape, values)),
+        _ => Err(Error::file(path, "type", expected, "another type of number")),
+    }
+}

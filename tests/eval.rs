@@ -1,0 +1,315 @@
+//! MedSegDB folders, reports and comparisons, with a predictor that is no network.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use medsegx::Result;
+use medsegx::eval::expect::{Expected, Outcome};
+use medsegx::eval::folders::{Layout, Set, walk};
+use medsegx::eval::metrics::Scores;
+use medsegx::eval::report::{Row, csv, float32_in_full, markdown, markdown_of_choice, parse_csv};
+use medsegx::eval::{Prediction, Predictor, Slice, evaluate};
+use medsegx::mask::{Candidates, MaskChoice, Rule, choose};
+use medsegx::volume::npy;
+
+/// Three masks of a box: the left half, the whole box, the box and a frame of two pixels around it.
+struct Boxes {
+    calls: Vec<usize>,
+}
+
+impl Predictor for Boxes {
+    fn batch(&self) -> usize {
+        3
+    }
+
+    fn predict(&mut self, slices: &[Slice]) -> Result<Vec<Prediction>> {
+        self.calls.push(slices.len());
+        Ok(slices.iter().map(boxes).collect())
+    }
+}
+
+fn boxes(slice: &Slice) -> Prediction {
+    let region = slice.region;
+    let middle = (region.x0 + region.x1) / 2;
+    let mask = |x0: i64, y0: i64, x1: i64, y1: i64| -> Vec<bool> {
+        let at = |i: usize| ((i % slice.width) as i64, (i / slice.width) as i64);
+        let inside = |(x, y)| (x0..=x1).contains(&x) && (y0..=y1).contains(&y);
+        (0..slice.width * slice.height).map(|i| inside(at(i))).collect()
+    };
+    let masks = vec![
+        mask(region.x0, region.y0, middle, region.y1),
+        mask(region.x0, region.y0, region.x1, region.y1),
+        mask(region.x0 - 2, region.y0 - 2, region.x1 + 2, region.y1 + 2),
+    ];
+    let logits: Vec<f32> = masks.concat().iter().map(|&inside| if inside { 4.0 } else { -4.0 }).collect();
+    let candidates = Candidates {
+        logits: &logits,
+        side: slice.width,
+        first_token: 1,
+        prompt: Some([region.x0 as f32, region.y0 as f32, region.x1 as f32, region.y1 as f32]),
+        predicted_iou: &[],
+    };
+    let verdict = choose(&candidates, MaskChoice::Fixed(3), Rule::Product);
+    Prediction { masks, verdict }
+}
+
+fn put(root: &Path, folder: &str, name: &str, label: &[u8], side: usize) {
+    for (kind, shape, values) in [
+        ("npy_gts", vec![side, side], label.to_vec()),
+        ("npy_imgs", vec![side, side, 3], [label, label, label].concat()),
+    ] {
+        let folder = root.join(folder).join(kind);
+        fs::create_dir_all(&folder).unwrap();
+        npy::write(&mut fs::File::create(folder.join(name)).unwrap(), &shape, &values).unwrap();
+    }
+}
+
+fn block(side: usize, [x0, y0, x1, y1]: [usize; 4]) -> Vec<u8> {
+    let inside = |i: usize| (x0..=x1).contains(&(i % side)) && (y0..=y1).contains(&(i / side));
+    (0..side * side).map(|i| if inside(i) { 7 } else { 0 }).collect()
+}
+
+fn files(set: &Set) -> Vec<&str> {
+    set.cases.iter().map(|case| case.file.as_str()).collect()
+}
+
+#[test]
+fn internal_folders_are_walked_in_sorted_order() {
+    let root = tempfile::tempdir().unwrap();
+    let label = block(8, [2, 2, 5, 5]);
+    for (folder, name) in [
+        ("B/CT_Liver", "b.npy"),
+        ("B/CT_Liver", "a.npy"),
+        ("B/CT_Liver", "B.npy"),
+        ("A/MRI_Prostate/T2", "x.npy"),
+        ("A/MRI_Prostate/ADC", "x.npy"),
+        ("A/CT_Spleen", "y.npy"),
+        (".hidden/CT_Liver", "h.npy"),
+    ] {
+        put(root.path(), folder, name, &label, 8);
+    }
+    for odd in ["B/.DS_Store", "B/CT_Liver/npy_gts/.DS_Store", "B/CT_Liver/npy_gts/notes.txt", "readme"] {
+        fs::write(root.path().join(odd), "odd").unwrap();
+    }
+    let lone = root.path().join("B/CT_Liver/npy_imgs/lone.npy");
+    fs::copy(root.path().join("B/CT_Liver/npy_imgs/a.npy"), &lone).unwrap();
+    let sets = walk(root.path(), Layout::Internal).unwrap();
+    assert_eq!((sets.len(), sets[0].name.as_str(), sets[0].title.as_str()), (1, "ID", "internal evaluation"));
+    let expected = [
+        "A/CT_Spleen/y.npy",
+        "A/MRI_Prostate/ADC/x.npy",
+        "A/MRI_Prostate/T2/x.npy",
+        "B/CT_Liver/B.npy",
+        "B/CT_Liver/a.npy",
+        "B/CT_Liver/b.npy",
+    ];
+    assert_eq!(files(&sets[0]), expected);
+    assert_eq!(sets[0].cases[1].task, "MRI_Prostate");
+    assert_eq!(sets[0].unlabelled, [lone]);
+    fs::remove_file(root.path().join("A/CT_Spleen/npy_imgs/y.npy")).unwrap();
+    let message = walk(root.path(), Layout::Internal).unwrap_err().to_string();
+    assert!(message.contains("npy_gts/y.npy: picture of the label"), "{message}");
+}
+
+#[test]
+fn external_folders_give_a_set_a_shift() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("OOD");
+    let label = block(8, [2, 2, 5, 5]);
+    for folder in [
+        "cross_site/MRI_Prostate/p158/inference",
+        "cross_site/MRI_Prostate/p158/finetune",
+        "cross_site/MRI_Prostate/seq/T2/inference",
+        "cross_task/CT_ColonCancer/MSD/inference",
+        "cross_other/CT_Liver/X/inference",
+    ] {
+        put(&root, folder, "x.npy", &label, 8);
+    }
+    let sets = walk(&root, Layout::External).unwrap();
+    let names: Vec<_> = sets.iter().map(|set| (set.name.as_str(), set.title.as_str())).collect();
+    assert_eq!(names, [("OOD-site", "external cross_site evaluation"), ("OOD-task", "external cross_task evaluation")]);
+    assert_eq!(files(&sets[0]), ["MRI_Prostate/p158/x.npy", "MRI_Prostate/seq/T2/x.npy"]);
+    assert_eq!(files(&sets[1]), ["CT_ColonCancer/MSD/x.npy"]);
+    assert_eq!(sets[0].cases[1].task, "MRI_Prostate");
+    for (root, layout, expected) in [
+        (root.join("cross_site"), Layout::External, "cross_site|cross_task"),
+        (root.clone(), Layout::Internal, "DATASET/TASK[/SEQUENCE]/npy_gts"),
+        (root.join("none"), Layout::Internal, "none"),
+        (root.join("none"), Layout::External, "none"),
+    ] {
+        let message = walk(&root, layout).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn every_slice_is_scored_as_published() {
+    let root = tempfile::tempdir().unwrap();
+    for (index, name) in ["a.npy", "b.npy", "c.npy", "d.npy"].into_iter().enumerate() {
+        put(root.path(), "D/CT_Liver", name, &block(32, [4, 5, 11 + index, 12]), 32);
+    }
+    let sets = walk(root.path(), Layout::Internal).unwrap();
+    let mut predictor = Boxes { calls: Vec::new() };
+    let mut done = Vec::new();
+    let rows = evaluate(&sets[0], true, &mut predictor, &mut |count| done.push(count)).unwrap();
+    assert_eq!((predictor.calls, done), (vec![3, 1], vec![3, 4]));
+    for (index, row) in rows.iter().enumerate() {
+        let area = 8.0 * (8 + index) as f64;
+        let frame = 12.0 * (12 + index) as f64;
+        assert_eq!(row.best, (2, Scores { dsc: 1.0, hd95: 0.0, nsd: 1.0 }));
+        assert_eq!((row.chosen.0, row.chosen.1.dsc), (3, 2.0 * area / (area + frame)));
+        assert_eq!(row.chosen.1.hd95, 8f64.sqrt());
+    }
+    let table = csv(&rows);
+    assert!(table.starts_with("File,DSC,HD,NSD,"), "{table}");
+    assert!(table.contains("\nD/CT_Liver/a.npy,1.0,0.0,1.0,2,3,0.6153846383094788,2.8284270763397217,"), "{table}");
+    let chosen = markdown_of_choice("internal evaluation", &rows[..1]);
+    assert!(chosen.contains("  - CT_Liver: DSC (0.6154), HD (2.8284), NSD ("), "{chosen}");
+    assert!(chosen.contains("best mask DSC (1.0000)"), "{chosen}");
+}
+
+#[test]
+fn wrong_arrays_and_tasks_are_named() {
+    let good = block(8, [2, 2, 5, 5]);
+    let check = |folder: &str, change: &dyn Fn(&Path), parts: &[&str]| {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), folder, "a.npy", &good, 8);
+        change(&root.path().join(folder));
+        let sets = walk(root.path(), Layout::Internal).unwrap();
+        let mut predictor = Boxes { calls: Vec::new() };
+        let message = evaluate(&sets[0], true, &mut predictor, &mut |_| ()).unwrap_err().to_string();
+        for part in parts {
+            assert!(message.contains(part), "'{part}' is not in '{message}'");
+        }
+        assert!(predictor.calls.is_empty());
+    };
+    fn write<T: npy::Element>(path: PathBuf, shape: &[usize], values: &[T]) {
+        npy::write(&mut fs::File::create(path).unwrap(), shape, values).unwrap();
+    }
+    check("D/CT_Livr", &|_| (), &["target 'Livr'", "nearest is 'Liver'"]);
+    check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[8, 8], &[0u8; 64]), &["npy_gts/a.npy", "foreground"]);
+    check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[8, 4], &[1u8; 32]), &["npy_imgs/a.npy", "[8, 4, 3]"]);
+    check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[64], &[1u8; 64]), &["npy_gts/a.npy", "[64]"]);
+    check("D/CT_Liver", &|d| write(d.join("npy_imgs/a.npy"), &[8, 8], &[1u8; 64]), &["npy_imgs/a.npy", "[8, 8]"]);
+    check("D/CT_Liver", &|d| write(d.join("npy_imgs/a.npy"), &[8, 8, 3], &[1f32; 192]), &["npy_imgs/a.npy", "uint8"]);
+    check("D/CT_Liver", &|d| fs::write(d.join("npy_imgs/a.npy"), "\u{93}NUMPY").unwrap(), &["npy_imgs/a.npy"]);
+}
+
+fn row(file: &str, dsc: f64, hd95: f64) -> Row {
+    let mut groups: Vec<String> = file.split('/').map(String::from).collect();
+    groups.pop();
+    let scores = Scores { dsc, hd95, nsd: 0.5 };
+    Row { file: file.into(), groups, best: (1, scores), chosen: (2, scores), agreement: 1.0 }
+}
+
+#[test]
+fn published_reports_come_out_byte_for_byte() {
+    let Some(folder) = common::shared("published report format", "data/medsegdb-example-results") else { return };
+    for (report, title) in [
+        ("internal-example/ID", "internal evaluation"),
+        ("external-example/OOD-site", "external cross_site evaluation"),
+        ("external-example/OOD-task", "external cross_task evaluation"),
+        ("external-example/RealWorld-site", "external cross_site evaluation"),
+        ("external-example/RealWorld-task", "external cross_task evaluation"),
+    ] {
+        let path = folder.join(format!("{report}.csv"));
+        let published = fs::read_to_string(&path).unwrap();
+        let rows: Vec<Row> =
+            parse_csv(&published, &path).unwrap().iter().map(|row| self::row(&row.file, row.dsc, row.hd)).collect();
+        let first_columns = |text: &str| -> String {
+            let line = |line: &str| line.split(',').take(3).collect::<Vec<_>>().join(",") + "\n";
+            text.lines().map(line).collect()
+        };
+        assert_eq!(first_columns(&csv(&rows)), published, "{report}.csv");
+        let expected = fs::read_to_string(folder.join(format!("{report}.md"))).unwrap();
+        assert_eq!(markdown(title, &rows), expected, "{report}.md");
+    }
+}
+
+#[test]
+fn the_public_example_has_the_published_rows() {
+    let check = "the example's folders against its published tables";
+    let Some(data) = common::shared(check, "data/medsegdb-example/eval") else { return };
+    let Some(results) = common::shared(check, "data/medsegdb-example-results") else { return };
+    for (root, layout, folder) in [
+        ("ID", Layout::Internal, "internal-example"),
+        ("OOD", Layout::External, "external-example"),
+        ("RealWorld", Layout::External, "external-example"),
+    ] {
+        for set in walk(&data.join(root), layout).unwrap() {
+            let path = results.join(folder).join(format!("{}.csv", set.name));
+            let published = Expected::read(&path).unwrap();
+            let expected: Vec<&str> = published.rows.iter().map(|row| row.file.as_str()).collect();
+            assert_eq!(files(&set), expected, "{}", set.name);
+            let rows = evaluate(&set, true, &mut Boxes { calls: Vec::new() }, &mut |_| ()).unwrap();
+            assert!(rows.iter().all(|row| row.best.1.dsc > 0.3 && row.best.1.dsc < 1.0), "{rows:?}");
+            let compared = published.compare(&[(&set.name, &rows)]);
+            assert!(compared.iter().all(|row| matches!(row.outcome, Outcome::Compared { .. })));
+            let fails = set.cases.iter().any(|case| case.task != "CT_StomachCancer");
+            assert_eq!(compared.iter().any(|row| row.fails), fails, "a box is no liver: {compared:?}");
+        }
+    }
+}
+
+#[test]
+fn comparisons_fail_for_missing_and_different_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        Expected::read(&path)
+    };
+    let published = "File,DSC,HD\nA/CT_Liver/a.npy,0.9,1.0\nA/CT_Liver/b.npy,0.9,2.0\nA/CT_Liver/c.npy,0.9,1.0\n\
+                     T/CT_StomachCancer/d.npy,0.6,13.0\nA/CT_Liver/e.npy,0.9,1.0\n";
+    let expected = table("ID.csv", published).unwrap();
+    let rows = [
+        row("A/CT_Liver/a.npy", 0.9049, 1.0),
+        row("A/CT_Liver/b.npy", 0.8949, 3.0),
+        row("T/CT_StomachCancer/d.npy", 0.1, 13.0),
+        row("A/CT_Liver/e.npy", f64::NAN, 1.0),
+    ];
+    let other = [row("A/CT_Liver/c.npy", 0.9, 1.0)];
+    let fails = |sets: &[(&str, &[Row])]| expected.compare(sets).iter().map(|row| row.fails).collect::<Vec<_>>();
+    assert_eq!(fails(&[("ID", &rows), ("other", &other)]), [false, true, true, false, true]);
+    assert_eq!(fails(&[("x", &rows), ("other", &other)]), [false, true, false, false, true]);
+    let compared = expected.compare(&[("ID", &rows)]);
+    let Outcome::Compared { dsc, hd } = compared[1].outcome else { panic!("{compared:?}") };
+    assert!((dsc + 0.0051).abs() < 1e-12 && hd == 1.0);
+    assert_eq!(compared[2].outcome, Outcome::Missing);
+    for (text, part) in [
+        ("", "line 1"),
+        ("File,DSC\na,1\n", "columns File, DSC and HD"),
+        ("File,DSC,HD\n", "at least one row"),
+        ("File,DSC,HD\na,x,1\n", "line 2"),
+        ("File,DSC,HD\na,1\n", "line 2"),
+        ("File,DSC,HD\n\"a,1,1\n", "closing quote"),
+    ] {
+        let message = table("bad.csv", text).unwrap_err().to_string();
+        assert!(message.contains("bad.csv") && message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn fields_survive_writing_and_reading() {
+    let odd = "a/b, \"c\"\n/d.npy";
+    let rows = [row(odd, 0.1, 1e-7), row("x/y/z.npy", 0.0, f64::INFINITY)];
+    let read = parse_csv(&csv(&rows), Path::new("odd.csv")).unwrap();
+    assert_eq!((read[0].file.as_str(), read[0].dsc), (odd, f64::from(0.1f32)));
+    assert_eq!((read[1].file.as_str(), read[1].hd), ("x/y/z.npy", f64::INFINITY));
+    let carriage = parse_csv("\u{feff}HD,File,DSC\r\n1,a,0.5\r\n\r\n", Path::new("crlf.csv")).unwrap();
+    assert_eq!((carriage.len(), carriage[0].dsc, carriage[0].hd), (1, 0.5, 1.0));
+    for (value, text) in [
+        (1.0, "1.0"),
+        (0.0, "0.0"),
+        (0.1, "0.10000000149011612"),
+        (1e-4, "9.999999747378752e-05"),
+        (1e-7, "1.0000000116860974e-07"),
+        (1e20, "1.0000000200408773e+20"),
+        (f64::INFINITY, "inf"),
+        (f64::NAN, ""),
+    ] {
+        assert_eq!(float32_in_full(value), text);
+    }
+}
