@@ -1,5 +1,8 @@
 //! What runs the steps of a plan. A backend knows operations, memory and its device; it knows nothing of SAM.
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
+
 use crate::error::Result;
 use crate::graph::{Graph, ParamId, Plan, ValueId};
 

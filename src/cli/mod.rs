@@ -1,6 +1,8 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
 mod info;
+#[cfg(feature = "cuda")]
+mod kernels;
 mod plan;
 mod synth;
 mod tasks;
@@ -22,6 +24,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Info(info::Args),
+    #[cfg(feature = "cuda")]
+    Kernels(kernels::Args),
     Plan(plan::Args),
     Synth(synth::Args),
     Tasks(tasks::Args),
@@ -40,6 +44,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Info(args) => info::run(args),
+        #[cfg(feature = "cuda")]
+        Command::Kernels(args) => kernels::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Tasks(args) => tasks::run(args),

@@ -1,0 +1,33 @@
+//! The kernels and their PTX, exactly as the driver loads it.
+
+pub use super::table::{Kernel, Type};
+use crate::error::{Error, Result};
+
+/// PTX texts in the order of the table, expanded by build.rs.
+const PTX: &[&str] = include!(concat!(env!("OUT_DIR"), "/ptx/list.rs"));
+
+/// All kernels, in the order of their index.
+pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    super::table::KERNELS.iter().copied().flatten()
+}
+
+/// Number of kernels.
+pub fn count() -> usize {
+    PTX.len()
+}
+
+/// Index, row and PTX of the kernel `entry`.
+///
+/// # Errors
+/// No kernel has this name.
+pub fn find(entry: &str) -> Result<(usize, &'static Kernel, &'static str)> {
+    let found = all().zip(PTX).enumerate().find(|(_, (kernel, _))| kernel.entry == entry);
+    let (index, (kernel, ptx)) =
+        found.ok_or_else(|| Error::Internal { place: "kernels".into(), what: format!("no kernel {entry}") })?;
+    Ok((index, kernel, ptx))
+}
+
+/// The PTX text of every kernel.
+pub fn texts() -> impl Iterator<Item = (&'static Kernel, &'static str)> {
+    all().zip(PTX.iter().copied())
+}

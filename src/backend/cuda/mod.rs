@@ -1,0 +1,201 @@
+//! The CUDA backend: hand-written PTX, launched through a small [`Driver`]. One file a kernel, with the stem of its
+//! template in `kernels/`.
+//!
+//! The residual stream, LayerNorm statistics, gates, the embedding and the logits are f32; operands of tensor cores
+//! are f16, converted with saturation, and what did not fit is counted ([`Cuda::saturated`]).
+
+pub mod driver;
+pub mod kernels;
+mod layer_norm;
+mod step;
+pub mod storage;
+mod table;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use half::f16;
+
+use self::driver::{Arg, Driver};
+use self::step::Step;
+use self::storage::Storage;
+use super::Backend;
+use crate::error::{Error, Result};
+use crate::graph::plan::Place;
+use crate::graph::{Graph, Op, ParamId, Plan, ValueId};
+
+/// A device with its kernels, loaded when first launched.
+pub struct Cuda<D: Driver> {
+    driver: D,
+    /// One a kernel of the table.
+    functions: Vec<OnceLock<D::Function>>,
+    /// u32 on the device, counted up by every kernel that writes f16.
+    saturated: D::Buffer,
+    saturated_params: AtomicU64,
+}
+
+/// A parameter in device memory, in the storage that [`storage::param`] says.
+pub struct Param<D: Driver> {
+    buffer: D::Buffer,
+}
+
+/// Memory of one session.
+pub struct Arena<D: Driver> {
+    values: D::Buffer,
+    embedding: D::Buffer,
+}
+
+/// How many values f16 could not hold, so that they were stored as the largest f16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saturated {
+    /// Weights, while loading.
+    pub params: u64,
+    /// Activations, since the backend was made.
+    pub values: u64,
+}
+
+impl<D: Driver> Cuda<D> {
+    /// A backend on `driver`.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn new(driver: D) -> Result<Self> {
+        let saturated = driver.allocate(size_of::<u32>())?;
+        driver.write(&saturated, 0, &0u32.to_ne_bytes())?;
+        let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
+        Ok(Cuda { driver, functions, saturated, saturated_params: AtomicU64::new(0) })
+    }
+
+    /// The device.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// How many values f16 could not hold so far.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn saturated(&self) -> Result<Saturated> {
+        let mut bytes = [0; size_of::<u32>()];
+        self.driver.read(&self.saturated, 0, &mut bytes)?;
+        let params = self.saturated_params.load(Ordering::Relaxed);
+        Ok(Saturated { params, values: u32::from_ne_bytes(bytes).into() })
+    }
+
+    /// The loaded kernel of index `index`.
+    fn function(&self, index: usize, kernel: &'static kernels::Kernel, ptx: &str) -> Result<&D::Function> {
+        if let Some(function) = self.functions[index].get() {
+            return Ok(function);
+        }
+        let function = self.driver.load(kernel, ptx)?;
+        Ok(self.functions[index].get_or_init(|| function))
+    }
+
+    /// The one place that launches kernels.
+    #[allow(unsafe_code, reason = "running a kernel is the hardware boundary")]
+    fn launch(&self, entry: &str, grid: [u32; 3], args: &[Arg]) -> Result<()> {
+        let (index, kernel, ptx) = kernels::find(entry)?;
+        if !args.iter().map(Arg::kind).eq(kernel.params.iter().map(|&(_, kind)| kind)) {
+            return Err(Error::Internal { place: entry.into(), what: "arguments do not match the kernel".into() });
+        }
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let function = self.function(index, kernel, ptx)?;
+        // SAFETY: the types were just compared with the table, which a test compares with the PTX; addresses and sizes
+        // come from a plan's values and parameters, whose buffers the caller's borrow of arena and parameters keeps.
+        unsafe { self.driver.launch(function, grid, args) }
+    }
+
+    fn out_of_range(&self, what: &str, found: usize, limit: usize) -> Error {
+        Error::Internal { place: self.driver.name(), what: format!("{what}: {found} bytes, there are {limit}") }
+    }
+
+    /// Buffer and byte offset of a value.
+    fn place<'a>(arena: &'a Arena<D>, plan: &Plan, id: ValueId) -> (&'a D::Buffer, usize) {
+        match plan.places[id.0] {
+            Place::Arena(offset) => (&arena.values, offset),
+            Place::Embedding => (&arena.embedding, 0),
+        }
+    }
+}
+
+impl<D: Driver> Backend for Cuda<D> {
+    type Param = Param<D>;
+    type Arena = Arena<D>;
+
+    fn name(&self) -> String {
+        self.driver.name()
+    }
+
+    fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
+        match storage::value(graph, id) {
+            Storage::Native => graph[id].element.bytes(),
+            Storage::Half => size_of::<f16>(),
+        }
+    }
+
+    fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param<D>> {
+        let upload = |bytes: &[u8]| {
+            let buffer = self.driver.allocate(bytes.len())?;
+            self.driver.write(&buffer, 0, bytes)?;
+            Ok(Param { buffer })
+        };
+        match storage::param(graph, id) {
+            Storage::Native => upload(bytemuck::cast_slice(&data)),
+            Storage::Half => {
+                let (halves, saturated) = storage::to_half(&data);
+                self.saturated_params.fetch_add(saturated, Ordering::Relaxed);
+                upload(bytemuck::cast_slice(&halves))
+            }
+        }
+    }
+
+    fn arena(&self, arena_bytes: usize, embedding_bytes: usize) -> Result<Arena<D>> {
+        Ok(Arena { values: self.driver.allocate(arena_bytes)?, embedding: self.driver.allocate(embedding_bytes)? })
+    }
+
+    fn write(&self, arena: &mut Arena<D>, plan: &Plan, id: ValueId, bytes: &[u8]) -> Result<()> {
+        let limit = plan.graph[id].len() * plan.graph[id].element.bytes();
+        if bytes.len() > limit {
+            return Err(self.out_of_range(&plan.graph[id].name, bytes.len(), limit));
+        }
+        let (buffer, offset) = Self::place(arena, plan, id);
+        match storage::value(&plan.graph, id) {
+            Storage::Native => self.driver.write(buffer, offset, bytes),
+            Storage::Half => {
+                let words = bytes.chunks_exact(size_of::<f32>());
+                let data: Vec<f32> = words.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
+                self.driver.write(buffer, offset, bytemuck::cast_slice(&storage::to_half(&data).0))
+            }
+        }
+    }
+
+    fn read(&self, arena: &mut Arena<D>, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()> {
+        let limit = plan.graph[id].len() * plan.graph[id].element.bytes();
+        if bytes.len() > limit {
+            return Err(self.out_of_range(&plan.graph[id].name, bytes.len(), limit));
+        }
+        let (buffer, offset) = Self::place(arena, plan, id);
+        match storage::value(&plan.graph, id) {
+            Storage::Native => self.driver.read(buffer, offset, bytes),
+            Storage::Half => {
+                let mut halves = vec![f16::ZERO; bytes.len() / size_of::<f32>()];
+                self.driver.read(buffer, offset, bytemuck::cast_slice_mut(&mut halves))?;
+                for (out, half) in bytes.chunks_exact_mut(size_of::<f32>()).zip(halves) {
+                    out.copy_from_slice(&half.to_f32().to_ne_bytes());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn run(&self, arena: &mut Arena<D>, plan: &Plan, params: &[&Param<D>], step: usize, active: usize) -> Result<()> {
+        let node = &plan.graph.nodes[step];
+        let step = Step { cuda: self, arena, plan, params, name: &node.name, active };
+        match &node.op {
+            Op::LayerNorm { input, norm, out, mean } => layer_norm::layer_norm(&step, *input, norm, *out, *mean),
+            op => Err(step.unsupported("an operation with a CUDA kernel", op.name())),
+        }
+    }
+}

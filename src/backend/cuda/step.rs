@@ -1,0 +1,88 @@
+//! What a launch function sees of the step it runs: addresses, shapes and storage of values and parameters.
+
+use super::driver::{Arg, Driver};
+use super::storage::Storage;
+use super::{Arena, Cuda, Param};
+use crate::error::{Error, Result};
+use crate::graph::plan::Place;
+use crate::graph::{Element, ParamId, Plan, ValueId};
+
+/// One step of a plan, about to be launched.
+pub(super) struct Step<'a, D: Driver> {
+    /// The backend.
+    pub cuda: &'a Cuda<D>,
+    /// Memory of the session.
+    pub arena: &'a Arena<D>,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// One a parameter of the plan's graph.
+    pub params: &'a [&'a Param<D>],
+    /// Checkpoint path of the step, for errors.
+    pub name: &'a str,
+    /// How many slices or prompts of the batch to compute.
+    pub active: usize,
+}
+
+#[allow(dead_code, reason = "the products use all of it")]
+impl<D: Driver> Step<'_, D> {
+    /// Device address of a value.
+    pub fn value(&self, id: ValueId) -> u64 {
+        let driver = &self.cuda.driver;
+        match self.plan.places[id.0] {
+            Place::Arena(offset) => driver.address(&self.arena.values) + offset as u64,
+            Place::Embedding => driver.address(&self.arena.embedding),
+        }
+    }
+
+    /// Device address of a value, 0 for none.
+    pub fn optional(&self, id: Option<ValueId>) -> u64 {
+        id.map_or(0, |id| self.value(id))
+    }
+
+    /// Shape of a value without the batch axis.
+    pub fn shape(&self, id: ValueId) -> &[usize] {
+        &self.plan.graph[id].shape[1..]
+    }
+
+    /// How a value is stored.
+    pub fn storage(&self, id: ValueId) -> Storage {
+        let value = &self.plan.graph[id];
+        let half = value.element == Element::F32 && self.plan.bytes[id.0] == 2 * value.len();
+        if half { Storage::Half } else { Storage::Native }
+    }
+
+    /// Device address of a parameter.
+    pub fn param(&self, id: ParamId) -> u64 {
+        self.cuda.driver.address(&self.params[id.0].buffer)
+    }
+
+    /// Shape of a parameter.
+    pub fn param_shape(&self, id: ParamId) -> &[usize] {
+        &self.plan.graph[id].shape
+    }
+
+    /// Device address of the u32 that counts values f16 could not hold.
+    pub fn saturated(&self) -> u64 {
+        self.cuda.driver.address(&self.cuda.saturated)
+    }
+
+    /// A size as a kernel takes it.
+    pub fn u32(&self, size: usize) -> Result<u32> {
+        u32::try_from(size).map_err(|_| self.unsupported("a size below 2^32", size))
+    }
+
+    /// Launches the kernel `entry` on `grid` blocks.
+    pub fn launch(&self, entry: &str, grid: [usize; 3], args: &[Arg]) -> Result<()> {
+        let [x, y, z] = grid;
+        if y > 65535 || z > 65535 {
+            return Err(self.unsupported("at most 65535 blocks along y and z", format!("{y}, {z}")));
+        }
+        let grid = [self.u32(x)?, self.u32(y)?, self.u32(z)?];
+        self.cuda.launch(entry, grid, args)
+    }
+
+    /// An error for a shape or storage that no kernel handles.
+    pub fn unsupported(&self, expected: impl ToString, found: impl ToString) -> Error {
+        Error::Tensor { name: self.name.to_string(), expected: expected.to_string(), found: found.to_string() }
+    }
+}

@@ -1,0 +1,39 @@
+//! The launch table: every kernel with the constants that its template is expanded with and the facts that its launch
+//! must agree with. Read by the library and by build.rs, so it uses nothing but the standard library.
+
+mod layer_norm;
+
+/// Type of a kernel's parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Address in global memory, `.u64`.
+    Pointer,
+    /// Size, stride or flag, `.u32`.
+    U32,
+    /// `.f32`.
+    F32,
+}
+
+/// One kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// `.entry` name, and stem of the file that `medsegx kernels --dump` writes.
+    pub entry: &'static str,
+    /// Stem of the template: `kernels/{template}.ptx.j2`, launched by `src/backend/cuda/{template}.rs`.
+    pub template: &'static str,
+    /// Named constants of the template; it also sees `entry`, `threads` and `shared`.
+    pub constants: &'static [(&'static str, i64)],
+    /// Parameters in the order of the PTX.
+    pub params: &'static [(&'static str, Type)],
+    /// What one block computes.
+    pub tile: &'static str,
+    /// Threads of a block: `.reqntid`.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory a block is launched with.
+    pub shared: u32,
+    /// What the kernel waits for when it runs well: `tensor cores`, `memory`, `latency`.
+    pub bound: &'static str,
+}
+
+/// All kernels, one list a template.
+pub const KERNELS: &[&[Kernel]] = &[layer_norm::KERNELS];

@@ -1,0 +1,34 @@
+//! `medsegx kernels`: the CUDA kernels, and the PTX that the driver loads.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use medsegx::backend::cuda::kernels;
+
+/// List the CUDA kernels or write their PTX
+#[derive(clap::Args)]
+pub struct Args {
+    /// Write the exact PTX text that the driver loads to this folder, one .ptx file a kernel
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
+}
+
+/// Prints the table, or writes the files.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(folder) = args.dump {
+        std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+        for (kernel, ptx) in kernels::texts() {
+            let path = folder.join(format!("{}.ptx", kernel.entry));
+            medsegx::atomic::write_atomically(&path, true, |file| file.write_all(ptx.as_bytes()))?;
+        }
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:32} {:>7} {:>12}  {:14} tile", "kernel", "threads", "shared bytes", "bound")?;
+    for kernel in kernels::all() {
+        let (entry, threads, shared) = (kernel.entry, kernel.threads, kernel.shared);
+        writeln!(out, "{entry:32} {threads:7} {shared:12}  {:14} {}", kernel.bound, kernel.tile)?;
+    }
+    Ok(())
+}
