@@ -104,6 +104,11 @@ impl Rule {
             if area == 0 { 0.0 } else { score }
         })
     }
+
+    /// Place of the mask with the highest score.
+    pub fn pick(&self, measures: &Measures) -> usize {
+        best(&self.scores(measures)[..measures.count])
+    }
 }
 
 /// What is known of one mask.

@@ -9,9 +9,9 @@ use medsegx::Result;
 use medsegx::eval::expect::{Expected, Outcome};
 use medsegx::eval::folders::{Layout, Set, walk};
 use medsegx::eval::metrics::Scores;
-use medsegx::eval::report::{Row, csv, float32_in_full, markdown, markdown_of_choice, parse_csv};
+use medsegx::eval::report::{Row, csv, float32_in_full, markdown, markdown_of_choice, markdown_of_rules, parse_csv};
 use medsegx::eval::{Prediction, Predictor, Slice, evaluate};
-use medsegx::mask::{Candidates, MaskChoice, Rule, choose};
+use medsegx::mask::{Candidates, MaskChoice, Measures, Rule, choose};
 use medsegx::volume::npy;
 
 /// Three masks of a box: the left half, the whole box, the box and a frame of two pixels around it.
@@ -158,16 +158,29 @@ fn every_slice_is_scored_as_published() {
     for (index, row) in rows.iter().enumerate() {
         let area = 8.0 * (8 + index) as f64;
         let frame = 12.0 * (12 + index) as f64;
-        assert_eq!(row.best, (2, Scores { dsc: 1.0, hd95: 0.0, nsd: 1.0 }));
-        assert_eq!((row.chosen.0, row.chosen.1.dsc), (3, 2.0 * area / (area + frame)));
-        assert_eq!(row.chosen.1.hd95, 8f64.sqrt());
+        assert_eq!((row.first_token, row.best, row.chosen, row.masks.len()), (1, 1, 2, 3));
+        assert_eq!(row.best(), Scores { dsc: 1.0, hd95: 0.0, nsd: 1.0 });
+        assert_eq!((row.chosen().dsc, row.chosen().hd95), (2.0 * area / (area + frame), 8f64.sqrt()));
     }
     let table = csv(&rows);
-    assert!(table.starts_with("File,DSC,HD,NSD,"), "{table}");
     assert!(table.contains("\nD/CT_Liver/a.npy,1.0,0.0,1.0,2,3,0.6153846383094788,2.8284270763397217,"), "{table}");
     let chosen = markdown_of_choice("internal evaluation", &rows[..1]);
     assert!(chosen.contains("  - CT_Liver: DSC (0.6154), HD (2.8284), NSD ("), "{chosen}");
     assert!(chosen.contains("best mask DSC (1.0000)"), "{chosen}");
+    let header = "File,DSC,HD,NSD,BestMask,ChosenMask,ChosenDSC,ChosenHD,ChosenNSD,Agreement,\
+                  DSC1,BoxAgreement1,Stability1,Consensus1,DSC2,BoxAgreement2,Stability2,Consensus2,\
+                  DSC3,BoxAgreement3,Stability3,Consensus3\n";
+    assert!(table.starts_with(header), "{table}");
+    assert!(table.lines().all(|line| line.split(',').count() == 22), "{table}");
+    let rules = markdown_of_rules(&rows);
+    for line in [
+        "| best mask | 1.0000 | 4 of 4 |",
+        "| engine | 0.6372 | 0 of 4 |",
+        "| box agreement | 1.0000 | 4 of 4 |",
+        "| always mask 3 | 0.6372 | 0 of 4 |",
+    ] {
+        assert!(rules.contains(line), "{rules}");
+    }
 }
 
 #[test]
@@ -200,8 +213,10 @@ fn wrong_arrays_and_tasks_are_named() {
 fn row(file: &str, dsc: f64, hd95: f64) -> Row {
     let mut groups: Vec<String> = file.split('/').map(String::from).collect();
     groups.pop();
-    let scores = Scores { dsc, hd95, nsd: 0.5 };
-    Row { file: file.into(), groups, best: (1, scores), chosen: (2, scores), agreement: 1.0 }
+    let masks = vec![Scores { dsc, hd95, nsd: 0.5 }];
+    let candidates = Candidates { logits: &[1.0], side: 1, first_token: 0, prompt: None, predicted_iou: &[] };
+    let measures = Measures::new(&candidates);
+    Row { file: file.into(), groups, masks, first_token: 0, best: 0, chosen: 0, measures }
 }
 
 #[test]
@@ -244,7 +259,7 @@ fn the_public_example_has_the_published_rows() {
             let expected: Vec<&str> = published.rows.iter().map(|row| row.file.as_str()).collect();
             assert_eq!(files(&set), expected, "{}", set.name);
             let rows = evaluate(&set, true, &mut Boxes { calls: Vec::new() }, &mut |_| ()).unwrap();
-            assert!(rows.iter().all(|row| row.best.1.dsc > 0.3 && row.best.1.dsc < 1.0), "{rows:?}");
+            assert!(rows.iter().all(|row| row.best().dsc > 0.3 && row.best().dsc < 1.0), "{rows:?}");
             let compared = published.compare(&[(&set.name, &rows)]);
             assert!(compared.iter().all(|row| matches!(row.outcome, Outcome::Compared { .. })));
             let fails = set.cases.iter().any(|case| case.task != "CT_StomachCancer");

@@ -84,7 +84,7 @@ impl Expected {
 fn compare(published: &Published, found: Option<&Row>) -> Comparison {
     let file = published.file.clone();
     let Some(row) = found else { return Comparison { file, outcome: Outcome::Missing, fails: true } };
-    let (dsc, hd) = (row.best.1.dsc - published.dsc, row.best.1.hd95 - published.hd);
+    let (dsc, hd) = (row.best().dsc - published.dsc, row.best().hd95 - published.hd);
     // Not `>`: a NaN fails.
     let close = dsc.abs() <= DSC_TOLERANCE;
     let fails = !close && !file.contains(NOT_REPRODUCIBLE);

@@ -95,20 +95,20 @@ fn context_of(case: &Case) -> Result<Context> {
 /// The published rule: the best DSC of all masks, the first of equals, and the other metrics of that same mask.
 fn score(case: &Case, label: &Label, prediction: &Prediction) -> Result<Row> {
     let Prediction { masks, verdict } = prediction;
-    let first = verdict.chosen - verdict.index;
-    let scores = masks.iter().map(|mask| label.score(mask)).collect::<Result<Vec<Scores>>>()?;
-    let better = |best: usize, m: usize| if scores[m].dsc > scores[best].dsc { m } else { best };
-    let best = (0..scores.len()).reduce(better);
-    let (Some(best), Some(&chosen)) = (best, scores.get(verdict.index)) else {
+    let masks = masks.iter().map(|mask| label.score(mask)).collect::<Result<Vec<Scores>>>()?;
+    let better = |best: usize, m: usize| if masks[m].dsc > masks[best].dsc { m } else { best };
+    let (Some(best), true) = ((0..masks.len()).reduce(better), verdict.index < masks.len()) else {
         let what = format!("mask {} of {}", verdict.index, masks.len());
         return Err(Error::Internal { place: "eval".into(), what });
     };
     Ok(Row {
         file: case.file.clone(),
         groups: case.groups.clone(),
-        best: (first + best, scores[best]),
-        chosen: (verdict.chosen, chosen),
-        agreement: verdict.measures.agreement(),
+        masks,
+        first_token: verdict.chosen - verdict.index,
+        best,
+        chosen: verdict.index,
+        measures: verdict.measures,
     })
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::metrics::Scores;
+use crate::mask::{Measures, Rule};
 use crate::{Error, Result};
 
 /// The scores of one slice.
@@ -14,38 +15,65 @@ pub struct Row {
     pub file: String,
     /// Folders of that name.
     pub groups: Vec<String>,
-    /// The mask with the best DSC (that choice uses the label), by its token.
-    pub best: (usize, Scores),
-    /// The mask that the engine chose without the label.
-    pub chosen: (usize, Scores),
-    /// Mean Dice over the pairs of masks.
-    pub agreement: f64,
+    /// Scores of every mask.
+    pub masks: Vec<Scores>,
+    /// Token of the first mask.
+    pub first_token: usize,
+    /// Place of the mask with the best DSC, the first of equals. That choice uses the label.
+    pub best: usize,
+    /// Place of the mask that the engine chose without the label.
+    pub chosen: usize,
+    /// What the engine's choice was made of.
+    pub measures: Measures,
 }
 
-/// Columns of the CSV; the first three are the published ones.
+impl Row {
+    /// Scores of the best mask: the published ones.
+    pub fn best(&self) -> Scores {
+        self.masks[self.best]
+    }
+
+    /// Scores of the mask that the engine chose.
+    pub fn chosen(&self) -> Scores {
+        self.masks[self.chosen]
+    }
+}
+
+/// First columns of the CSV, of which the first three are the published ones. [`MASK_COLUMNS`] follow for each mask.
 pub const COLUMNS: [&str; 10] =
     ["File", "DSC", "HD", "NSD", "BestMask", "ChosenMask", "ChosenDSC", "ChosenHD", "ChosenNSD", "Agreement"];
 
-/// The CSV: [`COLUMNS`], a row a slice, scores as float32 in full.
+/// Columns of one mask, followed by its token's number.
+pub const MASK_COLUMNS: [&str; 4] = ["DSC", "BoxAgreement", "Stability", "Consensus"];
+
+/// The CSV: a row a slice, scores as float32 in full.
 pub fn csv(rows: &[Row]) -> String {
-    let mut text = COLUMNS.join(",") + "\n";
-    for row in rows {
-        let (best, chosen) = (row.best.1, row.chosen.1);
-        let [dsc, hd, nsd] = [best.dsc, best.hd95, best.nsd].map(float32_in_full);
-        let [chosen_dsc, chosen_hd, chosen_nsd] = [chosen.dsc, chosen.hd95, chosen.nsd].map(float32_in_full);
-        let (agreement, file) = (float32_in_full(row.agreement), quoted(&row.file));
-        let (best_mask, chosen_mask) = (row.best.0, row.chosen.0);
-        let fields = [file, dsc, hd, nsd, best_mask.to_string(), chosen_mask.to_string()];
-        text += &fields.into_iter().chain([chosen_dsc, chosen_hd, chosen_nsd, agreement]).collect::<Vec<_>>().join(",");
-        text += "\n";
+    let tokens = rows.first().map_or(0..0, |row| row.first_token..row.first_token + row.masks.len());
+    let of_masks = tokens.flat_map(|token| MASK_COLUMNS.iter().map(move |name| format!("{name}{token}")));
+    let header: Vec<String> = COLUMNS.iter().map(|name| name.to_string()).chain(of_masks).collect();
+    let lines = std::iter::once(header).chain(rows.iter().map(fields));
+    lines.map(|fields| fields.join(",") + "\n").collect()
+}
+
+fn fields(row: &Row) -> Vec<String> {
+    let token = |place: usize| (row.first_token + place).to_string();
+    let three = |scores: Scores| [scores.dsc, scores.hd95, scores.nsd].map(float32_in_full);
+    let mut fields = vec![quoted(&row.file)];
+    fields.extend(three(row.best()));
+    fields.extend([token(row.best), token(row.chosen)]);
+    fields.extend(three(row.chosen()));
+    fields.push(float32_in_full(row.measures.agreement()));
+    for (place, (scores, measure)) in row.masks.iter().zip(&row.measures.masks).enumerate() {
+        let values = [scores.dsc, measure.box_agreement, measure.stability, row.measures.consensus(place)];
+        fields.extend(values.map(float32_in_full));
     }
-    text
+    fields
 }
 
 /// The Markdown report as published: means of DSC and HD95 of the best mask, a line a group.
 pub fn markdown(title: &str, rows: &[Row]) -> String {
     tree(title, rows, |rows| {
-        let [dsc, hd, _] = means(rows, |row| row.best.1);
+        let [dsc, hd, _] = means(rows, Row::best);
         format!("DSC ({dsc:.4}), HD ({hd:.4})")
     })
 }
@@ -53,10 +81,38 @@ pub fn markdown(title: &str, rows: &[Row]) -> String {
 /// The same tree for the mask that the engine chose, with NSD, and the best mask's DSC beside it.
 pub fn markdown_of_choice(title: &str, rows: &[Row]) -> String {
     tree(&format!("{title}, mask chosen without the label"), rows, |rows| {
-        let [dsc, hd, nsd] = means(rows, |row| row.chosen.1);
-        let [best, _, _] = means(rows, |row| row.best.1);
+        let [dsc, hd, nsd] = means(rows, Row::chosen);
+        let [best, _, _] = means(rows, Row::best);
         format!("DSC ({dsc:.4}), HD ({hd:.4}), NSD ({nsd:.4}), best mask DSC ({best:.4})")
     })
+}
+
+/// Mean DSC of each way to choose a mask over the same slices, as a Markdown table; the first line needs the label.
+pub fn markdown_of_rules(rows: &[Row]) -> String {
+    let mut text = String::from("| choice | DSC | slices with the best mask |\n|---|---|---|\n");
+    let mut line = |name: &str, place: &dyn Fn(&Row) -> usize| {
+        let place = |row: &Row| place(row).min(row.masks.len() - 1);
+        let dsc: f64 = rows.iter().map(|row| row.masks[place(row)].dsc).sum();
+        let best = rows.iter().filter(|row| row.masks[place(row)].dsc >= row.best().dsc).count();
+        let _ = writeln!(text, "| {name} | {:.4} | {best} of {} |", dsc / rows.len() as f64, rows.len());
+    };
+    line("best mask", &|row| row.best);
+    line("engine", &|row| row.chosen);
+    for (name, rule) in [
+        ("box agreement", Rule::BoxAgreement),
+        ("stability", Rule::Stability),
+        ("consensus", Rule::Consensus),
+        ("box agreement x stability", Rule::Product),
+        ("box agreement x stability x consensus", Rule::ProductWithConsensus),
+        ("predicted IoU", Rule::PredictedIou),
+    ] {
+        line(name, &|row| rule.pick(&row.measures));
+    }
+    let masks = rows.first().map_or(0, |row| row.masks.len());
+    for place in 0..masks {
+        line(&format!("always mask {}", rows[0].first_token + place), &|_| place);
+    }
+    text
 }
 
 /// Means of DSC, HD95 and NSD over the float32 values of the rows.
