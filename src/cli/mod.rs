@@ -1,5 +1,6 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
+mod convert;
 mod info;
 #[cfg(feature = "cuda")]
 mod kernels;
@@ -23,6 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Convert(convert::Args),
     Info(info::Args),
     #[cfg(feature = "cuda")]
     Kernels(kernels::Args),
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Convert(args) => convert::run(args),
         Command::Info(args) => info::run(args),
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 use medsegx::model::{Config, Preset};
 use medsegx::weights::{self, Dtype, Weights};
 
 use super::{DtypeName, usage};
 
 /// Write synthetic weights for tests and benchmarks. They are not trained and segment nothing
-#[derive(Parser)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Size of the model
     #[arg(long, value_enum)]

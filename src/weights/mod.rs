@@ -2,18 +2,21 @@
 //!
 //! The sizes of the model are read off the tensor shapes; only the kind of a 1024 px model is metadata.
 
+mod convert;
 mod dtype;
 mod header;
 mod names;
 mod sizes;
 mod source;
 pub mod synth;
+pub mod torch;
 mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use convert::convert;
 pub use dtype::Dtype;
 pub use names::{MASK_TOKENS, names};
 pub use source::{Access, Digest, sha256};

@@ -34,15 +34,7 @@ pub(crate) fn config(path: &Path, shapes: &Shapes, kind: Option<&str>) -> Result
     if !shapes.keys().any(|name| parts.iter().any(|part| name.starts_with(part))) {
         return fail(vec!["no tensor of image_encoder, prompt_encoder or mask_decoder in it".into()]);
     }
-    let endless = shapes.iter().filter(|(_, shape)| shape.iter().any(|axis| !(1..=MAX_AXIS).contains(axis)));
-    let endless: Vec<String> = endless
-        .map(|(name, shape)| format!("{}: expected axes from 1 to {MAX_AXIS}, found {shape:?}", shown(name)))
-        .take(MAX_PROBLEMS)
-        .collect();
-    if !endless.is_empty() {
-        return fail(endless);
-    }
-    let mut config = likely(shapes);
+    let mut config = likely(path, shapes)?;
     let mut problems = unsupported(&config);
     match chosen_kind(&config, kind) {
         Ok(kind) => config.kind = kind,
@@ -124,9 +116,25 @@ fn differences(shapes: &Shapes, config: &Config) -> Vec<String> {
     problems
 }
 
-/// The configuration that most tensors speak for, given axes from 1 to [`MAX_AXIS`]. Never fails: what is wrong shows when the tensors are compared with
-/// the table that it gives.
-fn likely(shapes: &Shapes) -> Config {
+/// The configuration that most tensors speak for. What is wrong shows when the tensors are compared with the table that
+/// it gives.
+///
+/// # Errors
+/// [`Error::Weights`] with every tensor that has an axis beyond all reason.
+pub(crate) fn likely(path: &Path, shapes: &Shapes) -> Result<Config> {
+    let endless = shapes.iter().filter(|(_, shape)| shape.iter().any(|axis| !(1..=MAX_AXIS).contains(axis)));
+    let problems: Vec<String> = endless
+        .map(|(name, shape)| format!("{}: expected axes from 1 to {MAX_AXIS}, found {shape:?}", shown(name)))
+        .take(MAX_PROBLEMS)
+        .collect();
+    if problems.is_empty() {
+        Ok(most_likely(shapes))
+    } else {
+        Err(Error::Weights { path: path.to_path_buf(), problems })
+    }
+}
+
+fn most_likely(shapes: &Shapes) -> Config {
     let read = Reader { shapes };
     let depth = read.count("image_encoder.blocks.", MAX_BLOCKS);
     let block = |i: usize, rest: &str, rank: usize, axis: usize| {

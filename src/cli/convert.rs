@@ -1,0 +1,58 @@
+//! `medsegx convert`: published PyTorch checkpoints to a weights file.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use medsegx::Error;
+use medsegx::model::Kind;
+use medsegx::weights::convert;
+
+use super::{DtypeName, usage};
+
+/// Convert published PyTorch checkpoints to a weights file. Nothing in them is executed
+#[derive(clap::Args)]
+pub struct Args {
+    /// Checkpoint of SAM or MedSAM, for example sam_vit_b_01ec64.pth
+    #[arg(long)]
+    sam: PathBuf,
+    /// Checkpoint of MedSegX to put on top, for example medsegx_vit_b.pth; without it the model stays at 1024 px
+    #[arg(long)]
+    medsegx: Option<PathBuf>,
+    /// What --sam alone is; not needed for Meta's own files
+    #[arg(long, value_enum, conflicts_with = "medsegx")]
+    kind: Option<KindName>,
+    /// Number format of the weights file
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DtypeName,
+    /// The safetensors file to write
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+}
+
+/// The kinds of a 1024 px model.
+#[derive(Clone, Copy, ValueEnum)]
+enum KindName {
+    /// Segment Anything as Meta published it, and fine-tuned models used alike
+    Sam,
+    /// MedSAM, and fine-tuned models used alike
+    Medsam,
+}
+
+/// Writes the file and says what it is.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let kind = args.kind.map(|kind| match kind {
+        KindName::Sam => Kind::Sam,
+        KindName::Medsam => Kind::MedSam,
+    });
+    let converted = convert(&args.sam, args.medsegx.as_deref(), kind, &args.output, args.dtype.into(), args.force);
+    let config = match converted {
+        Err(error @ Error::Argument { .. }) => return Err(usage(&error.to_string())),
+        other => other?,
+    };
+    let (depth, width, size) = (config.depth(), config.width, config.image_size);
+    eprintln!("{}: {depth} blocks of width {width}, {size} px", args.output.display());
+    Ok(())
+}
