@@ -1,6 +1,8 @@
 //! What several test files need.
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
+pub mod nifti_file;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
