@@ -77,6 +77,16 @@ def config_from_state(state):
                   grid * PATCH, window, adapter, "mask_decoder.output_upscaling.9.weight" in state)
 
 
+def attend(q, k, v, scale):
+    """softmax(scale q k^T) v over [.., tokens, d]. Heads are small here and PyTorch's fused kernel is several times slower on a CPU
+    than plain products; it is kept for the large grids, whose scores would not fit in memory."""
+    if q.shape[-2] * k.shape[-2] > 1 << 20:
+        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[-1] - v.shape[-1])), scale=scale)[..., :v.shape[-1]]
+    if k.shape[-2] < q.shape[-2]:                 # few keys: the softmax runs along the long axis in memory
+        return torch.matmul((torch.matmul(k, q.mT) * scale).softmax(-2).mT, v)
+    return torch.matmul((torch.matmul(q, k.mT) * scale).softmax(-1), v)
+
+
 class Attention(nn.Module):
     """Self-attention on a [.., g, g, D] grid with decomposed relative positions."""
 
@@ -101,8 +111,7 @@ class Attention(nn.Module):
         rel_w = torch.matmul(q.transpose(2, 3), self.rel_pos_w[self.offset].transpose(1, 2).to(q.dtype)).transpose(2, 3)
         q = torch.cat([q * d ** -0.5, rel_h, rel_w], -1).flatten(2, 3)
         where = self.where.to(k.dtype).expand(B, self.heads, -1, -1)
-        k, v = torch.cat([k.flatten(2, 3), where], -1), F.pad(v.flatten(2, 3), (0, 2 * g))
-        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :d]
+        out = attend(q, torch.cat([k.flatten(2, 3), where], -1), v.flatten(2, 3), 1.0)
         return self.proj(out.transpose(1, 2).reshape(B, g, g, D))
 
 
@@ -261,7 +270,8 @@ class TokenAttention(nn.Module):
 
     def forward(self, q, k, v):
         split = lambda x: x.unflatten(-1, (DECODER_HEADS, -1)).transpose(1, 2)
-        out = F.scaled_dot_product_attention(split(self.q_proj(q)), split(self.k_proj(k)), split(self.v_proj(v)))
+        q, k, v = split(self.q_proj(q)), split(self.k_proj(k)), split(self.v_proj(v))
+        out = attend(q, k, v, q.shape[-1] ** -0.5)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 

@@ -1,0 +1,165 @@
+"""Measures a weights file.
+
+    python3 tools/train_demo/evaluate.py WEIGHTS generated [--pictures 300]      # mask-choice rules on held-out procedural pictures
+    python3 tools/train_demo/evaluate.py WEIGHTS slices ROOT --taxonomy FILE     # a MedSegDB folder
+    python3 tools/train_demo/evaluate.py WEIGHTS volume IMAGE LABELS --names FILE --modality CT --taxonomy FILE
+
+Procedural pictures are for steering; real slices are for measuring once, when everything else is decided.
+"""
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+import rules
+import torch_model
+import validate
+
+UNSEEN_TASK = 111
+RULE_SEED = 990002
+
+
+def context_of(taxonomy, modality, target):
+    """Rows of the five tables for a modality and a target name, as spec: digits at the end and underscores are dropped."""
+    if target:
+        target = target.replace("_", "").rstrip("0123456789")
+    row = next(m["index"] for m in taxonomy["modalities"] if modality in (m["name"], *m["aliases"]))
+    levels = [next((n["index"] for n in taxonomy[level] if target in n["targets"]), 0)
+              for level in ("body_parts", "body_subregions", "organs")]
+    tasks = taxonomy["tasks"]
+    return [row, *levels, tasks.index(target) if target in tasks else UNSEEN_TASK]
+
+
+def resize(x, height, width):
+    """Bilinear with antialiasing, [.., H, W]"""
+    return F.interpolate(x[None], (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+@torch.no_grad()
+def logits_of(model, image, boxes, context):
+    """image [3, H, W] u8, boxes [Q][4] of that slice -> logits [Q, 3, H, W]"""
+    _, H, W = image.shape
+    x = torch.from_numpy(image.astype(np.float32))
+    x = x if (H, W) == (256, 256) else resize(x, 256, 256).round()
+    scale = torch.tensor([256 / W, 256 / H] * 2)
+    embedding = [model.encode(x[None], torch.tensor([c])) for c in context]
+    box = torch.tensor(np.array(boxes), dtype=torch.float32) * scale
+    logits = model.decode(torch.cat(embedding), box=box)[0][:, 1:]
+    return np.stack([(m if (H, W) == (256, 256) else resize(m, H, W)).numpy() for m in logits])
+
+
+def box_of(mask):
+    y, x = np.nonzero(mask)
+    return [int(x.min()), int(y.min()), int(x.max()), int(y.max())]
+
+
+def ellipse(box, shape):
+    y, x = np.mgrid[:shape[0], :shape[1]]
+    x0, y0, x1, y1 = box
+    return ((x - (x0 + x1) / 2) / ((x1 - x0 + 1) / 2)) ** 2 + ((y - (y0 + y1) / 2) / ((y1 - y0 + 1) / 2)) ** 2 <= 1
+
+
+def score(logits, mask, box, rule):
+    """-> DSC best of three, by the rule, of the ellipse"""
+    each = rules.dice(logits > 0, mask[None])
+    chosen = int(np.argmax(rules.measures(logits, box)[rule]))
+    return float(each.max()), float(each[chosen]), float(rules.dice(ellipse(box, mask.shape), mask))
+
+
+def show(name, values):
+    values = np.array(values)
+    print(f"| {name} | {len(values)} | " + " | ".join(f"{v:.4f}" for v in values.mean(0)) + " |", flush=True)
+
+
+def generated(model, args):
+    records, baseline = [], []
+    for logits, masks, boxes, _ in validate.outputs(model, range(args.pictures), seed=RULE_SEED):
+        for x, mask, box in zip(logits, masks, boxes):
+            records.append((rules.measures(x, box), rules.dice(x > 0, mask[None])))
+            baseline.append(rules.dice(validate.ellipse(box), mask))
+    rules.compare(records)
+    print(f"ellipse inscribed in the box {np.mean(baseline):.4f}")
+
+
+def slices(model, args):
+    taxonomy = json.load(open(args.taxonomy))
+    print("| slice | n | best of 3 | chosen | ellipse |\n|---|---|---|---|---|")
+    everything = []
+    for folder, _, files in sorted(os.walk(args.root)):
+        if os.path.basename(folder) != "npy_imgs":
+            continue
+        parts = folder.split(os.sep)
+        known = {name for m in taxonomy["modalities"] for name in (m["name"], *m["aliases"])}
+        task = next(p for p in parts if "_" in p and p.split("_")[0] in known)
+        for file in sorted(f for f in files if f.endswith(".npy")):
+            image = np.load(os.path.join(folder, file)).transpose(2, 0, 1)
+            mask = np.load(os.path.join(os.path.dirname(folder), "npy_gts", file)) > 0
+            box = box_of(mask)
+            logits = logits_of(model, image, [box], [context_of(taxonomy, *task.split("_", 1))])[0]
+            everything.append(score(logits, mask, box, args.rule))
+            show(f"{task} {file[:-4]}", everything[-1:])
+    show("mean", everything)
+
+
+def volume(model, args):
+    import nibabel
+    taxonomy, names = json.load(open(args.taxonomy)), json.load(open(args.names))
+    names = names[os.path.basename(args.labels).split(".")[0]] if isinstance(names, dict) else names
+    data, labels = nibabel.load(args.image).get_fdata(), np.asarray(nibabel.load(args.labels).dataobj).astype(int)
+    low, high = data.min(), data.max()
+    if args.window:
+        low, high = args.window[0] - args.window[1] / 2, args.window[0] + args.window[1] / 2
+    grey = np.rint(np.clip((data - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    per_name = {}
+    for k in range(data.shape[2]):
+        here = [(n["name"], n.get("task"), labels[:, :, k].T == n["label"]) for n in names]
+        here = [h for h in here if h[2].sum() >= args.min_pixels]
+        if not here:
+            continue
+        boxes = [box_of(mask) for _, _, mask in here]
+        context = [context_of(taxonomy, args.modality, task.split("_", 1)[1] if task else None) for _, task, _ in here]
+        image = np.repeat(grey[:, :, k].T[None], 3, 0)
+        for (name, _, mask), box, logits in zip(here, boxes, logits_of(model, image, boxes, context)):
+            per_name.setdefault(name, []).append(score(logits, mask, box, args.rule))
+    print("| structure | slices | best of 3 | chosen | ellipse |\n|---|---|---|---|---|")
+    for name in sorted(per_name):
+        show(name, per_name[name])
+    show("mean over slices", [v for values in per_name.values() for v in values])
+    show("mean over structures", [np.mean(values, 0) for values in per_name.values()])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights")
+    what = parser.add_subparsers(required=True)
+    p = what.add_parser("generated")
+    p.add_argument("--pictures", type=int, default=300)
+    p.set_defaults(run=generated)
+    p = what.add_parser("slices")
+    p.add_argument("root")
+    p.set_defaults(run=slices)
+    q = what.add_parser("volume")
+    q.add_argument("image")
+    q.add_argument("labels")
+    q.add_argument("--names", required=True)
+    q.add_argument("--modality", required=True)
+    q.add_argument("--min-pixels", type=int, default=30)
+    q.add_argument("--window", type=float, nargs=2, metavar=("LEVEL", "WIDTH"), help="instead of the volume's minimum and maximum")
+    q.set_defaults(run=volume)
+    for p in (p, q):
+        p.add_argument("--taxonomy", required=True)
+        p.add_argument("--rule", default="box x stability")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.run(torch_model.load({k: v.float() for k, v in load_file(args.weights).items()}), args)
+
+
+if __name__ == "__main__":
+    main()
