@@ -4,9 +4,13 @@
 //! The residual stream, LayerNorm statistics, gates, the embedding and the logits are f32; operands of tensor cores
 //! are f16, converted with saturation, and what did not fit is counted ([`Cuda::saturated`]).
 
+mod conv3x3;
 pub mod driver;
+mod gate;
+mod gemm;
 pub mod kernels;
 mod layer_norm;
+mod patch_embed;
 mod step;
 pub mod storage;
 mod table;
@@ -194,7 +198,18 @@ impl<D: Driver> Backend for Cuda<D> {
         let node = &plan.graph.nodes[step];
         let step = Step { cuda: self, arena, plan, params, name: &node.name, active };
         match &node.op {
+            Op::PatchEmbed { pixels, scaling, weight, token_bias, out } => {
+                patch_embed::patch_embed(&step, *pixels, *scaling, *weight, *token_bias, *out)
+            }
             Op::LayerNorm { input, norm, out, mean } => layer_norm::layer_norm(&step, *input, norm, *out, *mean),
+            &Op::Gate { mean, context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out } => {
+                let op = gate::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
+                gate::gate(&step, &op)
+            }
+            &Op::Linear { input, weight, bias, activation, gated, residual, out } => {
+                gemm::linear(&step, &gemm::Linear { input, weight, bias, activation, gated, residual, out })
+            }
+            Op::Conv3x3 { input, weight, grid, out } => conv3x3::conv3x3(&step, *input, *weight, *grid, *out),
             op => Err(step.unsupported("an operation with a CUDA kernel", op.name())),
         }
     }

@@ -23,7 +23,6 @@ pub(super) struct Step<'a, D: Driver> {
     pub active: usize,
 }
 
-#[allow(dead_code, reason = "the products use all of it")]
 impl<D: Driver> Step<'_, D> {
     /// Device address of a value.
     pub fn value(&self, id: ValueId) -> u64 {

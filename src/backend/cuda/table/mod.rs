@@ -1,6 +1,8 @@
 //! The launch table: every kernel with the constants that its template is expanded with and the facts that its launch
 //! must agree with. Read by the library and by build.rs, so it uses nothing but the standard library.
 
+mod gate;
+mod gemm;
 mod layer_norm;
 
 /// Type of a kernel's parameter.
@@ -36,4 +38,4 @@ pub struct Kernel {
 }
 
 /// All kernels, one list a template.
-pub const KERNELS: &[&[Kernel]] = &[layer_norm::KERNELS];
+pub const KERNELS: &[&[Kernel]] = &[gate::KERNELS, gemm::KERNELS, layer_norm::KERNELS];

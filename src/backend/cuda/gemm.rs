@@ -1,0 +1,136 @@
+//! Launches `kernels/gemm.ptx.j2`: every product of the network, and what its extensions share.
+
+use super::driver::{Arg, Driver};
+use super::step::Step;
+use super::storage::Storage;
+use crate::error::Result;
+use crate::graph::op::Activation;
+use crate::graph::{Bias, Gated, ParamId, ValueId};
+
+/// With fewer blocks of the large tile than this most of a chip would idle, and the small tile is taken. A constant,
+/// not the device's count of multiprocessors, so that a batch size gives the same bits on every device.
+const LARGE_BLOCKS: usize = 96;
+
+/// Arguments of every product, in the order of the kernel's parameters; pointers are 0 where something is absent.
+#[derive(Default)]
+pub(super) struct Product {
+    pub input: u64,
+    pub weight: u64,
+    pub bias: u64,
+    pub residual: u64,
+    pub gate: u64,
+    pub expert_bias: u64,
+    pub out: u64,
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+    pub tokens: usize,
+    pub bias_stride: usize,
+    pub experts: usize,
+    pub bottleneck: usize,
+    pub scale: f32,
+}
+
+/// Tile of a product that `slices` blocks along z repeat: the suffix of the entry and the grid.
+fn tile(rows: usize, columns: usize, slices: usize) -> (&'static str, [usize; 3]) {
+    let grid = |m, n| [columns.div_ceil(n), rows.div_ceil(m), slices];
+    let large = grid(128, 128);
+    if large.iter().product::<usize>() >= LARGE_BLOCKS { ("128x128", large) } else { ("64x32", grid(64, 32)) }
+}
+
+impl Product {
+    /// Launches `stem_TILE{suffix}` with `extra` arguments behind those of every product.
+    pub fn launch<D: Driver>(
+        &self,
+        step: &Step<D>,
+        stem: &str,
+        suffix: &str,
+        slices: usize,
+        extra: &[Arg],
+    ) -> Result<()> {
+        if !self.columns.is_multiple_of(4) || !self.depth.is_multiple_of(8) {
+            let found = format!("{} and {}", self.columns, self.depth);
+            return Err(step.unsupported("outputs a multiple of 4 and inputs a multiple of 8", found));
+        }
+        let pointers = [self.input, self.weight, self.bias, self.residual, self.gate, self.expert_bias, self.out];
+        let sizes = [self.rows, self.columns, self.depth, self.tokens, self.bias_stride, self.experts, self.bottleneck];
+        let mut args: Vec<Arg> = pointers.into_iter().chain([step.saturated()]).map(Arg::Pointer).collect();
+        for size in sizes {
+            args.push(Arg::U32(step.u32(size)?));
+        }
+        args.push(Arg::F32(self.scale));
+        args.extend_from_slice(extra);
+        let (tile, grid) = tile(self.rows, self.columns, slices);
+        step.launch(&format!("{stem}_{tile}{suffix}"), grid, &args)
+    }
+}
+
+/// `Op::Linear`, its fields.
+pub(super) struct Linear {
+    pub input: ValueId,
+    pub weight: ParamId,
+    pub bias: Bias,
+    pub activation: Activation,
+    pub gated: Option<Gated>,
+    pub residual: Option<ValueId>,
+    pub out: ValueId,
+}
+
+/// `out = residual + gated(activation(input W^T + bias))`.
+pub(super) fn linear<D: Driver>(step: &Step<D>, op: &Linear) -> Result<()> {
+    let [columns, depth] = [step.param_shape(op.weight)[0], step.param_shape(op.weight)[1]];
+    let tokens = step.shape(op.input)[0];
+    let (bias, bias_stride) = match op.bias {
+        Bias::None => (0, 0),
+        Bias::Row(bias) => (step.param(bias), 0),
+        Bias::Token(bias) => (step.param(bias), columns),
+    };
+    let mut product = Product {
+        input: step.value(op.input),
+        weight: step.param(op.weight),
+        bias,
+        bias_stride,
+        residual: step.optional(op.residual),
+        out: step.value(op.out),
+        rows: step.active * tokens,
+        columns,
+        depth,
+        tokens,
+        ..Product::default()
+    };
+    match op.gated {
+        None => {}
+        Some(Gated::Columns { gate, bottleneck, scale }) => {
+            product.gate = step.value(gate);
+            (product.experts, product.bottleneck, product.scale) = (step.shape(gate)[0], bottleneck, scale);
+        }
+        Some(Gated::Biases { gate, biases, scale }) => {
+            product.gate = step.value(gate);
+            product.expert_bias = step.param(biases);
+            (product.experts, product.scale) = (step.shape(gate)[0], scale);
+        }
+    }
+    let half = |id| step.storage(id) == Storage::Half;
+    let residual_is_half = op.residual.is_some_and(half);
+    let with_gelu = op.activation == Activation::Gelu;
+    let wants_columns = matches!(op.gated, Some(Gated::Columns { .. }));
+    let suffix = match (half(op.input), half(op.out), with_gelu) {
+        (true, true, false) => "_f16_f16",
+        (true, false, false) => "_f16_f32",
+        (false, true, false) => "_f32_f16",
+        (false, false, false) => "_f32_f32",
+        (true, true, true) => "_f16_f16_gelu",
+        (true, false, true) => "_f16_f32_gelu",
+        (false, _, true) => return Err(step.unsupported("f16 input of a product with GELU", "f32")),
+    };
+    // Columns are gated only behind GELU; a residual and experts' biases are added only without.
+    let known = if with_gelu {
+        op.residual.is_none() && !matches!(op.gated, Some(Gated::Biases { .. }))
+    } else {
+        !wants_columns && !residual_is_half
+    };
+    if !known {
+        return Err(step.unsupported("an epilogue of the network", format!("{:?} with {:?}", op.activation, op.gated)));
+    }
+    product.launch(step, "gemm", suffix, 1, &[])
+}
