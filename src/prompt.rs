@@ -101,6 +101,11 @@ impl Grid {
 }
 
 impl PixelBox {
+    /// `[x0, y0, x1, y1]`.
+    pub fn corners(&self) -> [f64; 4] {
+        [self.x0, self.y0, self.x1, self.y1].map(|index| index as f64)
+    }
+
     /// Checks that the box has pixels and lies inside a slice of `width x height`; `what` names it in the error.
     pub fn check(&self, what: &str, width: usize, height: usize) -> Result<()> {
         for (first, last, length, x) in [(self.x0, self.x1, width, 'x'), (self.y0, self.y1, height, 'y')] {
@@ -270,8 +275,8 @@ impl Scale {
 
     /// A box as `[x0, y0, x1, y1]` of the model's frame.
     pub fn apply_box(&self, pixel_box: &PixelBox) -> [f32; 4] {
-        let PixelBox { x0, y0, x1, y1 } = *pixel_box;
-        [x0 as f64 * self.x, y0 as f64 * self.y, x1 as f64 * self.x, y1 as f64 * self.y].map(|value| value as f32)
+        let [x0, y0, x1, y1] = pixel_box.corners();
+        [x0 * self.x, y0 * self.y, x1 * self.x, y1 * self.y].map(|value| value as f32)
     }
 
     /// A point as `[x, y]` of the model's frame.

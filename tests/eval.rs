@@ -153,7 +153,11 @@ fn every_slice_is_scored_as_published() {
     let sets = walk(root.path(), Layout::Internal).unwrap();
     let mut predictor = Boxes { calls: Vec::new() };
     let mut done = Vec::new();
-    let rows = evaluate(&sets[0], true, &mut predictor, &mut |count| done.push(count)).unwrap();
+    let rows = evaluate(&sets[0], true, &mut predictor, &mut |count| {
+        done.push(count);
+        Ok(())
+    })
+    .unwrap();
     assert_eq!((predictor.calls, done), (vec![3, 1], vec![3, 4]));
     for (index, row) in rows.iter().enumerate() {
         let area = 8.0 * (8 + index) as f64;
@@ -192,7 +196,7 @@ fn wrong_arrays_and_tasks_are_named() {
         change(&root.path().join(folder));
         let sets = walk(root.path(), Layout::Internal).unwrap();
         let mut predictor = Boxes { calls: Vec::new() };
-        let message = evaluate(&sets[0], true, &mut predictor, &mut |_| ()).unwrap_err().to_string();
+        let message = evaluate(&sets[0], true, &mut predictor, &mut |_| Ok(())).unwrap_err().to_string();
         for part in parts {
             assert!(message.contains(part), "'{part}' is not in '{message}'");
         }
@@ -258,7 +262,7 @@ fn the_public_example_has_the_published_rows() {
             let published = Expected::read(&path).unwrap();
             let expected: Vec<&str> = published.rows.iter().map(|row| row.file.as_str()).collect();
             assert_eq!(files(&set), expected, "{}", set.name);
-            let rows = evaluate(&set, true, &mut Boxes { calls: Vec::new() }, &mut |_| ()).unwrap();
+            let rows = evaluate(&set, true, &mut Boxes { calls: Vec::new() }, &mut |_| Ok(())).unwrap();
             assert!(rows.iter().all(|row| row.best().dsc > 0.3 && row.best().dsc < 1.0), "{rows:?}");
             let compared = published.compare(&[(&set.name, &rows)]);
             assert!(compared.iter().all(|row| matches!(row.outcome, Outcome::Compared { .. })));

@@ -56,16 +56,25 @@ pub trait Predictor {
     fn predict(&mut self, slices: &[Slice]) -> Result<Vec<Prediction>>;
 }
 
-/// Scores every case of a set. `contexts` says whether the model is steered by MedSegDB's tree; `progress` gets the number
-/// of slices done after each batch.
+/// Whether the tree knows every task of a set.
 ///
 /// # Errors
-/// A task that the tree does not know (before anything is run); arrays that are not MedSegDB's; what the predictor returns.
+/// [`Error::Taxonomy`] for the first one that it does not know.
+pub fn check_tasks(set: &Set) -> Result<()> {
+    set.cases.iter().try_for_each(|case| context_of(case).map(drop))
+}
+
+/// Scores every case of a set. `contexts` says whether the model is steered by MedSegDB's tree; `progress` gets the number
+/// of slices done after each batch and may end the run.
+///
+/// # Errors
+/// A task that the tree does not know (before anything is run); arrays that are not MedSegDB's; what the predictor or
+/// `progress` returns.
 pub fn evaluate(
     set: &Set,
     contexts: bool,
     predictor: &mut dyn Predictor,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Row>> {
     let contexts =
         set.cases.iter().map(|case| contexts.then(|| context_of(case)).transpose()).collect::<Result<Vec<_>>>()?;
@@ -83,7 +92,7 @@ pub fn evaluate(
         for ((case, label), prediction) in cases.iter().zip(&labels).zip(&predictions) {
             rows.push(score(case, label, prediction)?);
         }
-        progress(rows.len());
+        progress(rows.len())?;
     }
     Ok(rows)
 }
