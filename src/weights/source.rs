@@ -1,7 +1,7 @@
 //! Where the bytes of a weights file come from, and reading them once.
 #![allow(unsafe_code)] // the file mapping
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -38,11 +38,10 @@ pub(super) enum Source {
 
 impl Source {
     pub fn open(path: &Path, access: Access) -> Result<Self> {
+        // Asked before it is opened too, because opening a pipe waits for its writer.
+        check_ordinary(path, std::fs::metadata(path))?;
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let found = file.metadata().map_err(|e| Error::io(path, "open", e))?;
-        if !found.is_file() {
-            return Err(Error::file(path, "weights", "an ordinary file", "a folder or device"));
-        }
+        let found = check_ordinary(path, file.metadata())?;
         let (file, length) = (Arc::new(file), found.len());
         if access == Access::Read || length == 0 {
             return Ok(Source::File { file, length });
@@ -160,6 +159,14 @@ fn hex(bytes: &[u8]) -> String {
 fn slice<'a>(path: &Path, bytes: &'a [u8], range: &Range<u64>) -> Result<&'a [u8]> {
     let inside = || bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
     inside().ok_or_else(|| Error::file(path, "bytes", format!("{}..{}", range.start, range.end), bytes.len()))
+}
+
+fn check_ordinary(path: &Path, found: io::Result<Metadata>) -> Result<Metadata> {
+    let found = found.map_err(|e| Error::io(path, "open", e))?;
+    if !found.is_file() {
+        return Err(Error::file(path, "input", "an ordinary file", "a folder, device or pipe"));
+    }
+    Ok(found)
 }
 
 fn check_length(path: &Path, file: &File, expected: u64) -> Result<()> {
