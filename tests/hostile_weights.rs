@@ -172,6 +172,8 @@ fn lying_headers_are_refused_with_a_reason() {
             join("{\"encoder.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", &[0; 4]),
             "no tensor of image_encoder",
         ),
+        ("a checkpoint", b"PK\x03\x04\0\0\x08\x08".to_vec(), "medsegx convert"),
+        ("an older checkpoint", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20".to_vec(), "medsegx convert"),
         ("an empty file", vec![], "0 bytes"),
     ];
     for (what, file, reason) in cases {

@@ -1,14 +1,16 @@
-//! `medsegx info`: what an image file is.
+//! `medsegx info`: what an image or weights file is.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use medsegx::volume::{Description, OpenOptions, describe};
+use medsegx::volume::{self, OpenOptions};
+use medsegx::weights::{self, Access, Weights};
+use serde::Serialize;
 
-/// What an image is: size, type, orientation, spacing, range, and anything suspicious about it.
+/// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// NIfTI, NumPy or PNG image.
+    /// NIfTI, NumPy or PNG image, or weights.
     file: PathBuf,
     /// Time point of a 4-D file, from 0.
     #[arg(long, value_name = "N")]
@@ -19,16 +21,60 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let options = OpenOptions { time_point: args.volume, ..OpenOptions::default() };
-    let image = describe(&args.file, &options)?;
-    let text = if args.json { serde_json::to_string_pretty(&image)? + "\n" } else { text(&image) };
+    let text = if weights::is_weights(&args.file) { weights(&args.file, args.json)? } else { image(&args)? };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(()),
     }
 }
 
-fn text(image: &Description) -> String {
+fn json(described: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(described)? + "\n")
+}
+
+fn table(lines: &[(&str, String)]) -> String {
+    lines.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
+}
+
+fn image(args: &Args) -> anyhow::Result<String> {
+    let options = OpenOptions { time_point: args.volume, ..OpenOptions::default() };
+    let image = volume::describe(&args.file, &options)?;
+    if args.json { json(&image) } else { Ok(image_text(&image)) }
+}
+
+fn weights(path: &Path, as_json: bool) -> anyhow::Result<String> {
+    let weights = weights::describe(&Weights::open(path, Access::Read)?)?;
+    if as_json { json(&weights) } else { Ok(weights_text(&weights)) }
+}
+
+fn weights_text(weights: &weights::Description) -> String {
+    let megabytes = weights.bytes as f64 * 1e-6;
+    let mut lines = vec![
+        ("format", format!("safetensors, {}, {megabytes:.1} MB", weights.dtype)),
+        ("kind", format!("{}, {} px", weights.kind, weights.image_size)),
+        ("size", weights.size.unwrap_or("none with a name").to_string()),
+        ("parameters", format!("{} in {} tensors", weights.parameters, weights.tensors)),
+        ("encoder", format!("{} blocks, width {}", weights.blocks, weights.width)),
+        (
+            "attention",
+            format!("{} heads of {}, global in {:?}", weights.heads, weights.head_dim, weights.global_blocks),
+        ),
+        ("windows", format!("{0} x {0} tokens", weights.window)),
+        ("prompt", format!("width {}, logits {1} x {1}", weights.prompt_width, weights.logits_size)),
+    ];
+    if let Some(adapters) = &weights.adapters {
+        let sizes = format!("bottleneck {}, embedding {}", adapters.bottleneck, adapters.embedding);
+        lines.push(("adapters", format!("{} experts, {sizes}, in {:?}", adapters.experts, adapters.blocks)));
+    }
+    lines.extend(weights.sha256.iter().map(|sha256| ("SHA-256", sha256.clone())));
+    let metadata = weights.metadata.iter().filter(|(key, _)| *key != "kind");
+    lines.extend(metadata.map(|(key, value)| ("says", format!("{} = {}", key.escape_debug(), value.escape_debug()))));
+    let refused = |name: &String| ("warning", format!("{name} has NaN or infinity: the file will be refused"));
+    lines.extend(weights.not_finite.iter().map(refused));
+    table(&lines)
+}
+
+fn image_text(image: &volume::Description) -> String {
     let [x, y, z] = image.dims;
     let mut lines = vec![
         ("format", image.format.clone()),
@@ -56,5 +102,5 @@ fn text(image: &Description) -> String {
         lines.push(("extensions", format!("{} bytes, which masks do not keep", image.extension_bytes)));
     }
     lines.extend(image.warnings.iter().map(|w| ("warning", w.clone())));
-    lines.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
+    table(&lines)
 }

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub(super) const LENGTH: u64 = 8;
 
 /// No model of this kind needs more: vit_h has 1.2 thousand tensors and 0.2 MB of header.
-const MAX_HEADER: u64 = 16 << 20;
+pub(super) const MAX_HEADER: u64 = 16 << 20;
 const MAX_TENSORS: usize = 1 << 16;
 const MAX_RANK: usize = 8;
 
@@ -50,6 +50,10 @@ pub(super) struct Header {
 /// Length of the JSON, from the file's first bytes.
 pub(super) fn json_length(path: &Path, first: [u8; LENGTH as usize], file: u64) -> Result<usize> {
     let length = u64::from_le_bytes(first);
+    if first.starts_with(b"PK\x03\x04") || first.starts_with(b"\x80\x02") {
+        let found = "a PyTorch checkpoint, which `medsegx convert` makes one of";
+        return Err(Error::file(path, "format", "a safetensors file", found));
+    }
     if length > MAX_HEADER {
         let found = format!("{length} (not a safetensors file?)");
         return Err(Error::file(path, "header length", format!("at most {MAX_HEADER}"), found));

@@ -3,6 +3,7 @@
 //! The sizes of the model are read off the tensor shapes; only the kind of a 1024 px model is metadata.
 
 mod convert;
+mod describe;
 mod dtype;
 mod header;
 mod names;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use convert::convert;
+pub use describe::{AdapterDescription, Description, describe, is_weights};
 pub use dtype::Dtype;
 pub use names::{MASK_TOKENS, names};
 pub use source::{Access, Digest, sha256};
