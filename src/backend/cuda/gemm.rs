@@ -123,9 +123,9 @@ pub(super) fn linear<D: Driver>(step: &Step<D>, op: &Linear) -> Result<()> {
         (true, false, true) => "_f16_f32_gelu",
         (false, _, true) => return Err(step.unsupported("f16 input of a product with GELU", "f32")),
     };
-    // Columns are gated only behind GELU; a residual and experts' biases are added only without.
+    // Columns are gated only behind GELU; a residual, a bias a token and experts' biases are added only without.
     let known = if with_gelu {
-        op.residual.is_none() && !matches!(op.gated, Some(Gated::Biases { .. }))
+        op.residual.is_none() && bias_stride == 0 && !matches!(op.gated, Some(Gated::Biases { .. }))
     } else {
         !wants_columns && !residual_is_half
     };

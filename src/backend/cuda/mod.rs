@@ -11,6 +11,7 @@ mod gemm;
 pub mod kernels;
 mod layer_norm;
 mod patch_embed;
+pub mod real;
 mod step;
 pub mod storage;
 mod table;

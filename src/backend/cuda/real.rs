@@ -1,0 +1,344 @@
+//! [`Driver`] over NVIDIA's driver, found at run time by cudarc. A machine without it gets an answer, never a panic.
+#![allow(unsafe_code, reason = "the driver's interface is C")]
+
+use std::ffi::{CString, c_void};
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cudarc::driver::sys::{
+    self, CUevent_flags, CUfunction_attribute_enum as FunctionAttribute, CUgraphInstantiate_flags, CUjit_option,
+    CUstreamCaptureMode, cudaError_enum as Code,
+};
+use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result};
+
+use super::Cuda;
+use super::driver::{Arg, Driver};
+use super::kernels::Kernel;
+use crate::error::{Error, Result};
+
+/// PTX 7.4, which the kernels are written in, came with CUDA 11.4.
+const OLDEST_DRIVER: i32 = 11040;
+/// mma.m16n8k16, ldmatrix and cp.async came with sm_80.
+const OLDEST_DEVICE: i32 = 80;
+/// Room for what the driver's PTX compiler has to say.
+const LOG_BYTES: usize = 16 << 10;
+
+/// One device of NVIDIA's driver, and one stream on it.
+pub struct Nvidia {
+    name: String,
+    context: Arc<CudaContext>,
+    /// Not the default stream, which cannot be captured.
+    stream: Arc<CudaStream>,
+}
+
+/// Device memory.
+pub struct Buffer {
+    /// Frees the memory when dropped.
+    _memory: CudaSlice<u8>,
+    address: u64,
+    bytes: usize,
+}
+
+/// A kernel in a loaded module.
+pub struct Function {
+    context: Arc<CudaContext>,
+    module: sys::CUmodule,
+    function: sys::CUfunction,
+    kernel: &'static Kernel,
+}
+
+// SAFETY: the handles are only passed to the driver, which may be called from any thread once a context is bound.
+unsafe impl Send for Function {}
+// SAFETY: as above; no call changes the handles.
+unsafe impl Sync for Function {}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: the module was loaded in this context, and its function goes with it.
+            self.context.record_err(unsafe { result::module::unload(self.module) });
+        }
+    }
+}
+
+/// A captured graph. It may move to another thread but is used by one at a time, since it is not `Sync`.
+pub struct Recording(CudaGraph);
+
+// SAFETY: the driver asks that calls on one graph do not overlap; `Recording` is not `Sync`, so they cannot.
+unsafe impl Send for Recording {}
+
+impl Cuda<Nvidia> {
+    /// The backend on NVIDIA device `ordinal`.
+    ///
+    /// # Errors
+    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.4, or a device
+    /// that fails.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        Cuda::new(Nvidia::open(ordinal)?)
+    }
+}
+
+impl Nvidia {
+    /// Device `ordinal` of the driver.
+    ///
+    /// # Errors
+    /// As [`Cuda::open`].
+    pub fn open(ordinal: usize) -> Result<Self> {
+        let name = format!("cuda:{ordinal}");
+        let refuse = |operation: &str, message: String| Error::Device {
+            device: name.clone(),
+            operation: operation.into(),
+            message,
+        };
+        // SAFETY: looks for the library and loads it; nothing in it is called.
+        if !unsafe { sys::is_culib_present() } {
+            let message = "the NVIDIA driver's library (libcuda.so.1 or nvcuda.dll) is not on this machine";
+            return Err(refuse("find the driver", message.into()));
+        }
+        // cudarc panics where a library lacks a symbol: one that is no driver, or a very old one.
+        let opened = catch_unwind(|| Self::connect(ordinal));
+        opened.unwrap_or_else(|_| Err(refuse("find the driver", "the driver's library lacks a function".into())))
+    }
+
+    fn connect(ordinal: usize) -> Result<Self> {
+        let name = format!("cuda:{ordinal}");
+        let check = |operation: &str, code: DriverError| failure(&name, operation, code);
+        let refuse = |operation: &str, message: String| Error::Device {
+            device: name.clone(),
+            operation: operation.into(),
+            message,
+        };
+        result::init().map_err(|e| check("start the driver", e))?;
+        let mut version = 0;
+        // SAFETY: writes one integer.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(|e| check("ask the driver's version", e))?;
+        if version < OLDEST_DRIVER {
+            let found =
+                format!("the driver is for CUDA {}.{}, at least 11.4 is needed", version / 1000, version % 1000 / 10);
+            return Err(refuse("check the driver", found));
+        }
+        let count = CudaContext::device_count().map_err(|e| check("count devices", e))?;
+        if usize::try_from(count).is_ok_and(|count| ordinal >= count) {
+            return Err(refuse("find the device", format!("the driver has {count} devices, numbered from 0")));
+        }
+        let context = CudaContext::new(ordinal).map_err(|e| check("open the device", e))?;
+        let (major, minor) = context.compute_capability().map_err(|e| check("ask the device's kind", e))?;
+        if 10 * major + minor < OLDEST_DEVICE {
+            let model = context.name().unwrap_or_default();
+            let found = format!("{model} is sm_{major}{minor}, at least sm_80 is needed");
+            return Err(refuse("check the device", found));
+        }
+        // SAFETY: one stream orders all uses of all memory, so nothing needs events; and with them no capture is clean.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(|e| check("make a stream", e))?;
+        Ok(Nvidia { name, context, stream })
+    }
+
+    /// Registers and bytes of local memory that the driver's compiler gave a kernel.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn resources(&self, function: &Function) -> Result<(i32, i32)> {
+        let ask = |attribute| {
+            // SAFETY: the function is loaded.
+            let value = unsafe { result::function::get_function_attribute(function.function, attribute) };
+            value.map_err(|e| self.failed("ask a kernel's resources", e))
+        };
+        Ok((
+            ask(FunctionAttribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
+            ask(FunctionAttribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
+        ))
+    }
+
+    fn failed(&self, operation: impl Into<String>, code: DriverError) -> Error {
+        failure(&self.name, operation, code)
+    }
+
+    /// Refuses a range that is not inside the buffer.
+    fn range(&self, buffer: &Buffer, offset: usize, bytes: usize) -> Result<u64> {
+        match offset.checked_add(bytes) {
+            Some(end) if end <= buffer.bytes => Ok(buffer.address + offset as u64),
+            _ => Err(Error::Internal {
+                place: self.name.clone(),
+                what: format!("copy of {bytes} bytes at {offset} of a buffer of {}", buffer.bytes),
+            }),
+        }
+    }
+
+    /// Loads PTX; on failure the error holds the log of the driver's compiler.
+    fn load_module(&self, kernel: &Kernel, ptx: &str) -> Result<sys::CUmodule> {
+        let operation = format!("load kernel {}", kernel.entry);
+        let text = CString::new(ptx)
+            .map_err(|_| Error::Internal { place: kernel.entry.into(), what: "a zero byte in the PTX".into() })?;
+        let mut log = vec![0u8; LOG_BYTES];
+        let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+        let mut values = [log.as_mut_ptr().cast::<c_void>(), LOG_BYTES as *mut c_void];
+        let mut module = std::ptr::null_mut();
+        self.context.bind_to_thread().map_err(|e| self.failed(&*operation, e))?;
+        // SAFETY: the text ends with a zero byte; both options have their value, and the log's buffer has the size
+        // that the second one says and outlives the call.
+        let loaded = unsafe {
+            let image = text.as_ptr().cast();
+            let count = options.len() as u32;
+            sys::cuModuleLoadDataEx(&mut module, image, count, options.as_mut_ptr(), values.as_mut_ptr()).result()
+        };
+        loaded.map_err(|code| {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+            let message = format!("{}\n{}", describe(code), String::from_utf8_lossy(&log[..end]));
+            Error::Device { device: self.name.clone(), operation, message: message.trim_end().into() }
+        })?;
+        Ok(module)
+    }
+}
+
+impl Driver for Nvidia {
+    type Buffer = Buffer;
+    type Function = Function;
+    type Event = CudaEvent;
+    type Recording = Recording;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Function> {
+        let fail = |e| self.failed(format!("load kernel {}", kernel.entry), e);
+        let module = self.load_module(kernel, ptx)?;
+        let mut loaded = Function { context: self.context.clone(), module, function: std::ptr::null_mut(), kernel };
+        let entry = CString::new(kernel.entry)
+            .map_err(|_| Error::Internal { place: kernel.entry.into(), what: "a zero byte in the name".into() })?;
+        // SAFETY: the module is loaded.
+        loaded.function = unsafe { result::module::get_function(module, entry) }.map_err(fail)?;
+        if kernel.shared > 0 {
+            let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let bytes = i32::try_from(kernel.shared).unwrap_or(i32::MAX);
+            // SAFETY: the function was just found in the module.
+            unsafe { result::function::set_function_attribute(loaded.function, attribute, bytes) }.map_err(fail)?;
+        }
+        Ok(loaded)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        // SAFETY: the bytes are not read before they are written: by a copy, or by a kernel that the plan runs first.
+        let memory = unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(|code| {
+            let mut error = self.failed(format!("allocate {bytes} bytes"), code);
+            if let (Error::Device { message, .. }, Ok((free, total))) = (&mut error, self.context.mem_get_info()) {
+                message.push_str(&format!("; {free} of {total} bytes are free"));
+            }
+            error
+        })?;
+        let (address, _) = memory.device_ptr(&self.stream);
+        let address = address.to_owned();
+        Ok(Buffer { _memory: memory, address, bytes })
+    }
+
+    fn address(&self, buffer: &Buffer) -> u64 {
+        buffer.address
+    }
+
+    fn write(&self, buffer: &Buffer, offset: usize, bytes: &[u8]) -> Result<()> {
+        let fail = |e| self.failed("copy to the device", e);
+        let address = self.range(buffer, offset, bytes.len())?;
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: the range lies in the buffer; the host bytes outlive the copy, which is waited for.
+        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(fail)?;
+        self.stream.synchronize().map_err(fail)
+    }
+
+    fn read(&self, buffer: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        let fail = |e| self.failed("copy from the device", e);
+        let address = self.range(buffer, offset, bytes.len())?;
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: the range lies in the buffer; the host bytes outlive the copy, which is waited for.
+        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }.map_err(fail)?;
+        self.stream.synchronize().map_err(fail)
+    }
+
+    unsafe fn launch(&self, function: &Function, grid: [u32; 3], args: &[Arg]) -> Result<()> {
+        let fail = |e| self.failed(format!("launch {}", function.kernel.entry), e);
+        let mut pointers: Vec<*mut c_void> = args
+            .iter()
+            .map(|arg| match arg {
+                Arg::Pointer(value) => std::ptr::from_ref(value).cast_mut().cast(),
+                Arg::U32(value) => std::ptr::from_ref(value).cast_mut().cast(),
+                Arg::F32(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            })
+            .collect();
+        let [x, y, z] = grid;
+        let block = (function.kernel.threads, 1, 1);
+        let stream = self.stream.cu_stream();
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: one pointer a parameter, to a value of its type (the caller's promise), read during the call; what
+        // the arguments point to is the caller's promise too.
+        unsafe {
+            result::launch_kernel(function.function, (x, y, z), block, function.kernel.shared, stream, &mut pointers)
+        }
+        .map_err(fail)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| self.failed("wait", e))
+    }
+
+    fn record(&self) -> Result<CudaEvent> {
+        self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(|e| self.failed("record an event", e))
+    }
+
+    fn elapsed(&self, start: &CudaEvent, end: &CudaEvent) -> Result<Duration> {
+        let milliseconds = start.elapsed_ms(end).map_err(|e| self.failed("time two events", e))?;
+        Ok(Duration::from_secs_f64(f64::from(milliseconds.max(0.0)) * 1e-3))
+    }
+
+    fn begin_capture(&self) -> Result<()> {
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(|e| self.failed("begin a capture", e))
+    }
+
+    fn end_capture(&self) -> Result<Recording> {
+        let graph =
+            self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(|e| self.failed("end a capture", e))?;
+        graph.map(Recording).ok_or_else(|| Error::Device {
+            device: self.name.clone(),
+            operation: "end a capture".into(),
+            message: "nothing was captured".into(),
+        })
+    }
+
+    unsafe fn replay(&self, recording: &Recording) -> Result<()> {
+        recording.0.launch().map_err(|e| self.failed("replay a capture", e))
+    }
+}
+
+/// An error that names the device, what was attempted and what the driver said.
+fn failure(device: &str, operation: impl Into<String>, code: DriverError) -> Error {
+    let mut message = describe(code);
+    if is_sticky(code.0) {
+        message.push_str("; the device's context is lost, and every later call of this process will fail alike");
+    }
+    Error::Device { device: device.into(), operation: operation.into(), message }
+}
+
+/// The driver's name and words for a code.
+fn describe(code: DriverError) -> String {
+    let text = |found: std::result::Result<&std::ffi::CStr, DriverError>| {
+        found.map(|text| text.to_string_lossy().into_owned()).unwrap_or_else(|_| format!("code {}", code.0 as u32))
+    };
+    format!("{} ({})", text(code.error_string()), text(code.error_name()))
+}
+
+/// Whether the code ends the context: what a kernel did wrong, reported by whatever call comes next.
+fn is_sticky(code: Code) -> bool {
+    matches!(
+        code,
+        Code::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Code::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Code::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Code::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Code::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Code::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Code::CUDA_ERROR_INVALID_PC
+            | Code::CUDA_ERROR_LAUNCH_FAILED
+            | Code::CUDA_ERROR_ECC_UNCORRECTABLE
+    )
+}
