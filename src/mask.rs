@@ -7,7 +7,7 @@
 
 mod continuity;
 
-pub use continuity::{PACKED_WORDS, continuous, pack, packed_dice};
+pub use continuity::{Runs, continuous};
 
 use serde::Serialize;
 

@@ -2,22 +2,57 @@
 
 use super::{MOST_MASKS, dice};
 
-/// Words of a packed mask of 256 x 256 pixels.
-pub const PACKED_WORDS: usize = 256 * 256 / 64;
-
-/// One bit a pixel, set where the logit is above 0. A last word that is not full is padded with zeros; pixels or words
-/// beyond the shorter of the two are left alone.
-pub fn pack(logits: &[f32], words: &mut [u64]) {
-    for (word, pixels) in words.iter_mut().zip(logits.chunks(64)) {
-        *word = pixels.iter().enumerate().fold(0, |word, (bit, &logit)| word | u64::from(logit > 0.0) << bit);
-    }
+/// A mask as runs of pixels, small enough to keep those of a whole volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// First and one past the last index of each run, row-major, ascending, with gaps between them.
+    runs: Vec<[u32; 2]>,
+    area: u32,
 }
 
-/// Dice of two packed masks; 1 where both are empty.
-pub fn packed_dice(a: &[u64], b: &[u64]) -> f64 {
-    let area = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
-    let both = a.iter().zip(b).map(|(a, b)| (a & b).count_ones()).sum();
-    dice(both, area(a), area(b))
+impl Runs {
+    /// The pixels whose logit is above 0.
+    pub fn new(logits: &[f32]) -> Self {
+        let mut mask = Runs::default();
+        for (index, _) in logits.iter().enumerate().filter(|&(_, &logit)| logit > 0.0) {
+            let index = index as u32;
+            mask.area += 1;
+            match mask.runs.last_mut() {
+                Some([_, end]) if *end == index => *end += 1,
+                _ => mask.runs.push([index, index + 1]),
+            }
+        }
+        mask
+    }
+
+    /// Number of pixels inside.
+    pub fn area(&self) -> u32 {
+        self.area
+    }
+
+    /// Writes the mask over `inside`; pixels beyond its end are left out.
+    pub fn fill(&self, inside: &mut [bool]) {
+        inside.fill(false);
+        for &[start, end] in &self.runs {
+            let end = inside.len().min(end as usize);
+            inside[(start as usize).min(end)..end].fill(true);
+        }
+    }
+
+    /// Dice with a mask of the same picture; 1 where both are empty.
+    pub fn dice(&self, other: &Runs) -> f64 {
+        let (mut a, mut b) = (self.runs.iter().peekable(), other.runs.iter().peekable());
+        let mut both = 0;
+        while let (Some(&&[a0, a1]), Some(&&[b0, b1])) = (a.peek(), b.peek()) {
+            both += a1.min(b1).saturating_sub(a0.max(b0));
+            if a1 <= b1 {
+                a.next()
+            } else {
+                b.next()
+            };
+        }
+        dice(both, self.area, other.area)
+    }
 }
 
 /// One mask a slice such that the sum of all scores plus `weight` times the Dice of each pair of neighbours is highest:
@@ -38,19 +73,20 @@ pub fn continuous(
     for (slice, score) in scores.iter().enumerate().skip(1) {
         let mut next = [0.0; MOST_MASKS];
         for b in 0..masks {
-            let value = |a: usize| best[a] + weight * neighbour_dice(slice, a, b);
-            let a = highest(masks, value);
-            (from[slice][b], next[b]) = (a, value(a) + score[b]);
+            let values: [f64; MOST_MASKS] =
+                std::array::from_fn(|a| if a < masks { best[a] + weight * neighbour_dice(slice, a, b) } else { 0.0 });
+            let a = highest(&values[..masks]);
+            (from[slice][b], next[b]) = (a, values[a] + score[b]);
         }
         best = next;
     }
-    let mut chosen = vec![highest(masks, |m| best[m]); scores.len()];
+    let mut chosen = vec![highest(&best[..masks]); scores.len()];
     for slice in (1..scores.len()).rev() {
         chosen[slice - 1] = from[slice][chosen[slice]];
     }
     chosen
 }
 
-fn highest(masks: usize, value: impl Fn(usize) -> f64) -> usize {
-    (1..masks).fold(0, |best, m| if value(m) > value(best) { m } else { best })
+fn highest(values: &[f64]) -> usize {
+    (1..values.len()).fold(0, |best, m| if values[m] > values[best] { m } else { best })
 }

@@ -93,14 +93,29 @@ fn boxes_of_other_frames() {
 }
 
 #[test]
-fn packing_keeps_every_pixel() {
-    let (a, b) = (block([0, 0, 7, 7], 1.0), block([4, 0, 11, 7], 1.0));
-    let (mut packed_a, mut packed_b) = ([0; SIDE * SIDE / 64], [0; SIDE * SIDE / 64]);
-    pack(&a, &mut packed_a);
-    pack(&b, &mut packed_b);
-    assert_eq!(packed_a.iter().map(|word| word.count_ones()).sum::<u32>(), 64);
-    assert_eq!(packed_dice(&packed_a, &packed_b), 0.5);
-    assert_eq!(packed_dice(&[0; 4], &[0; 4]), 1.0);
+fn runs_keep_every_pixel() {
+    let blocks = [[0, 0, 7, 7], [4, 0, 11, 7], [0, 3, 15, 3], [15, 15, 15, 15], [0, 0, 15, 15]];
+    let mut maps: Vec<Vec<f32>> = blocks.map(|inside| block(inside, 1.0)).to_vec();
+    maps.push((0..SIDE * SIDE).map(|i| if i * 7 % 5 < 2 { 1.0 } else { f32::NAN }).collect());
+    maps.push(vec![-1.0; SIDE * SIDE]);
+    let inside = |map: &[f32]| map.iter().map(|&logit| logit > 0.0).collect::<Vec<bool>>();
+    for map in &maps {
+        let runs = Runs::new(map);
+        let mut found = vec![true; SIDE * SIDE];
+        runs.fill(&mut found);
+        assert_eq!(found, inside(map));
+        let area = found.iter().filter(|&&inside| inside).count();
+        assert_eq!(runs.area() as usize, area);
+        for other in &maps {
+            let both = found.iter().zip(inside(other)).filter(|&(&a, b)| a && b).count() as f64;
+            let areas = area + inside(other).iter().filter(|&&inside| inside).count();
+            let expected = if areas == 0 { 1.0 } else { 2.0 * both / areas as f64 };
+            assert_eq!(runs.dice(&Runs::new(other)), expected);
+        }
+    }
+    let mut short = [false; 3];
+    Runs::new(&maps[0]).fill(&mut short);
+    assert_eq!(short, [true; 3]);
 }
 
 #[test]
