@@ -1,0 +1,161 @@
+//! What the instructions do, a warp at a time: 32 lanes in a row, written in the lanes of a mask.
+
+mod convert;
+mod float;
+mod half_float;
+mod int;
+mod matrix;
+mod memory;
+mod sync;
+
+use crate::check::race::{Access, Conflict};
+use crate::counters::Tally;
+use crate::error::FaultKind;
+use crate::isa::Op;
+use crate::machine::warp::{LANES, Row, Row64, Warp};
+use crate::machine::{GlobalMemory, Shared, SharedFault};
+
+/// What an instruction may touch besides its warp's registers.
+pub struct Ctx<'a> {
+    /// Global memory.
+    pub memory: &'a GlobalMemory,
+    /// The parameter block.
+    pub params: &'a [u8],
+    /// The CTA's shared memory.
+    pub shared: &'a mut Shared,
+    /// The instruction's counts.
+    pub tally: &'a mut Tally,
+    /// Whether everything is checked and counted.
+    pub full: bool,
+    /// The warp's number in the CTA.
+    pub warp: usize,
+    /// The instruction.
+    pub pc: u32,
+}
+
+/// A fault and the lane that caused it.
+#[derive(Debug)]
+pub struct OpFault {
+    /// The lane.
+    pub lane: u32,
+    /// What it did.
+    pub kind: FaultKind,
+    /// The other access of a race.
+    pub conflict: Option<Conflict>,
+}
+
+/// Result of an instruction.
+pub type Done = Result<(), Box<OpFault>>;
+
+/// A fault of one lane.
+#[cold]
+pub fn fault(lane: usize, kind: FaultKind) -> Box<OpFault> {
+    Box::new(OpFault { lane: lane as u32, kind, conflict: None })
+}
+
+/// A fault on shared memory of one lane.
+#[cold]
+pub fn shared_fault(lane: usize, (kind, conflict): SharedFault) -> Box<OpFault> {
+    Box::new(OpFault { lane: lane as u32, kind, conflict })
+}
+
+impl Ctx<'_> {
+    /// Who accesses memory, for the race check.
+    #[inline(always)]
+    pub fn by(&self, lane: usize) -> Access {
+        Access { warp: self.warp, lane: lane as u8, pc: self.pc, atomic: false }
+    }
+}
+
+/// The lanes of a mask, lowest first.
+#[inline(always)]
+pub fn lanes(mask: u32) -> impl Iterator<Item = usize> + Clone {
+    let mut rest = mask;
+    std::iter::from_fn(move || {
+        let lane = rest.trailing_zeros() as usize;
+        (rest != 0).then(|| {
+            rest &= rest - 1;
+            lane
+        })
+    })
+}
+
+/// `f` in every lane.
+#[inline(always)]
+pub fn map1(a: Row, f: impl Fn(u32) -> u32) -> Row {
+    let mut out = [0; LANES];
+    for l in 0..LANES {
+        out[l] = f(a[l]);
+    }
+    out
+}
+
+/// `f` in every lane.
+#[inline(always)]
+pub fn map2(a: Row, b: Row, f: impl Fn(u32, u32) -> u32) -> Row {
+    let mut out = [0; LANES];
+    for l in 0..LANES {
+        out[l] = f(a[l], b[l]);
+    }
+    out
+}
+
+/// `f` in every lane.
+#[inline(always)]
+pub fn map3(a: Row, b: Row, c: Row, f: impl Fn(u32, u32, u32) -> u32) -> Row {
+    let mut out = [0; LANES];
+    for l in 0..LANES {
+        out[l] = f(a[l], b[l], c[l]);
+    }
+    out
+}
+
+/// `f` in every lane.
+#[inline(always)]
+pub fn wide1(a: Row64, f: impl Fn(u64) -> u64) -> Row64 {
+    let mut out = [0; LANES];
+    for l in 0..LANES {
+        out[l] = f(a[l]);
+    }
+    out
+}
+
+/// `f` in every lane.
+#[inline(always)]
+pub fn wide2(a: Row64, b: Row64, f: impl Fn(u64, u64) -> u64) -> Row64 {
+    let mut out = [0; LANES];
+    for l in 0..LANES {
+        out[l] = f(a[l], b[l]);
+    }
+    out
+}
+
+/// Executes one instruction in the lanes of `mask`, which is not 0.
+pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_>) -> Done {
+    match *op {
+        Op::Load(ref a) => return memory::load(w, mask, a, ctx),
+        Op::Store(ref a) => return memory::store(w, mask, a, ctx),
+        Op::Atom(ref a) => return memory::atom(w, mask, a, ctx),
+        Op::CpAsync(ref c) => return memory::cp_async(w, mask, c, ctx),
+        Op::CpCommit => memory::commit(w, mask),
+        Op::CpWait { groups, all } => return memory::wait(w, mask, groups, all, ctx),
+        Op::Ldmatrix(ref m) => return matrix::ldmatrix(w, mask, m, ctx),
+        Op::Stmatrix(ref m) => return matrix::stmatrix(w, mask, m, ctx),
+        Op::Mma(ref m) => return matrix::mma(w, mask, m),
+        Op::Shfl(ref s) => return sync::shfl(w, mask, s),
+        Op::Vote { mode, d, a, members } => return sync::vote(w, mask, mode, d, a, members),
+        Op::Redux { op, d, a, members } => return sync::redux(w, mask, op, d, a, members),
+        Op::BarWarp { members } => return sync::bar_warp(w, mask, members, ctx),
+        Op::ActiveMask { d } => w.put(d, mask, &[w.active; LANES]),
+        Op::Trap => return Err(fault(mask.trailing_zeros() as usize, FaultKind::Trap)),
+        Op::F32 { .. } | Op::F32Fma { .. } | Op::F32Un { .. } => float::exec32(op, w, mask),
+        Op::F64 { .. } | Op::F64Fma { .. } | Op::F64Un { .. } => float::exec64(op, w, mask),
+        Op::Half { .. } | Op::HalfFma { .. } | Op::HalfUn { .. } => half_float::exec(op, w, mask),
+        Op::Setp(ref s) => convert::setp(w, mask, s),
+        Op::Set { ref setp, float, d } => convert::set(w, mask, setp, float, d),
+        Op::Cvt(ref c) => convert::cvt(w, mask, c),
+        Op::CvtPack { half, relu, d, hi, lo } => convert::pack(w, mask, half, relu, d, hi, lo),
+        _ => int::exec(op, w, mask),
+    }
+    Ok(())
+}
