@@ -27,9 +27,11 @@ SLICE = 3
 
 # Offsets of nifti1.h and nifti2.h: the formats of what the matrix changes.
 FIELDS = {
-    1: {"pixdim": (76, "f"), "vox_offset": (108, "f"), "slope": (112, "f"), "inter": (116, "f"), "units": (123, "B"),
+    1: {"datatype": (70, "h"), "bitpix": (72, "h"), "pixdim": (76, "f"),
+        "vox_offset": (108, "f"), "slope": (112, "f"), "inter": (116, "f"), "units": (123, "B"),
         "qform_code": (252, "h"), "sform_code": (254, "h"), "quatern": (256, "f"), "qoffset": (268, "f"), "srow": (280, "f")},
-    2: {"pixdim": (104, "d"), "vox_offset": (168, "q"), "slope": (176, "d"), "inter": (184, "d"), "units": (500, "i"),
+    2: {"datatype": (12, "h"), "bitpix": (14, "h"), "pixdim": (104, "d"),
+        "vox_offset": (168, "q"), "slope": (176, "d"), "inter": (184, "d"), "units": (500, "i"),
         "qform_code": (344, "i"), "sform_code": (348, "i"), "quatern": (352, "d"), "qoffset": (376, "d"), "srow": (400, "d")},
 }
 
@@ -136,6 +138,8 @@ def matrix():
         for name, dtype in [("uint8", "<u1"), ("int8", "<i1"), ("uint16", "<u2"), ("int32", "<i4"), ("uint32", "<u4"),
                             ("int64", "<i8"), ("uint64", "<u8"), ("float32", "<f4"), ("float64", ">f8")]:
             add(name, make(dtype=dtype))
+        colour = make(dtype="<u1", affine=OBLIQUE) + bytes(2 * int(numpy.prod(DIMS)))
+        add("RGB", patched(colour, version, "<", datatype=128, bitpix=24))
         add("gzip named .nii", gzip.compress(make(affine=OBLIQUE)), ".nii")
         add("not gzip, named .nii.gz", make(affine=OBLIQUE), ".nii.gz")
         add("name with dots", make(), ".001.seg.nii")

@@ -8,17 +8,26 @@ use crate::Result;
 /// The type in which a file stores a voxel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum DataType {
+    /// Unsigned, 8 bits.
     U8,
+    /// Signed, 8 bits.
     I8,
+    /// Unsigned, 16 bits.
     U16,
+    /// Signed, 16 bits.
     I16,
+    /// Unsigned, 32 bits.
     U32,
+    /// Signed, 32 bits.
     I32,
+    /// Unsigned, 64 bits.
     U64,
+    /// Signed, 64 bits.
     I64,
+    /// Floating point, 32 bits.
     F32,
+    /// Floating point, 64 bits.
     F64,
 }
 
@@ -58,17 +67,26 @@ voxel!(u8 i8 u16 i16 u32 i32 u64 i64; f32 f64);
 
 /// Stored voxel values, x fastest, then y, then z; the channels of a voxel stand together.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Voxels {
+    /// [`DataType::U8`].
     U8(Vec<u8>),
+    /// [`DataType::I8`].
     I8(Vec<i8>),
+    /// [`DataType::U16`].
     U16(Vec<u16>),
+    /// [`DataType::I16`].
     I16(Vec<i16>),
+    /// [`DataType::U32`].
     U32(Vec<u32>),
+    /// [`DataType::I32`].
     I32(Vec<i32>),
+    /// [`DataType::U64`].
     U64(Vec<u64>),
+    /// [`DataType::I64`].
     I64(Vec<i64>),
+    /// [`DataType::F32`].
     F32(Vec<f32>),
+    /// [`DataType::F64`].
     F64(Vec<f64>),
 }
 
