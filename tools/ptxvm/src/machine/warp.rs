@@ -213,6 +213,7 @@ impl Warp {
         } else {
             self.pc += 1;
             if taken != 0 {
+                self.active = stay;
                 self.groups.push(Group { pc: target, mask: taken });
                 self.next_stop = self.next_stop.min(target);
             }
