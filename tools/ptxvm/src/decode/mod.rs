@@ -69,6 +69,7 @@ pub fn decode<'a>(names: &mut Names<'a>, inst: &RawInst<'a>) -> Result<(Op, Opti
         Some((name, negated)) => Some(PredSrc { pred: names.pred_use(name)?, negated }),
         None => None,
     };
+    names.specials_allowed = matches!(head, "mov" | "cvt");
     let mut ctx = Ctx { names, operands: &inst.operands };
     let op = match head {
         "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "min" | "max" | "and" | "or" | "xor" | "shl"

@@ -50,6 +50,8 @@ pub struct Names<'a> {
     pub count: [u32; 3],
     /// Name of each row; empty for constants.
     pub row_names: [Vec<String>; 3],
+    /// Whether the instruction at hand may read special registers.
+    pub specials_allowed: bool,
     /// Registers read by the instruction at hand, packed.
     pub uses: Vec<u32>,
     /// Registers written by the instruction at hand, packed.
@@ -150,9 +152,9 @@ impl<'a> Names<'a> {
         Ok(start as u32)
     }
 
-    /// The alignment of the dynamic array, when there is one.
+    /// The alignment of the dynamic array, when the entry uses it.
     pub fn dynamic_align(&self) -> Option<u32> {
-        self.dynamic_align
+        self.dynamic_align.filter(|_| !self.dynamic_rows.is_empty())
     }
 
     /// Rows that hold the address of the dynamic array.
@@ -255,6 +257,9 @@ impl<'a> Names<'a> {
             return Ok(reg);
         }
         if let Some(special) = Special::from_name(name) {
+            if !self.specials_allowed {
+                return Err(format!("{name} can be read by mov and cvt only"));
+            }
             return self.special(special, ty, wider);
         }
         self.address_of(name, ty.bits() == 64)

@@ -1,6 +1,8 @@
 //! What the tests share: running a kernel on vectors, random numbers, and ptxas where there is one.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod gemm;
+
 use std::io::Write;
 use std::process::Command;
 
@@ -84,4 +86,71 @@ pub fn fault(result: Result<Vec<u32>, Error>) -> FaultKind {
         Err(Error::Fault(fault)) => fault.kind,
         other => panic!("a fault was expected, found {other:?}"),
     }
+}
+
+/// Runs `body` once a vector, on `%a`, `%b`, `%c` (`.b32`, from the vector) into `%d` and `%e` (`.b32`); `declare` holds
+/// further `.reg` lines. Returns (d, e) of each vector.
+pub fn each(declare: &str, body: &str, vectors: &[[u32; 3]]) -> Vec<[u32; 2]> {
+    let text = format!(
+        "{HEADER}.visible .entry k(.param .u64 pin, .param .u64 pout, .param .u32 n) {{
+    .reg .b32 %a, %b, %c, %d, %e;
+    .reg .u32 %vector, %count;
+    .reg .u64 %in, %out;
+    .reg .pred %beyond;
+    {declare}
+    ld.param.u64 %in, [pin];
+    ld.param.u64 %out, [pout];
+    ld.param.u32 %count, [n];
+    mov.u32 %vector, %ctaid.x;
+    shl.b32 %vector, %vector, 5;
+    mov.u32 %a, %tid.x;
+    add.u32 %vector, %vector, %a;
+    setp.ge.u32 %beyond, %vector, %count;
+    @%beyond exit;
+    mad.wide.u32 %in, %vector, 12, %in;
+    mad.wide.u32 %out, %vector, 8, %out;
+    ld.global.b32 %a, [%in];
+    ld.global.b32 %b, [%in+4];
+    ld.global.b32 %c, [%in+8];
+    mov.b32 %d, 0;
+    mov.b32 %e, 0;
+    {body}
+    st.global.v2.b32 [%out], {{%d, %e}};
+    ret;
+}}"
+    );
+    ptxas(&text);
+    let module = Module::parse(&text).unwrap_or_else(|e| panic!("{e}"));
+    let mut gpu = Machine::new();
+    let flat: Vec<u32> = vectors.iter().flatten().copied().collect();
+    let (a, b) = (gpu.alloc(4 * flat.len() as u64).unwrap(), gpu.alloc(8 * vectors.len() as u64).unwrap());
+    gpu.write(a, &bytes(&flat)).unwrap();
+    let args = [ptxvm::Arg::U64(a), ptxvm::Arg::U64(b), ptxvm::Arg::U32(vectors.len() as u32)];
+    let params = module.pack("k", &args).unwrap();
+    let ctas = vectors.len().div_ceil(32) as u32;
+    gpu.launch(&module, "k", line(ctas, 32), &params).unwrap_or_else(|e| panic!("{e}"));
+    let mut out = vec![0; 8 * vectors.len()];
+    gpu.read(b, &mut out).unwrap();
+    words(&out).chunks(2).map(|p| [p[0], p[1]]).collect()
+}
+
+/// Checks `body` on all vectors against `expected`.
+pub fn check(declare: &str, body: &str, vectors: &[[u32; 3]], expected: impl Fn([u32; 3]) -> [u32; 2]) {
+    for (v, got) in vectors.iter().zip(each(declare, body, vectors)) {
+        let want = expected(*v);
+        assert_eq!(got, want, "{body}\non {v:x?}: got {got:x?}, expected {want:x?}");
+    }
+}
+
+/// Triples of edge values and random words.
+pub fn triples(edges: &[u32]) -> Vec<[u32; 3]> {
+    let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
+    let mut all = Vec::new();
+    for &a in edges {
+        for &b in edges {
+            all.push([a, b, edges[rng.bits() as usize % edges.len()]]);
+        }
+    }
+    all.extend((0..64).map(|_| [rng.bits(), rng.bits(), rng.bits()]));
+    all
 }
