@@ -1,7 +1,10 @@
 //! What runs the steps of a plan. A backend knows operations, memory and its device; it knows nothing of SAM.
 
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::graph::{Graph, ParamId, Plan, ValueId};
@@ -10,7 +13,7 @@ use crate::graph::{Graph, ParamId, Plan, ValueId};
 pub trait Backend: Send + Sync + 'static {
     /// A parameter as the kernels want it: packed panels on a CPU, device memory in f16 on a GPU.
     type Param: Send + Sync;
-    /// Memory of one session: the arena of its plans and the embedding buffer.
+    /// Memory of one session: the arena of its plans, the embedding buffer and what the kernels need besides.
     type Arena: Send;
 
     /// The word for reports: `cpu`, `cuda:0`.
@@ -20,23 +23,27 @@ pub trait Backend: Send + Sync + 'static {
     /// reader wants it so; [`Backend::write`] and [`Backend::read`] always speak the graph's element type.
     fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize;
 
-    /// Converts a parameter for the steps of `graph` that use it. Called once a parameter while loading.
+    /// Converts a parameter for the steps of `graph` that use it. Called once a parameter while loading; the result
+    /// serves graphs of any batch.
     ///
     /// # Errors
     /// Memory, or a device that fails.
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Self::Param>;
 
-    /// Memory for plans of at most `arena_bytes` and for `embedding_bytes` that outlive a run.
+    /// Memory in which every one of `plans` can run, one after another. Values that are [`Place::Embedding`] outlive a
+    /// run: a later plan reads what an earlier one wrote.
+    ///
+    /// [`Place::Embedding`]: crate::graph::plan::Place::Embedding
     ///
     /// # Errors
     /// Memory that cannot be had.
-    fn arena(&self, arena_bytes: usize, embedding_bytes: usize) -> Result<Self::Arena>;
+    fn arena(&self, plans: &[&Plan]) -> Result<Self::Arena>;
 
-    /// Copies host bytes, in the graph's element type, into the first slices of an input value.
+    /// Copies host bytes, in the graph's element type, into an input value from slice `first` of its batch on.
     ///
     /// # Errors
     /// A device that fails.
-    fn write(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &[u8]) -> Result<()>;
+    fn write(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()>;
 
     /// Copies the first slices of a value to host bytes, in the graph's element type, after every step so far has ended.
     ///
@@ -52,7 +59,7 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         arena: &mut Self::Arena,
         plan: &Plan,
-        params: &[&Self::Param],
+        params: &[Arc<Self::Param>],
         step: usize,
         active: usize,
     ) -> Result<()>;

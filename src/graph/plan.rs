@@ -66,6 +66,28 @@ impl Plan {
         Plan { graph, places, bytes, arena_bytes: arena_bytes.next_multiple_of(ALIGNMENT) }
     }
 
+    /// A plan in which no two values share memory, so that each can be read after a run.
+    pub fn separate(graph: Graph, element_bytes: impl Fn(&Graph, ValueId) -> usize) -> Plan {
+        let mut plan = Plan { places: Vec::new(), bytes: Vec::new(), arena_bytes: 0, graph };
+        for (id, value) in plan.graph.values.iter().enumerate() {
+            let bytes = value.len() * element_bytes(&plan.graph, ValueId(id));
+            plan.bytes.push(bytes);
+            if value.role == Role::Embedding {
+                plan.places.push(Place::Embedding);
+            } else {
+                plan.places.push(Place::Arena(plan.arena_bytes));
+                plan.arena_bytes = (plan.arena_bytes + bytes).next_multiple_of(ALIGNMENT);
+            }
+        }
+        plan
+    }
+
+    /// Bytes of the embedding buffer that this plan asks for.
+    pub fn embedding_bytes(&self) -> usize {
+        let embeddings = self.places.iter().zip(&self.bytes).filter(|(place, _)| **place == Place::Embedding);
+        embeddings.map(|(_, bytes)| *bytes).max().unwrap_or(0)
+    }
+
     /// A plan whose values are stored as the graph says.
     pub fn native(graph: Graph) -> Plan {
         Plan::new(graph, |graph, id| graph[id].element.bytes())

@@ -5,6 +5,7 @@ pub mod conmoae;
 pub mod image_encoder;
 pub mod mask_decoder;
 pub mod prompt_encoder;
+mod recipe;
 
 pub use config::{Adapters, Config, Kind, Preset};
 pub use mask_decoder::{Masks, Prompts};

@@ -16,7 +16,7 @@ mod step;
 pub mod storage;
 mod table;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
@@ -156,16 +156,21 @@ impl<D: Driver> Backend for Cuda<D> {
         }
     }
 
-    fn arena(&self, arena_bytes: usize, embedding_bytes: usize) -> Result<Arena<D>> {
-        Ok(Arena { values: self.driver.allocate(arena_bytes)?, embedding: self.driver.allocate(embedding_bytes)? })
+    fn arena(&self, plans: &[&Plan]) -> Result<Arena<D>> {
+        let most = |bytes: &dyn Fn(&Plan) -> usize| plans.iter().map(|plan| bytes(plan)).max().unwrap_or(0);
+        let (values, embedding) = (most(&|plan| plan.arena_bytes), most(&|plan| plan.embedding_bytes()));
+        Ok(Arena { values: self.driver.allocate(values)?, embedding: self.driver.allocate(embedding)? })
     }
 
-    fn write(&self, arena: &mut Arena<D>, plan: &Plan, id: ValueId, bytes: &[u8]) -> Result<()> {
-        let limit = plan.graph[id].len() * plan.graph[id].element.bytes();
+    fn write(&self, arena: &mut Arena<D>, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()> {
+        let value = &plan.graph[id];
+        let skipped = first * value.stride();
+        let limit = (value.len() - skipped.min(value.len())) * value.element.bytes();
         if bytes.len() > limit {
-            return Err(self.out_of_range(&plan.graph[id].name, bytes.len(), limit));
+            return Err(self.out_of_range(&value.name, bytes.len(), limit));
         }
         let (buffer, offset) = Self::place(arena, plan, id);
+        let offset = offset + skipped * self.element_bytes(&plan.graph, id);
         match storage::value(&plan.graph, id) {
             Storage::Native => self.driver.write(buffer, offset, bytes),
             Storage::Half => {
@@ -195,7 +200,7 @@ impl<D: Driver> Backend for Cuda<D> {
         }
     }
 
-    fn run(&self, arena: &mut Arena<D>, plan: &Plan, params: &[&Param<D>], step: usize, active: usize) -> Result<()> {
+    fn run(&self, arena: &mut Arena<D>, plan: &Plan, params: &[Arc<Param<D>>], step: usize, active: usize) -> Result<()> {
         let node = &plan.graph.nodes[step];
         let step = Step { cuda: self, arena, plan, params, name: &node.name, active };
         match &node.op {

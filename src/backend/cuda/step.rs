@@ -1,5 +1,7 @@
 //! What a launch function sees of the step it runs: addresses, shapes and storage of values and parameters.
 
+use std::sync::Arc;
+
 use super::driver::{Arg, Driver};
 use super::storage::Storage;
 use super::{Arena, Cuda, Param};
@@ -16,7 +18,7 @@ pub(super) struct Step<'a, D: Driver> {
     /// The plan.
     pub plan: &'a Plan,
     /// One a parameter of the plan's graph.
-    pub params: &'a [&'a Param<D>],
+    pub params: &'a [Arc<Param<D>>],
     /// Checkpoint path of the step, for errors.
     pub name: &'a str,
     /// How many slices or prompts of the batch to compute.

@@ -1,0 +1,451 @@
+//! Multi-head attention with decomposed relative position. Scores live in a few rows of scratch in the first-level
+//! cache, a block of keys at a time, under a running maximum; padded keys enter once, in closed form.
+#![allow(unsafe_code)]
+
+use super::Level;
+use super::dense::Pieces;
+use super::math::exp;
+use super::memory::{Buffer, Shared, Views, floats, floats_mut};
+use super::product::{MAX_ROWS, Start, Tile, any_tile};
+use super::simd::{Kernel, Simd};
+use super::step::{Step, mismatch};
+use crate::error::Result;
+use crate::graph::Op;
+
+/// Queries of a task.
+const QUERIES: usize = 256;
+/// Keys of a block, but at least one row of the window.
+const KEYS: usize = 256;
+
+/// `[2g-1, d]` as `[d, 2g-1 + padding]` in reverse order, so that the terms of a query in row i for the keys 0..g stand
+/// at `g-1-i..2g-1-i`, ascending.
+pub(super) fn table(level: Level, data: &[f32], head_dim: usize) -> Result<Buffer> {
+    let rows = data.len() / head_dim.max(1);
+    let stride = rows.next_multiple_of(level.lanes());
+    let mut table = Buffer::new("relative positions", stride * head_dim)?;
+    for (c, column) in table.as_mut_slice().chunks_exact_mut(stride.max(1)).enumerate() {
+        column.iter_mut().zip(data.chunks_exact(head_dim).rev()).for_each(|(x, row)| *x = row[c]);
+    }
+    Ok(table)
+}
+
+/// Sizes of a task's scratch memory.
+#[derive(Clone, Copy)]
+pub(super) struct Scratch {
+    lanes: usize,
+    /// d, rounded up to whole registers.
+    head_dim: usize,
+    /// Columns of a relative position table.
+    table: usize,
+    /// Relative terms of a query along one axis, with room for one register behind.
+    rel: usize,
+    /// Keys of a block.
+    keys: usize,
+    /// Columns of keys and scores, with room for one register behind.
+    scores: usize,
+}
+
+impl Scratch {
+    pub fn new(level: Level, side: usize, head_dim: usize) -> Scratch {
+        let lanes = level.lanes();
+        let keys = (KEYS / side).max(1) * side;
+        Scratch {
+            lanes,
+            head_dim: head_dim.next_multiple_of(lanes),
+            table: (2 * side - 1).next_multiple_of(lanes),
+            rel: side.next_multiple_of(lanes) + lanes,
+            keys,
+            scores: keys.next_multiple_of(lanes) + lanes,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        let per_query = self.head_dim + 2 * self.rel + 2;
+        let per_key = self.scores + self.keys;
+        QUERIES * per_query
+            + per_key * self.head_dim
+            + MAX_ROWS * (self.table + self.lanes + self.scores + self.head_dim)
+    }
+}
+
+pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } = op else {
+        return Err(mismatch(op));
+    };
+    let (tokens, width) = (step.graph[*out].shape[1], step.graph[*out].shape[2]);
+    let ([qkv], [out]) = views.take([*qkv], [*out])?;
+    let (qkv, out) = (floats(qkv), Shared::new(floats_mut(out)));
+    let (bias, tables) = (step.plain(*qkv_bias)?, [step.table(*rel_pos_h)?, step.table(*rel_pos_w)?]);
+    let (heads, grid, side) = (*heads, *grid, window.unwrap_or(*grid));
+    let sizes = Scratch::new(step.level, side, width / heads);
+    let windows = grid.div_ceil(side);
+    let chunks = (side.min(grid) * side.min(grid)).div_ceil(QUERIES);
+    step.each(windows * windows * step.active * heads * chunks, |task, scratch| {
+        // Windows vary slowest: the whole ones come first, the small ones last.
+        let (task, chunk) = (task / chunks, task % chunks);
+        let (task, head) = (task / heads, task % heads);
+        let (place, slice) = (task / step.active, task % step.active);
+        let window = Window::new(place / windows, place % windows, side, grid);
+        let first = chunk * QUERIES;
+        let last = window.tokens().min(first + QUERIES);
+        if first < last {
+            let base = slice * tokens;
+            let head = Head { qkv, bias, width, head, head_dim: width / heads, base };
+            step.level.run(Task { head, window, first, last, tables, sizes, scratch, out });
+        }
+    });
+    Ok(())
+}
+
+/// The real tokens of a window.
+#[derive(Clone, Copy)]
+struct Window {
+    grid: usize,
+    /// g.
+    side: usize,
+    top: usize,
+    left: usize,
+    /// Real rows and columns.
+    height: usize,
+    width: usize,
+}
+
+impl Window {
+    fn new(row: usize, column: usize, side: usize, grid: usize) -> Window {
+        let (top, left) = (row * side, column * side);
+        Window { grid, side, top, left, height: side.min(grid - top), width: side.min(grid - left) }
+    }
+
+    fn tokens(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Row of the grid's array for the window's real token `index`.
+    #[inline(always)]
+    fn token(&self, index: usize) -> usize {
+        (self.top + index / self.width) * self.grid + self.left + index % self.width
+    }
+
+    fn is_padded(&self) -> bool {
+        self.height < self.side || self.width < self.side
+    }
+}
+
+/// One head of one slice.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    qkv: &'a [f32],
+    bias: &'a [f32],
+    /// D.
+    width: usize,
+    head: usize,
+    head_dim: usize,
+    /// First row of the slice.
+    base: usize,
+}
+
+impl<'a> Head<'a> {
+    /// q, k or v (`part` 0, 1, 2) of a token.
+    #[inline(always)]
+    fn row(&self, part: usize, token: usize) -> &'a [f32] {
+        &self.qkv[((self.base + token) * 3 + part) * self.width + self.head * self.head_dim..][..self.head_dim]
+    }
+
+    fn bias(&self, part: usize) -> &'a [f32] {
+        &self.bias[part * self.width + self.head * self.head_dim..][..self.head_dim]
+    }
+}
+
+struct Task<'a> {
+    head: Head<'a>,
+    window: Window,
+    first: usize,
+    last: usize,
+    tables: [&'a [f32]; 2],
+    sizes: Scratch,
+    scratch: &'a mut [f32],
+    out: Shared<'a>,
+}
+
+/// State of the softmax of a task's queries: relative terms, and numerator, maximum and denominator so far.
+struct Queries<'a> {
+    rel: [&'a mut [f32]; 2],
+    sums: &'a mut [f32],
+    largest: &'a mut [f32],
+    total: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Task { head, window, first, last, tables, sizes, scratch, out } = self;
+        let mut pieces = Pieces(scratch);
+        let mut queries = Queries {
+            rel: [pieces.take(QUERIES * sizes.rel), pieces.take(QUERIES * sizes.rel)],
+            sums: pieces.take(QUERIES * sizes.head_dim),
+            largest: pieces.take(QUERIES),
+            total: pieces.take(QUERIES),
+        };
+        let keys = pieces.take(head.head_dim * sizes.scores);
+        let values = pieces.take(sizes.keys * sizes.head_dim);
+        let scores = pieces.take(MAX_ROWS * sizes.scores);
+        let small = pieces.take(MAX_ROWS * (sizes.table + sizes.lanes + sizes.head_dim));
+
+        for query in (first..last).step_by(S::ROWS) {
+            let count = S::ROWS.min(last - query);
+            relative_terms(s, &head, &window, sizes, tables, query, count, query - first, small, &mut queries);
+        }
+        for i in 0..last - first {
+            start(s, &head, &window, sizes, first + i, i, &mut queries);
+        }
+        let rows = sizes.keys / window.side.max(1);
+        for top in (0..window.height).step_by(rows.max(1)) {
+            let block = Block { top, bottom: window.height.min(top + rows.max(1)) };
+            pack(&head, &window, sizes, block, keys, values);
+            for query in (first..last).step_by(S::ROWS) {
+                let count = S::ROWS.min(last - query);
+                let parts = Parts { keys, values, scores, small };
+                attend(s, &head, &window, sizes, block, query, count, query - first, parts, &mut queries);
+            }
+        }
+        for i in 0..last - first {
+            let at = (head.base + window.token(first + i)) * head.width + head.head * head.head_dim;
+            // SAFETY: this head of this query belongs to this task.
+            let out = unsafe { out.part(at, head.head_dim) };
+            let scale = 1.0 / queries.total[i];
+            out.iter_mut().zip(&queries.sums[i * sizes.head_dim..]).for_each(|(x, sum)| *x = sum * scale);
+        }
+    }
+}
+
+/// Rows of the window whose keys are looked at together.
+#[derive(Clone, Copy)]
+struct Block {
+    top: usize,
+    bottom: usize,
+}
+
+/// The larger pieces of scratch memory.
+struct Parts<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    scores: &'a mut [f32],
+    small: &'a mut [f32],
+}
+
+/// q . rel_pos of `count` queries from `query` on, for every row and column of the window, padded ones too.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
+fn relative_terms<S: Simd>(
+    s: S,
+    head: &Head<'_>,
+    window: &Window,
+    sizes: Scratch,
+    tables: [&[f32]; 2],
+    query: usize,
+    count: usize,
+    row: usize,
+    small: &mut [f32],
+    queries: &mut Queries<'_>,
+) {
+    let mut q = [std::ptr::null(); MAX_ROWS];
+    for (i, q) in q[..count].iter_mut().enumerate() {
+        *q = head.row(0, window.token(query + i)).as_ptr();
+    }
+    let stride = sizes.table + sizes.lanes;
+    assert!(small.len() >= count * stride);
+    for (axis, table) in tables.into_iter().enumerate() {
+        assert!(table.len() >= head.head_dim * sizes.table);
+        // SAFETY: the table holds head_dim rows of `sizes.table` columns; `small` holds `count` rows.
+        unsafe { columns(s, &q[..count], head.head_dim, table, sizes.table, sizes.table, small, stride, Start::Zero) };
+        for i in 0..count {
+            let index = query + i;
+            let place = if axis == 0 { index / window.width } else { index % window.width };
+            let terms = &small[i * stride + window.side - 1 - place..][..window.side];
+            queries.rel[axis][(row + i) * sizes.rel..][..window.side].copy_from_slice(terms);
+        }
+    }
+}
+
+/// `c[row] (+)= a[row] . b` for `width` columns, a multiple of the lanes.
+///
+/// # Safety
+/// `inputs` numbers behind each pointer of `a`; `inputs` rows of `b`; `a.len()` rows of `c`, each at least `width` long.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a product has two sides, a result and their strides")]
+unsafe fn columns<S: Simd>(
+    s: S,
+    a: &[*const f32],
+    inputs: usize,
+    b: &[f32],
+    b_stride: usize,
+    width: usize,
+    c: &mut [f32],
+    c_stride: usize,
+    start: Start,
+) {
+    let mut column = 0;
+    while column < width {
+        let vectors = S::VECTORS.min((width - column) / S::LANES);
+        let (b, c) = (b[column..].as_ptr(), c[column..].as_mut_ptr());
+        let t = Tile { b, b_stride, inputs, c, c_stride, start };
+        // SAFETY: the caller's promise.
+        unsafe { any_tile(s, a, vectors, t) };
+        column += vectors * S::LANES;
+    }
+}
+
+/// What the padded keys of the window add to query `i` of the task: one key, one value, relative terms that differ.
+#[inline(always)]
+fn start<S: Simd>(
+    s: S,
+    head: &Head<'_>,
+    window: &Window,
+    sizes: Scratch,
+    query: usize,
+    i: usize,
+    queries: &mut Queries<'_>,
+) {
+    let sums = &mut queries.sums[i * sizes.head_dim..(i + 1) * sizes.head_dim];
+    sums.fill(0.0);
+    (queries.largest[i], queries.total[i]) = (f32::NEG_INFINITY, 0.0);
+    if !window.is_padded() {
+        return;
+    }
+    let q = head.row(0, window.token(query));
+    let dot: f32 = q.iter().zip(head.bias(1)).map(|(q, k)| q * k).sum();
+    let common = dot / (head.head_dim as f32).sqrt();
+    let [rows, columns] = [&*queries.rel[0], &*queries.rel[1]].map(|rel| &rel[i * sizes.rel..][..window.side]);
+    // Padded rows with all columns; real rows with padded columns.
+    let terms = [(&rows[window.height..], columns), (&rows[..window.height], &columns[window.width..])];
+    let largest = |part: &[f32]| part.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let most = terms.map(|(rows, columns)| largest(rows) + largest(columns) + common);
+    let largest_all = most[0].max(most[1]);
+    let mut total = 0.0;
+    for ((rows, columns), most) in terms.into_iter().zip(most) {
+        if !rows.is_empty() && !columns.is_empty() {
+            let factor = |part: &[f32]| sum_exp(s, part, largest(part));
+            total += (most - largest_all).exp() * factor(rows) * factor(columns);
+        }
+    }
+    (queries.largest[i], queries.total[i]) = (largest_all, total);
+    sums.iter_mut().zip(head.bias(2)).for_each(|(sum, v)| *sum = total * v);
+}
+
+/// Sum of `e^(x - largest)`.
+#[inline(always)]
+fn sum_exp<S: Simd>(s: S, row: &[f32], largest: f32) -> f32 {
+    super::math::sum_of(s, row, f32::NEG_INFINITY, |x| exp(s, s.sub(x, s.splat(largest))))
+}
+
+/// Keys of a block as columns, `[d, scores]`, zeros behind them; values as rows, `[keys, d]`.
+fn pack(head: &Head<'_>, window: &Window, sizes: Scratch, block: Block, keys: &mut [f32], values: &mut [f32]) {
+    let (first, last) = (block.top * window.width, block.bottom * window.width);
+    let count = last - first;
+    for (i, index) in (first..last).enumerate() {
+        let token = window.token(index);
+        for (row, &x) in keys.chunks_exact_mut(sizes.scores).zip(head.row(1, token)) {
+            row[i] = x;
+        }
+        let value = &mut values[i * sizes.head_dim..(i + 1) * sizes.head_dim];
+        value[..head.head_dim].copy_from_slice(head.row(2, token));
+        value[head.head_dim..].fill(0.0);
+    }
+    for row in keys.chunks_exact_mut(sizes.scores) {
+        row[count..].fill(0.0);
+    }
+}
+
+/// Adds the keys of a block to `count` queries.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
+fn attend<S: Simd>(
+    s: S,
+    head: &Head<'_>,
+    window: &Window,
+    sizes: Scratch,
+    block: Block,
+    query: usize,
+    count: usize,
+    row: usize,
+    parts: Parts<'_>,
+    queries: &mut Queries<'_>,
+) {
+    let Parts { keys, values, scores, small } = parts;
+    let total = (block.bottom - block.top) * window.width;
+    let padded = total.next_multiple_of(S::LANES);
+    let scale = 1.0 / (head.head_dim as f32).sqrt();
+    for i in 0..count {
+        let scaled = &mut small[i * head.head_dim..(i + 1) * head.head_dim];
+        let from = head.row(0, window.token(query + i));
+        scaled.iter_mut().zip(from).for_each(|(x, q)| *x = q * scale);
+        let scores = &mut scores[i * sizes.scores..(i + 1) * sizes.scores];
+        bias(s, window, sizes, block, row + i, queries, scores);
+        scores[total..padded].fill(f32::NEG_INFINITY);
+    }
+    let q = row_starts(small, head.head_dim, count);
+    // SAFETY: head_dim numbers of each scaled query; `keys` holds head_dim rows and `scores` a row a query.
+    unsafe {
+        columns(s, &q[..count], head.head_dim, keys, sizes.scores, padded, scores, sizes.scores, Start::Add);
+    }
+    for i in 0..count {
+        let scores = &mut scores[i * sizes.scores..][..padded];
+        let (largest, sum) = (&mut queries.largest[row + i], &mut queries.total[row + i]);
+        let mut most = s.splat(*largest);
+        for part in scores.chunks_exact(S::LANES) {
+            most = s.max(most, s.read(part));
+        }
+        let most = s.largest(most);
+        let shrink = (*largest - most).exp();
+        *largest = most;
+        let mut added = s.splat(0.0);
+        for part in scores.chunks_exact_mut(S::LANES) {
+            let x = exp(s, s.sub(s.read(part), s.splat(most)));
+            s.write(part, x);
+            added = s.add(added, x);
+        }
+        *sum = *sum * shrink + s.sum(added);
+        if shrink != 1.0 {
+            queries.sums[(row + i) * sizes.head_dim..][..sizes.head_dim].iter_mut().for_each(|x| *x *= shrink);
+        }
+    }
+    let sums = &mut queries.sums[row * sizes.head_dim..];
+    assert!(sums.len() >= count * sizes.head_dim && values.len() >= total * sizes.head_dim);
+    let width = sizes.head_dim;
+    let p = row_starts(scores, sizes.scores, count);
+    // SAFETY: `total` scores of each query; `values` holds as many rows, `sums` a row a query.
+    unsafe { columns(s, &p[..count], total, values, width, width, sums, width, Start::Add) };
+}
+
+/// Where the first `count` rows of `data` start.
+#[inline(always)]
+fn row_starts(data: &[f32], stride: usize, count: usize) -> [*const f32; MAX_ROWS] {
+    let mut starts = [std::ptr::null(); MAX_ROWS];
+    starts[..count].iter_mut().zip(data.chunks(stride)).for_each(|(start, row)| *start = row.as_ptr());
+    starts
+}
+
+/// The relative terms of a query for every key of a block, in the keys' order. Rows are written in ascending order and
+/// in whole registers: what runs over the end of a row, the next one covers.
+#[inline(always)]
+fn bias<S: Simd>(
+    s: S,
+    window: &Window,
+    sizes: Scratch,
+    block: Block,
+    row: usize,
+    queries: &Queries<'_>,
+    scores: &mut [f32],
+) {
+    let rows = &queries.rel[0][row * sizes.rel..][..window.side];
+    let columns = &queries.rel[1][row * sizes.rel..(row + 1) * sizes.rel];
+    for (i, &term) in rows[block.top..block.bottom].iter().enumerate() {
+        let term = s.splat(term);
+        for column in (0..window.width).step_by(S::LANES) {
+            let x = s.add(s.read(&columns[column..]), term);
+            s.write(&mut scores[i * window.width + column..], x);
+        }
+    }
+}

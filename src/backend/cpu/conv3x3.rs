@@ -1,0 +1,89 @@
+//! 3x3 convolution over the token grid: nine products, one a tap, whose left rows are the shifted tokens. Taps outside
+//! the grid read a row of zeros.
+
+use super::Level;
+use super::memory::{Shared, Views, floats, floats_mut};
+use super::product::{Packed, Rows, panel_product};
+use super::simd::{Kernel, Simd};
+use super::step::{Step, mismatch};
+use crate::error::Result;
+use crate::graph::Op;
+
+/// Tokens of a task.
+const ROWS: usize = 96;
+
+/// Sums of a task.
+pub(super) fn scratch(level: Level) -> usize {
+    ROWS * level.panel()
+}
+
+pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::Conv3x3 { input, weight, grid, out } = op else { return Err(mismatch(op)) };
+    let (tokens, channels) = (step.graph[*input].shape[1], step.graph[*input].shape[2]);
+    let ([input], [out]) = views.take([*input], [*out])?;
+    let (input, out, packed) = (floats(input), Shared::new(floats_mut(out)), step.packed(*weight)?);
+    let zeros = vec![0.0; channels];
+    let (chunks, panels) = (tokens.div_ceil(ROWS), packed.panels());
+    step.each(step.active * panels * chunks, |task, sums| {
+        let (panel, part) = (task / (chunks * step.active), task % (chunks * step.active));
+        let (slice, first) = (part / chunks, part % chunks * ROWS);
+        let last = tokens.min(first + ROWS);
+        let taps = Taps { data: &input[slice * tokens * channels..][..tokens * channels], zeros: &zeros, grid: *grid };
+        step.level.run(Task { taps, packed, panel, first, last, row: slice * tokens, sums, out });
+    });
+    Ok(())
+}
+
+/// Block t of a row is the token under tap t.
+struct Taps<'a> {
+    data: &'a [f32],
+    zeros: &'a [f32],
+    grid: usize,
+}
+
+impl Rows for Taps<'_> {
+    #[inline(always)]
+    fn at(&self, row: usize, block_start: usize) -> &[f32] {
+        let (channels, grid) = (self.zeros.len(), self.grid);
+        let tap = block_start / channels;
+        // One more than the neighbour's row and column, so that they stay unsigned.
+        let (y, x) = (row / grid + tap / 3, row % grid + tap % 3);
+        if y == 0 || x == 0 || y > grid || x > grid {
+            return self.zeros;
+        }
+        &self.data[((y - 1) * grid + x - 1) * channels..][..channels]
+    }
+    #[inline(always)]
+    fn block(&self) -> usize {
+        self.zeros.len()
+    }
+}
+
+struct Task<'a> {
+    taps: Taps<'a>,
+    packed: &'a Packed,
+    panel: usize,
+    first: usize,
+    last: usize,
+    row: usize,
+    sums: &'a mut [f32],
+    out: Shared<'a>,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Task { taps, packed, panel, first, last, row, sums, out } = self;
+        panel_product(s, &taps, first..last, packed.panel(panel), sums);
+        let column = panel * packed.width;
+        let width = packed.width.min(packed.outputs - column);
+        for (token, sums) in (first..last).zip(sums.chunks_exact(packed.width)) {
+            // SAFETY: rows and columns of this task belong to no other.
+            #[allow(unsafe_code)]
+            let to = unsafe { out.part((row + token) * packed.outputs + column, width) };
+            to.copy_from_slice(&sums[..width]);
+        }
+    }
+}

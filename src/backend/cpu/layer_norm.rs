@@ -1,0 +1,118 @@
+//! LayerNorm over channels, and the mean over tokens of the result.
+
+use super::math::sum_of;
+use super::memory::{Shared, Views, floats, floats_mut};
+use super::simd::{Kernel, Simd};
+use super::step::{Step, mismatch};
+use crate::error::Result;
+use crate::graph::Op;
+use crate::graph::op::Norm;
+
+/// Rows of a task.
+const ROWS: usize = 32;
+
+/// Channels of a task of the mean.
+const CHANNELS: usize = 64;
+
+pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::LayerNorm { input, norm, out, mean } = op else { return Err(mismatch(op)) };
+    let shape = &step.graph[*input].shape;
+    let (tokens, channels) = (shape[1], shape[2]);
+    let norm = Affine::new(step, norm)?;
+    let (input, out, mean) = match mean {
+        Some(mean) => {
+            let ([input], [out, mean]) = views.take([*input], [*out, *mean])?;
+            (floats(input), floats_mut(out), Some(floats_mut(mean)))
+        }
+        None => {
+            let ([input], [out]) = views.take([*input], [*out])?;
+            (floats(input), floats_mut(out), None)
+        }
+    };
+    let rows = step.active * tokens;
+    let shared = Shared::new(out);
+    step.each(rows.div_ceil(ROWS), |task, _| {
+        let (first, last) = (task * ROWS, rows.min((task + 1) * ROWS));
+        // SAFETY: the rows of this task belong to no other.
+        #[allow(unsafe_code)]
+        let out = unsafe { shared.part(first * channels, (last - first) * channels) };
+        let input = &input[first * channels..last * channels];
+        step.level.run(Rows { input, norm, out });
+    });
+    if let Some(mean) = mean {
+        token_mean(step, out, tokens, channels, mean);
+    }
+    Ok(())
+}
+
+/// Gain, bias and eps of a LayerNorm.
+#[derive(Clone, Copy)]
+pub(super) struct Affine<'a> {
+    gain: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+}
+
+impl<'a> Affine<'a> {
+    pub fn new(step: &'a Step<'_>, norm: &Norm) -> Result<Affine<'a>> {
+        Ok(Affine { gain: step.plain(norm.gain)?, bias: step.plain(norm.bias)?, eps: norm.eps })
+    }
+
+    /// Replaces `row` by its normalised self. Two passes: the variance is of differences from the mean.
+    #[inline(always)]
+    pub fn apply<S: Simd>(&self, s: S, row: &mut [f32]) {
+        let n = row.len() as f32;
+        let mean = sum_of(s, row, 0.0, |x| x) / n;
+        let centre = s.splat(mean);
+        let square = |x| {
+            let d = s.sub(x, centre);
+            s.mul(d, d)
+        };
+        let variance = sum_of(s, row, mean, square) / n;
+        let scale = s.splat(1.0 / (variance + self.eps).sqrt());
+        let affine = |x, gain, bias| s.fma(s.mul(s.sub(x, centre), scale), gain, bias);
+        for start in (0..row.len()).step_by(S::LANES) {
+            let end = row.len().min(start + S::LANES);
+            let read = |from: &[f32]| s.read_any(&from[start..end]);
+            let x = affine(read(row), read(self.gain), read(self.bias));
+            s.write_any(&mut row[start..end], x);
+        }
+    }
+}
+
+struct Rows<'a> {
+    input: &'a [f32],
+    norm: Affine<'a>,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let channels = self.norm.gain.len();
+        for (from, to) in self.input.chunks_exact(channels).zip(self.out.chunks_exact_mut(channels)) {
+            to.copy_from_slice(from);
+            self.norm.apply(s, to);
+        }
+    }
+}
+
+/// `mean[b, c]` of `data[b, :, c]`, row after row.
+fn token_mean(step: &Step<'_>, data: &[f32], tokens: usize, channels: usize, mean: &mut [f32]) {
+    let parts = channels.div_ceil(CHANNELS);
+    let mean = Shared::new(mean);
+    step.each(step.active * parts, |task, _| {
+        let (slice, first) = (task / parts, task % parts * CHANNELS);
+        let width = CHANNELS.min(channels - first);
+        // SAFETY: the channels of this task belong to no other.
+        #[allow(unsafe_code)]
+        let mean = unsafe { mean.part(slice * channels + first, width) };
+        mean.fill(0.0);
+        for row in data[slice * tokens * channels..(slice + 1) * tokens * channels].chunks_exact(channels) {
+            mean.iter_mut().zip(&row[first..first + width]).for_each(|(sum, x)| *sum += x);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= tokens as f32);
+    });
+}

@@ -1,0 +1,200 @@
+//! Memory: cache-line aligned buffers, the arena of a session, and views of its values.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::graph::plan::Place;
+use crate::graph::{Plan, ValueId};
+
+/// A cache line. Buffers are made of them, so that vector loads never straddle two.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Zeroed memory, aligned to a cache line.
+pub(super) struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Room for `len` f32.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn new(what: &str, len: usize) -> Result<Buffer> {
+        let count = len.div_ceil(16);
+        let mut lines = Vec::new();
+        let memory = |_| Error::Memory { what: what.to_string(), bytes: (count as u64).saturating_mul(64) };
+        lines.try_reserve_exact(count).map_err(memory)?;
+        lines.resize(count, Line([0.0; 16]));
+        Ok(Buffer { lines, len })
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+/// Memory of one session.
+pub struct Arena {
+    values: Buffer,
+    embedding: Buffer,
+    scratch: Scratch,
+}
+
+impl Arena {
+    /// For plans of at most `bytes` and `embedding_bytes`, with scratch for each of `threads`.
+    pub(super) fn new(bytes: usize, embedding_bytes: usize, scratch: usize, threads: usize) -> Result<Arena> {
+        Ok(Arena {
+            values: Buffer::new("arena", bytes.div_ceil(4))?,
+            embedding: Buffer::new("embeddings", embedding_bytes.div_ceil(4))?,
+            scratch: Scratch::new(scratch, threads)?,
+        })
+    }
+
+    /// The values of one step, and scratch.
+    pub(super) fn views<'a>(&'a mut self, plan: &'a Plan) -> (Views<'a>, &'a Scratch) {
+        let bytes = |buffer: &'a mut Buffer| -> &'a mut [u8] { bytemuck::cast_slice_mut(buffer.as_mut_slice()) };
+        let (values, embedding) = (bytes(&mut self.values), bytes(&mut self.embedding));
+        let bases = [(values.as_mut_ptr(), values.len()), (embedding.as_mut_ptr(), embedding.len())];
+        (Views { bases, plan, memory: PhantomData }, &self.scratch)
+    }
+
+    /// The bytes of a value.
+    pub(super) fn bytes_mut(&mut self, plan: &Plan, id: ValueId) -> Result<&mut [u8]> {
+        let (buffer, range) = match plan.places[id.0] {
+            Place::Arena(offset) => (&mut self.values, offset..offset + plan.bytes[id.0]),
+            Place::Embedding => (&mut self.embedding, 0..plan.bytes[id.0]),
+        };
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(buffer.as_mut_slice());
+        bytes.get_mut(range).ok_or_else(|| wrong("a value lies outside the arena"))
+    }
+}
+
+fn wrong(what: &str) -> Error {
+    Error::Internal { place: "backend::cpu::memory".into(), what: what.into() }
+}
+
+/// Hands out the values of one step. Values that a step reads may overlap, those that it writes may not overlap
+/// anything; only `residual` may lie exactly where the result goes, and is read through [`Residual`].
+pub(super) struct Views<'a> {
+    bases: [(*mut u8, usize); 2],
+    plan: &'a Plan,
+    memory: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Views<'a> {
+    fn range(&self, id: ValueId) -> Result<(usize, Range<usize>)> {
+        let (buffer, offset) = match self.plan.places[id.0] {
+            Place::Arena(offset) => (0, offset),
+            Place::Embedding => (1, 0),
+        };
+        let range = offset..offset + self.plan.bytes[id.0];
+        if range.end > self.bases[buffer].1 {
+            return Err(wrong("a value lies outside the arena"));
+        }
+        Ok((buffer, range))
+    }
+
+    /// Slices of the values that a step reads and of those it writes.
+    pub fn take<const R: usize, const W: usize>(
+        self,
+        reads: [ValueId; R],
+        writes: [ValueId; W],
+    ) -> Result<([&'a [u8]; R], [&'a mut [u8]; W])> {
+        for (i, &write) in writes.iter().enumerate() {
+            let (buffer, range) = self.range(write)?;
+            for &other in reads.iter().chain(&writes[..i]) {
+                let (other_buffer, other) = self.range(other)?;
+                if buffer == other_buffer && range.start < other.end && other.start < range.end {
+                    return Err(wrong("a step writes what it reads"));
+                }
+            }
+        }
+        let mut read_slices: [&[u8]; R] = [&[]; R];
+        for (slice, id) in read_slices.iter_mut().zip(reads) {
+            let (buffer, range) = self.range(id)?;
+            // SAFETY: inside the buffer, which is borrowed for 'a; no write overlaps it.
+            *slice = unsafe { std::slice::from_raw_parts(self.bases[buffer].0.add(range.start), range.len()) };
+        }
+        let mut write_slices: [&mut [u8]; W] = std::array::from_fn(|_| <&mut [u8]>::default());
+        for (slice, id) in write_slices.iter_mut().zip(writes) {
+            let (buffer, range) = self.range(id)?;
+            // SAFETY: inside the buffer, which is mutably borrowed for 'a; nothing else overlaps it, and `self` is
+            // consumed.
+            *slice = unsafe { std::slice::from_raw_parts_mut(self.bases[buffer].0.add(range.start), range.len()) };
+        }
+        Ok((read_slices, write_slices))
+    }
+
+    /// True where both values are the same memory.
+    pub fn same(&self, a: ValueId, b: ValueId) -> bool {
+        self.plan.places[a.0] == self.plan.places[b.0]
+    }
+}
+
+/// Bytes as f32: buffers and offsets are aligned.
+pub(super) fn floats(bytes: &[u8]) -> &[f32] {
+    bytemuck::cast_slice(bytes)
+}
+
+/// Bytes as f32: buffers and offsets are aligned.
+pub(super) fn floats_mut(bytes: &mut [u8]) -> &mut [f32] {
+    bytemuck::cast_slice_mut(bytes)
+}
+
+/// Memory that a task may use while it runs, one piece a thread.
+pub(super) struct Scratch {
+    pieces: Vec<Mutex<Buffer>>,
+}
+
+impl Scratch {
+    fn new(len: usize, threads: usize) -> Result<Scratch> {
+        let piece = |_| Ok(Mutex::new(Buffer::new("scratch", len)?));
+        Ok(Scratch { pieces: (0..threads).map(piece).collect::<Result<_>>()? })
+    }
+
+    /// The piece of thread `index`.
+    pub fn piece(&self, index: usize) -> MutexGuard<'_, Buffer> {
+        // A poisoned piece holds only numbers that the next task overwrites.
+        self.pieces[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Output that tasks write side by side: each element by one task only.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    start: *mut f32,
+    len: usize,
+    memory: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the methods' contract gives every element to one task.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub fn new(slice: &'a mut [f32]) -> Shared<'a> {
+        Shared { start: slice.as_mut_ptr(), len: slice.len(), memory: PhantomData }
+    }
+
+    /// `len` elements from `first`.
+    ///
+    /// # Safety
+    /// No other slice of these elements exists while this one does.
+    #[allow(clippy::mut_from_ref, reason = "the contract above")]
+    pub unsafe fn part(&self, first: usize, len: usize) -> &'a mut [f32] {
+        assert!(first.checked_add(len).is_some_and(|end| end <= self.len));
+        // SAFETY: inside the borrowed slice; exclusive by contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
+    }
+}

@@ -1,0 +1,207 @@
+//! The processor as a backend: f32 on threads of its own, with the widest instructions at hand.
+//!
+//! One file an operation or family, all on the tile of `product`. Neither the number of threads nor the batch changes
+//! a bit of any result on one [`Level`].
+
+mod attention;
+mod conv3x3;
+mod dense;
+mod gate;
+mod image_source;
+mod layer_norm;
+mod linear;
+mod mask_embed;
+mod math;
+mod memory;
+mod patch_embed;
+mod product;
+mod prompt_tokens;
+mod simd;
+mod step;
+mod threads;
+mod token_attention;
+mod token_heads;
+mod upscale;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use memory::Arena;
+pub use step::Param;
+use step::Step;
+use threads::Threads;
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, ParamId, Plan, ValueId};
+
+/// Which instructions the kernels use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Whatever every processor of the target has.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Level {
+    /// The widest of this processor.
+    pub fn detect() -> Level {
+        Level::available().into_iter().last().unwrap_or(Level::Portable)
+    }
+
+    /// Every level of this processor, the widest last.
+    pub fn available() -> Vec<Level> {
+        [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|level| level.is_available()).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Level::Portable => true,
+            Level::Avx2 => has!("avx2") && has!("fma"),
+            Level::Avx512 => has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma"),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Level::Portable
+    }
+
+    /// Numbers in a register.
+    fn lanes(self) -> usize {
+        self.run(Lanes)
+    }
+
+    /// Columns of a panel of packed weights.
+    fn panel(self) -> usize {
+        self.run(Panel)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Portable => "portable",
+            Level::Avx2 => "AVX2",
+            Level::Avx512 => "AVX-512",
+        })
+    }
+}
+
+struct Lanes;
+
+impl simd::Kernel for Lanes {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: simd::Simd>(self, _: S) -> usize {
+        S::LANES
+    }
+}
+
+struct Panel;
+
+impl simd::Kernel for Panel {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: simd::Simd>(self, _: S) -> usize {
+        S::LANES * S::VECTORS
+    }
+}
+
+/// How a [`Cpu`] runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// Threads; as many as the processor runs at once where absent.
+    pub threads: Option<usize>,
+    /// Instructions; the widest at hand where absent.
+    pub level: Option<Level>,
+}
+
+/// The processor.
+pub struct Cpu {
+    level: Level,
+    threads: Threads,
+}
+
+impl Cpu {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the processor lacks the level, [`Error::Device`] where threads cannot be started.
+    pub fn new(options: CpuOptions) -> Result<Cpu> {
+        let level = options.level.unwrap_or_else(Level::detect);
+        if !level.is_available() {
+            let expected = format!("one of {:?}, which this processor has", Level::available());
+            return Err(Error::Argument { name: "level", expected, found: level.to_string() });
+        }
+        let at_hand = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = Threads::new(options.threads.unwrap_or_else(at_hand).max(1))?;
+        Ok(Cpu { level, threads })
+    }
+
+    /// The instructions in use.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+}
+
+impl Backend for Cpu {
+    type Param = Param;
+    type Arena = Arena;
+
+    fn name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
+        graph[id].element.bytes()
+    }
+
+    fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
+        Param::prepare(self.level, graph, id, data)
+    }
+
+    fn arena(&self, plans: &[&Plan]) -> Result<Arena> {
+        let bytes = plans.iter().map(|plan| plan.arena_bytes).max().unwrap_or(0);
+        let embedding_bytes = plans.iter().map(|plan| plan.embedding_bytes()).max().unwrap_or(0);
+        let nodes = plans.iter().flat_map(|plan| plan.graph.nodes.iter().map(|node| (&plan.graph, &node.op)));
+        let scratch = nodes.map(|(graph, op)| step::scratch(self.level, graph, op)).max().unwrap_or(0);
+        Arena::new(bytes, embedding_bytes, scratch, self.threads())
+    }
+
+    fn write(&self, arena: &mut Arena, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()> {
+        let value = &plan.graph[id];
+        let start = first * value.stride() * value.element.bytes();
+        let room = arena.bytes_mut(plan, id)?.get_mut(start..start + bytes.len());
+        room.ok_or_else(|| outside(&value.name))?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&self, arena: &mut Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()> {
+        let value = arena.bytes_mut(plan, id)?.get(..bytes.len());
+        bytes.copy_from_slice(value.ok_or_else(|| outside(&plan.graph[id].name))?);
+        Ok(())
+    }
+
+    fn run(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], step: usize, active: usize) -> Result<()> {
+        let (views, scratch) = arena.views(plan);
+        let (level, threads, graph) = (self.level, &self.threads, &plan.graph);
+        let step_of = Step { level, threads, graph, params, active, scratch };
+        let node = &plan.graph.nodes[step];
+        step_of.run(&node.op, views)
+    }
+}
+
+fn outside(name: &str) -> Error {
+    Error::Internal { place: "backend::cpu".into(), what: format!("access outside value {name}") }
+}

@@ -1,0 +1,202 @@
+//! Matrix products: weights packed once into panels, and the register tile that every product here runs on.
+//!
+//! A panel is `inputs x width` numbers, `width = VECTORS * LANES` columns of the result. A tile is `ROWS x VECTORS`
+//! accumulators: one broadcast number of the left side times one row of the panel, step by step over the inputs. Each
+//! element of a result is the sum of its blocks in order, whatever the tile that computes it, so that neither batch nor
+//! threads change a bit.
+#![allow(unsafe_code)]
+
+use super::Level;
+use super::memory::Buffer;
+use super::simd::Simd;
+use crate::error::Result;
+
+/// Inputs summed in registers before the sum goes to memory: a panel's block stays in the second-level cache, and
+/// short sums lose fewer bits.
+pub(super) const BLOCK: usize = 256;
+
+/// Most rows of a tile at any level.
+pub(super) const MAX_ROWS: usize = 6;
+
+/// A matrix `[outputs, inputs]` in panels, padded with zero columns.
+pub(super) struct Packed {
+    data: Buffer,
+    /// Columns of the left side.
+    pub inputs: usize,
+    /// Columns of the result.
+    pub outputs: usize,
+    /// Columns of a panel.
+    pub width: usize,
+}
+
+impl Packed {
+    /// Packs a row-major `[outputs, inputs]` for the tiles of `level`.
+    pub fn new(level: Level, matrix: &[f32], outputs: usize) -> Result<Packed> {
+        let (inputs, width) = (matrix.len() / outputs.max(1), level.panel());
+        let mut data = Buffer::new("packed weights", outputs.div_ceil(width) * width * inputs)?;
+        let panels = data.as_mut_slice().chunks_exact_mut((width * inputs).max(1));
+        for (panel, rows) in panels.zip(matrix.chunks((width * inputs).max(1))) {
+            for (column, row) in rows.chunks_exact(inputs).enumerate() {
+                for (to, &x) in panel[column..].iter_mut().step_by(width).zip(row) {
+                    *to = x;
+                }
+            }
+        }
+        Ok(Packed { data, inputs, outputs, width })
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.outputs.div_ceil(self.width)
+    }
+
+    /// One panel, `[inputs, width]`.
+    pub fn panel(&self, index: usize) -> &[f32] {
+        &self.data.as_slice()[index * self.width * self.inputs..][..self.width * self.inputs]
+    }
+}
+
+/// What a tile does with the sums that are in memory already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Nothing: it overwrites them.
+    Zero,
+    /// It adds its own sum to them.
+    Add,
+}
+
+/// Right side and result of a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// `[inputs, *]`, row stride `b_stride`.
+    pub b: *const f32,
+    pub b_stride: usize,
+    /// Inputs summed by this call.
+    pub inputs: usize,
+    /// `[rows, *]`, row stride `c_stride`.
+    pub c: *mut f32,
+    pub c_stride: usize,
+    pub start: Start,
+}
+
+/// One register tile.
+///
+/// # Safety
+/// `inputs` numbers are readable behind each pointer of `a`; `VECTORS * LANES` numbers in each of `inputs` rows of
+/// `b`; as many are writable in each of `ROWS` rows of `c`.
+#[inline(always)]
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, a: &[*const f32], t: Tile) {
+    let a: [*const f32; ROWS] = std::array::from_fn(|row| a[row]);
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    // SAFETY: the caller's promise covers every address below.
+    unsafe {
+        for p in 0..t.inputs {
+            let from = t.b.add(p * t.b_stride);
+            let b: [S::V; VECTORS] = std::array::from_fn(|v| s.load(from.add(v * S::LANES)));
+            for row in 0..ROWS {
+                let x = s.splat(*a[row].add(p));
+                for v in 0..VECTORS {
+                    sums[row][v] = s.fma(x, b[v], sums[row][v]);
+                }
+            }
+        }
+        for row in 0..ROWS {
+            for v in 0..VECTORS {
+                let to = t.c.add(row * t.c_stride + v * S::LANES);
+                let sum = match t.start {
+                    Start::Zero => sums[row][v],
+                    Start::Add => s.add(s.load(to), sums[row][v]),
+                };
+                s.store(to, sum);
+            }
+        }
+    }
+}
+
+/// A tile of `a.len()` rows and `vectors` registers.
+///
+/// # Safety
+/// As for the tile: `inputs` numbers behind each pointer of `a`, `vectors * LANES` in each row of `b` and of `c`.
+#[inline(always)]
+pub(super) unsafe fn any_tile<S: Simd>(s: S, a: &[*const f32], vectors: usize, t: Tile) {
+    macro_rules! choose {
+        ($($rows:literal)*) => {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match (a.len(), vectors) {
+                    $(
+                        ($rows, 1) => tile::<S, $rows, 1>(s, a, t),
+                        ($rows, 2) => tile::<S, $rows, 2>(s, a, t),
+                        ($rows, 3) if S::VECTORS > 2 => tile::<S, $rows, 3>(s, a, t),
+                        ($rows, 4) if S::VECTORS > 2 => tile::<S, $rows, 4>(s, a, t),
+                    )*
+                    _ => unreachable!("no such tile"),
+                }
+            }
+        };
+    }
+    choose!(1 2 3 4 5 6)
+}
+
+/// The left side of a product: rows of numbers.
+pub(super) trait Rows {
+    /// Inputs `block_start..` of `row`, at least as many as the block is long.
+    fn at(&self, row: usize, block_start: usize) -> &[f32];
+    /// Length of a block.
+    fn block(&self) -> usize;
+}
+
+/// Rows of a row-major matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Dense<'a> {
+    pub data: &'a [f32],
+    /// Distance of two rows.
+    pub stride: usize,
+}
+
+impl Rows for Dense<'_> {
+    #[inline(always)]
+    fn at(&self, row: usize, block_start: usize) -> &[f32] {
+        &self.data[row * self.stride + block_start..]
+    }
+    #[inline(always)]
+    fn block(&self) -> usize {
+        BLOCK
+    }
+}
+
+/// `sums[row - rows.start] = left[row] . panel`, `[rows, width]`, for the rows of `rows`.
+#[inline(always)]
+pub(super) fn panel_product<S: Simd>(
+    s: S,
+    left: &impl Rows,
+    rows: std::ops::Range<usize>,
+    panel: &[f32],
+    sums: &mut [f32],
+) {
+    let width = S::VECTORS * S::LANES;
+    let inputs = panel.len() / width;
+    assert!(sums.len() >= rows.len() * width);
+    let mut start = 0;
+    while start < inputs {
+        let block = left.block().min(inputs - start);
+        let mut first = rows.start;
+        while first < rows.end {
+            let count = S::ROWS.min(rows.end - first);
+            let mut a = [std::ptr::null(); MAX_ROWS];
+            for (i, a) in a[..count].iter_mut().enumerate() {
+                let row = left.at(first + i, start);
+                assert!(row.len() >= block);
+                *a = row.as_ptr();
+            }
+            let c = sums[(first - rows.start) * width..].as_mut_ptr();
+            let start_from = if start == 0 { Start::Zero } else { Start::Add };
+            let b = panel[start * width..].as_ptr();
+            let t = Tile { b, b_stride: width, inputs: block, c, c_stride: width, start: start_from };
+            // SAFETY: `block` numbers of each row and of the panel were checked; `sums` holds all rows.
+            unsafe { any_tile(s, &a[..count], S::VECTORS, t) };
+            first += count;
+        }
+        start += block;
+    }
+}

@@ -1,0 +1,221 @@
+//! One vocabulary for every instruction set: kernels are written once, against [`Simd`], and compiled for each.
+//!
+//! A value of a type that implements [`Simd`] proves that the processor has the instructions. [`Level::run`] makes it,
+//! inside a function compiled for that set, into which everything marked `inline(always)` is inlined.
+#![allow(unsafe_code)]
+
+use super::Level;
+
+/// A vector of f32 and what kernels do with it.
+pub(super) trait Simd: Copy + Send + Sync + 'static {
+    /// The register.
+    type V: Copy;
+    /// Numbers in a register.
+    const LANES: usize;
+    /// Rows of a product's register tile.
+    const ROWS: usize;
+    /// Registers side by side in a product's register tile.
+    const VECTORS: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// # Safety
+    /// `LANES` readable numbers at `p`.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `LANES` writable numbers at `p`.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the processor can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// To the nearest integer.
+    fn round(self, v: Self::V) -> Self::V;
+    /// `2^n` for integral n in -126..=127.
+    fn power_of_two(self, n: Self::V) -> Self::V;
+    fn abs(self, v: Self::V) -> Self::V;
+    /// The size of `size` with the sign of `sign`.
+    fn copysign(self, size: Self::V, sign: Self::V) -> Self::V;
+    /// `a > b ? x : y`.
+    fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+
+    /// The first `LANES` numbers of `from`.
+    #[inline(always)]
+    fn read(self, from: &[f32]) -> Self::V {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the length was just checked.
+        unsafe { self.load(from.as_ptr()) }
+    }
+
+    /// Over the first `LANES` numbers of `to`.
+    #[inline(always)]
+    fn write(self, to: &mut [f32], v: Self::V) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the length was just checked.
+        unsafe { self.store(to.as_mut_ptr(), v) }
+    }
+
+    /// At most `LANES` numbers, zeros behind them.
+    #[inline(always)]
+    fn read_any(self, from: &[f32]) -> Self::V {
+        if from.len() == Self::LANES { self.read(from) } else { self.read_part(from, 0.0) }
+    }
+
+    /// As many numbers as `to` holds, at most `LANES`.
+    #[inline(always)]
+    fn write_any(self, to: &mut [f32], v: Self::V) {
+        if to.len() == Self::LANES { self.write(to, v) } else { self.write_part(to, v) }
+    }
+
+    /// At most `LANES` numbers, `fill` behind them.
+    #[inline(always)]
+    fn read_part(self, from: &[f32], fill: f32) -> Self::V {
+        let mut lanes = [fill; MAX_LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.read(&lanes)
+    }
+
+    /// Only as many numbers as `to` holds, at most `LANES`.
+    #[inline(always)]
+    fn write_part(self, to: &mut [f32], v: Self::V) {
+        let mut lanes = [0.0; MAX_LANES];
+        self.write(&mut lanes, v);
+        let n = to.len();
+        to.copy_from_slice(&lanes[..n]);
+    }
+
+    /// Sum of the lanes, pairwise.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        self.fold(v, |a, b| a + b)
+    }
+
+    /// Largest lane.
+    #[inline(always)]
+    fn largest(self, v: Self::V) -> f32 {
+        self.fold(v, f32::max)
+    }
+
+    #[inline(always)]
+    fn fold(self, v: Self::V, f: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut lanes = [0.0; MAX_LANES];
+        self.write(&mut lanes, v);
+        let mut n = Self::LANES;
+        while n > 1 {
+            n /= 2;
+            for i in 0..n {
+                lanes[i] = f(lanes[i], lanes[i + n]);
+            }
+        }
+        lanes[0]
+    }
+}
+
+/// No register holds more f32.
+pub(super) const MAX_LANES: usize = 16;
+
+/// Work that is compiled for every instruction set. `run` must be `inline(always)`.
+pub(super) trait Kernel {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+impl Level {
+    /// Runs `kernel` with this level's instructions.
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            // SAFETY: `Level::detect` and `Level::check` let no level through that the processor lacks.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { x86::avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { x86::avx2(kernel) },
+            _ => kernel.run(Portable),
+        }
+    }
+}
+
+/// Plain arrays, which every compiler turns into the vectors of its target's baseline.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+const PORTABLE: usize = 4;
+
+#[inline(always)]
+fn each(f: impl Fn(usize) -> f32) -> [f32; PORTABLE] {
+    [f(0), f(1), f(2), f(3)]
+}
+
+impl Simd for Portable {
+    type V = [f32; PORTABLE];
+    const LANES: usize = PORTABLE;
+    const ROWS: usize = 4;
+    const VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; PORTABLE]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::V {
+        // SAFETY: the caller's promise; an array of f32 may be read unaligned.
+        unsafe { p.cast::<Self::V>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::V) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::V>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        each(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        each(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        each(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        each(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        each(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn round(self, v: Self::V) -> Self::V {
+        // Adding and taking away 1.5 * 2^23 leaves no bit behind the point, for |v| < 2^22.
+        const MAGIC: f32 = 12_582_912.0;
+        each(|i| (v[i] + MAGIC) - MAGIC)
+    }
+    #[inline(always)]
+    fn power_of_two(self, n: Self::V) -> Self::V {
+        each(|i| f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn abs(self, v: Self::V) -> Self::V {
+        each(|i| v[i].abs())
+    }
+    #[inline(always)]
+    fn copysign(self, size: Self::V, sign: Self::V) -> Self::V {
+        each(|i| size[i].copysign(sign[i]))
+    }
+    #[inline(always)]
+    fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
+        each(|i| if a[i] > b[i] { x[i] } else { y[i] })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[path = "x86.rs"]
+pub(super) mod x86;

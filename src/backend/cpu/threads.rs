@@ -1,0 +1,44 @@
+//! The backend's own threads. Tasks are numbered; a task's arithmetic depends on its number alone, so that neither the
+//! number of threads nor their timing changes a bit.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::memory::Scratch;
+use crate::error::{Error, Result};
+
+/// A pool that nothing else uses.
+pub(super) struct Threads {
+    pool: rayon::ThreadPool,
+}
+
+impl Threads {
+    pub fn new(count: usize) -> Result<Threads> {
+        let failed = |e: rayon::ThreadPoolBuildError| Error::Device {
+            device: "cpu".into(),
+            operation: format!("start {count} threads"),
+            message: e.to_string(),
+        };
+        let name = |i| format!("medsegx-{i}");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().map_err(failed)?;
+        Ok(Threads { pool })
+    }
+
+    pub fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `task(i, scratch)` for each i below `tasks`. Threads take the next number as they become free.
+    pub fn each(&self, scratch: &Scratch, tasks: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
+        let next = AtomicUsize::new(0);
+        self.pool.broadcast(|thread| {
+            let mut piece = scratch.piece(thread.index());
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= tasks {
+                    break;
+                }
+                task(i, piece.as_mut_slice());
+            }
+        });
+    }
+}

@@ -1,0 +1,246 @@
+//! The decoder's attention: tokens to tokens, tokens to image, image to tokens. The image's projections are a product of
+//! their own; those of the tokens happen here.
+
+use super::Level;
+use super::dense::{Layer, Pieces};
+use super::layer_norm::Affine;
+use super::math::softmax;
+use super::memory::{Shared, Views, floats, floats_mut};
+use super::simd::{Kernel, Simd};
+use super::step::{Step, mismatch};
+use crate::error::Result;
+use crate::graph::Op;
+
+/// Heads of every attention of the decoder.
+const HEADS: usize = 8;
+
+/// Image tokens of a task of [`image_to_tokens`].
+const CHUNK: usize = 128;
+
+/// Sums, five arrays of `tokens` rows, and one row of scores over the longer side.
+pub(super) fn scratch(level: Level, tokens: usize, width: usize, image_tokens: usize) -> usize {
+    tokens * (level.panel() + 5 * width) + tokens.max(image_tokens)
+}
+
+/// Rows of q, k or v inside a wider array.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    data: &'a [f32],
+    stride: usize,
+    first: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn all(data: &'a [f32], stride: usize) -> Columns<'a> {
+        Columns { data, stride, first: 0 }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize, head: usize, head_dim: usize) -> &'a [f32] {
+        &self.data[row * self.stride + self.first + head * head_dim..][..head_dim]
+    }
+}
+
+/// `out[row] = softmax(q[row] k^T / sqrt(head dim)) v` head by head, for `rows` rows and as many keys as `scores` is
+/// long; `out` is `[rows, inner]`.
+#[inline(always)]
+fn attend(
+    q: Columns<'_>,
+    rows: std::ops::Range<usize>,
+    k: Columns<'_>,
+    v: Columns<'_>,
+    scores: &mut [f32],
+    out: &mut [f32],
+) {
+    let inner = out.len() / rows.len().max(1);
+    let head_dim = inner / HEADS;
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    for (row, out) in rows.zip(out.chunks_exact_mut(inner)) {
+        for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
+            let query = q.row(row, head, head_dim);
+            for (key, score) in scores.iter_mut().enumerate() {
+                let key = k.row(key, head, head_dim);
+                *score = scale * query.iter().zip(key).map(|(q, k)| q * k).sum::<f32>();
+            }
+            softmax(scores);
+            out.fill(0.0);
+            for (key, weight) in scores.iter().enumerate() {
+                let value = v.row(key, head, head_dim);
+                out.iter_mut().zip(value).for_each(|(x, v)| *x += weight * v);
+            }
+        }
+    }
+}
+
+fn add(to: &mut [f32], a: &[f32], b: &[f32]) {
+    to.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = a + b);
+}
+
+pub(super) fn self_attention(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::TokenSelfAttention { tokens, position, projections, norm, first, out } = op else {
+        return Err(mismatch(op));
+    };
+    let (rows, stride) = (step.graph[*tokens].shape[1], step.graph[*tokens].stride());
+    let ([tokens, position], [out]) = views.take([*tokens, *position], [*out])?;
+    let (tokens, position, out) = (floats(tokens), floats(position), Shared::new(floats_mut(out)));
+    let [q, k, v, o] = projections.map(|projection| Layer::new(step, &projection));
+    let (layers, norm, first) = ([q?, k?, v?, o?], Affine::new(step, norm)?, *first);
+    step.each(step.active, |b, scratch| {
+        let at = b * stride..(b + 1) * stride;
+        let (tokens, position) = (&tokens[at.clone()], &position[at]);
+        // SAFETY: prompt b belongs to this task.
+        #[allow(unsafe_code)]
+        let out = unsafe { out.part(b * stride, stride) };
+        step.level.run(SelfAttention { tokens, position, rows, layers, norm, first, scratch, out });
+    });
+    Ok(())
+}
+
+struct SelfAttention<'a> {
+    tokens: &'a [f32],
+    position: &'a [f32],
+    rows: usize,
+    layers: [Layer<'a>; 4],
+    norm: Affine<'a>,
+    first: bool,
+    scratch: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for SelfAttention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let SelfAttention { tokens, position, rows, layers: [to_q, to_k, to_v, to_out], norm, first, .. } = self;
+        let (width, out) = (to_out.outputs(), self.out);
+        let mut pieces = Pieces(self.scratch);
+        let sums = pieces.take(rows * to_q.packed.width);
+        let [x, q, k, v, attended] = std::array::from_fn(|_| pieces.take(rows * width));
+        if first {
+            x.copy_from_slice(tokens);
+        } else {
+            add(x, tokens, position);
+        }
+        to_q.apply(s, x, rows, sums, q);
+        to_k.apply(s, x, rows, sums, k);
+        to_v.apply(s, tokens, rows, sums, v);
+        let all = |data| Columns::all(data, width);
+        attend(all(q), 0..rows, all(k), all(v), pieces.take(rows), attended);
+        to_out.apply(s, attended, rows, sums, out);
+        if !first {
+            out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
+        }
+        out.chunks_exact_mut(width).for_each(|row| norm.apply(s, row));
+    }
+}
+
+pub(super) fn tokens_to_image(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::TokensToImage { tokens, position, image, projections, norm, out } = op else { return Err(mismatch(op)) };
+    let (rows, stride) = (step.graph[*tokens].shape[1], step.graph[*tokens].stride());
+    let (image_stride, columns) = (step.graph[*image].stride(), step.graph[*image].shape[2]);
+    let ([tokens, position, image], [out]) = views.take([*tokens, *position, *image], [*out])?;
+    let (tokens, position, image) = (floats(tokens), floats(position), floats(image));
+    let out = Shared::new(floats_mut(out));
+    let [q, o] = projections.map(|projection| Layer::new(step, &projection));
+    let (layers, norm) = ([q?, o?], Affine::new(step, norm)?);
+    step.each(step.active, |b, scratch| {
+        let at = b * stride..(b + 1) * stride;
+        let (tokens, position) = (&tokens[at.clone()], &position[at]);
+        let image = Columns::all(&image[b * image_stride..(b + 1) * image_stride], columns);
+        // SAFETY: prompt b belongs to this task.
+        #[allow(unsafe_code)]
+        let out = unsafe { out.part(b * stride, stride) };
+        step.level.run(TokensToImage { tokens, position, rows, image, layers, norm, scratch, out });
+    });
+    Ok(())
+}
+
+struct TokensToImage<'a> {
+    tokens: &'a [f32],
+    position: &'a [f32],
+    rows: usize,
+    /// k at column 0, v behind it.
+    image: Columns<'a>,
+    layers: [Layer<'a>; 2],
+    norm: Affine<'a>,
+    scratch: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for TokensToImage<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let TokensToImage { tokens, position, rows, image, layers: [to_q, to_out], norm, .. } = self;
+        let (width, inner, out) = (to_out.outputs(), to_q.outputs(), self.out);
+        let mut pieces = Pieces(self.scratch);
+        let sums = pieces.take(rows * to_q.packed.width);
+        let (x, q, attended) = (pieces.take(rows * width), pieces.take(rows * inner), pieces.take(rows * inner));
+        add(x, tokens, position);
+        to_q.apply(s, x, rows, sums, q);
+        let scores = pieces.take(image.data.len() / image.stride);
+        let values = Columns { first: inner, ..image };
+        attend(Columns::all(q, inner), 0..rows, image, values, scores, attended);
+        to_out.apply(s, attended, rows, sums, out);
+        out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
+        out.chunks_exact_mut(width).for_each(|row| norm.apply(s, row));
+    }
+}
+
+pub(super) fn image_to_tokens(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::ImageToTokens { image, tokens, position, projections, out } = op else { return Err(mismatch(op)) };
+    let (rows, stride, width) =
+        (step.graph[*tokens].shape[1], step.graph[*tokens].stride(), step.graph[*tokens].shape[2]);
+    let (image_stride, columns) = (step.graph[*image].stride(), step.graph[*image].shape[2]);
+    let (image_tokens, inner) = (step.graph[*out].shape[1], step.graph[*out].shape[2]);
+    let ([tokens, position, image], [out]) = views.take([*tokens, *position, *image], [*out])?;
+    let (tokens, position, image) = (floats(tokens), floats(position), floats(image));
+    let out = Shared::new(floats_mut(out));
+    let [k, v] = projections.map(|projection| Layer::new(step, &projection));
+    let layers = [k?, v?];
+    let chunks = image_tokens.div_ceil(CHUNK);
+    step.each(step.active * chunks, |task, scratch| {
+        let (b, first) = (task / chunks, task % chunks * CHUNK);
+        let last = image_tokens.min(first + CHUNK);
+        let at = b * stride..(b + 1) * stride;
+        let (tokens, position) = (&tokens[at.clone()], &position[at]);
+        let image = Columns { data: &image[b * image_stride..(b + 1) * image_stride], stride: columns, first: width };
+        // SAFETY: these image tokens of prompt b belong to this task.
+        #[allow(unsafe_code)]
+        let out = unsafe { out.part((b * image_tokens + first) * inner, (last - first) * inner) };
+        step.level.run(ImageToTokens { tokens, position, rows, image, first, last, layers, scratch, out });
+    });
+    Ok(())
+}
+
+struct ImageToTokens<'a> {
+    tokens: &'a [f32],
+    position: &'a [f32],
+    rows: usize,
+    image: Columns<'a>,
+    first: usize,
+    last: usize,
+    layers: [Layer<'a>; 2],
+    scratch: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for ImageToTokens<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ImageToTokens { tokens, position, rows, image, first, last, layers: [to_k, to_v], .. } = self;
+        let inner = to_k.outputs();
+        let mut pieces = Pieces(self.scratch);
+        let sums = pieces.take(rows * to_k.packed.width);
+        let (x, k, v) = (pieces.take(tokens.len()), pieces.take(rows * inner), pieces.take(rows * inner));
+        add(x, tokens, position);
+        to_k.apply(s, x, rows, sums, k);
+        to_v.apply(s, tokens, rows, sums, v);
+        let all = |data| Columns::all(data, inner);
+        attend(image, first..last, all(k), all(v), pieces.take(rows), self.out);
+    }
+}

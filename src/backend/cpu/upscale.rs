@@ -1,0 +1,134 @@
+//! Mask upsampling: each image token alone decides its own square of pixels, so a task takes a few tokens through all
+//! transposed convolutions, and only the finished logits leave the cache.
+
+use super::Level;
+use super::dense::{Layer, Pieces};
+use super::layer_norm::Affine;
+use super::math::gelu;
+use super::memory::{Shared, Views, floats, floats_mut};
+use super::simd::{Kernel, Simd};
+use super::step::{Step, mismatch};
+use crate::error::Result;
+use crate::graph::op::Dense;
+use crate::graph::{Graph, Op};
+
+/// Tokens of a task.
+const TOKENS: usize = 6;
+
+/// Numbers of a token at its widest, and its pixels before the last convolution.
+fn widest(graph: &Graph, convs: &[Dense]) -> (usize, usize) {
+    let mut rows = 1;
+    let mut numbers = 0;
+    for conv in convs {
+        numbers = numbers.max(4 * rows * graph[conv.bias].len());
+        rows *= 4;
+    }
+    (numbers, rows / 4)
+}
+
+/// Sums and two images of the tokens of a task.
+pub(super) fn scratch(level: Level, graph: &Graph, convs: &[Dense]) -> usize {
+    let (numbers, rows) = widest(graph, convs);
+    TOKENS * (rows * level.panel() + 2 * numbers)
+}
+
+pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
+    let Op::Upscale { input, hyper, convs, norms, grid, out } = op else { return Err(mismatch(op)) };
+    let (tokens, width) = (step.graph[*input].shape[1], step.graph[*input].shape[2]);
+    let (masks, channels) = (step.graph[*hyper].shape[1], step.graph[*hyper].shape[2]);
+    let (numbers, rows) = widest(step.graph, convs);
+    let ([input, hyper], [out]) = views.take([*input, *hyper], [*out])?;
+    let (input, hyper, out) = (floats(input), floats(hyper), Shared::new(floats_mut(out)));
+    let layers = convs.iter().map(|conv| Layer::new(step, conv)).collect::<Result<Vec<_>>>()?;
+    let norms = norms.iter().map(|norm| Affine::new(step, norm)).collect::<Result<Vec<_>>>()?;
+    let chunks = tokens.div_ceil(TOKENS);
+    step.each(step.active * chunks, |task, scratch| {
+        let (b, first) = (task / chunks, task % chunks * TOKENS);
+        let count = TOKENS.min(tokens - first);
+        let mut pieces = Pieces(scratch);
+        let sums = pieces.take(TOKENS * rows * step.level.panel());
+        let images = [pieces.take(TOKENS * numbers), pieces.take(TOKENS * numbers)];
+        let input = &input[(b * tokens + first) * width..][..count * width];
+        let pixels = step.level.run(Convolve { input, count, layers: &layers, norms: &norms, sums, images });
+        let hyper = &hyper[b * masks * channels..(b + 1) * masks * channels];
+        let square = Square { grid: *grid, doublings: convs.len() };
+        for (mask, hyper) in hyper.chunks_exact(channels).enumerate() {
+            let base = (b * masks + mask) * square.side() * square.side();
+            for (token, pixels) in (first..).zip(pixels.chunks_exact(square.area() * channels).take(count)) {
+                square.draw(token, pixels, hyper, base, out);
+            }
+        }
+    });
+    Ok(())
+}
+
+struct Convolve<'a> {
+    input: &'a [f32],
+    count: usize,
+    layers: &'a [Layer<'a>],
+    norms: &'a [Affine<'a>],
+    sums: &'a mut [f32],
+    images: [&'a mut [f32]; 2],
+}
+
+impl<'a> Kernel for Convolve<'a> {
+    /// `[tokens, 4, 4, ..., channels]`: a pair of rows and columns a doubling.
+    type Output = &'a [f32];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> &'a [f32] {
+        let Convolve { input, mut count, layers, norms, sums, images: [mut from, mut to] } = self;
+        from[..input.len()].copy_from_slice(input);
+        for (i, layer) in layers.iter().enumerate() {
+            layer.apply(s, from, count, sums, to);
+            count *= 4;
+            let channels = layer.bias.len();
+            if let Some(norm) = norms.get(i) {
+                to.chunks_exact_mut(channels).take(count).for_each(|row| norm.apply(s, row));
+            }
+            for part in to[..count * channels].chunks_mut(S::LANES) {
+                let x = gelu(s, s.read_any(part));
+                s.write_any(part, x);
+            }
+            std::mem::swap(&mut from, &mut to);
+        }
+        from
+    }
+}
+
+/// Where a token's pixels lie.
+struct Square {
+    grid: usize,
+    doublings: usize,
+}
+
+impl Square {
+    fn area(&self) -> usize {
+        1 << (2 * self.doublings)
+    }
+
+    /// L.
+    fn side(&self) -> usize {
+        self.grid << self.doublings
+    }
+
+    /// Writes `pixels . hyper` to the logits that start at `base`.
+    fn draw(&self, token: usize, pixels: &[f32], hyper: &[f32], base: usize, out: Shared<'_>) {
+        let edge = 1 << self.doublings;
+        let (top, left) = (token / self.grid * edge, token % self.grid * edge);
+        for y in 0..edge {
+            // SAFETY: this stretch of a row belongs to this token, and the token to one task.
+            #[allow(unsafe_code)]
+            let row = unsafe { out.part(base + (top + y) * self.side() + left, edge) };
+            for (x, logit) in row.iter_mut().enumerate() {
+                let pixel = self.interleave(y, x) * hyper.len();
+                *logit = pixels[pixel..pixel + hyper.len()].iter().zip(hyper).map(|(p, h)| p * h).sum();
+            }
+        }
+    }
+
+    /// Index of the pixel (y, x) in the order of the doublings: one bit of y and one of x a doubling, the first highest.
+    fn interleave(&self, y: usize, x: usize) -> usize {
+        (0..self.doublings).map(|bit| ((y >> bit & 1) << (2 * bit + 1)) | ((x >> bit & 1) << (2 * bit))).sum()
+    }
+}

@@ -1,0 +1,212 @@
+//! Runs a network: parameters prepared once ([`Network`]), plans and memory made once ([`Session`]), then for each
+//! step of the plan `backend.run(step)`. Nothing else.
+
+mod network;
+mod request;
+
+use std::sync::Arc;
+
+pub use network::{Network, every_graph};
+pub use request::{Point, Prompt, Slice};
+use request::{check_count, check_len};
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Plan, ValueId};
+use crate::model::{Masks, Prompts, image_encoder, mask_decoder};
+
+/// What a session makes room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Slices that [`Session::encode`] can take at once.
+    pub slices: usize,
+    /// Prompts that [`Session::decode`] can take at once.
+    pub prompts: usize,
+    /// Points of each prompt, exactly: a box is two; where there are points and no box one more, labelled -1.
+    pub points: usize,
+    /// True where each prompt brings a mask.
+    pub mask_prompt: bool,
+    /// Which masks are returned.
+    pub masks: Masks,
+}
+
+/// Plans and memory for runs of a network. Everything is allocated by [`Session::new`].
+pub struct Session<B: Backend> {
+    network: Arc<Network<B>>,
+    options: SessionOptions,
+    encoder: Stage<B>,
+    decoder: Stage<B>,
+    arena: B::Arena,
+    encoded: usize,
+    decoded_last: bool,
+    staging: Staging,
+}
+
+/// A plan and its parameters.
+struct Stage<B: Backend> {
+    plan: Plan,
+    params: Vec<Arc<B::Param>>,
+}
+
+/// Prompts of one run, side by side.
+struct Staging {
+    slots: Vec<i32>,
+    points: Vec<[f32; 2]>,
+    labels: Vec<i32>,
+}
+
+impl<B: Backend> Session<B> {
+    /// Plans both graphs and allocates everything that runs need.
+    ///
+    /// # Errors
+    /// A capacity of zero, memory, or a device that fails.
+    pub fn new(network: Arc<Network<B>>, options: SessionOptions) -> Result<Session<B>> {
+        Session::with_plan(network, options, |graph, bytes| Plan::new(graph, bytes))
+    }
+
+    /// A session whose values never share memory, so that [`Session::probe`] can read any of them.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn for_probing(network: Arc<Network<B>>, options: SessionOptions) -> Result<Session<B>> {
+        Session::with_plan(network, options, |graph, bytes| Plan::separate(graph, bytes))
+    }
+
+    fn with_plan(
+        network: Arc<Network<B>>,
+        options: SessionOptions,
+        plan: impl Fn(Graph, &dyn Fn(&Graph, ValueId) -> usize) -> Plan,
+    ) -> Result<Session<B>> {
+        let SessionOptions { slices, prompts, points, mask_prompt, masks } = options;
+        for (name, found) in [("slices", slices), ("prompts", prompts)] {
+            if found == 0 {
+                return Err(Error::Argument { name, expected: "at least 1".into(), found: "0".into() });
+            }
+        }
+        let stage = |graph: Graph| -> Result<Stage<B>> {
+            let params = network.params_of(&graph)?;
+            Ok(Stage { plan: plan(graph, &|graph, id| network.backend().element_bytes(graph, id)), params })
+        };
+        let variant = Prompts { points, mask: mask_prompt, masks };
+        let encoder = stage(image_encoder::graph(network.config(), slices))?;
+        let decoder = stage(mask_decoder::graph(network.config(), prompts, slices, variant))?;
+        let arena = network.backend().arena(&[&encoder.plan, &decoder.plan])?;
+        let staging = Staging {
+            slots: Vec::with_capacity(prompts),
+            points: Vec::with_capacity(prompts * points),
+            labels: Vec::with_capacity(prompts * points),
+        };
+        Ok(Session { network, options, encoder, decoder, arena, encoded: 0, decoded_last: false, staging })
+    }
+
+    /// The network that this session runs.
+    pub fn network(&self) -> &Arc<Network<B>> {
+        &self.network
+    }
+
+    /// What this session has room for.
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
+    /// Encodes `slices`; slice i becomes slot i of the prompts that follow.
+    ///
+    /// # Errors
+    /// Too many slices, pixels of the wrong size, an index that the model's tables do not have, or a device that fails.
+    pub fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
+        use image_encoder::io;
+        self.encoded = 0;
+        check_count("slices", slices.len(), self.options.slices)?;
+        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
+        let (plan, backend) = (&self.encoder.plan, self.network.backend());
+        let [pixels, scaling] = [find(plan, io::PIXELS)?, find(plan, io::SCALING)?];
+        for (i, slice) in slices.iter().enumerate() {
+            backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
+            backend.write(&mut self.arena, plan, scaling, i, bytemuck::bytes_of(&slice.scaling))?;
+            if let Some(context) = plan.graph.find(io::CONTEXT) {
+                backend.write(&mut self.arena, plan, context, i, bytemuck::bytes_of(&slice.context))?;
+            }
+        }
+        self.decoded_last = false;
+        run(backend, &mut self.arena, &self.encoder, slices.len())?;
+        self.encoded = slices.len();
+        Ok(())
+    }
+
+    /// Answers `prompts` on the slices encoded last: `logits` is `[b, M, L, L]` and `iou` `[b, 4]`, b the number of
+    /// prompts.
+    ///
+    /// # Errors
+    /// Too many prompts, a prompt that does not fit the session's options, answers of the wrong size, or a device that
+    /// fails.
+    pub fn decode(&mut self, prompts: &[Prompt<'_>], logits: &mut [f32], iou: &mut [f32]) -> Result<()> {
+        use mask_decoder::io;
+        let (count, config) = (prompts.len(), self.network.config());
+        check_count("prompts", count, self.options.prompts)?;
+        check_len("logits", logits.len(), count * self.options.masks.count() * config.logits_size().pow(2))?;
+        check_len("iou", iou.len(), count * 4)?;
+        prompts.iter().try_for_each(|prompt| prompt.check(config, &self.options, self.encoded))?;
+
+        self.staging.fill(prompts);
+        let (plan, backend) = (&self.decoder.plan, self.network.backend());
+        for (name, bytes) in self.staging.inputs() {
+            backend.write(&mut self.arena, plan, find(plan, name)?, 0, bytes)?;
+        }
+        for (i, mask) in prompts.iter().enumerate().filter_map(|(i, prompt)| Some((i, prompt.mask?))) {
+            backend.write(&mut self.arena, plan, find(plan, io::MASK)?, i, bytemuck::cast_slice(mask))?;
+        }
+        self.decoded_last = true;
+        run(backend, &mut self.arena, &self.decoder, count)?;
+        backend.read(&mut self.arena, plan, find(plan, io::LOGITS)?, bytemuck::cast_slice_mut(logits))?;
+        backend.read(&mut self.arena, plan, find(plan, io::IOU)?, bytemuck::cast_slice_mut(iou))
+    }
+
+    /// The f32 value `name` of the run before, all slices of its capacity. For tests of a session made by
+    /// [`Session::for_probing`]: elsewhere its memory may hold another value by now.
+    ///
+    /// # Errors
+    /// A name that the last run's graph does not have, or a device that fails.
+    pub fn probe(&mut self, name: &str) -> Result<Vec<f32>> {
+        let plan = if self.decoded_last { &self.decoder.plan } else { &self.encoder.plan };
+        let id = find(plan, name)?;
+        let mut data = vec![0.0; plan.graph[id].len()];
+        self.network.backend().read(&mut self.arena, plan, id, bytemuck::cast_slice_mut(&mut data))?;
+        Ok(data)
+    }
+}
+
+fn run<B: Backend>(backend: &B, arena: &mut B::Arena, stage: &Stage<B>, active: usize) -> Result<()> {
+    for step in 0..stage.plan.graph.nodes.len() {
+        backend.run(arena, &stage.plan, &stage.params, step, active)?;
+    }
+    Ok(())
+}
+
+fn find(plan: &Plan, name: &str) -> Result<ValueId> {
+    plan.graph.find(name).ok_or_else(|| internal(format!("the graph has no value {name}")))
+}
+
+fn internal(what: String) -> Error {
+    Error::Internal { place: "executor".into(), what }
+}
+
+impl Staging {
+    fn fill(&mut self, prompts: &[Prompt<'_>]) {
+        let points = || prompts.iter().flat_map(|prompt| prompt.points);
+        self.slots.clear();
+        self.slots.extend(prompts.iter().map(|prompt| prompt.slot as i32));
+        self.points.clear();
+        self.points.extend(points().map(|point| [point.x, point.y]));
+        self.labels.clear();
+        self.labels.extend(points().map(|point| point.label));
+    }
+
+    fn inputs(&self) -> [(&'static str, &[u8]); 3] {
+        use mask_decoder::io;
+        [
+            (io::SLOT, bytemuck::cast_slice(&self.slots)),
+            (io::POINTS, bytemuck::cast_slice(&self.points)),
+            (io::LABELS, bytemuck::cast_slice(&self.labels)),
+        ]
+    }
+}

@@ -1,0 +1,203 @@
+//! Parameters made from checkpoint tensors, as their [`Recipe`] says.
+
+use crate::error::{Error, Result};
+use crate::graph::{Param, Recipe};
+
+/// Returns a checkpoint tensor by name, row-major.
+type Tensors<'a> = dyn FnMut(&str) -> Result<Vec<f32>> + 'a;
+
+impl Param {
+    /// The numbers of this parameter.
+    ///
+    /// # Errors
+    /// What `tensor` returns, or [`Error::Tensor`] where sizes contradict the parameter's shape.
+    pub fn make(&self, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+        let data = match &self.recipe {
+            Recipe::Tensor(name) => tensor(name)?,
+            Recipe::Rows(names) => rows(names, tensor)?,
+            Recipe::Columns(names) => columns(names, self.shape[0], tensor)?,
+            Recipe::ChannelsLast(name) => {
+                let [outputs, height, width, inputs] = self.shape4()?;
+                let data = sized(name, tensor(name)?, self.len())?;
+                swap_middle(&data, outputs, inputs, height * width)
+            }
+            Recipe::FourTokens(name) => {
+                let [height, width, outputs, inputs] = self.shape4()?;
+                four_tokens(&sized(name, tensor(name)?, self.len())?, inputs, outputs, height * width)
+            }
+            Recipe::PatchPosition { position, bias } => patch_position(tensor(position)?, &tensor(bias)?),
+            Recipe::DensePosition { gaussian, grid, linears } => {
+                dense_position(gaussian, *grid, linears, self.shape[1], tensor)?
+            }
+        };
+        sized(&self.name, data, self.len())
+    }
+
+    fn shape4(&self) -> Result<[usize; 4]> {
+        let wrong = |_| mismatch(&self.name, "four axes", format!("{:?}", self.shape));
+        <[usize; 4]>::try_from(self.shape.as_slice()).map_err(wrong)
+    }
+}
+
+fn mismatch(name: &str, expected: impl ToString, found: impl ToString) -> Error {
+    Error::Tensor { name: name.into(), expected: expected.to_string(), found: found.to_string() }
+}
+
+fn sized(name: &str, data: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
+    if data.len() == expected {
+        return Ok(data);
+    }
+    Err(mismatch(name, format!("{expected} elements"), format!("{}", data.len())))
+}
+
+fn rows(names: &[String], tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+    let mut out = Vec::new();
+    for name in names {
+        out.append(&mut tensor(name)?);
+    }
+    Ok(out)
+}
+
+/// Matrices of `rows` rows side by side.
+fn columns(names: &[String], rows: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+    let parts = names.iter().map(|name| tensor(name)).collect::<Result<Vec<_>>>()?;
+    let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    for row in 0..rows {
+        for part in &parts {
+            let width = part.len() / rows;
+            out.extend_from_slice(&part[row * width..(row + 1) * width]);
+        }
+    }
+    Ok(out)
+}
+
+/// `[outer, a, b]` to `[outer, b, a]`.
+fn swap_middle(data: &[f32], outer: usize, a: usize, b: usize) -> Vec<f32> {
+    let at = |i: usize| (i / (a * b) * a + i % a) * b + i / a % b;
+    (0..outer * a * b).map(|i| data[at(i)]).collect()
+}
+
+/// `[in, out, area]` to `[area, out, in]`.
+fn four_tokens(data: &[f32], inputs: usize, outputs: usize, area: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(data.len());
+    for pixel in 0..area {
+        for output in 0..outputs {
+            out.extend((0..inputs).map(|input| data[(input * outputs + output) * area + pixel]));
+        }
+    }
+    out
+}
+
+fn patch_position(mut position: Vec<f32>, bias: &[f32]) -> Vec<f32> {
+    for token in position.chunks_exact_mut(bias.len().max(1)) {
+        token.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+    }
+    position
+}
+
+/// In f64: the sum over P terms is made once and serves every run.
+fn dense_position(
+    gaussian: &str,
+    grid: usize,
+    linears: &[(String, bool)],
+    columns: usize,
+    tensor: &mut Tensors<'_>,
+) -> Result<Vec<f32>> {
+    let matrix = tensor(gaussian)?;
+    let encodings: Vec<Vec<f64>> = (0..grid * grid).map(|token| position(&matrix, grid, token)).collect();
+    let mut out = vec![0.0; grid * grid * columns];
+    let mut first = 0;
+    for (path, reads_position) in linears {
+        let bias = tensor(&format!("{path}.bias"))?;
+        let weight = if *reads_position { tensor(&format!("{path}.weight"))? } else { Vec::new() };
+        if *reads_position && weight.len() != bias.len() * matrix.len() {
+            let expected = format!("{} elements", bias.len() * matrix.len());
+            return Err(mismatch(&format!("{path}.weight"), expected, weight.len()));
+        }
+        if first + bias.len() > columns {
+            return Err(mismatch(&format!("{path}.bias"), format!("at most {} elements", columns - first), bias.len()));
+        }
+        let weight = transposed(&weight, bias.len());
+        for (token, encoding) in encodings.iter().enumerate() {
+            let mut sums: Vec<f64> = bias.iter().map(|&b| f64::from(b)).collect();
+            for (row, x) in weight.chunks_exact(bias.len().max(1)).zip(encoding) {
+                sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += f64::from(w) * x);
+            }
+            let at = token * columns + first;
+            out[at..at + sums.len()].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
+        }
+        first += bias.len();
+    }
+    Ok(out)
+}
+
+/// pe of the centre of a token: sines, then cosines (MODEL.md section 4). `gaussian` is `[2, P/2]`.
+fn position(gaussian: &[f32], grid: usize, token: usize) -> Vec<f64> {
+    let half = gaussian.len() / 2;
+    let centre = |index: usize| 2.0 * ((index as f64 + 0.5) / grid as f64) - 1.0;
+    let (x, y) = (centre(token % grid), centre(token / grid));
+    let angle = |i: usize| std::f64::consts::TAU * (x * f64::from(gaussian[i]) + y * f64::from(gaussian[half + i]));
+    (0..half).map(|i| angle(i).sin()).chain((0..half).map(|i| angle(i).cos())).collect()
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transposed(data: &[f32], rows: usize) -> Vec<f32> {
+    let columns = data.len() / rows.max(1);
+    (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(shape: &[usize], recipe: Recipe, tensors: &[(&str, Vec<f32>)]) -> Result<Vec<f32>> {
+        let param = Param { name: "p".into(), shape: shape.to_vec(), recipe };
+        param.make(&mut |name| Ok(tensors.iter().find(|(n, _)| *n == name).unwrap().1.clone()))
+    }
+
+    fn counted(n: usize) -> Vec<f32> {
+        (0..n).map(|i| i as f32).collect()
+    }
+
+    #[test]
+    fn columns_stand_side_by_side() {
+        let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
+        let data = make(&[2, 3], Recipe::Columns(vec!["a".into(), "b".into()]), &tensors).unwrap();
+        assert_eq!(data, [0.0, 1.0, 10.0, 2.0, 3.0, 11.0]);
+    }
+
+    #[test]
+    fn convolutions_become_channels_last() {
+        // [out 2, in 3, ky 1, kx 2]
+        let data = make(&[2, 1, 2, 3], Recipe::ChannelsLast("w".into()), &[("w", counted(12))]).unwrap();
+        assert_eq!(data, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 8.0, 10.0, 7.0, 9.0, 11.0]);
+        // [in 2, out 3, 2, 2]
+        let data = make(&[2, 2, 3, 2], Recipe::FourTokens("w".into()), &[("w", counted(24))]).unwrap();
+        assert_eq!(data[..6], [0.0, 12.0, 4.0, 16.0, 8.0, 20.0]);
+        assert_eq!(data[6..8], [1.0, 13.0]);
+    }
+
+    #[test]
+    fn position_is_folded_into_the_bias_of_those_that_read_it() {
+        let tensors = [
+            ("g", vec![0.25, -0.5]),
+            ("a.weight", vec![1.0, 2.0]),
+            ("a.bias", vec![0.5]),
+            ("b.weight", vec![7.0, 7.0]),
+            ("b.bias", vec![-1.0]),
+        ];
+        let linears = vec![("a".to_string(), true), ("b".to_string(), false)];
+        let recipe = Recipe::DensePosition { gaussian: "g".into(), grid: 2, linears };
+        let data = make(&[4, 2], recipe, &tensors).unwrap();
+        // Token 1 is the right upper one: x = 0.5, y = -0.5 in -1..1.
+        let angle = std::f64::consts::TAU * (0.5 * 0.25 + -0.5 * -0.5);
+        assert_eq!(data[2], (0.5 + angle.sin() + 2.0 * angle.cos()) as f32);
+        assert_eq!(data[3], -1.0);
+    }
+
+    #[test]
+    fn a_tensor_of_the_wrong_size_is_named() {
+        let error = make(&[3], Recipe::Tensor("a".into()), &[("a", counted(4))]).unwrap_err();
+        assert_eq!(error.to_string(), "tensor p: expected 3 elements, found 4");
+    }
+}
