@@ -1,7 +1,10 @@
 //! What several test files need.
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
+pub mod golden;
 pub mod nifti_file;
+pub mod run;
+pub mod tolerance;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

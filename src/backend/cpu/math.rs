@@ -27,7 +27,7 @@ pub(super) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let (t, square) = (s.abs(x), s.mul(x, x));
     let near = {
         let mut r = s.splat(-5.967_617e-4);
-        for c in [4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_3e-1, 1.283_791_66e-1] {
+        for c in [4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_3e-1, 1.283_791_7e-1] {
             r = s.fma(r, square, s.splat(c));
         }
         s.fma(r, x, x)

@@ -83,8 +83,11 @@ fn wrong(what: &str) -> Error {
     Error::Internal { place: "backend::cpu::memory".into(), what: what.into() }
 }
 
+/// The bytes of what a step reads and of what it writes.
+pub(super) type Taken<'a, const R: usize, const W: usize> = ([&'a [u8]; R], [&'a mut [u8]; W]);
+
 /// Hands out the values of one step. Values that a step reads may overlap, those that it writes may not overlap
-/// anything; only `residual` may lie exactly where the result goes, and is read through [`Residual`].
+/// anything.
 pub(super) struct Views<'a> {
     bases: [(*mut u8, usize); 2],
     plan: &'a Plan,
@@ -109,7 +112,7 @@ impl<'a> Views<'a> {
         self,
         reads: [ValueId; R],
         writes: [ValueId; W],
-    ) -> Result<([&'a [u8]; R], [&'a mut [u8]; W])> {
+    ) -> Result<Taken<'a, R, W>> {
         for (i, &write) in writes.iter().enumerate() {
             let (buffer, range) = self.range(write)?;
             for &other in reads.iter().chain(&writes[..i]) {

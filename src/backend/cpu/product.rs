@@ -100,12 +100,12 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, a: &[*con
                 }
             }
         }
-        for row in 0..ROWS {
-            for v in 0..VECTORS {
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(row * t.c_stride + v * S::LANES);
                 let sum = match t.start {
-                    Start::Zero => sums[row][v],
-                    Start::Add => s.add(s.load(to), sums[row][v]),
+                    Start::Zero => sum,
+                    Start::Add => s.add(s.load(to), sum),
                 };
                 s.store(to, sum);
             }

@@ -16,8 +16,8 @@ mod step;
 pub mod storage;
 mod table;
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use half::f16;
 
@@ -200,7 +200,14 @@ impl<D: Driver> Backend for Cuda<D> {
         }
     }
 
-    fn run(&self, arena: &mut Arena<D>, plan: &Plan, params: &[Arc<Param<D>>], step: usize, active: usize) -> Result<()> {
+    fn run(
+        &self,
+        arena: &mut Arena<D>,
+        plan: &Plan,
+        params: &[Arc<Param<D>>],
+        step: usize,
+        active: usize,
+    ) -> Result<()> {
         let node = &plan.graph.nodes[step];
         let step = Step { cuda: self, arena, plan, params, name: &node.name, active };
         match &node.op {

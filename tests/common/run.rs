@@ -1,0 +1,63 @@
+//! A network with synthetic weights, run as the engine runs it.
+
+use std::sync::Arc;
+
+use medsegx::backend::Backend;
+use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
+use medsegx::model::{Config, Masks};
+use medsegx::weights::Weights;
+
+use super::golden::Case;
+
+/// `(pixel - mean) / std` as scale and offset, all pixels valid.
+pub fn scaling(side: usize) -> [f32; 8] {
+    let (mean, std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    let mut scaling = [0.0; 8];
+    for c in 0..3 {
+        scaling[c] = (1.0 / std[c]) as f32;
+        scaling[3 + c] = (-mean[c] / std[c]) as f32;
+    }
+    (scaling[6], scaling[7]) = (side as f32, side as f32);
+    scaling
+}
+
+/// The two corners of a box.
+pub fn corners([x0, y0, x1, y1]: [f32; 4]) -> [Point; 2] {
+    [Point { x: x0, y: y0, label: 2 }, Point { x: x1, y: y1, label: 3 }]
+}
+
+/// Room for `count` slices with one box each.
+pub fn boxes(count: usize) -> SessionOptions {
+    SessionOptions { slices: count, prompts: count, points: 2, mask_prompt: false, masks: Masks::Three }
+}
+
+/// A network with the synthetic weights of seed 0.
+pub fn synthetic<B: Backend>(config: &Config, backend: B) -> Arc<Network<B>> {
+    Arc::new(Network::load(&Weights::synthetic(config, 0), backend).unwrap())
+}
+
+/// Logits `[cases, 3, L, L]` of boxes, one slice each.
+pub fn segment<B: Backend>(session: &mut Session<B>, cases: &[Case]) -> (Vec<f32>, Vec<f32>) {
+    encode(session, cases);
+    decode(session, cases)
+}
+
+/// Encodes the pictures of `cases`.
+pub fn encode<B: Backend>(session: &mut Session<B>, cases: &[Case]) {
+    let scaling = scaling(session.network().config().image_size);
+    let slices: Vec<Slice> =
+        cases.iter().map(|case| Slice { pixels: &case.pixels, scaling, context: case.context }).collect();
+    session.encode(&slices).unwrap();
+}
+
+/// Decodes the box of each of `cases` on its own slice: logits and IoU.
+pub fn decode<B: Backend>(session: &mut Session<B>, cases: &[Case]) -> (Vec<f32>, Vec<f32>) {
+    let points: Vec<[Point; 2]> = cases.iter().map(|case| corners(case.rectangle)).collect();
+    let prompts: Vec<Prompt> =
+        points.iter().enumerate().map(|(slot, points)| Prompt { slot, points, mask: None }).collect();
+    let side = session.network().config().logits_size();
+    let mut logits = vec![0.0; cases.len() * 3 * side * side];
+    let mut iou = vec![0.0; cases.len() * 4];
+    session.decode(&prompts, &mut logits, &mut iou).unwrap();
+    (logits, iou)
+}
