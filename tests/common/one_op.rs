@@ -1,6 +1,8 @@
 //! Runs graphs of one operation on a backend, with random data.
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
+use std::sync::Arc;
+
 use half::f16;
 use medsegx::Error;
 use medsegx::backend::Backend;
@@ -73,17 +75,16 @@ impl Case {
 
     /// Runs all steps for `active` slices and reads the f32 `outputs`.
     pub fn run<B: Backend>(&self, backend: &B, active: usize, outputs: &[ValueId]) -> Result<Vec<Vec<f32>>, Error> {
-        let params: Vec<B::Param> = self
+        let params: Vec<Arc<B::Param>> = self
             .params
             .iter()
             .enumerate()
-            .map(|(id, data)| backend.prepare(&self.graph, ParamId(id), data.clone()))
+            .map(|(id, data)| backend.prepare(&self.graph, ParamId(id), data.clone()).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        let params: Vec<&B::Param> = params.iter().collect();
         let plan = Plan::new(self.graph.clone(), |graph, id| backend.element_bytes(graph, id));
-        let mut arena = backend.arena(plan.arena_bytes, 16)?;
+        let mut arena = backend.arena(&[&plan])?;
         for (id, bytes) in &self.inputs {
-            backend.write(&mut arena, &plan, *id, bytes)?;
+            backend.write(&mut arena, &plan, *id, 0, bytes)?;
         }
         for step in 0..plan.graph.nodes.len() {
             backend.run(&mut arena, &plan, &params, step, active)?;
