@@ -11,6 +11,7 @@ pub use continuity::{Runs, continuous};
 
 use serde::Serialize;
 
+use crate::error::{Error, Result};
 use crate::model::{Config, Kind, Masks};
 
 /// Most masks that one prompt gives: tokens 0 to 3.
@@ -57,6 +58,20 @@ pub enum MaskChoice {
     Auto,
     /// One mask token, 0 to 3.
     Fixed(usize),
+}
+
+impl std::str::FromStr for MaskChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_lowercase().as_str() {
+            "auto" => Ok(MaskChoice::Auto),
+            digit @ ("0" | "1" | "2" | "3") => Ok(MaskChoice::Fixed(usize::from(digit.as_bytes()[0] - b'0'))),
+            _ => {
+                Err(Error::Argument { name: "mask", expected: "auto, 0, 1, 2 or 3".into(), found: format!("'{text}'") })
+            }
+        }
+    }
 }
 
 /// How masks are scored. The highest score wins, the lowest index among equals. Except for [`Rule::PredictedIou`] an empty

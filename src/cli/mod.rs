@@ -2,17 +2,26 @@
 
 mod convert;
 mod info;
+mod interrupt;
 #[cfg(feature = "cuda")]
 mod kernels;
+mod logits;
+mod model_args;
 mod plan;
+mod progress;
+mod segment;
 mod synth;
 mod tasks;
+mod weights_source;
 
+use std::io::{Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use medsegx::weights::Dtype;
+use sha2::{Digest, Sha256};
 
 /// Fast, local and dependable segmentation of medical images with MedSegX. Research software, not a medical device.
 #[derive(Parser)]
@@ -29,6 +38,7 @@ enum Command {
     #[cfg(feature = "cuda")]
     Kernels(kernels::Args),
     Plan(plan::Args),
+    Segment(Box<segment::Args>),
     Synth(synth::Args),
     Tasks(tasks::Args),
 }
@@ -39,8 +49,9 @@ pub fn main() -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         usage.exit();
     }
+    let code = exit_code(&error);
     eprintln!("medsegx: {error:#}");
-    ExitCode::from(1)
+    ExitCode::from(code)
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -50,9 +61,41 @@ fn run(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Segment(args) => segment::run(*args),
         Command::Synth(args) => synth::run(args),
         Command::Tasks(args) => tasks::run(args),
     }
+}
+
+/// 2 for what the arguments got wrong, 130 for a run that was asked to stop, 1 for a run that failed.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<medsegx::Error>() {
+        Some(medsegx::Error::Argument { .. } | medsegx::Error::Taxonomy { .. }) => 2,
+        Some(medsegx::Error::Cancelled) => interrupt::EXIT_CODE,
+        _ => 1,
+    }
+}
+
+/// Prints a line; a reader that closed the pipe has seen enough.
+fn print(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// SHA-256 of a file in lower-case hexadecimal.
+fn sha256(path: &Path) -> medsegx::Result<String> {
+    let failed = |e| medsegx::Error::io(path, "read", e);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A mistake in the arguments that only shows when they are seen together; the process ends with 2.

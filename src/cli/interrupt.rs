@@ -1,0 +1,33 @@
+//! Ctrl-C and SIGTERM: the first asks the run to stop and leave nothing half-written, the second ends the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Exit code of a run that was asked to stop, as shells have it for SIGINT.
+pub const EXIT_CODE: u8 = 130;
+
+/// Whether the user asked to stop.
+#[derive(Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens from now on. Only the binary does this; the library installs no handlers.
+    ///
+    /// # Errors
+    /// The operating system refuses the handler.
+    pub fn listen() -> anyhow::Result<Interrupt> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&flag);
+        ctrlc::set_handler(move || {
+            if seen.swap(true, Ordering::SeqCst) {
+                std::process::exit(i32::from(EXIT_CODE));
+            }
+        })?;
+        Ok(Interrupt(flag))
+    }
+
+    /// True once the user asked to stop.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

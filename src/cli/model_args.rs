@@ -1,0 +1,49 @@
+//! Flags of every subcommand that runs a model.
+
+use std::path::PathBuf;
+
+use medsegx::backend::cpu::CpuOptions;
+use medsegx::model::Kind;
+use medsegx::segment::{Device, Model, ModelOptions};
+use medsegx::weights::Access;
+
+/// Which model, and where and how it runs
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Weights file (safetensors; `medsegx convert` makes one of published checkpoints)
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Read the weights file instead of mapping it
+    #[arg(long)]
+    pub no_mmap: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: Device,
+    /// CPU threads; default: all
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Slices in one batch; default: 4 at 256 px, 1 at 1024 px
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub batch: Option<u16>,
+}
+
+impl ModelArgs {
+    /// How the weights file is read.
+    pub fn access(&self) -> Access {
+        if self.no_mmap { Access::Read } else { Access::Map }
+    }
+
+    /// Options of [`Model::load`].
+    pub fn options(&self) -> ModelOptions {
+        let threads = self.threads.map(usize::from);
+        let cpu = CpuOptions { threads, ..CpuOptions::default() };
+        ModelOptions { device: self.device, cpu }
+    }
+
+    /// Slices in one batch.
+    pub fn batch(&self, model: &Model) -> usize {
+        let default = if model.config().kind == Kind::MedSegX { 4 } else { 1 };
+        self.batch.map_or(default, usize::from)
+    }
+}

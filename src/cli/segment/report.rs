@@ -1,0 +1,118 @@
+//! `--report FILE.json`: what was done, so that it can be done again and judged slice by slice.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use medsegx::atomic::write_atomically;
+use medsegx::segment::Model;
+use medsegx::segment::volume::Outcome;
+use medsegx::volume::{LabelVolume, Labels};
+use serde_json::{Value, json};
+
+use super::{Args, Job};
+use crate::cli::weights_source::WeightsSource;
+
+/// Wall-clock times outside the network.
+pub struct Times {
+    pub load: Duration,
+    pub write: Duration,
+    pub total: Duration,
+}
+
+/// SHA-256 of input and weights, computed beside the work.
+pub struct Hashes(JoinHandle<medsegx::Result<[String; 2]>>);
+
+impl Hashes {
+    /// Starts hashing.
+    pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
+        let (input, weights) = (input.to_path_buf(), weights.clone());
+        Hashes(std::thread::spawn(move || Ok([crate::cli::sha256(&input)?, crate::cli::sha256(weights.path())?])))
+    }
+
+    fn join(self) -> anyhow::Result<[String; 2]> {
+        Ok(self.0.join().ok().context("the hashing thread failed")??)
+    }
+}
+
+/// Writes the report.
+pub fn write(
+    path: &Path,
+    args: &Args,
+    job: &Job,
+    model: &Model,
+    outcome: &Outcome,
+    hashes: Option<Hashes>,
+    times: Times,
+) -> anyhow::Result<()> {
+    let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
+    let config = model.config();
+    let targets: anyhow::Result<Vec<Value>> = (0..job.targets.len()).map(|i| target(job, outcome, i)).collect();
+    let report = json!({
+        "medsegx": medsegx::VERSION,
+        "notice": "research software, not a medical device",
+        "input": {
+            "file": args.input, "sha256": input_hash, "dims": job.volume.dims(), "channels": job.volume.channels(),
+            "time_point": args.volume, "warnings": job.volume.warnings(),
+        },
+        "weights": { "file": job.source.path(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
+        "output": args.output,
+        "device": model.device(),
+        "intensity": {
+            "rule": job.intensity.rule.to_string(), "low": job.intensity.low, "high": job.intensity.high,
+        },
+        "slices": { "axis": job.frame.axis(), "orient": format!("{:?}", args.orient).to_lowercase() },
+        "targets": targets?,
+        "seconds": {
+            "load": times.load.as_secs_f64(),
+            "prepare": outcome.stages.prepare.as_secs_f64(),
+            "encode": outcome.stages.encode.as_secs_f64(),
+            "decode": outcome.stages.decode.as_secs_f64(),
+            "restore": outcome.stages.restore.as_secs_f64(),
+            "write": times.write.as_secs_f64(),
+            "total": times.total.as_secs_f64(),
+        },
+    });
+    let text = serde_json::to_string_pretty(&report)?;
+    Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+}
+
+fn target(job: &Job, outcome: &Outcome, index: usize) -> anyhow::Result<Value> {
+    let target = &job.targets[index];
+    let slices: Vec<_> = outcome.slices.iter().filter(|s| s.request == index).collect();
+    let voxels = count(&outcome.labels, target.label);
+    let voxel_volume = job.volume.geometry().map(|g| g.voxel_volume());
+    let rows: Vec<Value> = slices
+        .iter()
+        .map(|s| {
+            let count = s.verdict.measures.count;
+            json!({
+                "slice": s.slice,
+                "box": s.region.map(|r| [r.x0, r.y0, r.x1, r.y1]),
+                "mask": s.verdict.chosen,
+                "scores": s.verdict.scores[..count],
+                "measures": s.verdict.measures.masks[..count],
+                "agreement": s.verdict.measures.agreement(),
+                "pixels": s.pixels,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "name": target.name,
+        "label": target.label,
+        "context": target.context()?.map(|c| c.names()),
+        "warnings": target.warnings,
+        "voxels": voxels,
+        "volume_mm3": voxel_volume.map(|v| v * voxels as f64),
+        "volume_missing": voxel_volume.is_none().then_some("the input has no voxel size"),
+        "slices": rows,
+    }))
+}
+
+fn count(volume: &LabelVolume, label: u16) -> usize {
+    match volume.labels() {
+        Labels::U8(labels) => labels.iter().filter(|&&l| u16::from(l) == label).count(),
+        Labels::U16(labels) => labels.iter().filter(|&&l| l == label).count(),
+    }
+}

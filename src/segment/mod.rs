@@ -1,0 +1,318 @@
+//! The whole path on one page: pictures and prompts in, logits, a chosen mask and its scores out. Start reading here.
+//!
+//! [`Model`] is the loaded weights, shared by threads; a [`Segmenter`] is one thread's session with all its memory.
+//! [`volume::segment_volume`] drives it over a volume; the C library and `eval` drive it slice by slice.
+//!
+//! ```text
+//! place (slice -> the model's picture) -> encode (once a slice and context) -> decode (once a prompt)
+//!     -> verdict (which of the masks) -> restore (logits -> the slice's own size)
+//! ```
+
+pub mod frame;
+mod model;
+pub mod volume;
+
+use std::sync::Arc;
+
+pub use crate::executor::{Point, Prompt};
+pub use frame::Frame;
+pub use model::{Device, Model, ModelOptions};
+
+use crate::error::{Error, Result};
+use crate::executor::{SessionOptions, Slice};
+use crate::mask::{self, MaskChoice, Verdict};
+use crate::model::{Kind, Masks};
+use crate::taxonomy::Context;
+use crate::volume::resize::{LogitResizer, Resizer};
+use model::Runner;
+
+/// Point labels of the prompt encoder (MODEL.md section 4).
+mod label {
+    pub const NOT_A_POINT: i32 = -1;
+    pub const BACKGROUND: i32 = 0;
+    pub const FOREGROUND: i32 = 1;
+    pub const BOX_FIRST: i32 = 2;
+    pub const BOX_LAST: i32 = 3;
+}
+
+/// How much a session can hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Pictures in one batch of the encoder, and prompts in one of the decoder.
+    pub batch: usize,
+    /// Prompt points of one prompt; a box takes two.
+    pub points: usize,
+    /// Whether mask prompts will be given.
+    pub mask_prompt: bool,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Capacity { batch: 1, points: 2, mask_prompt: false }
+    }
+}
+
+/// One slice as grey levels or colour.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    /// `[height, width, channels]`.
+    pub pixels: &'a [u8],
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+/// One thread's session on a [`Model`], with all the memory of a run.
+pub struct Segmenter {
+    model: Arc<Model>,
+    runner: Runner,
+    masks: Masks,
+    choice: MaskChoice,
+    batch: usize,
+    /// `[batch, S, S, 3]`.
+    pictures: Vec<u8>,
+    scaling: Vec<[f32; 8]>,
+    contexts: Vec<[i32; 5]>,
+    /// `[batch, M, L, L]`.
+    logits: Vec<f32>,
+    /// `[batch, 4]`.
+    iou: Vec<f32>,
+    /// To the model's picture and back, for the size of slice that came last.
+    resizers: Option<Resizers>,
+}
+
+struct Resizers {
+    frame: Frame,
+    channels: usize,
+    picture: Resizer,
+    logits: LogitResizer,
+}
+
+/// What an encoder without adapters gets for a context.
+const NO_CONTEXT: [i32; 5] = [0; 5];
+
+impl Segmenter {
+    /// A session with room for `capacity`, whose masks are chosen by `choice`.
+    ///
+    /// # Errors
+    /// Memory that cannot be had; a mask that the model does not have.
+    pub fn new(model: &Arc<Model>, capacity: Capacity, choice: MaskChoice) -> Result<Segmenter> {
+        let config = model.config();
+        let masks = masks_for(config.kind, choice)?;
+        let batch = capacity.batch.max(1);
+        let options = SessionOptions {
+            slices: batch,
+            prompts: batch,
+            points: capacity.points.max(2),
+            mask_prompt: capacity.mask_prompt,
+            masks,
+        };
+        let (size, side) = (config.image_size, config.logits_size());
+        Ok(Segmenter {
+            runner: Runner::new(model, options)?,
+            masks,
+            choice,
+            batch,
+            pictures: zeros(batch * size * size * 3, "pictures")?,
+            scaling: zeros(batch, "scaling")?,
+            contexts: zeros(batch, "contexts")?,
+            logits: zeros(batch * masks.count() * side * side, "logits")?,
+            iou: zeros(batch * 4, "scores")?,
+            resizers: None,
+            model: Arc::clone(model),
+        })
+    }
+
+    /// The model of this session.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Which masks come out.
+    pub fn masks(&self) -> Masks {
+        self.masks
+    }
+
+    /// Pictures and prompts in one batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Resizes a picture into `slot` of the next encoder batch.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a slot beyond the batch, a picture of the wrong length, or a context that is missing or
+    /// beyond the model's tables.
+    pub fn place(&mut self, slot: usize, picture: &Picture<'_>, context: Option<&Context>) -> Result<Frame> {
+        let config = self.model.config();
+        let frame = Frame::new(config, picture.height, picture.width)?;
+        check_picture(picture)?;
+        let length = config.image_size * config.image_size * 3;
+        let row = self.context_row(context)?;
+        let side = config.logits_size();
+        let Some(target) = self.pictures.chunks_exact_mut(length).nth(slot) else {
+            let (expected, found) = (format!("below {}", self.batch), slot.to_string());
+            return Err(Error::Argument { name: "slot", expected, found });
+        };
+        let resizers = resizers(&mut self.resizers, &frame, picture.channels, side)?;
+        resizers.picture.picture(picture.pixels, picture.channels, target, frame.size)?;
+        self.scaling[slot] = frame.scaling(target);
+        self.contexts[slot] = row;
+        Ok(frame)
+    }
+
+    /// The row indices of a context, checked against the model's tables.
+    fn context_row(&self, context: Option<&Context>) -> Result<[i32; 5]> {
+        let Some(adapters) = &self.model.config().adapters else { return Ok(NO_CONTEXT) };
+        let missing = || Error::Argument {
+            name: "task",
+            expected: "a modality, organ and task for a model with adapters".into(),
+            found: "none".into(),
+        };
+        let context = context.ok_or_else(missing)?;
+        let [part, subregion, organ] = context.organ;
+        let [_, parts, subregions, organs, tasks] = adapters.organ_rows;
+        let indices = [context.modality, part, subregion, organ, context.task];
+        let rows = [adapters.modalities, parts, subregions, organs, tasks];
+        if indices.iter().zip(rows).any(|(&index, rows)| index >= rows) {
+            let (expected, found) = (format!("indices below {rows:?}"), format!("{indices:?}"));
+            return Err(Error::Argument { name: "task", expected, found });
+        }
+        Ok(indices.map(|index| index as i32))
+    }
+
+    /// Encodes the first `count` placed pictures; slot i of the decoder is picture i.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn encode(&mut self, count: usize) -> Result<()> {
+        let size = self.model.config().image_size;
+        let pictures = self.pictures.chunks_exact(size * size * 3);
+        let placed = pictures.zip(&self.scaling).zip(&self.contexts);
+        let slice = |((pixels, scaling), context): ((_, &[f32; 8]), &[i32; 5])| Slice {
+            pixels,
+            scaling: *scaling,
+            context: *context,
+        };
+        if let (1, Some(first)) = (count, placed.clone().next()) {
+            return self.runner.encode(&[slice(first)]);
+        }
+        let slices: Vec<Slice<'_>> = placed.take(count).map(slice).collect();
+        self.runner.encode(&slices)
+    }
+
+    /// Decodes prompts in the model's frame, all with the same number of points; logits and scores are then there by
+    /// index.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for more prompts than the batch holds or prompts that differ in shape; a device that fails.
+    pub fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
+        if prompts.len() > self.batch {
+            let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
+            return Err(Error::Prompt { what: "batch".into(), expected, found });
+        }
+        let side = self.model.config().logits_size();
+        let logits = &mut self.logits[..prompts.len() * self.masks.count() * side * side];
+        self.runner.decode(prompts, logits, &mut self.iou[..prompts.len() * 4])
+    }
+
+    /// Raw logits `[M, L, L]` of prompt `index` of the last decoded batch.
+    pub fn logits(&self, index: usize) -> &[f32] {
+        let side = self.model.config().logits_size();
+        let length = self.masks.count() * side * side;
+        &self.logits[index * length..(index + 1) * length]
+    }
+
+    /// Which mask to take for prompt `index`, how sure, and how far the masks agree. `region` is the box in pixels of
+    /// the model's frame, if there is one.
+    pub fn verdict(&self, index: usize, region: Option<[f32; 4]>) -> Verdict {
+        let iou = &self.iou[index * 4..index * 4 + 4];
+        mask::judge(self.logits(index), self.masks, self.model.config(), region, iou, self.choice)
+    }
+
+    /// Logits of one mask of prompt `index` at the slice's own size, `[height, width]`. `token` counts as in the
+    /// checkpoint: 0 is the single mask, 1 to 3 the candidates.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a mask that was not decoded or a buffer of another size.
+    pub fn restore(&mut self, index: usize, token: usize, frame: &Frame, out: &mut [f32]) -> Result<()> {
+        let side = self.model.config().logits_size();
+        let wanted = self.masks.first()..self.masks.first() + self.masks.count();
+        if !wanted.contains(&token) {
+            let (expected, found) = (format!("one of {wanted:?}"), token.to_string());
+            return Err(Error::Argument { name: "mask", expected, found });
+        }
+        let start = (index * self.masks.count() + token - wanted.start) * side * side;
+        let resizers = resizers(&mut self.resizers, frame, 1, side)?;
+        resizers.logits.run(&self.logits[start..start + side * side], out)
+    }
+}
+
+/// The resizers for slices of `frame`; made only when the size of the slices changes, since making them allocates.
+fn resizers<'a>(
+    kept: &'a mut Option<Resizers>,
+    frame: &Frame,
+    channels: usize,
+    side: usize,
+) -> Result<&'a mut Resizers> {
+    let resizers = match kept.take() {
+        Some(resizers) if resizers.frame == *frame && resizers.channels >= channels => resizers,
+        _ => Resizers {
+            frame: *frame,
+            channels,
+            picture: Resizer::new(frame.slice, frame.valid, channels)?,
+            logits: LogitResizer::new(side, frame.size, frame.slice, frame.fit())?,
+        },
+    };
+    Ok(kept.insert(resizers))
+}
+
+/// Points of one prompt in the model's frame: `points` of the slice `(x, y, foreground)`, then the corners of the box, or
+/// one padding point where there are points and no box.
+pub fn prompt_points(frame: &Frame, points: &[(f64, f64, bool)], region: Option<[f64; 4]>, out: &mut Vec<Point>) {
+    out.clear();
+    out.extend(points.iter().map(|&(x, y, foreground)| {
+        let [x, y] = frame.point(x, y);
+        Point { x, y, label: if foreground { label::FOREGROUND } else { label::BACKGROUND } }
+    }));
+    match region.map(|region| frame.region(region)) {
+        Some([x0, y0, x1, y1]) => {
+            out.push(Point { x: x0, y: y0, label: label::BOX_FIRST });
+            out.push(Point { x: x1, y: y1, label: label::BOX_LAST });
+        }
+        None if !out.is_empty() => out.push(Point { x: 0.0, y: 0.0, label: label::NOT_A_POINT }),
+        None => {}
+    }
+}
+
+/// The decoder's output that a choice of mask needs.
+fn masks_for(kind: Kind, choice: MaskChoice) -> Result<Masks> {
+    match (choice, kind) {
+        (MaskChoice::Fixed(0), _) | (MaskChoice::Auto, Kind::MedSam) => Ok(Masks::Single),
+        (MaskChoice::Fixed(1..=3), _) | (MaskChoice::Auto, Kind::MedSegX | Kind::Sam) => Ok(Masks::Three),
+        (MaskChoice::Fixed(other), _) => {
+            Err(Error::Argument { name: "mask", expected: "auto, 0, 1, 2 or 3".into(), found: other.to_string() })
+        }
+    }
+}
+
+fn check_picture(picture: &Picture<'_>) -> Result<()> {
+    let Picture { pixels, height, width, channels } = *picture;
+    let length = height.checked_mul(width).and_then(|area| area.checked_mul(channels));
+    if matches!(channels, 1 | 3) && length == Some(pixels.len()) {
+        return Ok(());
+    }
+    let found = format!("{} bytes for {height} x {width} x {channels}", pixels.len());
+    Err(Error::Argument { name: "picture", expected: "height x width x 1 or 3 bytes".into(), found })
+}
+
+fn zeros<T: bytemuck::Zeroable + Clone>(length: usize, what: &str) -> Result<Vec<T>> {
+    let bytes = (length * size_of::<T>()) as u64;
+    let mut values = Vec::new();
+    values.try_reserve_exact(length).map_err(|_| Error::Memory { what: what.into(), bytes })?;
+    values.resize(length, T::zeroed());
+    Ok(values)
+}

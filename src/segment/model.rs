@@ -1,0 +1,167 @@
+//! A loaded model on a device: immutable, shared by all sessions.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::backend::cpu::{Cpu, CpuOptions};
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::{Cuda, real::Nvidia};
+use crate::error::{Error, Result};
+use crate::executor::{Network, Prompt, Session, SessionOptions, Slice};
+use crate::model::Config;
+use crate::weights::{Access, Weights};
+
+/// Where to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The first usable CUDA device, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this ordinal.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::Argument {
+            name: "device",
+            expected: "auto, cpu, cuda or cuda:N".into(),
+            found: format!("'{text}'"),
+        };
+        match text.to_lowercase().as_str() {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            other => {
+                let ordinal = other.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                ordinal.map(Device::Cuda).ok_or_else(wrong)
+            }
+        }
+    }
+}
+
+/// How a model is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ModelOptions {
+    /// Where to run.
+    pub device: Device,
+    /// The CPU backend's options.
+    pub cpu: CpuOptions,
+}
+
+/// A loaded model.
+pub struct Model {
+    network: Loaded,
+    config: Config,
+    device: String,
+    /// Why `Device::Auto` did not take a GPU.
+    fallback: Option<String>,
+}
+
+enum Loaded {
+    Cpu(Arc<Network<Cpu>>),
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<Network<Cuda<Nvidia>>>),
+}
+
+impl Model {
+    /// Opens a weights file and loads it on a device.
+    ///
+    /// # Errors
+    /// What [`Weights::open`] refuses; a device that is missing or out of memory.
+    pub fn open(path: &Path, access: Access, options: &ModelOptions) -> Result<Model> {
+        Model::load(&Weights::open(path, access)?, options)
+    }
+
+    /// Loads opened weights on a device; they can be dropped afterwards.
+    ///
+    /// # Errors
+    /// Weights with NaN or infinite values; a device that is missing or out of memory.
+    pub fn load(weights: &Weights, options: &ModelOptions) -> Result<Model> {
+        let config = weights.config().clone();
+        let (network, fallback) = match options.device {
+            Device::Cpu => (cpu(weights, options)?, None),
+            Device::Cuda(ordinal) => (cuda(weights, ordinal)?, None),
+            Device::Auto => match cuda(weights, 0) {
+                Ok(network) => (network, None),
+                Err(error @ Error::Device { .. }) => (cpu(weights, options)?, Some(error.to_string())),
+                Err(error) => return Err(error),
+            },
+        };
+        let device = match &network {
+            Loaded::Cpu(network) => network.backend().name(),
+            #[cfg(feature = "cuda")]
+            Loaded::Cuda(network) => network.backend().name(),
+        };
+        Ok(Model { network, config, device, fallback })
+    }
+
+    /// Every size of the network.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it runs on: `cpu`, `cuda:0`.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Why [`Device::Auto`] did not take a GPU, if it did not.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+}
+
+fn cpu(weights: &Weights, options: &ModelOptions) -> Result<Loaded> {
+    let backend = Cpu::new(options.cpu)?;
+    Ok(Loaded::Cpu(Arc::new(Network::load(weights, backend)?)))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(weights: &Weights, ordinal: usize) -> Result<Loaded> {
+    Ok(Loaded::Cuda(Arc::new(Network::load(weights, Cuda::<Nvidia>::open(ordinal)?)?)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_weights: &Weights, ordinal: usize) -> Result<Loaded> {
+    let message = "this build has no CUDA backend".to_string();
+    Err(Error::Device { device: format!("cuda:{ordinal}"), operation: "open".into(), message })
+}
+
+/// A session on whichever device the model is.
+pub(super) enum Runner {
+    Cpu(Session<Cpu>),
+    #[cfg(feature = "cuda")]
+    Cuda(Session<Cuda<Nvidia>>),
+}
+
+impl Runner {
+    pub(super) fn new(model: &Model, options: SessionOptions) -> Result<Runner> {
+        Ok(match &model.network {
+            Loaded::Cpu(network) => Runner::Cpu(Session::new(Arc::clone(network), options)?),
+            #[cfg(feature = "cuda")]
+            Loaded::Cuda(network) => Runner::Cuda(Session::new(Arc::clone(network), options)?),
+        })
+    }
+
+    pub(super) fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
+        match self {
+            Runner::Cpu(session) => session.encode(slices),
+            #[cfg(feature = "cuda")]
+            Runner::Cuda(session) => session.encode(slices),
+        }
+    }
+
+    pub(super) fn decode(&mut self, prompts: &[Prompt<'_>], logits: &mut [f32], iou: &mut [f32]) -> Result<()> {
+        match self {
+            Runner::Cpu(session) => session.decode(prompts, logits, iou),
+            #[cfg(feature = "cuda")]
+            Runner::Cuda(session) => session.decode(prompts, logits, iou),
+        }
+    }
+}

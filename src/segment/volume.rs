@@ -1,0 +1,254 @@
+//! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder, labels
+//! painted on the volume's own grid.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::{Frame, Picture, Prompt, Segmenter, prompt_points};
+use crate::error::{Error, Result};
+use crate::executor::Point;
+use crate::mask::Verdict;
+use crate::prompt::PixelBox;
+use crate::taxonomy::Context;
+use crate::volume::{IntensityMap, LabelVolume, SliceFrame, Volume};
+
+/// One thing to segment.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Value in the mask.
+    pub label: u16,
+    /// Where it stands in MedSegDB's tree; plain SAM needs none.
+    pub context: Option<Context>,
+    /// A box a slice, in stored indices, by index along the slicing axis.
+    pub boxes: std::collections::BTreeMap<usize, PixelBox>,
+    /// Points `(x, y, foreground)` in stored indices, for requests without boxes: a slice and its points.
+    pub points: std::collections::BTreeMap<usize, Vec<(f64, f64, bool)>>,
+}
+
+/// What happens between the batches of a long run.
+pub trait Observer {
+    /// Called after each batch with how many prompts are done, of how many. `Break` cancels the run.
+    fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()>;
+
+    /// Raw logits `[M, L, L]` of prompt `index`: prompts are counted by ascending slice, then in the order of requests.
+    ///
+    /// # Errors
+    /// Whatever stops the run.
+    fn logits(&mut self, index: usize, logits: &[f32]) -> Result<()>;
+}
+
+/// One segmented slice of one request.
+#[derive(Clone, Debug)]
+pub struct SliceOutcome {
+    /// Which request.
+    pub request: usize,
+    /// Index along the slicing axis.
+    pub slice: usize,
+    /// The box, in stored indices.
+    pub region: Option<PixelBox>,
+    /// The chosen mask, and what is known of all of them.
+    pub verdict: Verdict,
+    /// Foreground pixels of the chosen mask.
+    pub pixels: u64,
+}
+
+/// Where the time of a run went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stages {
+    /// Cutting slices and mapping them to grey levels and to the model's picture.
+    pub prepare: Duration,
+    /// Image encoder.
+    pub encode: Duration,
+    /// Prompt encoder and mask decoder.
+    pub decode: Duration,
+    /// Choosing masks, resizing them, painting labels.
+    pub restore: Duration,
+}
+
+/// A segmented volume.
+pub struct Outcome {
+    /// Labels on the volume's own grid. Where masks overlap, the later request wins.
+    pub labels: LabelVolume,
+    /// By ascending slice, then in the order of requests.
+    pub slices: Vec<SliceOutcome>,
+    /// Where the time went.
+    pub stages: Stages,
+}
+
+/// A prompt whose picture is placed in the batch.
+struct Pending {
+    request: usize,
+    slice: usize,
+    slot: usize,
+    frame: Frame,
+    points: Vec<Point>,
+    region: Option<PixelBox>,
+}
+
+struct Run<'a> {
+    segmenter: &'a mut Segmenter,
+    volume: &'a Volume,
+    slices: &'a SliceFrame,
+    requests: &'a [Request],
+    observer: &'a mut dyn Observer,
+    total: usize,
+    outcome: Outcome,
+    /// (slice, context) of each filled slot.
+    slots: Vec<(usize, Option<Context>, Frame)>,
+    pending: Vec<Pending>,
+    restored: Vec<f32>,
+    inside: Vec<bool>,
+}
+
+/// Segments all requests on the slices of `volume` that `slices` cuts.
+///
+/// # Errors
+/// [`Error::Prompt`] when there is nothing to do; [`Error::Cancelled`]; what the observer or a device returns.
+pub fn segment_volume(
+    segmenter: &mut Segmenter,
+    volume: &Volume,
+    slices: &SliceFrame,
+    map: &IntensityMap,
+    requests: &[Request],
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let highest = requests.iter().map(|r| r.label).max().unwrap_or(0);
+    let total = requests.iter().map(|r| r.boxes.len() + r.points.len()).sum();
+    if total == 0 {
+        let (expected, found) = ("at least one box or point".into(), "none".into());
+        return Err(Error::Prompt { what: "targets".into(), expected, found });
+    }
+    let labels = LabelVolume::new(volume.dims(), highest)?;
+    let outcome = Outcome { labels, slices: Vec::with_capacity(total), stages: Stages::default() };
+    let (height, width) = slices.shape();
+    let mut run = Run {
+        segmenter,
+        volume,
+        slices,
+        requests,
+        observer,
+        total,
+        outcome,
+        slots: Vec::new(),
+        pending: Vec::new(),
+        restored: super::zeros(height * width, "a restored slice")?,
+        inside: vec![false; height * width],
+    };
+    run.all(map)?;
+    Ok(run.outcome)
+}
+
+impl Run<'_> {
+    fn all(&mut self, map: &IntensityMap) -> Result<()> {
+        let indices: BTreeSet<usize> =
+            self.requests.iter().flat_map(|r| r.boxes.keys().chain(r.points.keys()).copied()).collect();
+        let mut pixels = Vec::new();
+        for slice in indices {
+            let start = Instant::now();
+            self.volume.slice_u8_in(self.slices, slice, map, &mut pixels)?;
+            self.outcome.stages.prepare += start.elapsed();
+            for request in 0..self.requests.len() {
+                self.add(slice, request, &pixels)?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Queues the prompt of `request` on `slice`, if it has one there.
+    fn add(&mut self, slice: usize, request: usize, pixels: &[u8]) -> Result<()> {
+        let Request { context, boxes, points, .. } = &self.requests[request];
+        let region = boxes.get(&slice).copied();
+        let clicks = points.get(&slice).map_or(&[][..], Vec::as_slice);
+        if region.is_none() && clicks.is_empty() {
+            return Ok(());
+        }
+        let (slot, frame) = self.slot(slice, *context, pixels)?;
+        let mut points = Vec::new();
+        let clicks: Vec<_> = clicks.iter().map(|&(x, y, inside)| self.click_in_slice(x, y, inside)).collect();
+        prompt_points(&frame, &clicks, region.map(|r| self.slices.to_slice(corners(r))), &mut points);
+        self.pending.push(Pending { request, slice, slot, frame, points, region });
+        Ok(())
+    }
+
+    fn click_in_slice(&self, x: f64, y: f64, foreground: bool) -> (f64, f64, bool) {
+        let [x, y, ..] = self.slices.to_slice([x, y, x, y]);
+        (x, y, foreground)
+    }
+
+    /// The slot that holds `slice` under `context`, placed now if need be.
+    fn slot(&mut self, slice: usize, context: Option<Context>, pixels: &[u8]) -> Result<(usize, Frame)> {
+        let same = |s: &(usize, Option<Context>, Frame)| s.0 == slice && s.1 == context;
+        if let Some(slot) = self.slots.iter().position(same) {
+            return Ok((slot, self.slots[slot].2));
+        }
+        if self.slots.len() == self.segmenter.batch() {
+            self.flush()?;
+        }
+        let start = Instant::now();
+        let (height, width) = self.slices.shape();
+        let picture = Picture { pixels, height, width, channels: self.volume.channels() };
+        let slot = self.slots.len();
+        let frame = self.segmenter.place(slot, &picture, context.as_ref())?;
+        self.slots.push((slice, context, frame));
+        self.outcome.stages.prepare += start.elapsed();
+        Ok((slot, frame))
+    }
+
+    /// Encodes the placed pictures and decodes all that waits on them.
+    fn flush(&mut self) -> Result<()> {
+        if self.slots.is_empty() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.segmenter.encode(self.slots.len())?;
+        self.outcome.stages.encode += start.elapsed();
+        let pending = std::mem::take(&mut self.pending);
+        let batch = self.segmenter.batch();
+        for alike in pending.chunk_by(|a, b| a.points.len() == b.points.len()) {
+            for chunk in alike.chunks(batch) {
+                self.decode(chunk)?;
+                if self.observer.progress(self.outcome.slices.len(), self.total).is_break() {
+                    return Err(Error::Cancelled);
+                }
+            }
+        }
+        self.slots.clear();
+        Ok(())
+    }
+
+    fn decode(&mut self, chunk: &[Pending]) -> Result<()> {
+        let start = Instant::now();
+        let prompts: Vec<Prompt<'_>> =
+            chunk.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
+        self.segmenter.decode(&prompts)?;
+        self.outcome.stages.decode += start.elapsed();
+        let start = Instant::now();
+        for (index, pending) in chunk.iter().enumerate() {
+            self.observer.logits(self.outcome.slices.len(), self.segmenter.logits(index))?;
+            self.paint(index, pending)?;
+        }
+        self.outcome.stages.restore += start.elapsed();
+        Ok(())
+    }
+
+    fn paint(&mut self, index: usize, pending: &Pending) -> Result<()> {
+        let region = pending.region.map(|r| pending.frame.region(self.slices.to_slice(corners(r))));
+        let verdict = self.segmenter.verdict(index, region);
+        self.segmenter.restore(index, verdict.chosen, &pending.frame, &mut self.restored)?;
+        let mut pixels = 0;
+        for (inside, &logit) in self.inside.iter_mut().zip(&self.restored) {
+            *inside = logit > 0.0;
+            pixels += u64::from(*inside);
+        }
+        let label = self.requests[pending.request].label;
+        self.outcome.labels.paint(self.slices, pending.slice, &self.inside, label)?;
+        let Pending { request, slice, region, .. } = *pending;
+        self.outcome.slices.push(SliceOutcome { request, slice, region, verdict, pixels });
+        Ok(())
+    }
+}
+
+fn corners(region: PixelBox) -> [f64; 4] {
+    [region.x0 as f64, region.y0 as f64, region.x1 as f64, region.y1 as f64]
+}

@@ -1,0 +1,265 @@
+//! `medsegx segment` as a user meets it: masks on the input's grid, exit codes, messages, nothing half-written.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use medsegx::volume::{OpenOptions, Volume, npy};
+use tempfile::TempDir;
+
+/// Synthetic weights of the tiny configuration, made once.
+fn weights() -> &'static Path {
+    static FILE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, file) = FILE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tiny.safetensors");
+        let output = medsegx(&["synth", "--config", "tiny", "-o", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", message(&output));
+        (folder, file)
+    });
+    file
+}
+
+fn medsegx(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_medsegx")).args(arguments).output().unwrap()
+}
+
+fn message(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs `segment INPUT -o OUTPUT --weights tiny --task CT_Liver --device cpu` with more arguments.
+fn segment(input: &Path, output: &Path, more: &[&str]) -> Output {
+    let fixed = ["--weights", weights().to_str().unwrap(), "--task", "CT_Liver", "--device", "cpu", "--quiet"];
+    let mut arguments = vec!["segment", input.to_str().unwrap(), "-o", output.to_str().unwrap()];
+    arguments.extend(fixed);
+    arguments.extend(more);
+    medsegx(&arguments)
+}
+
+/// A picture with structure in it, `[depth, height, width]` f32.
+fn volume(folder: &Path, shape: [usize; 3], change: impl Fn(&mut Vec<f32>)) -> PathBuf {
+    let [depth, height, width] = shape;
+    let mut values = Vec::new();
+    for z in 0..depth {
+        for y in 0..height {
+            values.extend((0..width).map(|x| ((x * 7 + y * 3) % 31) as f32 + 10.0 * ((x / 4 + y / 5 + z) % 3) as f32));
+        }
+    }
+    change(&mut values);
+    let path = folder.join("input.npy");
+    let mut file = std::fs::File::create(&path).unwrap();
+    npy::write(&mut file, &shape, &values).unwrap();
+    path
+}
+
+fn only_these_files(folder: &Path, names: &[&str]) {
+    let mut found: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, names);
+}
+
+#[test]
+fn a_box_gives_a_mask_on_its_slice_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [3, 40, 56], |_| {});
+    let output = folder.path().join("mask.npy");
+    let logits = folder.path().join("logits.npy");
+    let report = folder.path().join("report.json");
+    let more = ["--box", "10,8,40,30", "--slice", "1", "--logits", logits.to_str().unwrap()];
+    let run = segment(&input, &output, &[&more[..], &["--report", report.to_str().unwrap()]].concat());
+    assert!(run.status.success(), "{}", message(&run));
+    assert!(run.stdout.is_empty(), "--quiet prints nothing");
+
+    let mask = Volume::open(&output, &OpenOptions::default()).unwrap();
+    assert_eq!(mask.dims(), [56, 40, 3]);
+    let voxels = |z: usize| (0..40 * 56).filter(|i| mask.voxels().get(z * 40 * 56 + i).unwrap() != 0.0).count();
+    assert_eq!((voxels(0), voxels(2)), (0, 0));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let target = &report["targets"][0];
+    assert_eq!(target["voxels"].as_u64().unwrap() as usize, voxels(1));
+    assert_eq!(target["slices"][0]["box"], serde_json::json!([10, 8, 40, 30]));
+    assert_eq!(target["slices"][0]["scores"].as_array().unwrap().len(), 3);
+    assert_eq!(target["volume_mm3"], serde_json::Value::Null);
+    assert!(target["volume_missing"].is_string(), "a missing value says why");
+    assert_eq!(report["weights"]["sha256"].as_str().unwrap().len(), 64);
+
+    let bytes = std::fs::read(&logits).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let values: Vec<f32> = bytes[header..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    assert_eq!(values.len(), 3 * 256 * 256, "[1, 3, 256, 256]");
+    assert!(values.iter().all(|v| v.is_finite()) && values.iter().any(|v| *v != values[0]));
+}
+
+#[test]
+fn the_mask_is_the_resized_chosen_logit_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 256, 256], |_| {});
+    let (output, logits) = (folder.path().join("mask.npy"), folder.path().join("logits.npy"));
+    let run =
+        segment(&input, &output, &["--box", "30,40,200,180", "--mask", "2", "--logits", logits.to_str().unwrap()]);
+    assert!(run.status.success(), "{}", message(&run));
+    let mask = Volume::open(&output, &OpenOptions::default()).unwrap();
+    let bytes = std::fs::read(&logits).unwrap();
+    let map = &bytes[bytes.len() - 2 * 256 * 256 * 4..bytes.len() - 256 * 256 * 4];
+    for (index, value) in map.as_chunks::<4>().0.iter().enumerate() {
+        let inside = f32::from_le_bytes(*value) > 0.0;
+        assert_eq!(mask.voxels().get(index).unwrap() != 0.0, inside, "pixel {index}");
+    }
+}
+
+#[test]
+fn a_boxes_file_holds_several_targets_and_batches_do_not_change_the_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [6, 30, 44], |_| {});
+    let boxes = folder.path().join("boxes.json");
+    let text = r#"{"version":1,"space":"voxel","inclusive":true,"targets":[
+        {"name":"a","task":"CT_Liver","label":3,"box3d":[2,2,0,20,20,4]},
+        {"name":"b","task":"MRI_Prostate","label":300,"slices":{"2":[5,5,40,28],"5":[0,0,43,29]}}]}"#;
+    std::fs::write(&boxes, text).unwrap();
+    let mut masks = Vec::new();
+    for (batch, threads) in [("1", "1"), ("2", "2"), ("5", "2")] {
+        let output = folder.path().join(format!("mask{batch}.npy"));
+        let more = ["--boxes", boxes.to_str().unwrap(), "--batch", batch, "--threads", threads];
+        let run = segment(&input, &output, &more);
+        assert!(run.status.success(), "{}", message(&run));
+        masks.push(std::fs::read(&output).unwrap());
+    }
+    assert!(masks.iter().all(|mask| *mask == masks[0]), "batch size or threads changed the mask");
+    assert!(masks[0].windows(3).any(|w| w == b"<u2"), "labels above 255 are uint16");
+}
+
+#[test]
+fn odd_images_have_a_defined_result() {
+    for (name, shape, region) in [
+        ("one voxel", [1, 1, 1], "0,0,0,0"),
+        ("one row", [1, 1, 90], "3,0,60,0"),
+        ("not square", [1, 19, 301], "10,2,290,17"),
+        ("larger than the model", [1, 400, 300], "10,20,290,390"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let input = volume(folder.path(), shape, |_| {});
+        let output = folder.path().join("mask.npy");
+        let run = segment(&input, &output, &["--box", region]);
+        assert!(run.status.success(), "{name}: {}", message(&run));
+        let mask = Volume::open(&output, &OpenOptions::default()).unwrap();
+        assert_eq!(mask.dims(), [shape[2], shape[1], shape[0]], "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 20, 20], |values| values.fill(7.5));
+    let run = segment(&input, &folder.path().join("mask.npy"), &["--box", "1,1,15,15"]);
+    assert!(run.status.success(), "constant image: {}", message(&run));
+}
+
+#[test]
+fn voxels_that_are_no_numbers_are_refused_and_nothing_is_written() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let folder = tempfile::tempdir().unwrap();
+        let input = volume(folder.path(), [1, 20, 20], |values| values[57] = bad);
+        let run = segment(&input, &folder.path().join("mask.npy"), &["--box", "1,1,15,15"]);
+        assert_eq!(run.status.code(), Some(1));
+        assert!(message(&run).contains("input.npy") && message(&run).contains("(17, 2, 0)"), "{}", message(&run));
+        only_these_files(folder.path(), &["input.npy"]);
+    }
+}
+
+#[test]
+fn wrong_arguments_end_with_2_and_say_what_is_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [3, 20, 20], |_| {});
+    let output = folder.path().join("mask.npy");
+    for (more, hint) in [
+        (&["--box", "1,1,5"][..], "4 numbers"),
+        (&[][..], "--box"),
+        (&["--box", "1,1,5,5", "--box3d", "0,0,0,1,1,1"][..], "cannot be used"),
+        (&["--box", "1,1,5,5", "--slice", "0", "--mask", "4"][..], "auto, 0, 1, 2 or 3"),
+        (&["--box", "1,1,5,5", "--slice", "0", "--intensity", "sharp"][..], "minmax"),
+        (&["--box", "1,1,5,5", "--slice", "0", "--axis", "q"][..], "possible values"),
+        (&["--box", "1,1,5,5", "--slice", "0", "--organ", "livr"][..], "liver"),
+        (&["--box3d", "0,0,0,1,1,1", "--slice", "0"][..], "--slice"),
+    ] {
+        let run = segment(&input, &output, more);
+        assert_eq!(run.status.code(), Some(2), "{more:?}: {}", message(&run));
+        assert!(message(&run).contains(hint), "{more:?} should mention {hint}: {}", message(&run));
+        only_these_files(folder.path(), &["input.npy"]);
+    }
+}
+
+#[test]
+fn boxes_outside_the_image_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [3, 20, 20], |_| {});
+    let output = folder.path().join("mask.npy");
+    for region in ["1,1,20,5", "5,1,4,5", "-1,0,3,3", "100,100,120,120"] {
+        let run = segment(&input, &output, &["--box", region, "--slice", "0"]);
+        assert!(matches!(run.status.code(), Some(1 | 2)), "{region}: {}", message(&run));
+        assert!(message(&run).contains("expected") && message(&run).contains("found"), "{}", message(&run));
+        only_these_files(folder.path(), &["input.npy"]);
+    }
+    let run = segment(&input, &output, &["--box", "1,1,5,5", "--slice", "3"]);
+    assert!(!run.status.success() && message(&run).contains("0..=2"), "{}", message(&run));
+}
+
+#[test]
+fn an_existing_mask_is_kept_unless_forced() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 20, 20], |_| {});
+    let output = folder.path().join("mask.npy");
+    std::fs::write(&output, "precious").unwrap();
+    let run = segment(&input, &output, &["--box", "1,1,15,15"]);
+    assert!(!run.status.success());
+    assert_eq!(std::fs::read(&output).unwrap(), b"precious");
+    let run = segment(&input, &output, &["--box", "1,1,15,15", "--force"]);
+    assert!(run.status.success(), "{}", message(&run));
+    assert_ne!(std::fs::read(&output).unwrap(), b"precious");
+}
+
+#[test]
+fn a_missing_task_names_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 20, 20], |_| {});
+    let output = folder.path().join("mask.npy");
+    let arguments =
+        ["segment", input.to_str().unwrap(), "-o", output.to_str().unwrap(), "--box", "1,1,9,9", "--weights"];
+    let run = medsegx(&[&arguments[..], &[weights().to_str().unwrap()]].concat());
+    assert_eq!(run.status.code(), Some(2), "{}", message(&run));
+    assert!(message(&run).contains("--task"), "{}", message(&run));
+}
+
+#[test]
+fn the_rough_mask_gives_the_same_as_its_boxes() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [2, 30, 30], |_| {});
+    let rough = folder.path().join("rough.npy");
+    let mut labels = vec![0_u8; 2 * 30 * 30];
+    for (z, y, x) in [(1, 5, 6), (1, 20, 25), (1, 12, 7)] {
+        labels[(z * 30 + y) * 30 + x] = 1;
+    }
+    npy::write(&mut std::fs::File::create(&rough).unwrap(), &[2, 30, 30], &labels).unwrap();
+    let (from_mask, from_box) = (folder.path().join("a.npy"), folder.path().join("b.npy"));
+    let run = segment(&input, &from_mask, &["--rough", rough.to_str().unwrap(), "--margin", "2"]);
+    assert!(run.status.success(), "{}", message(&run));
+    let run = segment(&input, &from_box, &["--box", "4,3,27,22", "--slice", "1"]);
+    assert!(run.status.success(), "{}", message(&run));
+    assert_eq!(std::fs::read(from_mask).unwrap(), std::fs::read(from_box).unwrap());
+}
+
+#[test]
+fn ct_and_mr_volumes_keep_their_grid() {
+    for (image, labels) in [("example_ct_sm", "example_seg"), ("example_mr_sm", "example_seg_mr")] {
+        let path = |name: &str| common::shared("segment real volumes", &format!("data/ct-mr-volumes/{name}.nii.gz"));
+        let (Some(image), Some(labels)) = (path(image), path(labels)) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("mask.nii.gz");
+        let run = segment(&image, &output, &["--box3d", "30,30,8,80,70,10"]);
+        assert!(run.status.success(), "{}", message(&run));
+        let open = |path: &Path| Volume::open(path, &OpenOptions::default()).unwrap();
+        let (image, mask, labels) = (open(&image), open(&output), open(&labels));
+        assert_eq!(image.dims(), mask.dims());
+        assert_eq!(image.dims(), labels.dims());
+        assert_eq!(image.affine(), mask.affine());
+    }
+}
