@@ -25,7 +25,9 @@ fn shuffles() {
         let l = i & 31;
         if l + 4 < 32 { [of(i, l + 4), 1] } else { [of(i, l), 0] }
     });
-    check(r, "shfl.sync.idx.b32 %d|%p, %b, %c, 0x1f, -1; selp.u32 %e, 1, 0, %p;", &v, |[i, ..]| [of(i, 3 * i & 31), 1]);
+    check(r, "shfl.sync.idx.b32 %d|%p, %b, %c, 0x1f, -1; selp.u32 %e, 1, 0, %p;", &v, |[i, ..]| {
+        [of(i, (3 * i) & 31), 1]
+    });
     // Segments of eight lanes: c = (0x18 << 8) | 0x1f.
     check(r, "shfl.sync.down.b32 %d|%p, %b, 2, 0x181f, -1; selp.u32 %e, 1, 0, %p;", &v, |[i, ..]| {
         let l = i & 31;
