@@ -43,6 +43,7 @@ pub fn convert(
     check_writable(output, force)?;
     let base = Checkpoint::open(sam)?;
     let extra = medsegx.map(Checkpoint::open).transpose()?;
+    check_roles(&base, extra.as_ref())?;
     let mut metadata = BTreeMap::from([("producer".to_string(), format!("medsegx {}", crate::VERSION))]);
     let sha256 = provenance(&mut metadata, "sam", &base)?;
     if let Some(extra) = &extra {
@@ -61,6 +62,17 @@ pub fn convert(
     let merged = Merged::new(&base_config, &base_shapes, &extra)?;
     write(output, force, &names(&merged.config), &metadata, dtype, |name| merged.load(name, &base, &extra))?;
     Ok(merged.config)
+}
+
+/// The two files are easily swapped, and the list of all missing tensors would not say so.
+fn check_roles(base: &Checkpoint, extra: Option<&Checkpoint>) -> Result<()> {
+    let has_adapters = |file: &Checkpoint| file.tensors().any(|(name, _)| name.contains(".adapter_"));
+    let wrong = |file: &Checkpoint, expected, found| Err(Error::file(file.path(), "checkpoint", expected, found));
+    match extra {
+        _ if has_adapters(base) => wrong(base, "SAM or MedSAM", "tensors of MedSegX, which are added to SAM's"),
+        Some(extra) if !has_adapters(extra) => wrong(extra, "tensors of MedSegX", "none of its adapters"),
+        _ => Ok(()),
+    }
 }
 
 /// Records where a tensor comes from, without the folder: paths are nobody's business. Returns the SHA-256.
