@@ -1,0 +1,190 @@
+//! What the kernels cost in instructions, bank conflicts and sectors, counted by ptxvm; written in kernels/README.md.
+#![cfg(feature = "cuda")]
+
+#[path = "common/interpreter.rs"]
+mod interpreter;
+#[path = "common/one_op.rs"]
+mod one_op;
+#[path = "common/readme.rs"]
+mod readme;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use interpreter::Interpreter;
+use medsegx::backend::cuda::{Cuda, kernels};
+use medsegx::graph::op::{Activation, Norm};
+use medsegx::graph::{Bias, Element, Gated, Op, ValueId};
+use one_op::{Case, Random};
+use ptxvm::{Class, Counters};
+
+/// Longest launch of every kernel, with the size of the launch in words.
+#[derive(Default)]
+struct Costs(BTreeMap<&'static str, (String, Counters)>);
+
+impl Costs {
+    fn run(&mut self, size: &str, case: &Case, out: ValueId) {
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
+        case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
+        for (entry, report) in backend.driver().take_reports() {
+            let longest = self.0.entry(entry).or_default();
+            if report.counters.issued > longest.1.issued {
+                *longest = (size.to_string(), report.counters);
+            }
+        }
+    }
+}
+
+/// A product of `batch` slices of 256 tokens, as the table of launches names it.
+fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]: [usize; 3], kind: Kind) {
+    let random = &mut Random(depth as u64);
+    let mut case = Case::new(batch);
+    let input = random.vec(batch * tokens * depth, 1.0);
+    let x = case.floats(&[tokens, depth], &input);
+    let weight = random.vec(columns * depth, 0.05);
+    let weight = case.param(&[columns, depth], &weight);
+    let row = case.param(&[columns], &random.vec(columns, 1.0));
+    let gate = case.floats(&[4], &random.vec(batch * 4, 1.0));
+    let biases = case.param(&[4, columns], &random.vec(4 * columns, 1.0));
+    let residual = case.floats(&[tokens, columns], &random.vec(batch * tokens * columns, 1.0));
+    let out = case.output(&[tokens, columns]);
+    let mut op = Op::Linear {
+        input: x,
+        weight,
+        bias: Bias::Row(row),
+        activation: Activation::Identity,
+        gated: None,
+        residual: None,
+        out,
+    };
+    if let Op::Linear { activation, gated, residual: added, .. } = &mut op {
+        match kind {
+            Kind::Plain { .. } => {}
+            Kind::Gelu { .. } => {
+                *activation = Activation::Gelu;
+                *gated = Some(Gated::Columns { gate, bottleneck: 16, scale: 0.1 });
+            }
+            Kind::Residual => {
+                *gated = Some(Gated::Biases { gate, biases, scale: 0.1 });
+                *added = Some(residual);
+            }
+        }
+    }
+    case.graph.push("product", op);
+    let read = |case: &mut Case, value, width| {
+        let weight = case.param(&[8, width], &vec![0.0; 8 * width]);
+        let out = case.output(&[tokens, 8]);
+        let (bias, activation) = (Bias::None, Activation::Identity);
+        case.graph
+            .push("reader", Op::Linear { input: value, weight, bias, activation, gated: None, residual: None, out });
+    };
+    let (half_out, float_in) = match kind {
+        Kind::Plain { half_out, float_in } => (half_out, float_in),
+        Kind::Gelu { half_out } => (half_out, false),
+        Kind::Residual => (false, false),
+    };
+    if half_out {
+        read(&mut case, out, columns);
+    }
+    if float_in {
+        let norm = Norm { gain: row, bias: row, eps: 1e-6 };
+        let out = case.output(&[tokens, depth]);
+        case.graph.push("reader", Op::LayerNorm { input: x, norm, out, mean: None });
+    }
+    costs.run(&format!("{name}: {} x {depth} -> {columns}", batch * tokens), &case, out);
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Plain { half_out: bool, float_in: bool },
+    Gelu { half_out: bool },
+    Residual,
+}
+
+fn products(costs: &mut Costs) {
+    let plain = |half_out, float_in| Kind::Plain { half_out, float_in };
+    for (batch, suffix) in [(1, "batch 1"), (8, "batch 8")] {
+        // At batch 8 only so many columns that the large tile is taken, to keep the count quick.
+        let name = |what: &str| format!("{what}, {suffix}");
+        let [qkv, lin1] = if batch == 1 { [2304, 3136] } else { [768, 832] };
+        product(costs, &name("qkv"), batch, [256, 768, qkv], plain(true, false));
+        product(costs, &name("lin1"), batch, [256, 768, lin1], Kind::Gelu { half_out: true });
+        product(costs, &name("lin1 to f32"), batch, [256, 768, lin1], Kind::Gelu { half_out: false });
+        product(costs, &name("lin2"), batch, [256, 832, 768], Kind::Residual);
+        product(costs, &name("image projection"), batch, [256, 256, 768], plain(false, true));
+        product(costs, &name("image projection to f16"), batch, [256, 256, 768], plain(true, true));
+    }
+}
+
+fn norms(costs: &mut Costs) {
+    for (channels, half) in [(256, false), (768, true), (1280, true), (256, true), (768, false), (1280, false)] {
+        let random = &mut Random(channels as u64);
+        let mut case = Case::new(1);
+        let x = case.floats(&[256, channels], &random.vec(256 * channels, 1.0));
+        let gain = case.param(&[channels], &random.vec(channels, 1.0));
+        let norm = Norm { gain, bias: gain, eps: 1e-6 };
+        let (out, mean) = (case.output(&[256, channels]), case.output(&[channels]));
+        case.graph.push("norm", Op::LayerNorm { input: x, norm, out, mean: Some(mean) });
+        if half {
+            let weight = case.param(&[8, channels], &vec![0.0; 8 * channels]);
+            let reader = case.output(&[256, 8]);
+            let (bias, activation) = (Bias::None, Activation::Identity);
+            let op = Op::Linear { input: out, weight, bias, activation, gated: None, residual: None, out: reader };
+            case.graph.push("reader", op);
+        }
+        costs.run(&format!("256 x {channels}"), &case, out);
+    }
+}
+
+fn implicit_products(costs: &mut Costs) {
+    for batch in [1, 24] {
+        let random = &mut Random(3);
+        let (channels, outputs) = if batch == 1 { (256, 256) } else { (64, 256) };
+        let mut case = Case::new(batch);
+        let x = case.floats(&[256, channels], &random.vec(batch * 256 * channels, 1.0));
+        let weight = case.param(&[outputs, 3, 3, channels], &random.vec(outputs * 9 * channels, 0.05));
+        let out = case.output(&[256, outputs]);
+        case.graph.push("conv", Op::Conv3x3 { input: x, weight, grid: 16, out });
+        costs.run(&format!("{} x 9 * {channels} -> {outputs}", batch * 256), &case, out);
+    }
+    for batch in [1, 8] {
+        let random = &mut Random(4);
+        let width = 768;
+        let pixels: Vec<u8> = random.vec(batch * 256 * 256 * 3, 128.0).iter().map(|x| (x + 128.0) as u8).collect();
+        let scaling = [0.017, 0.018, 0.0174, -2.1, -2.0, -1.8, 256.0, 256.0].repeat(batch);
+        let mut case = Case::new(batch);
+        let pixels = case.input(&[256, 256, 3], Element::U8, &pixels);
+        let scaling = case.floats(&[8], &scaling);
+        let weight = case.param(&[width, 16, 16, 3], &random.vec(width * 768, 0.05));
+        let token_bias = case.param(&[256, width], &random.vec(256 * width, 1.0));
+        let out = case.output(&[256, width]);
+        case.graph.push("patch", Op::PatchEmbed { pixels, scaling, weight, token_bias, out });
+        costs.run(&format!("{} x 768 -> {width}", batch * 256), &case, out);
+    }
+}
+
+#[test]
+fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
+    let mut costs = Costs::default();
+    products(&mut costs);
+    norms(&mut costs);
+    implicit_products(&mut costs);
+    let mut table =
+        String::from("| kernel | launch | instructions / mma | wavefronts | sectors |\n|---|---|---|---|---|\n");
+    for kernel in kernels::all() {
+        let Some((size, c)) = costs.0.get(kernel.entry) else { continue };
+        let per_mma = c.instructions_per_mma().map_or("-".into(), |x| format!("{x:.2}"));
+        let waves = if c.wavefronts == 0 { "-".into() } else { format!("{} / {}", c.wavefronts, c.wavefronts_ideal) };
+        let _ = writeln!(
+            table,
+            "| {} | {size} | {per_mma} | {waves} | {} / {} |",
+            kernel.entry, c.sectors, c.sectors_ideal
+        );
+        // The lines that read operands of tensor cores or copy them asynchronously are the main loop.
+        let main_loop = c.lines.iter().filter(|l| matches!(l.class, Class::Ldmatrix | Class::CpAsync));
+        for line in main_loop {
+            assert_eq!(line.wavefronts, line.wavefronts_ideal, "{}: bank conflicts in {}", kernel.entry, line.text);
+        }
+    }
+    readme::check("costs", &table);
+}
