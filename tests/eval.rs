@@ -205,7 +205,7 @@ fn wrong_arrays_and_tasks_are_named() {
     fn write<T: npy::Element>(path: PathBuf, shape: &[usize], values: &[T]) {
         npy::write(&mut fs::File::create(path).unwrap(), shape, values).unwrap();
     }
-    check("D/CT_Livr", &|_| (), &["target 'Livr'", "nearest is 'Liver'"]);
+    check("D/CT_Livr", &|_| (), &["D/CT_Livr/npy_gts/a.npy: task folder", "target 'Livr'", "nearest is 'Liver'"]);
     check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[8, 8], &[0u8; 64]), &["npy_gts/a.npy", "foreground"]);
     check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[8, 4], &[1u8; 32]), &["npy_imgs/a.npy", "[8, 4, 3]"]);
     check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[64], &[1u8; 64]), &["npy_gts/a.npy", "[64]"]);
@@ -330,5 +330,117 @@ fn fields_survive_writing_and_reading() {
         (f64::NAN, ""),
     ] {
         assert_eq!(float32_in_full(value), text);
+    }
+}
+
+#[cfg(feature = "cli")]
+mod command {
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    fn medsegx(arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_medsegx")).args(arguments).output().unwrap()
+    }
+
+    /// Synthetic weights of the smallest model.
+    fn weights(folder: &Path) -> String {
+        let path = folder.join("tiny.safetensors").to_str().unwrap().to_string();
+        let made = medsegx(&["synth", "--config", "tiny", "-o", &path]);
+        assert!(made.status.success(), "{made:?}");
+        path
+    }
+
+    fn eval(root: &Path, layout: &str, weights: &str, out: &Path, more: &[&str]) -> Output {
+        let (root, out) = (root.to_str().unwrap(), out.to_str().unwrap());
+        let given = ["eval", root, "--layout", layout, "--weights", weights, "--out", out, "--device", "cpu"];
+        medsegx(&[&given, more].concat())
+    }
+
+    #[track_caller]
+    fn assert_ends(output: &Output, code: i32, part: &str) {
+        let text = [&output.stdout[..], &output.stderr[..]].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(part), "'{part}' is not in '{text}'");
+    }
+
+    #[test]
+    fn reports_are_the_same_for_every_batch_and_thread_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, weights) = (folder.path().join("data"), weights(folder.path()));
+        put(&root, "D/CT_Liver", "a.npy", &block(256, [40, 50, 120, 130]), 256);
+        put(&root, "D/CT_Liver", "b.npy", &block(100, [10, 20, 50, 60]), 100);
+        put(&root, "D/MRI_Prostate/T2", "c.npy", &block(300, [200, 20, 250, 260]), 300);
+        let read = |out: &str, name: &str| fs::read(folder.path().join(out).join(name)).unwrap();
+        for (out, batch, threads) in [("one", "1", "1"), ("three", "3", "2")] {
+            let given = ["--batch", batch, "--threads", threads];
+            let output = eval(&root, "internal", &weights, &folder.path().join(out), &given);
+            assert_ends(&output, 0, "ID: 3 slices");
+        }
+        for name in ["ID.csv", "ID.md", "ID-choice.md"] {
+            assert_eq!(read("one", name), read("three", name), "{name}");
+        }
+        let table = String::from_utf8(read("one", "ID.csv")).unwrap();
+        let names: Vec<&str> = table.lines().map(|line| line.split(',').next().unwrap()).collect();
+        assert_eq!(names, ["File", "D/CT_Liver/a.npy", "D/CT_Liver/b.npy", "D/MRI_Prostate/T2/c.npy"]);
+
+        // Its own table passes, a changed one does not.
+        let own = folder.path().join("one/ID.csv");
+        let again = folder.path().join("again");
+        assert_ends(&eval(&root, "internal", &weights, &again, &["--expect", own.to_str().unwrap()]), 0, "ok    D/CT");
+        let changed = folder.path().join("changed.csv");
+        fs::write(&changed, "File,DSC,HD\nD/CT_Liver/a.npy,1.5,1.0\nD/CT_Liver/z.npy,0.5,1.0\n").unwrap();
+        let given = ["--force", "--quiet", "--expect", own.to_str().unwrap(), "--expect", changed.to_str().unwrap()];
+        let output = eval(&root, "internal", &weights, &again, &given);
+        assert_ends(&output, 1, "2 published rows are missing or differ");
+        assert_ends(&output, 1, "FAILS D/CT_Liver/z.npy: no result");
+    }
+
+    #[test]
+    fn what_cannot_be_evaluated_is_refused_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, weights) = (folder.path().join("data"), weights(folder.path()));
+        put(&root, "D/CT_Liver", "a.npy", &block(16, [4, 5, 12, 13]), 16);
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("ID.md"), "mine").unwrap();
+        assert_ends(&eval(&root, "internal", &weights, &out, &[]), 1, "ID.md");
+        assert_eq!(fs::read_to_string(out.join("ID.md")).unwrap(), "mine");
+        assert_ends(&eval(&root, "external", &weights, &out, &[]), 1, "cross_site|cross_task");
+        assert_ends(&eval(&root, "sideways", &weights, &out, &[]), 2, "sideways");
+        put(&root, "D/CT_Livr", "a.npy", &block(16, [4, 5, 12, 13]), 16);
+        assert_ends(&eval(&root, "internal", &weights, &folder.path().join("new"), &[]), 1, "nearest is 'Liver'");
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_public_example_runs_on_all_five_sets() {
+        let Some(data) = common::shared("eval of the public example", "data/medsegdb-example/eval") else { return };
+        let Some(results) = common::shared("eval of the public example", "data/medsegdb-example-results") else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let weights = weights(folder.path());
+        for (set, layout, reports) in [
+            ("ID", "internal", &["ID"][..]),
+            ("OOD", "external", &["OOD-site", "OOD-task"]),
+            ("RealWorld", "external", &["RealWorld-site", "RealWorld-task"]),
+        ] {
+            let published = results.join(format!("{layout}-example"));
+            let tables: Vec<PathBuf> = reports.iter().map(|name| published.join(format!("{name}.csv"))).collect();
+            let expect: Vec<&str> = tables.iter().flat_map(|path| ["--expect", path.to_str().unwrap()]).collect();
+            // Synthetic weights score nothing, so the comparison has to fail, but with every row found.
+            let output = eval(&data.join(set), layout, &weights, folder.path(), &expect);
+            assert_ends(&output, 1, "published rows are missing or differ");
+            assert!(!String::from_utf8_lossy(&output.stdout).contains("no result"), "{output:?}");
+            for (name, table) in reports.iter().zip(&tables) {
+                let rows = |path: &Path| {
+                    let text = fs::read_to_string(path).unwrap();
+                    parse_csv(&text, path).unwrap().into_iter().map(|row| row.file).collect::<Vec<_>>()
+                };
+                assert_eq!(rows(&folder.path().join(format!("{name}.csv"))), rows(table), "{name}");
+            }
+        }
     }
 }

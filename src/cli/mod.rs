@@ -1,6 +1,7 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
 mod convert;
+mod eval;
 mod info;
 mod interrupt;
 #[cfg(feature = "cuda")]
@@ -34,6 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Convert(convert::Args),
+    Eval(eval::Args),
     Info(info::Args),
     #[cfg(feature = "cuda")]
     Kernels(kernels::Args),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Convert(args) => convert::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Info(args) => info::run(args),
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),

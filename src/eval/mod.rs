@@ -8,6 +8,7 @@ pub mod expect;
 pub mod folders;
 pub mod metrics;
 pub mod report;
+mod session;
 
 use std::path::Path;
 
@@ -59,7 +60,7 @@ pub trait Predictor {
 /// Whether the tree knows every task of a set.
 ///
 /// # Errors
-/// [`Error::Taxonomy`] for the first one that it does not know.
+/// [`Error::File`] naming the first folder that it does not know.
 pub fn check_tasks(set: &Set) -> Result<()> {
     set.cases.iter().try_for_each(|case| context_of(case).map(drop))
 }
@@ -98,7 +99,8 @@ pub fn evaluate(
 }
 
 fn context_of(case: &Case) -> Result<Context> {
-    resolve(&Query { task: Some(case.task.clone()), ..Query::default() })
+    let query = Query { task: Some(case.task.clone()), ..Query::default() };
+    resolve(&query).map_err(|error| Error::file(&case.label, "task folder", "modality_target of the task tree", error))
 }
 
 /// The published rule: the best DSC of all masks, the first of equals, and the other metrics of that same mask.

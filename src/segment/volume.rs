@@ -166,7 +166,7 @@ impl Run<'_> {
         let (slot, frame) = self.slot(slice, *context, pixels)?;
         let mut points = Vec::new();
         let clicks: Vec<_> = clicks.iter().map(|&(x, y, inside)| self.click_in_slice(x, y, inside)).collect();
-        prompt_points(&frame, &clicks, region.map(|r| self.slices.to_slice(corners(r))), &mut points);
+        prompt_points(&frame, &clicks, region.map(|r| self.slices.to_slice(r.corners())), &mut points);
         self.pending.push(Pending { request, slice, slot, frame, points, region });
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Run<'_> {
     }
 
     fn paint(&mut self, index: usize, pending: &Pending) -> Result<()> {
-        let region = pending.region.map(|r| pending.frame.region(self.slices.to_slice(corners(r))));
+        let region = pending.region.map(|r| pending.frame.region(self.slices.to_slice(r.corners())));
         let verdict = self.segmenter.verdict(index, region);
         self.segmenter.restore(index, verdict.chosen, &pending.frame, &mut self.restored)?;
         let mut pixels = 0;
@@ -247,8 +247,4 @@ impl Run<'_> {
         self.outcome.slices.push(SliceOutcome { request, slice, region, verdict, pixels });
         Ok(())
     }
-}
-
-fn corners(region: PixelBox) -> [f64; 4] {
-    [region.x0 as f64, region.y0 as f64, region.x1 as f64, region.y1 as f64]
 }

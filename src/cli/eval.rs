@@ -1,0 +1,154 @@
+//! `medsegx eval`: MedSegDB folders in, the published reports out, and a comparison with published tables.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use medsegx::atomic::{check_writable, write_atomically};
+use medsegx::eval::expect::{Comparison, Expected, Outcome};
+use medsegx::eval::folders::{self, Set, walk};
+use medsegx::eval::report::{Row, csv, markdown, markdown_of_choice, markdown_of_rules, means};
+use medsegx::eval::{check_tasks, evaluate};
+use medsegx::mask::MaskChoice;
+use medsegx::segment::{Capacity, Model, Segmenter};
+
+use super::interrupt::Interrupt;
+use super::model_args::ModelArgs;
+use super::progress::Progress;
+use super::weights_source::WeightsSource;
+
+/// Score a model on MedSegDB folders as published: DSC, HD95 and NSD of the best of its masks and of the mask it chooses itself
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the set: DATASET/TASK/... (internal) or cross_site|cross_task/TASK/DATASET/... (external)
+    root: PathBuf,
+    /// How the folders lie
+    #[arg(long)]
+    layout: Layout,
+    /// Folder for the reports: NAME.md and NAME.csv as published, NAME-choice.md for the engine's own choice
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Published table to compare with, may be repeated; fails for a missing row or a DSC that differs by more than 0.005
+    #[arg(long, value_name = "FILE.csv")]
+    expect: Vec<PathBuf>,
+    /// Replace existing reports
+    #[arg(long)]
+    force: bool,
+    /// No progress bar, no summary
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Layout {
+    Internal,
+    External,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let layout = match args.layout {
+        Layout::Internal => folders::Layout::Internal,
+        Layout::External => folders::Layout::External,
+    };
+    let sets = walk(&args.root, layout)?;
+    let expected = args.expect.iter().map(|path| Expected::read(path)).collect::<Result<Vec<_>, _>>()?;
+    std::fs::create_dir_all(&args.out).with_context(|| format!("{}: cannot create", args.out.display()))?;
+    for path in sets.iter().flat_map(|set| reports(&args.out, set)) {
+        check_writable(&path, args.force)?;
+    }
+    let scored = score(&args, &sets)?;
+    for (set, rows) in sets.iter().zip(&scored) {
+        write_reports(&args, set, rows)?;
+    }
+    if !args.quiet {
+        summary(&sets, &scored)?;
+    }
+    compare(&expected, &sets, &scored)
+}
+
+fn score(args: &Args, sets: &[Set]) -> anyhow::Result<Vec<Vec<Row>>> {
+    let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    let weights = source.open(args.model.access())?;
+    let steered = weights.config().adapters.is_some();
+    if steered {
+        sets.iter().try_for_each(check_tasks)?;
+    }
+    let model = Arc::new(Model::load(&weights, &args.model.options())?);
+    drop(weights);
+    let capacity = Capacity { batch: args.model.batch(&model), ..Capacity::default() };
+    let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
+    let interrupt = Interrupt::listen().context("cannot listen for interrupts")?;
+    let total = sets.iter().map(|set| set.cases.len()).sum();
+    let progress = Progress::new(total, "slices", args.quiet);
+    let mut scored: Vec<Vec<Row>> = Vec::new();
+    for set in sets {
+        let before: usize = scored.iter().map(Vec::len).sum();
+        let mut watch = |done: usize| {
+            progress.set(before + done);
+            if interrupt.requested() { Err(medsegx::Error::Cancelled) } else { Ok(()) }
+        };
+        scored.push(evaluate(set, steered, &mut segmenter, &mut watch)?);
+    }
+    progress.finish();
+    Ok(scored)
+}
+
+/// The published two and the engine's own.
+fn reports(folder: &Path, set: &Set) -> [PathBuf; 3] {
+    [".md", ".csv", "-choice.md"].map(|suffix| folder.join(format!("{}{suffix}", set.name)))
+}
+
+fn write_reports(args: &Args, set: &Set, rows: &[Row]) -> anyhow::Result<()> {
+    let choice = format!("{}\n{}", markdown_of_choice(&set.title, rows), markdown_of_rules(rows));
+    let texts = [markdown(&set.title, rows), csv(rows), choice];
+    for (path, text) in reports(&args.out, set).iter().zip(texts) {
+        write_atomically(path, args.force, |file| std::io::Write::write_all(file, text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn summary(sets: &[Set], scored: &[Vec<Row>]) -> anyhow::Result<()> {
+    for (set, rows) in sets.iter().zip(scored) {
+        let rows: Vec<&Row> = rows.iter().collect();
+        let line = |[dsc, hd, nsd]: [f64; 3]| format!("DSC {dsc:.4}, HD95 {hd:.4}, NSD {nsd:.4}");
+        super::print(&format!("{}: {} slices", set.name, rows.len()))?;
+        super::print(&format!("  best mask by the label: {}", line(means(&rows, Row::best))))?;
+        super::print(&format!("  mask the engine chose:  {}", line(means(&rows, Row::chosen))))?;
+        if let Some(first) = set.unlabelled.first() {
+            super::print(&format!(
+                "  {} pictures without a label left out: {}, ...",
+                set.unlabelled.len(),
+                first.display()
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints every published row beside the result and fails if one is missing or differs.
+fn compare(expected: &[Expected], sets: &[Set], scored: &[Vec<Row>]) -> anyhow::Result<()> {
+    let results: Vec<(&str, &[Row])> =
+        sets.iter().zip(scored).map(|(set, rows)| (set.name.as_str(), rows.as_slice())).collect();
+    let mut failed = 0;
+    for table in expected {
+        super::print(&format!("compared with {}:", table.path.display()))?;
+        for Comparison { file, outcome, fails } in table.compare(&results) {
+            let verdict = if fails { "FAILS" } else { "ok   " };
+            let difference = match outcome {
+                Outcome::Compared { dsc, hd } => format!("DSC {dsc:+.5}, HD {hd:+.5}"),
+                Outcome::Missing => "no result".into(),
+            };
+            super::print(&format!("  {verdict} {file}: {difference}"))?;
+            failed += usize::from(fails);
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        _ => bail!("{failed} published rows are missing or differ by more than 0.005 in DSC"),
+    }
+}

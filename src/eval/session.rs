@@ -1,0 +1,39 @@
+//! The engine as a [`Predictor`].
+
+use super::{Prediction, Predictor, Slice};
+use crate::Result;
+use crate::segment::{Picture, Prompt, Segmenter, prompt_points};
+
+impl Predictor for Segmenter {
+    fn batch(&self) -> usize {
+        Segmenter::batch(self)
+    }
+
+    fn predict(&mut self, slices: &[Slice]) -> Result<Vec<Prediction>> {
+        let mut frames = Vec::with_capacity(slices.len());
+        let mut points = vec![Vec::new(); slices.len()];
+        for (slot, slice) in slices.iter().enumerate() {
+            let Slice { height, width, .. } = *slice;
+            let picture = Picture { pixels: &slice.pixels, height, width, channels: 3 };
+            let frame = self.place(slot, &picture, slice.context.as_ref())?;
+            prompt_points(&frame, &[], Some(slice.region.corners()), &mut points[slot]);
+            frames.push(frame);
+        }
+        self.encode(slices.len())?;
+        let prompt = |(slot, points)| Prompt { slot, points, mask: None };
+        let prompts: Vec<Prompt<'_>> = points.iter().map(Vec::as_slice).enumerate().map(prompt).collect();
+        self.decode(&prompts)?;
+        let mut predictions = Vec::with_capacity(slices.len());
+        for (index, (slice, frame)) in slices.iter().zip(&frames).enumerate() {
+            let verdict = self.verdict(index, Some(frame.region(slice.region.corners())));
+            let mut logits = vec![0.0; slice.height * slice.width];
+            let mut masks = Vec::new();
+            for token in self.masks().first()..self.masks().first() + self.masks().count() {
+                self.restore(index, token, frame, &mut logits)?;
+                masks.push(logits.iter().map(|&logit| logit > 0.0).collect());
+            }
+            predictions.push(Prediction { masks, verdict });
+        }
+        Ok(predictions)
+    }
+}
