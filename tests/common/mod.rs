@@ -3,6 +3,8 @@
 
 pub mod golden;
 pub mod nifti_file;
+pub mod one_op;
+pub mod op_cases;
 pub mod run;
 pub mod tolerance;
 

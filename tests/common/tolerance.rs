@@ -33,3 +33,22 @@ pub const F32: &[Tolerance] = &[
 pub fn find(table: &'static [Tolerance], what: &str) -> &'static Tolerance {
     table.iter().find(|row| row.what == what).unwrap_or_else(|| panic!("no tolerance for {what}"))
 }
+
+/// f32 arithmetic of one operation against f64, on numbers of order 1.
+pub const F32_OPS: &[Tolerance] = &[
+    row("patch_embed", 5e-7, "a sum of up to 768 products in blocks of 256"),
+    row("layer_norm", 5e-7, "two means and a square root"),
+    row("gate", 1e-7, "f64 inside, one rounding"),
+    row("linear", 5e-7, "sums in blocks of 256, exact GELU"),
+    row("attention", 1e-6, "two sums and an exponential, whose relative error is the score's absolute one"),
+    row("conv3x3", 5e-7, "nine sums over the channels"),
+    row("prompt_tokens", 1e-7, "f64 inside, two roundings"),
+    row("mask_embed", 1e-6, "three small layers"),
+    row("image_source", 1e-7, "one addition"),
+    row("token_self_attention", 1e-6, "five sums, softmax, LayerNorm"),
+    row("tokens_to_image", 1e-6, "four sums, softmax, LayerNorm"),
+    row("token_mlp", 1e-6, "two sums, LayerNorm"),
+    row("image_to_tokens", 1e-6, "three sums, softmax"),
+    row("token_heads", 1e-6, "three sums"),
+    row("upscale", 1e-6, "up to five sums, LayerNorms and GELUs"),
+];

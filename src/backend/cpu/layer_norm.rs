@@ -58,17 +58,28 @@ impl<'a> Affine<'a> {
         Ok(Affine { gain: step.plain(norm.gain)?, bias: step.plain(norm.bias)?, eps: norm.eps })
     }
 
-    /// Replaces `row` by its normalised self. Two passes: the variance is of differences from the mean.
+    /// Replaces `row` by its normalised self. Two passes: the variance is of differences from the mean, whose own sum
+    /// takes away what the first pass lost to rounding.
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, row: &mut [f32]) {
         let n = row.len() as f32;
-        let mean = sum_of(s, row, 0.0, |x| x) / n;
-        let centre = s.splat(mean);
-        let square = |x| {
-            let d = s.sub(x, centre);
-            s.mul(d, d)
+        let rough = sum_of(s, row, 0.0, |x| x) / n;
+        let (mut differences, mut squares) = (s.splat(0.0), s.splat(0.0));
+        let mut whole = row.chunks_exact(S::LANES);
+        let mut add = |x| {
+            let d = s.sub(x, s.splat(rough));
+            differences = s.add(differences, d);
+            squares = s.fma(d, d, squares);
         };
-        let variance = sum_of(s, row, mean, square) / n;
+        for part in &mut whole {
+            add(s.read(part));
+        }
+        if !whole.remainder().is_empty() {
+            add(s.read_part(whole.remainder(), rough));
+        }
+        let rest = s.sum(differences) / n;
+        let variance = s.sum(squares) / n - rest * rest;
+        let centre = s.splat(rough + rest);
         let scale = s.splat(1.0 / (variance + self.eps).sqrt());
         let affine = |x, gain, bias| s.fma(s.mul(s.sub(x, centre), scale), gain, bias);
         for start in (0..row.len()).step_by(S::LANES) {

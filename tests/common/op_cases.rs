@@ -1,0 +1,148 @@
+//! One list of operations on random data, each with what it should give, computed in f64 by its definition. Any backend
+//! runs it. Numbers fit f16, so that a backend that stores operands in f16 starts from the same ones.
+#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
+
+mod attention;
+mod decoder;
+mod encoder;
+
+use medsegx::backend::Backend;
+use medsegx::graph::op::{Dense, Norm};
+use medsegx::graph::{Op, ValueId};
+
+use super::one_op::{Case, Random};
+
+/// An operation, its data and what it should give.
+pub struct OpCase {
+    /// What is particular about it.
+    pub name: String,
+    /// The word of the operation, as in the tolerance table.
+    pub op: &'static str,
+    case: Case,
+    /// Outputs and their numbers for the whole batch.
+    expected: Vec<(ValueId, Vec<f64>)>,
+}
+
+/// Every case.
+pub fn all() -> Vec<OpCase> {
+    [encoder::cases(), attention::cases(), decoder::cases()].into_iter().flatten().collect()
+}
+
+impl OpCase {
+    fn new(name: impl Into<String>, mut case: Case, op: Op, expected: Vec<(ValueId, Vec<f64>)>) -> OpCase {
+        let word = op.name();
+        case.graph.push(word, op);
+        OpCase { name: name.into(), op: word, case, expected }
+    }
+
+    /// Runs it for the whole batch: the relative L2 distance of each output.
+    pub fn distances<B: Backend>(&self, backend: &B) -> Vec<f64> {
+        let ids: Vec<ValueId> = self.expected.iter().map(|(id, _)| *id).collect();
+        let found =
+            self.case.run(backend, self.case.graph.batch, &ids).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect()
+    }
+}
+
+fn distance(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "lengths differ");
+    let difference: f64 = found.iter().zip(expected).map(|(&f, e)| (f64::from(f) - e).powi(2)).sum();
+    let norm: f64 = expected.iter().map(|e| e * e).sum();
+    let distance = (difference / norm).sqrt();
+    assert!(norm > 0.0, "a case of zeros shows nothing");
+    distance
+}
+
+/// erf by its Taylor series or, far out, its continued fraction: independent of any kernel's polynomial.
+fn erf(x: f64) -> f64 {
+    if x.abs() < 3.0 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..80 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return sum * 2.0 / std::f64::consts::PI.sqrt();
+    }
+    let z = x.abs();
+    let fraction = (1..60).rev().fold(z, |tail, n| z + 0.5 * f64::from(n) / tail);
+    x.signum() * (1.0 - (-z * z).exp() / (fraction * std::f64::consts::PI.sqrt()))
+}
+
+fn gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
+}
+
+fn wide(data: &[f32]) -> Vec<f64> {
+    data.iter().map(|&x| f64::from(x)).collect()
+}
+
+fn softmax(row: &[f64]) -> Vec<f64> {
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = row.iter().map(|x| (x - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|x| x / sum).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+/// Weight and bias of a Linear.
+struct Linear {
+    ids: Dense,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+impl Linear {
+    fn new(case: &mut Case, random: &mut Random, inputs: usize, outputs: usize) -> Linear {
+        let weight = random.halves(inputs * outputs, (3.0 / inputs as f32).sqrt());
+        let bias = random.halves(outputs, 0.5);
+        let ids = Dense { weight: case.param(&[outputs, inputs], &weight), bias: case.param(&[outputs], &bias) };
+        Linear { ids, weight: wide(&weight), bias: wide(&bias) }
+    }
+
+    /// For rows of inputs, side by side.
+    fn apply(&self, x: &[f64]) -> Vec<f64> {
+        let inputs = self.weight.len() / self.bias.len();
+        let one = |x: &[f64]| -> Vec<f64> {
+            self.weight.chunks_exact(inputs).zip(&self.bias).map(|(row, b)| dot(row, x) + b).collect()
+        };
+        x.chunks_exact(inputs).flat_map(one).collect()
+    }
+}
+
+/// Gain and bias of a LayerNorm.
+struct LayerNorm {
+    ids: Norm,
+    gain: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+impl LayerNorm {
+    fn new(case: &mut Case, random: &mut Random, channels: usize, eps: f32) -> LayerNorm {
+        let gain: Vec<f32> = random.halves(channels, 0.5).iter().map(|x| 1.0 + x).collect();
+        let bias = random.halves(channels, 0.5);
+        let ids = Norm { gain: case.param(&[channels], &gain), bias: case.param(&[channels], &bias), eps };
+        LayerNorm { ids, gain: wide(&gain), bias: wide(&bias) }
+    }
+
+    fn apply(&self, x: &[f64]) -> Vec<f64> {
+        let one = |row: &[f64]| -> Vec<f64> {
+            let n = row.len() as f64;
+            let mean = row.iter().sum::<f64>() / n;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+            let scale = 1.0 / (variance + f64::from(self.ids.eps)).sqrt();
+            row.iter().zip(&self.gain).zip(&self.bias).map(|((x, g), b)| (x - mean) * scale * g + b).collect()
+        };
+        x.chunks_exact(self.gain.len()).flat_map(one).collect()
+    }
+}
+
+fn relu(x: Vec<f64>) -> Vec<f64> {
+    x.into_iter().map(|x| x.max(0.0)).collect()
+}
