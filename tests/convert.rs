@@ -6,7 +6,13 @@ mod pth;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use common::golden::Golden;
+use common::run::{boxes, segment};
+use common::tolerance;
+use medsegx::backend::cpu::{Cpu, CpuOptions};
+use medsegx::executor::{Network, Session};
 use medsegx::model::{Config, Kind, Preset};
 use medsegx::weights::torch::Checkpoint;
 use medsegx::weights::{self, Access, Dtype, Weights, convert};
@@ -81,6 +87,22 @@ fn published_pair_is_merged_bit_for_bit() {
         }
         assert_eq!(weights.metadata()["sam.sha256"], weights::sha256(&std::fs::read(folder.join(sam)).unwrap()));
         assert_eq!(weights.metadata()["medsegx.file"], "micro_medsegx.pth");
+    }
+}
+
+#[test]
+fn the_merged_pair_computes_the_published_logits() {
+    let Some(golden) = Golden::merged_checkpoint(tolerance::F32) else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracle/checkpoints");
+    let output = tempfile::tempdir().unwrap();
+    for sam in ["micro_sam.pth", "micro_sam_legacy.pth"] {
+        let path = output.path().join(sam);
+        convert(&folder.join(sam), Some(&folder.join("micro_medsegx.pth")), None, &path, Dtype::F32, false).unwrap();
+        let weights = Weights::open(&path, Access::Map).unwrap();
+        let network = Network::load(&weights, Cpu::new(CpuOptions::default()).unwrap()).unwrap();
+        let mut session = Session::new(Arc::new(network), boxes(1)).unwrap();
+        let (logits, _) = segment(&mut session, &[golden.case(0)]);
+        assert!(golden.check("logits", "case0.logits", &logits), "{sam}");
     }
 }
 

@@ -35,6 +35,15 @@ impl Golden {
         Some(Golden { name: name.into(), bytes: std::fs::read(path).unwrap(), meta, table })
     }
 
+    /// The logits of the merged checkpoint pair of ../shared/oracle, whose one case stands in the file itself.
+    pub fn merged_checkpoint(table: &'static [Tolerance]) -> Option<Golden> {
+        let path = shared("golden micro_logits", "oracle/checkpoints/micro_logits.safetensors")?;
+        let bytes = std::fs::read(path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let case: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["meta"]).unwrap();
+        Some(Golden { name: "micro_logits".into(), bytes, meta: serde_json::json!({ "cases": [case] }), table })
+    }
+
     /// One of the files that stand in the project.
     pub fn portable(name: &str, table: &'static [Tolerance]) -> Golden {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/portable");
