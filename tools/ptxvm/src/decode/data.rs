@@ -264,10 +264,6 @@ const COMPARES: &[(&str, Cmp)] = &[
     ("le", Cmp::Le),
     ("gt", Cmp::Gt),
     ("ge", Cmp::Ge),
-    ("lo", Cmp::Lt),
-    ("ls", Cmp::Le),
-    ("hi", Cmp::Gt),
-    ("hs", Cmp::Ge),
     ("equ", Cmp::EqU),
     ("neu", Cmp::NeU),
     ("ltu", Cmp::LtU),
@@ -277,6 +273,8 @@ const COMPARES: &[(&str, Cmp)] = &[
     ("num", Cmp::Num),
     ("nan", Cmp::Nan),
 ];
+
+const UNSIGNED_COMPARES: &[(&str, Cmp)] = &[("lo", Cmp::Lt), ("ls", Cmp::Le), ("hi", Cmp::Gt), ("hs", Cmp::Ge)];
 
 fn cmp_ty(ty: Type) -> Result<CmpTy, Refusal> {
     Ok(match ty {
@@ -296,7 +294,13 @@ fn cmp_ty(ty: Type) -> Result<CmpTy, Refusal> {
 
 /// Compare, its type and the boolean operation that follows it, out of the modifiers.
 fn compare(mods: &mut Mods<'_>, ty: Type) -> Result<(Cmp, CmpTy, Option<BoolOp>, bool), Refusal> {
-    let cmp = mods.must("comparison", COMPARES)?;
+    let cmp = match mods.choose(UNSIGNED_COMPARES) {
+        Some(_) if !matches!(ty, Type::U16 | Type::U32 | Type::U64) => {
+            return Err(format!("this comparison has no type {ty:?}"));
+        }
+        Some(cmp) => cmp,
+        None => mods.must("comparison", COMPARES)?,
+    };
     let unordered = !matches!(cmp, Cmp::Eq | Cmp::Ne | Cmp::Lt | Cmp::Le | Cmp::Gt | Cmp::Ge);
     let untyped = matches!(ty, Type::B16 | Type::B32 | Type::B64);
     if (unordered && !ty.float()) || (untyped && !matches!(cmp, Cmp::Eq | Cmp::Ne)) {

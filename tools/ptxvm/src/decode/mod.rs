@@ -30,6 +30,12 @@ impl<'a> Mods<'a> {
         }
     }
 
+    /// Takes two modifiers that must follow each other.
+    pub fn take_pair(&mut self, first: &str, second: &str) -> bool {
+        let at = self.0.windows(2).position(|pair| pair == [first, second]);
+        at.is_some_and(|at| self.0.drain(at..at + 2).count() == 2)
+    }
+
     /// Takes the first of `table`'s names that is present.
     pub fn choose<T: Copy>(&mut self, table: &[(&str, T)]) -> Option<T> {
         table.iter().find(|(name, _)| self.take(name)).map(|&(_, value)| value)

@@ -325,8 +325,10 @@ impl<'a> Names<'a> {
             return Ok(Address { base: Some(reg), offset: *offset });
         }
         match self.symbol(name)? {
-            Symbol::Param(start) => Ok(Address { base: None, offset: i64::from(start) + offset }),
-            Symbol::Shared(start) => Ok(Address { base: None, offset: i64::from(SHARED_BASE + start) + offset }),
+            Symbol::Param(start) => Ok(Address { base: None, offset: i64::from(start).wrapping_add(*offset) }),
+            Symbol::Shared(start) => {
+                Ok(Address { base: None, offset: i64::from(SHARED_BASE + start).wrapping_add(*offset) })
+            }
             Symbol::Dynamic => Ok(Address { base: Some(self.address_of(name, false)?), offset: *offset }),
             _ => Ok(Address { base: Some(self.address_of(name, true)?), offset: *offset }),
         }

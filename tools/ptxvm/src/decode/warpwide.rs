@@ -162,7 +162,7 @@ fn aligned(mods: &mut Mods<'_>) -> Result<(), Refusal> {
 fn mma(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     aligned(mods)?;
     let k = mods.must("shape (.m16n8k16, .m16n8k8)", &[("m16n8k16", 16), ("m16n8k8", 8)])?;
-    if !(mods.take("row") && mods.take("col")) {
+    if !mods.take_pair("row", "col") {
         return Err("mma needs .row.col".into());
     }
     let (c_ty, b_ty, a_ty, d_ty) = (mods.ty()?, mods.ty()?, mods.ty()?, mods.ty()?);

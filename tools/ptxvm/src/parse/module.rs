@@ -7,6 +7,9 @@ use super::statement::{Cursor, Operand, RawInst, Type};
 /// Largest variable, in bytes: beyond it the text is hostile or mistaken.
 const MAX_VARIABLE: u64 = 1 << 26;
 
+/// Largest sum of all variables of a module, in bytes.
+const MAX_VARIABLES: u64 = 1 << 28;
+
 /// Where a variable lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are PTX's own")]
@@ -101,6 +104,9 @@ pub fn module(source: &str) -> Result<RawModule<'_>, Fail> {
     let mut module = RawModule { version, target, vars: Vec::new(), entries: Vec::new() };
     while c.peek().is_some() {
         top_level(&mut c, &mut module)?;
+        if module.vars.iter().map(|v| v.bytes).sum::<u64>() > MAX_VARIABLES {
+            return c.fail("the variables are too large");
+        }
     }
     Ok(module)
 }
