@@ -26,7 +26,7 @@ MAX_GRADIENT_NORM = 1.0
 BETA1, BETA2, EPSILON, DECAY = 0.9, 0.98, 1e-8, 0.02
 WARM_UP_STEPS, FINAL_RATE = 300, 0.01
 EASY_PART = 0.12          # of the schedule, over which the pictures grow from easy to their full difficulty
-EMA_DECAY = 0.999
+EMA_DECAY = 0.997
 STATE = ("parameters", "average", "first", "second")
 
 
