@@ -3,6 +3,8 @@
 
 #[path = "common/interpreter.rs"]
 mod interpreter;
+#[path = "common/masks.rs"]
+mod masks;
 #[path = "common/one_op.rs"]
 mod one_op;
 #[path = "common/readme.rs"]
@@ -10,11 +12,16 @@ mod readme;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use interpreter::Interpreter;
 use medsegx::backend::cuda::{Cuda, kernels};
+use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{Activation, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op, ValueId};
+use medsegx::model::{Config, Masks, Preset};
+use medsegx::volume::resize::Fit;
+use medsegx::weights::Weights;
 use one_op::{Case, Random};
 use ptxvm::{Class, Counters};
 
@@ -26,6 +33,10 @@ impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
         case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
+        self.take(size, &backend);
+    }
+
+    fn take(&mut self, size: &str, backend: &Cuda<Interpreter>) {
         for (entry, report) in backend.driver().take_reports() {
             let longest = self.0.entry(entry).or_default();
             if report.counters.issued > longest.1.issued {
@@ -163,12 +174,68 @@ fn implicit_products(costs: &mut Costs) {
     }
 }
 
+/// Attention of one head; a head is a block of its own, so more of them change nothing.
+fn attention(costs: &mut Costs) {
+    for (head_dim, grid, window) in [(64, 16, Some(14)), (80, 16, Some(14)), (64, 32, None), (80, 32, None)] {
+        let random = &mut Random(5);
+        let side = window.unwrap_or(grid);
+        let mut case = Case::new(1);
+        let qkv = case.floats(&[grid * grid, 3 * head_dim], &random.vec(grid * grid * 3 * head_dim, 1.0));
+        let qkv_bias = case.param(&[3 * head_dim], &random.vec(3 * head_dim, 1.0));
+        let table = [2 * side - 1, head_dim];
+        let [rel_pos_h, rel_pos_w] = [0, 1].map(|_| case.param(&table, &random.vec(table[0] * table[1], 0.5)));
+        let out = case.output(&[grid * grid, head_dim]);
+        let op = Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads: 1, grid, window, out };
+        case.graph.push("attention", op);
+        let cut = window.map_or(String::new(), |side| format!(" in windows of {side}"));
+        costs.run(&format!("1 head, grid {grid}{cut}"), &case, out);
+    }
+}
+
+/// The decoder of the published width, on the small encoder.
+fn decoder(costs: &mut Costs) {
+    let config = Preset::Tiny.medsegx();
+    for (mask_prompt, upscaling) in [(false, vec![64, 32, 16, 8]), (true, vec![64, 32])] {
+        let config = Config { upscaling, ..config.clone() };
+        let random = &mut Random(6);
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
+        let network = Arc::new(Network::load(&Weights::synthetic(&config, 0), backend).expect("weights are made"));
+        let options = SessionOptions { slices: 1, prompts: 1, points: 2, mask_prompt, masks: Masks::Three };
+        let mut session = Session::new(network.clone(), options).expect("a session");
+        let pixels: Vec<u8> = random.vec(256 * 256 * 3, 128.0).iter().map(|x| (x + 128.0) as u8).collect();
+        let scaling = [0.017, 0.018, 0.0174, -2.1, -2.0, -1.8, 256.0, 256.0];
+        session.encode(&[Slice { pixels: &pixels, scaling, context: [0; 5] }]).expect("the slice is encoded");
+        network.backend().driver().take_reports();
+        let points = [Point { x: 50.0, y: 60.0, label: 2 }, Point { x: 150.0, y: 160.0, label: 3 }];
+        let mask = random.vec(64 * 64, 4.0);
+        let prompt = Prompt { slot: 0, points: &points, mask: mask_prompt.then_some(&mask) };
+        let side = config.logits_size();
+        let (mut logits, mut iou) = (vec![0.0; 3 * side * side], [0.0; 4]);
+        session.decode(&[prompt], &mut logits, &mut iou).expect("the prompt is decoded");
+        costs.take("one box on 16 x 16 tokens", network.backend());
+    }
+}
+
+/// Logits to the mask of a slice.
+fn resizing(costs: &mut Costs) {
+    for (fit, slice) in [(Fit::Stretch, [512, 400]), (Fit::LongestSide, [512, 400])] {
+        let random = &mut Random(7);
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
+        let logits = random.vec(256 * 256, 4.0);
+        let (_, _) = masks::resize(&backend, &logits, fit, slice);
+        costs.take(&format!("256 x 256 to {} x {}", slice[0], slice[1]), &backend);
+    }
+}
+
 #[test]
 fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     let mut costs = Costs::default();
     products(&mut costs);
     norms(&mut costs);
     implicit_products(&mut costs);
+    attention(&mut costs);
+    decoder(&mut costs);
+    resizing(&mut costs);
     let mut table =
         String::from("| kernel | launch | instructions / mma | wavefronts | sectors |\n|---|---|---|---|---|\n");
     for kernel in kernels::all() {

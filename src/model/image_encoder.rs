@@ -72,6 +72,9 @@ fn attention(g: &mut Graph, c: &Config, block: usize, x: ValueId) -> ValueId {
     let side = if global { c.grid() } else { c.window };
     let rel_pos_h = g.tensor(format!("{path}.attn.rel_pos_h"), &[2 * side - 1, c.head_dim]);
     let rel_pos_w = g.tensor(format!("{path}.attn.rel_pos_w"), &[2 * side - 1, c.head_dim]);
+    // The bias once more, by a name of its own: a backend may keep what stands for padded keys in another form.
+    let bias = Recipe::Tensor(format!("{path}.attn.qkv.bias"));
+    let qkv_bias = g.param(format!("{path}.attn.padding"), &[3 * width], bias);
     let attended = g.activation(format!("{path}.attn.heads"), &[tokens, width]);
     let window = (!global).then_some(c.window);
     let (heads, grid) = (c.heads, c.grid());

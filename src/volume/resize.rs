@@ -259,3 +259,54 @@ impl LogitResizer {
         self.resize.plane(picture, enlarge.to[1], target)
     }
 }
+
+/// One axis of a [`Stage`]: as many weights for every result, 0 behind its last.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Debug)]
+pub(crate) struct StageTaps {
+    /// First sample of each result.
+    pub first: Vec<u32>,
+    /// `[results, taps]`.
+    pub weights: Vec<f32>,
+    /// Weights of a result.
+    pub taps: usize,
+}
+
+/// What one [`Resizer`] does, for a device that does the same.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    /// Height and width that are read.
+    pub from: [usize; 2],
+    /// Height and width that are made.
+    pub to: [usize; 2],
+    /// Rows, columns.
+    pub taps: [StageTaps; 2],
+}
+
+#[cfg(feature = "cuda")]
+impl LogitResizer {
+    /// Its one or two stages, in order.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        self.enlarge.iter().map(|(enlarge, _)| enlarge).chain([&self.resize]).map(Resizer::stage).collect()
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Resizer {
+    fn stage(&self) -> Stage {
+        let axis = |taps: &Option<Taps>, count: usize| match taps {
+            None => StageTaps { first: (0..count as u32).collect(), weights: vec![1.0; count], taps: 1 },
+            Some(taps) => {
+                let most = (0..count).map(|i| taps.of(i).1.len()).max().unwrap_or(1);
+                let mut weights = vec![0.0; count * most];
+                for (i, row) in weights.chunks_exact_mut(most).enumerate() {
+                    let own = taps.of(i).1;
+                    row[..own.len()].copy_from_slice(own);
+                }
+                StageTaps { first: (0..count).map(|i| taps.of(i).0 as u32).collect(), weights, taps: most }
+            }
+        };
+        Stage { from: self.from, to: self.to, taps: [axis(&self.rows, self.to[0]), axis(&self.columns, self.to[1])] }
+    }
+}

@@ -4,17 +4,25 @@
 //! The residual stream, LayerNorm statistics, gates, the embedding and the logits are f32; operands of tensor cores
 //! are f16, converted with saturation, and what did not fit is counted ([`Cuda::saturated`]).
 
+mod attention;
 mod conv3x3;
 pub mod driver;
 mod gate;
 mod gemm;
+mod image_source;
 pub mod kernels;
 mod layer_norm;
+mod mask_embed;
 mod patch_embed;
+mod prompt_tokens;
 pub mod real;
+pub mod resize;
 mod step;
 pub mod storage;
 mod table;
+mod token_heads;
+mod tokens;
+mod upscale;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -135,12 +143,13 @@ impl<D: Driver> Backend for Cuda<D> {
 
     fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
         match storage::value(graph, id) {
-            Storage::Native => graph[id].element.bytes(),
+            Storage::Native => graph[id].element.bytes() * (1 + tokens::partial_sums(graph, id)),
             Storage::Half => size_of::<f16>(),
         }
     }
 
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param<D>> {
+        let data = storage::pack(storage::packing(graph, id), &graph[id], data);
         let upload = |bytes: &[u8]| {
             let buffer = self.driver.allocate(bytes.len())?;
             self.driver.write(&buffer, 0, bytes)?;
@@ -223,7 +232,52 @@ impl<D: Driver> Backend for Cuda<D> {
                 gemm::linear(&step, &gemm::Linear { input, weight, bias, activation, gated, residual, out })
             }
             Op::Conv3x3 { input, weight, grid, out } => conv3x3::conv3x3(&step, *input, *weight, *grid, *out),
-            op => Err(step.unsupported("an operation with a CUDA kernel", op.name())),
+            &Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } => {
+                let rel_pos = [rel_pos_h, rel_pos_w];
+                let op = attention::Attention { qkv, qkv_bias, rel_pos, heads, grid, window, out };
+                attention::attention(&step, &op)
+            }
+            _ => decoder(&step, &node.op),
         }
+    }
+}
+
+/// The steps of the decoder's graph that the encoder's does not have.
+fn decoder<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
+    match op {
+        &Op::PromptTokens {
+            points,
+            labels,
+            gaussian,
+            point_embeddings,
+            not_a_point,
+            output_tokens,
+            image_size,
+            out,
+        } => {
+            let params = [gaussian, point_embeddings, not_a_point, output_tokens];
+            prompt_tokens::prompt_tokens(step, [points, labels, out], params, image_size)
+        }
+        Op::MaskEmbed { mask, convs, norms, out } => mask_embed::mask_embed(step, *mask, convs, norms, *out),
+        Op::ImageSource { embedding, slot, dense, no_mask, out } => {
+            image_source::image_source(step, [*embedding, *slot, *out], *dense, *no_mask)
+        }
+        Op::TokenSelfAttention { tokens, position, projections, norm, first, out } => {
+            tokens::self_attention(step, [*tokens, *position, *out], projections, norm, *first)
+        }
+        Op::TokensToImage { tokens, position, image, projections, norm, out } => {
+            tokens::to_image(step, [*tokens, *position, *image, *out], projections, norm)
+        }
+        Op::TokenMlp { tokens, layers, norm, out } => tokens::mlp(step, *tokens, layers, norm, *out),
+        Op::ImageToTokens { image, tokens, position, projections, out } => {
+            tokens::from_image(step, [*image, *tokens, *position, *out], projections)
+        }
+        Op::TokenHeads { tokens, hyper, first_mask, iou, hyper_out, iou_out } => {
+            token_heads::token_heads(step, *tokens, hyper, *first_mask, iou, [*hyper_out, *iou_out])
+        }
+        Op::Upscale { input, hyper, convs, norms, grid, out } => {
+            upscale::upscale(step, [*input, *hyper, *out], convs, norms, *grid)
+        }
+        op => Err(step.unsupported("an operation of the decoder", op.name())),
     }
 }

@@ -1,9 +1,13 @@
 //! The launch table: every kernel with the constants that its template is expanded with and the facts that its launch
 //! must agree with. Read by the library and by build.rs, so it uses nothing but the standard library.
 
+mod attention;
+mod decoder;
 mod gate;
 mod gemm;
 mod layer_norm;
+mod resize;
+mod upscale;
 
 /// Type of a kernel's parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,4 +42,12 @@ pub struct Kernel {
 }
 
 /// All kernels, one list a template.
-pub const KERNELS: &[&[Kernel]] = &[gate::KERNELS, gemm::KERNELS, layer_norm::KERNELS];
+pub const KERNELS: &[&[Kernel]] = &[
+    attention::KERNELS,
+    decoder::KERNELS,
+    gate::KERNELS,
+    gemm::KERNELS,
+    layer_norm::KERNELS,
+    resize::KERNELS,
+    upscale::KERNELS,
+];

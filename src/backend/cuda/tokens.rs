@@ -1,0 +1,174 @@
+//! Launches the decoder's kernels on tokens: `kernels/token_self_attention.ptx.j2`, `tokens_to_image.ptx.j2`,
+//! `token_mlp.ptx.j2` and `image_to_tokens.ptx.j2`. The first three split a step over blocks that each leave a partial
+//! sum behind the step's result in the arena ([`partial_sums`]); `kernels/token_finish.ptx.j2` adds them up.
+
+use super::driver::{Arg, Driver};
+use super::step::Step;
+use super::storage::Storage;
+use crate::error::Result;
+use crate::graph::op::{Dense, Norm};
+use crate::graph::{Graph, Op, ValueId};
+
+/// Heads of the decoder's attention, one block each.
+const HEADS: usize = 8;
+/// Hidden channels of the MLP that one block takes.
+const MLP_SLICE: usize = 64;
+/// Most tokens of a prompt whose keys one block holds.
+const MOST_TOKENS: usize = 64;
+
+/// How many partial sums of the value's own size lie behind it.
+pub(super) fn partial_sums(graph: &Graph, id: ValueId) -> usize {
+    let writer = graph.nodes.iter().find(|node| node.op.writes().contains(&id));
+    match writer.map(|node| &node.op) {
+        Some(Op::TokenSelfAttention { .. } | Op::TokensToImage { .. }) => HEADS,
+        Some(Op::TokenMlp { layers, .. }) => graph[layers[0].weight].shape[0] / MLP_SLICE,
+        _ => 0,
+    }
+}
+
+/// The kernel for prompt width `p`.
+fn entry<D: Driver>(step: &Step<D>, names: [&'static str; 3], p: usize) -> Result<&'static str> {
+    match p {
+        64 => Ok(names[0]),
+        128 => Ok(names[1]),
+        256 => Ok(names[2]),
+        _ => Err(step.unsupported("prompt width 64, 128 or 256", p)),
+    }
+}
+
+fn few_tokens<D: Driver>(step: &Step<D>, tokens: usize) -> Result<()> {
+    let at_most = format!("at most {MOST_TOKENS} tokens: 5 and one a point");
+    if tokens > MOST_TOKENS { Err(step.unsupported(at_most, tokens)) } else { Ok(()) }
+}
+
+fn pair<D: Driver>(step: &Step<D>, layer: &Dense) -> [Arg; 2] {
+    [Arg::Pointer(step.param(layer.weight)), Arg::Pointer(step.param(layer.bias))]
+}
+
+/// Where the partial sums behind `out` start.
+fn partial<D: Driver>(step: &Step<D>, out: ValueId) -> u64 {
+    step.value(out) + 4 * step.plan.graph[out].len() as u64
+}
+
+/// `out = LayerNorm(residual + bias + partial sums)`.
+fn finish<D: Driver>(
+    step: &Step<D>,
+    slices: usize,
+    layer: &Dense,
+    residual: Option<ValueId>,
+    norm: &Norm,
+    out: ValueId,
+) -> Result<()> {
+    let [tokens, p] = [step.shape(out)[0], step.shape(out)[1]];
+    let name = entry(step, ["token_finish_64", "token_finish_128", "token_finish_256"], p)?;
+    let args = [
+        Arg::Pointer(partial(step, out)),
+        Arg::Pointer(step.param(layer.bias)),
+        Arg::Pointer(step.optional(residual)),
+        Arg::Pointer(step.param(norm.gain)),
+        Arg::Pointer(step.param(norm.bias)),
+        Arg::Pointer(step.value(out)),
+        Arg::U32(step.u32(tokens)?),
+        Arg::U32(step.u32(slices)?),
+        Arg::F32(norm.eps),
+    ];
+    step.launch(name, [tokens, step.active, 1], &args)
+}
+
+/// Self-attention on the tokens, then LayerNorm.
+pub(super) fn self_attention<D: Driver>(
+    step: &Step<D>,
+    [tokens, position, out]: [ValueId; 3],
+    [q, k, v, last]: &[Dense; 4],
+    norm: &Norm,
+    first: bool,
+) -> Result<()> {
+    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+    few_tokens(step, count)?;
+    let name = entry(step, ["token_self_attention_64", "token_self_attention_128", "token_self_attention_256"], p)?;
+    let mut args = vec![Arg::Pointer(step.value(tokens)), Arg::Pointer(step.value(position))];
+    args.extend([q, k, v].iter().flat_map(|layer| pair(step, layer)));
+    args.extend([Arg::Pointer(step.param(last.weight)), Arg::Pointer(partial(step, out))]);
+    args.extend([Arg::U32(step.u32(count)?), Arg::U32(u32::from(!first))]);
+    step.launch(name, [HEADS, step.active, 1], &args)?;
+    finish(step, HEADS, last, (!first).then_some(tokens), norm, out)
+}
+
+/// The tokens attend to the image; added, then LayerNorm.
+pub(super) fn to_image<D: Driver>(
+    step: &Step<D>,
+    [tokens, position, image, out]: [ValueId; 4],
+    [q, last]: &[Dense; 2],
+    norm: &Norm,
+) -> Result<()> {
+    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+    let [keys, columns] = [step.shape(image)[0], step.shape(image)[1]];
+    let name = entry(step, ["tokens_to_image_64", "tokens_to_image_128", "tokens_to_image_256"], p)?;
+    native(step, image)?;
+    let [wq, bq] = pair(step, q);
+    let args = [
+        Arg::Pointer(step.value(tokens)),
+        Arg::Pointer(step.value(position)),
+        Arg::Pointer(step.value(image)),
+        wq,
+        bq,
+        Arg::Pointer(step.param(last.weight)),
+        Arg::Pointer(partial(step, out)),
+        Arg::U32(step.u32(count)?),
+        Arg::U32(step.u32(keys)?),
+        Arg::U32(step.u32(columns)?),
+    ];
+    step.launch(name, [HEADS, step.active, 1], &args)?;
+    finish(step, HEADS, last, Some(tokens), norm, out)
+}
+
+/// MLP on the tokens; added, then LayerNorm.
+pub(super) fn mlp<D: Driver>(
+    step: &Step<D>,
+    tokens: ValueId,
+    [lin1, lin2]: &[Dense; 2],
+    norm: &Norm,
+    out: ValueId,
+) -> Result<()> {
+    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+    let hidden = step.param_shape(lin1.weight)[0];
+    if !hidden.is_multiple_of(MLP_SLICE) {
+        return Err(step.unsupported(format!("a multiple of {MLP_SLICE} hidden channels"), hidden));
+    }
+    let name = entry(step, ["token_mlp_64", "token_mlp_128", "token_mlp_256"], p)?;
+    let [w1, b1] = pair(step, lin1);
+    let args = [
+        Arg::Pointer(step.value(tokens)),
+        w1,
+        b1,
+        Arg::Pointer(step.param(lin2.weight)),
+        Arg::Pointer(partial(step, out)),
+        Arg::U32(step.u32(count)?),
+        Arg::U32(step.u32(hidden)?),
+    ];
+    step.launch(name, [hidden / MLP_SLICE, step.active, 1], &args)?;
+    finish(step, hidden / MLP_SLICE, lin2, Some(tokens), norm, out)
+}
+
+/// The image attends to the tokens, before the out projection.
+pub(super) fn from_image<D: Driver>(
+    step: &Step<D>,
+    [image, tokens, position, out]: [ValueId; 4],
+    layers: &[Dense; 2],
+) -> Result<()> {
+    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+    let [queries, columns] = [step.shape(image)[0], step.shape(image)[1]];
+    few_tokens(step, count)?;
+    native(step, image)?;
+    let name = entry(step, ["image_to_tokens_64", "image_to_tokens_128", "image_to_tokens_256"], p)?;
+    let mut args = [image, tokens, position].map(|id| Arg::Pointer(step.value(id))).to_vec();
+    args.extend(layers.iter().flat_map(|layer| pair(step, layer)));
+    args.extend([Arg::Pointer(step.value(out)), Arg::Pointer(step.saturated())]);
+    args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(queries)?), Arg::U32(step.u32(columns)?)]);
+    step.launch(name, [HEADS, step.active, queries.div_ceil(256)], &args)
+}
+
+fn native<D: Driver>(step: &Step<D>, image: ValueId) -> Result<()> {
+    let half = step.storage(image) == Storage::Half;
+    if half { Err(step.unsupported("the projected image in f32", "f16")) } else { Ok(()) }
+}
