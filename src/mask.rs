@@ -20,6 +20,10 @@ pub const MOST_MASKS: usize = 4;
 /// How far from the threshold stability looks, in logits: SAM's automatic mask generator uses 1.
 pub const STABILITY_OFFSET: f32 = 1.0;
 
+/// Weight of a pair of masks on neighbouring slices, their Dice times the geometric mean of their scores, against the
+/// scores themselves.
+pub const CONTINUITY_WEIGHT: f64 = 0.25;
+
 /// The masks of one prompt.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
@@ -118,6 +122,19 @@ impl Rule {
             };
             if area == 0 { 0.0 } else { score }
         })
+    }
+
+    /// The rule in words, for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Rule::BoxAgreement => "box agreement",
+            Rule::Stability => "stability",
+            Rule::Consensus => "consensus",
+            Rule::Prior(_) => "prior",
+            Rule::Product => "box agreement x stability",
+            Rule::ProductWithConsensus => "box agreement x stability x consensus",
+            Rule::PredictedIou => "predicted IoU",
+        }
     }
 
     /// Place of the mask with the highest score.

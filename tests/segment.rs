@@ -83,6 +83,7 @@ fn a_box_gives_a_mask_on_its_slice_alone() {
     assert_eq!(target["voxels"].as_u64().unwrap() as usize, voxels(1));
     assert_eq!(target["slices"][0]["box"], serde_json::json!([10, 8, 40, 30]));
     assert_eq!(target["slices"][0]["scores"].as_array().unwrap().len(), 3);
+    assert_eq!(report["mask_choice"]["rule"], "box agreement x stability");
     assert_eq!(target["volume_mm3"], serde_json::Value::Null);
     assert!(target["volume_missing"].is_string(), "a missing value says why");
     assert_eq!(report["weights"]["sha256"].as_str().unwrap().len(), 64);

@@ -98,15 +98,15 @@ pub fn markdown_of_rules(rows: &[Row]) -> String {
     };
     line("best mask", &|row| row.best);
     line("engine", &|row| row.chosen);
-    for (name, rule) in [
-        ("box agreement", Rule::BoxAgreement),
-        ("stability", Rule::Stability),
-        ("consensus", Rule::Consensus),
-        ("box agreement x stability", Rule::Product),
-        ("box agreement x stability x consensus", Rule::ProductWithConsensus),
-        ("predicted IoU", Rule::PredictedIou),
+    for rule in [
+        Rule::BoxAgreement,
+        Rule::Stability,
+        Rule::Consensus,
+        Rule::Product,
+        Rule::ProductWithConsensus,
+        Rule::PredictedIou,
     ] {
-        line(name, &|row| rule.pick(&row.measures));
+        line(rule.name(), &|row| rule.pick(&row.measures));
     }
     let masks = rows.first().map_or(0, |row| row.masks.len());
     for place in 0..masks {

@@ -55,16 +55,16 @@ impl Runs {
     }
 }
 
-/// One mask a slice such that the sum of all scores plus `weight` times the Dice of each pair of neighbours is highest:
-/// Viterbi's algorithm, the lowest index among equals.
+/// One mask a slice such that the sum of all scores plus `weight` times the sum of `together` over the pairs of neighbours
+/// is highest: Viterbi's algorithm, the lowest index among equals.
 ///
-/// `scores` has an entry a slice, of which the first `masks` count; `neighbour_dice(s, a, b)` is the Dice of mask `a` of
-/// slice `s - 1` and mask `b` of slice `s`, and 0 for all where the two are no neighbours.
+/// `scores` has an entry a slice, of which the first `masks` count; `together(s, a, b)` says how well mask `a` of slice
+/// `s - 1` and mask `b` of slice `s` go together, 0 for all where the two are no neighbours.
 pub fn continuous(
     scores: &[[f64; MOST_MASKS]],
     masks: usize,
     weight: f64,
-    neighbour_dice: impl Fn(usize, usize, usize) -> f64,
+    together: impl Fn(usize, usize, usize) -> f64,
 ) -> Vec<usize> {
     let masks = masks.clamp(1, MOST_MASKS);
     let Some(&first) = scores.first() else { return Vec::new() };
@@ -74,7 +74,7 @@ pub fn continuous(
         let mut next = [0.0; MOST_MASKS];
         for b in 0..masks {
             let values: [f64; MOST_MASKS] =
-                std::array::from_fn(|a| if a < masks { best[a] + weight * neighbour_dice(slice, a, b) } else { 0.0 });
+                std::array::from_fn(|a| if a < masks { best[a] + weight * together(slice, a, b) } else { 0.0 });
             let a = highest(&values[..masks]);
             (from[slice][b], next[b]) = (a, values[a] + score[b]);
         }

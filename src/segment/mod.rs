@@ -233,6 +233,12 @@ impl Segmenter {
         mask::judge(self.logits(index), self.masks, self.model.config(), region, iou, self.choice)
     }
 
+    /// Whether a volume's masks are chosen with regard to the neighbouring slices: for MedSegX's three candidates, unless
+    /// the user chose. Plain SAM has its IoU head.
+    pub fn chooses_among_neighbours(&self) -> bool {
+        self.choice == MaskChoice::Auto && self.masks == Masks::Three && self.model.config().kind == Kind::MedSegX
+    }
+
     /// Logits of one mask of prompt `index` at the slice's own size, `[height, width]`. `token` counts as in the
     /// checkpoint: 0 is the single mask, 1 to 3 the candidates.
     ///

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Frame, Picture, Prompt, Segmenter, prompt_points};
 use crate::error::{Error, Result};
 use crate::executor::Point;
-use crate::mask::Verdict;
+use crate::mask::{CONTINUITY_WEIGHT, Runs, Verdict, continuous};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, Volume};
@@ -51,6 +51,8 @@ pub struct SliceOutcome {
     pub verdict: Verdict,
     /// Foreground pixels of the chosen mask.
     pub pixels: u64,
+    /// Mean Dice of the chosen mask with those of the same request on the slices before and after; `None` without any.
+    pub continuity: Option<f64>,
 }
 
 /// Where the time of a run went.
@@ -98,7 +100,10 @@ struct Run<'a> {
     slots: Vec<(usize, Option<Context>, Frame)>,
     pending: Vec<Pending>,
     restored: Vec<f32>,
-    inside: Vec<bool>,
+    /// Whether neighbouring slices take part in the choice of the mask.
+    neighbours_count: bool,
+    /// For each outcome the masks that may still be chosen, in the slice's own pixels.
+    kept: Vec<Vec<Runs>>,
 }
 
 /// Segments all requests on the slices of `volume` that `slices` cuts.
@@ -133,9 +138,15 @@ pub fn segment_volume(
         slots: Vec::new(),
         pending: Vec::new(),
         restored: super::zeros(height * width, "a restored slice")?,
-        inside: vec![false; height * width],
+        neighbours_count: false,
+        kept: Vec::new(),
     };
+    run.neighbours_count = run.segmenter.chooses_among_neighbours();
     run.all(map)?;
+    let start = Instant::now();
+    run.settle();
+    run.paint()?;
+    run.outcome.stages.restore += start.elapsed();
     Ok(run.outcome)
 }
 
@@ -226,25 +237,91 @@ impl Run<'_> {
         let start = Instant::now();
         for (index, pending) in chunk.iter().enumerate() {
             self.observer.logits(self.outcome.slices.len(), self.segmenter.logits(index))?;
-            self.paint(index, pending)?;
+            self.keep(index, pending)?;
         }
         self.outcome.stages.restore += start.elapsed();
         Ok(())
     }
 
-    fn paint(&mut self, index: usize, pending: &Pending) -> Result<()> {
+    /// Keeps the masks of prompt `index` until its neighbours are known.
+    fn keep(&mut self, index: usize, pending: &Pending) -> Result<()> {
         let region = pending.region.map(|r| pending.frame.region(self.slices.to_slice(r.corners())));
         let verdict = self.segmenter.verdict(index, region);
-        self.segmenter.restore(index, verdict.chosen, &pending.frame, &mut self.restored)?;
-        let mut pixels = 0;
-        for (inside, &logit) in self.inside.iter_mut().zip(&self.restored) {
-            *inside = logit > 0.0;
-            pixels += u64::from(*inside);
+        let first = verdict.chosen - verdict.index;
+        let tokens = if self.neighbours_count {
+            first..first + verdict.measures.count
+        } else {
+            verdict.chosen..verdict.chosen + 1
+        };
+        let mut masks = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            self.segmenter.restore(index, token, &pending.frame, &mut self.restored)?;
+            masks.push(Runs::new(&self.restored));
         }
-        let label = self.requests[pending.request].label;
-        self.outcome.labels.paint(self.slices, pending.slice, &self.inside, label)?;
         let Pending { request, slice, region, .. } = *pending;
-        self.outcome.slices.push(SliceOutcome { request, slice, region, verdict, pixels });
+        self.outcome.slices.push(SliceOutcome { request, slice, region, verdict, pixels: 0, continuity: None });
+        self.kept.push(masks);
+        Ok(())
+    }
+
+    /// Chooses among the kept masks of each request, and leaves the chosen ones.
+    fn settle(&mut self) {
+        for request in 0..self.requests.len() {
+            let places: Vec<usize> =
+                (0..self.kept.len()).filter(|&place| self.outcome.slices[place].request == request).collect();
+            if self.neighbours_count {
+                self.choose(&places);
+            }
+            self.measure_continuity(&places);
+        }
+    }
+
+    fn adjacent(&self, before: usize, after: usize) -> bool {
+        self.outcome.slices[before].slice + 1 == self.outcome.slices[after].slice
+    }
+
+    /// The second pass over the outcomes at `places`, which are of one request on ascending slices.
+    fn choose(&mut self, places: &[usize]) {
+        let scores: Vec<_> = places.iter().map(|&place| self.outcome.slices[place].verdict.scores).collect();
+        let masks = places.first().map_or(0, |&place| self.kept[place].len());
+        let together = |s: usize, a: usize, b: usize| match self.adjacent(places[s - 1], places[s]) {
+            // Masks that are bad in the same way on every slice must not win by that.
+            true => {
+                self.kept[places[s - 1]][a].dice(&self.kept[places[s]][b]) * (scores[s - 1][a] * scores[s][b]).sqrt()
+            }
+            false => 0.0,
+        };
+        for (&place, chosen) in places.iter().zip(continuous(&scores, masks, CONTINUITY_WEIGHT, together)) {
+            let verdict = &mut self.outcome.slices[place].verdict;
+            (verdict.index, verdict.chosen) = (chosen, verdict.chosen - verdict.index + chosen);
+            self.kept[place].swap(0, chosen);
+            self.kept[place].truncate(1);
+        }
+    }
+
+    fn measure_continuity(&mut self, places: &[usize]) {
+        let dice: Vec<Option<f64>> = places
+            .windows(2)
+            .map(|pair| self.adjacent(pair[0], pair[1]).then(|| self.kept[pair[0]][0].dice(&self.kept[pair[1]][0])))
+            .collect();
+        for (index, &place) in places.iter().enumerate() {
+            let before = index.checked_sub(1).and_then(|before| dice[before]);
+            let around: Vec<f64> = before.into_iter().chain(dice.get(index).copied().flatten()).collect();
+            let mean = around.iter().sum::<f64>() / around.len() as f64;
+            self.outcome.slices[place].continuity = (!around.is_empty()).then_some(mean);
+        }
+    }
+
+    /// Writes the chosen masks into the labels, in the order of the outcomes.
+    fn paint(&mut self) -> Result<()> {
+        let mut inside = vec![false; self.restored.len()];
+        for (outcome, masks) in self.outcome.slices.iter_mut().zip(&self.kept) {
+            let mask = &masks[0];
+            mask.fill(&mut inside);
+            outcome.pixels = u64::from(mask.area());
+            let label = self.requests[outcome.request].label;
+            self.outcome.labels.paint(self.slices, outcome.slice, &inside, label)?;
+        }
         Ok(())
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use medsegx::atomic::write_atomically;
+use medsegx::mask::{CONTINUITY_WEIGHT, MaskChoice, Rule};
+use medsegx::model::Kind;
 use medsegx::segment::Model;
 use medsegx::segment::volume::Outcome;
 use medsegx::volume::{LabelVolume, Labels};
@@ -63,6 +65,7 @@ pub fn write(
             "rule": job.intensity.rule.to_string(), "low": job.intensity.low, "high": job.intensity.high,
         },
         "slices": { "axis": job.frame.axis(), "orient": format!("{:?}", args.orient).to_lowercase() },
+        "mask_choice": mask_choice(args, model),
         "targets": targets?,
         "seconds": {
             "load": times.load.as_secs_f64(),
@@ -76,6 +79,17 @@ pub fn write(
     });
     let text = serde_json::to_string_pretty(&report)?;
     Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+}
+
+/// How masks were chosen: by the user, or by which rule.
+fn mask_choice(args: &Args, model: &Model) -> Value {
+    let kind = model.config().kind;
+    let weight = if kind == Kind::MedSegX { CONTINUITY_WEIGHT } else { 0.0 };
+    match args.mask {
+        MaskChoice::Fixed(mask) => json!({ "fixed": mask }),
+        MaskChoice::Auto if kind == Kind::MedSam => json!({ "fixed": 0 }),
+        MaskChoice::Auto => json!({ "rule": Rule::of(kind).name(), "weight_of_neighbours": weight }),
+    }
 }
 
 fn target(job: &Job, outcome: &Outcome, index: usize) -> anyhow::Result<Value> {
@@ -94,6 +108,7 @@ fn target(job: &Job, outcome: &Outcome, index: usize) -> anyhow::Result<Value> {
                 "scores": s.verdict.scores[..count],
                 "measures": s.verdict.measures.masks[..count],
                 "agreement": s.verdict.measures.agreement(),
+                "continuity": s.continuity,
                 "pixels": s.pixels,
             })
         })
