@@ -37,10 +37,14 @@ impl OpCase {
 
     /// Runs it for the whole batch: the relative L2 distance of each output.
     pub fn distances<B: Backend>(&self, backend: &B) -> Vec<f64> {
+        self.try_distances(backend).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// As [`OpCase::distances`], for a backend that may refuse the case.
+    pub fn try_distances<B: Backend>(&self, backend: &B) -> Result<Vec<f64>, medsegx::Error> {
         let ids: Vec<ValueId> = self.expected.iter().map(|(id, _)| *id).collect();
-        let found =
-            self.case.run(backend, self.case.graph.batch, &ids).unwrap_or_else(|e| panic!("{}: {e}", self.name));
-        found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect()
+        let found = self.case.run(backend, self.case.graph.batch, &ids)?;
+        Ok(found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect())
     }
 }
 

@@ -52,3 +52,23 @@ pub const F32_OPS: &[Tolerance] = &[
     row("token_heads", 1e-6, "three sums"),
     row("upscale", 1e-6, "up to five sums, LayerNorms and GELUs"),
 ];
+
+/// CUDA, one operation against f64, on numbers that f16 holds. Sums are f32; what a kernel stores in f16 (2^-12 of each
+/// value, a third of that in the mean) or rounds on the way to tensor cores is the rest.
+pub const F16_OPS: &[Tolerance] = &[
+    row("patch_embed", 3e-4, "normalised pixels are rounded to f16"),
+    row("layer_norm", 3e-4, "the result may be stored in f16"),
+    row("gate", 5e-6, "f32, exponentials of the device"),
+    row("linear", 3e-4, "the result may be stored in f16"),
+    row("attention", 8e-4, "q, k, v, probabilities and the result are f16"),
+    row("conv3x3", 2e-6, "sums of products that f16 operands make exact"),
+    row("prompt_tokens", 1e-5, "f32 sines of the device"),
+    row("mask_embed", 1e-5, "f32, small layers"),
+    row("image_source", 1e-6, "one addition"),
+    row("token_self_attention", 1e-5, "f32, five sums, softmax, LayerNorm"),
+    row("tokens_to_image", 5e-4, "k and v are read in f16"),
+    row("token_mlp", 5e-4, "weights may be f16"),
+    row("image_to_tokens", 5e-4, "q is read and the result stored in f16"),
+    row("token_heads", 1e-5, "f32, three sums"),
+    row("upscale", 1e-3, "f16 operands between the transposed convolutions"),
+];
