@@ -138,3 +138,24 @@ fn a_1024_px_model_needs_its_kind() {
         }
     }
 }
+
+/// Kilobytes of the mapping of `path` that are in this process's memory, by what Linux says.
+#[cfg(target_os = "linux")]
+fn resident(path: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let after = maps.split(path.to_str().unwrap()).nth(1).expect("the file is mapped");
+    let rss = after.lines().find(|line| line.starts_with("Rss:")).unwrap();
+    rss.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn mapped_pages_are_dropped_once_they_are_read() {
+    let (folder, config) = (tempfile::tempdir().unwrap(), Preset::Tiny.medsegx());
+    let path = write(folder.path(), &config, Dtype::F16);
+    let weights = Weights::open(&path, Access::Map).unwrap();
+    for name in weights.names() {
+        weights.load(name).unwrap();
+        assert_eq!(resident(&path), 0, "{name}: kB stay in memory");
+    }
+}

@@ -85,22 +85,22 @@ impl Source {
             }
             start = piece.end;
         }
-        self.drop_pages(range);
+        self.drop_pages();
         Ok(())
     }
 
+    /// All of them and not a range: the system maps neighbours of a page that is read, half the file in the end.
     #[cfg(unix)]
-    fn drop_pages(&self, range: Range<u64>) {
+    fn drop_pages(&self) {
         if let Source::Mapped { map, .. } = self {
-            let (offset, length) = (range.start as usize, (range.end - range.start) as usize);
             // SAFETY: the mapping is shared with the file and read-only, so a dropped page is read again from the file
-            // by whoever still needs it; no reference into it is alive here.
-            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+            // by whoever still needs it.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
         }
     }
 
     #[cfg(not(unix))]
-    fn drop_pages(&self, _range: Range<u64>) {}
+    fn drop_pages(&self) {}
 
     /// What [`Digest`] needs, without the mapping.
     pub fn digest(&self) -> Digest {
