@@ -2,107 +2,15 @@
 
 mod common;
 
-use common::golden::{Case, Golden};
-use common::run::{boxes, corners, decode, encode, scaling, segment, synthetic};
+use common::golden::Golden;
+use common::run::tiny_variant;
+use common::stages::{all_logits, sam, stages};
 use common::tolerance;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
-use medsegx::executor::{Point, Prompt, Session, SessionOptions, Slice};
-use medsegx::model::{Config, Masks, Preset};
-use medsegx::weights::Weights;
+use medsegx::model::Preset;
 
 fn cpu(level: Option<Level>) -> Cpu {
     Cpu::new(CpuOptions { level, ..CpuOptions::default() }).unwrap()
-}
-
-fn difference(a: &[f32], b: &[f32]) -> Vec<f32> {
-    a.iter().zip(b).map(|(a, b)| a - b).collect()
-}
-
-/// `[a, b]` to `[b, a]`.
-fn transposed(data: &[f32], rows: usize) -> Vec<f32> {
-    let columns = data.len() / rows;
-    (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect()
-}
-
-/// The real tokens of windows `[4, 14, 14, D]`, in the grid's order; a global block's `[16, 16, D]` as it is.
-fn real_tokens(shape: &[usize], data: &[f32], grid: usize) -> Vec<f32> {
-    let &[windows, side, _, width] = shape else { return data.to_vec() };
-    let across = (windows as f64).sqrt() as usize;
-    let mut out = Vec::with_capacity(grid * grid * width);
-    for (y, x) in (0..grid * grid).map(|i| (i / grid, i % grid)) {
-        let window = y / side * across + x / side;
-        let at = ((window * side + y % side) * side + x % side) * width;
-        out.extend_from_slice(&data[at..at + width]);
-    }
-    out
-}
-
-/// Every stage of case 0 that the file has.
-fn stages(golden: &Golden, config: &Config, level: Option<Level>) -> bool {
-    let mut session = Session::for_probing(synthetic(config, cpu(level)), boxes(1)).unwrap();
-    let case = golden.case(0);
-    encode(&mut session, std::slice::from_ref(&case));
-    let mut good = true;
-    let position = Weights::synthetic(config, 0).load("image_encoder.pos_embed").unwrap();
-    let mut before = session.probe("image_encoder.patch_embed").unwrap();
-    let mut check = |stage: &str, name: &str, found: &[f32]| {
-        let name = format!("case0.{name}");
-        if let Some((shape, data)) = golden.tensor(&name) {
-            good &= golden.compare(stage, &name, found, &real_tokens(&shape, &data, 16));
-        }
-    };
-    check("patch_embed", "patch_embed", &difference(&before, &position));
-    for block in 0..config.depth() {
-        let name = |part: &str| format!("blocks.{block}{part}");
-        let mut probe = |part: &str| session.probe(&format!("image_encoder.blocks.{block}{part}")).unwrap();
-        for norm in [".norm1", ".norm2"] {
-            check("norm", &name(norm), &probe(norm));
-        }
-        let attended = probe(".attn.proj");
-        check("attn", &name(".attn"), &difference(&attended, &before));
-        if config.adapters.as_ref().is_some_and(|a| a.blocks[block]) {
-            check("gate", &name(".gate"), &probe(".gate"));
-        }
-        let after = probe("");
-        check("mlp", &name(".mlp"), &difference(&after, &attended));
-        check("block", &name(""), &after);
-        before = after;
-    }
-    let p = config.prompt_width;
-    check("neck", "neck", &transposed(&session.probe("embedding").unwrap(), config.tokens()));
-
-    let (logits, iou) = decode(&mut session, &[case]);
-    check("prompt", "prompt.sparse", &session.probe("prompt_encoder").unwrap()[5 * p..]);
-    let tokens = session.probe("mask_decoder.transformer.final_attn_token_to_image").unwrap();
-    check("decoder", "decoder.tokens", &tokens);
-    check("decoder", "decoder.keys", &session.probe("mask_decoder.transformer.layers.1.norm4").unwrap());
-    check("iou", "decoder.iou", &iou);
-    check("logits", "logits", &logits);
-    good
-}
-
-/// Logits of every case, all in one batch; only every `step`th row and column where the file is thinned out.
-fn all_logits(golden: &Golden, config: &Config, level: Option<Level>) -> bool {
-    let cases: Vec<Case> = (0..golden.cases()).map(|case| golden.case(case)).collect();
-    let mut session = Session::new(synthetic(config, cpu(level)), boxes(cases.len())).unwrap();
-    let (logits, _) = segment(&mut session, &cases);
-    let side = config.logits_size();
-    let mut good = true;
-    for (index, logits) in logits.chunks_exact(3 * side * side).enumerate() {
-        let name = format!("case{index}.logits");
-        let (shape, _) = golden.tensor(&name).unwrap();
-        let step = side / shape[1];
-        let kept = |i: usize| (i % side).is_multiple_of(step) && (i / side % side).is_multiple_of(step);
-        let thinned: Vec<f32> = (0..logits.len()).filter(|&i| kept(i)).map(|i| logits[i]).collect();
-        good &= golden.check("logits", &name, &thinned);
-        if let Some(norm) = golden.meta["cases"][index]["logits_l2_norm"].as_f64().filter(|_| step == 8) {
-            let found = logits.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-            let off = (found / norm - 1.0).abs();
-            println!("case{index}: norm of all logits off by {off:.1e}");
-            good &= off < 1e-5;
-        }
-    }
-    good
 }
 
 #[test]
@@ -111,9 +19,9 @@ fn portable_goldens_at_every_level() {
     let vit_b = Golden::portable("vit_b", tolerance::F32);
     for level in Level::available() {
         println!("{level}");
-        assert!(stages(&tiny, &Preset::Tiny.medsegx(), Some(level)));
-        assert!(all_logits(&tiny, &Preset::Tiny.medsegx(), Some(level)));
-        assert!(all_logits(&vit_b, &Preset::VitB.medsegx(), Some(level)));
+        assert!(stages(&tiny, &Preset::Tiny.medsegx(), cpu(Some(level))));
+        assert!(all_logits(&tiny, &Preset::Tiny.medsegx(), cpu(Some(level))));
+        assert!(all_logits(&vit_b, &Preset::VitB.medsegx(), cpu(Some(level))));
     }
 }
 
@@ -122,20 +30,17 @@ fn tiny() {
     let Some(golden) = Golden::shared("tiny", tolerance::F32) else { return };
     for level in Level::available() {
         println!("{level}");
-        assert!(stages(&golden, &Preset::Tiny.medsegx(), Some(level)));
-        assert!(all_logits(&golden, &Preset::Tiny.medsegx(), Some(level)));
+        assert!(stages(&golden, &Preset::Tiny.medsegx(), cpu(Some(level))));
+        assert!(all_logits(&golden, &Preset::Tiny.medsegx(), cpu(Some(level))));
     }
 }
 
 #[test]
 fn adapters_of_other_sizes_in_some_blocks() {
     let Some(golden) = Golden::shared("tiny_variant", tolerance::F32) else { return };
-    let mut config = Preset::Tiny.medsegx();
-    let adapters = config.adapters.as_mut().unwrap();
-    (adapters.experts, adapters.bottleneck, adapters.embedding) = (6, 8, 24);
-    adapters.blocks = vec![false, true, false, true];
-    assert!(stages(&golden, &config, None));
-    assert!(all_logits(&golden, &config, None));
+    let config = tiny_variant();
+    assert!(stages(&golden, &config, cpu(None)));
+    assert!(all_logits(&golden, &config, cpu(None)));
 }
 
 #[test]
@@ -143,73 +48,25 @@ fn vit_b() {
     let Some(golden) = Golden::shared("vit_b", tolerance::F32) else { return };
     for level in Level::available() {
         println!("{level}");
-        assert!(stages(&golden, &Preset::VitB.medsegx(), Some(level)));
+        assert!(stages(&golden, &Preset::VitB.medsegx(), cpu(Some(level))));
     }
-    assert!(all_logits(&golden, &Preset::VitB.medsegx(), None));
+    assert!(all_logits(&golden, &Preset::VitB.medsegx(), cpu(None)));
 }
 
 #[test]
 fn vit_l() {
     let Some(golden) = Golden::shared("vit_l", tolerance::F32) else { return };
-    assert!(all_logits(&golden, &Preset::VitL.medsegx(), None));
-}
-
-/// Plain SAM at 1024 px: a box, points, and points with a box and a mask for a single output.
-fn sam(name: &str, config: &Config) {
-    let Some(golden) = Golden::shared(name, tolerance::F32) else { return };
-    let case = &golden.meta["cases"][0];
-    let small = golden.case_pixels(0);
-    let side = 1024;
-    let pixels: Vec<u8> =
-        (0..side * side * 3).map(|i| small[((i / 3 / side / 4) * 256 + i / 3 % side / 4) * 3 + i % 3]).collect();
-    let network = synthetic(config, cpu(None));
-    let points: Vec<Point> = case["points"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(case["labels"].as_array().unwrap())
-        .map(|(xy, label)| Point {
-            x: xy[0].as_f64().unwrap() as f32,
-            y: xy[1].as_f64().unwrap() as f32,
-            label: label.as_i64().unwrap() as i32,
-        })
-        .collect();
-    let rectangle: Vec<f32> = case["box"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
-    let corners = corners(rectangle.try_into().unwrap()).to_vec();
-    let not_a_point = Point { x: 0.0, y: 0.0, label: -1 };
-    let (_, box_logits) = golden.tensor("case0.box.logits").unwrap();
-    let area = config.logits_size().pow(2);
-    let mask = &box_logits[area..2 * area];
-    let runs = [
-        ("box", corners.clone(), None, Masks::Three),
-        ("points", [points.clone(), vec![not_a_point]].concat(), None, Masks::Three),
-        ("points_box_mask", [points, corners].concat(), Some(mask), Masks::Single),
-    ];
-    let mut good = true;
-    for (run, points, mask, masks) in runs {
-        let options =
-            SessionOptions { slices: 1, prompts: 1, points: points.len(), mask_prompt: mask.is_some(), masks };
-        let mut session = Session::for_probing(network.clone(), options).unwrap();
-        session.encode(&[Slice { pixels: &pixels, scaling: scaling(side), context: [0; 5] }]).unwrap();
-        if run == "box" {
-            let embedding = transposed(&session.probe("embedding").unwrap(), config.tokens());
-            good &= golden.check("neck", "case0.embedding", &embedding);
-        }
-        let (mut logits, mut iou) = (vec![0.0; masks.count() * area], [0.0; 4]);
-        session.decode(&[Prompt { slot: 0, points: &points, mask }], &mut logits, &mut iou).unwrap();
-        good &= golden.check("logits", &format!("case0.{run}.logits"), &logits);
-        let kept = masks.first()..masks.first() + masks.count();
-        good &= golden.check("iou", &format!("case0.{run}.iou"), &iou[kept]);
-    }
-    assert!(good);
+    assert!(all_logits(&golden, &Preset::VitL.medsegx(), cpu(None)));
 }
 
 #[test]
 fn tiny_sam1024() {
-    sam("tiny_sam1024", &Preset::Tiny.sam());
+    let Some(golden) = Golden::shared("tiny_sam1024", tolerance::F32) else { return };
+    assert!(sam(&golden, &Preset::Tiny.sam(), cpu(None)));
 }
 
 #[test]
 fn vit_b_sam1024() {
-    sam("vit_b_sam1024", &Preset::VitB.sam());
+    let Some(golden) = Golden::shared("vit_b_sam1024", tolerance::F32) else { return };
+    assert!(sam(&golden, &Preset::VitB.sam(), cpu(None)));
 }

@@ -52,6 +52,11 @@ impl Golden {
         Golden { name: format!("portable {name}"), bytes, meta, table }
     }
 
+    /// The tolerance of `stage`.
+    pub fn limit(&self, stage: &str) -> f64 {
+        tolerance::find(self.table, stage).limit
+    }
+
     /// Number of cases.
     pub fn cases(&self) -> usize {
         self.meta["cases"].as_array().unwrap().len()

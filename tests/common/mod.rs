@@ -6,6 +6,7 @@ pub mod nifti_file;
 pub mod one_op;
 pub mod op_cases;
 pub mod run;
+pub mod stages;
 pub mod tolerance;
 
 use std::io::Write;

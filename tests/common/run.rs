@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use medsegx::backend::Backend;
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
-use medsegx::model::{Config, Masks};
+use medsegx::model::{Config, Masks, Preset};
 use medsegx::weights::Weights;
 
 use super::golden::Case;
@@ -24,6 +24,15 @@ pub fn scaling(side: usize) -> [f32; 8] {
 /// The two corners of a box.
 pub fn corners([x0, y0, x1, y1]: [f32; 4]) -> [Point; 2] {
     [Point { x: x0, y: y0, label: 2 }, Point { x: x1, y: y1, label: 3 }]
+}
+
+/// Configuration of the golden file tiny_variant: other sizes of the mixture, in some blocks only.
+pub fn tiny_variant() -> Config {
+    let mut config = Preset::Tiny.medsegx();
+    let adapters = config.adapters.as_mut().unwrap();
+    (adapters.experts, adapters.bottleneck, adapters.embedding) = (6, 8, 24);
+    adapters.blocks = vec![false, true, false, true];
+    config
 }
 
 /// Room for `count` slices with one box each.
