@@ -11,7 +11,34 @@ use medsegx::Error;
 use medsegx::backend::cuda::Cuda;
 
 /// Cases of sizes that no model has and the kernels refuse by name.
-const REFUSED: &[(&str, &str)] = &[];
+const REFUSED: &[(&str, &str)] = &[
+    ("linear", "one row, odd sizes"),
+    ("linear", "no bias"),
+    ("linear", "bias a token"),
+    ("linear", "residual in place"),
+    ("layer_norm", "5 channels of size 1"),
+    ("patch_embed", "32 px, patch 8, [32.0, 32.0] valid"),
+    ("patch_embed", "48 px, patch 16, [35.0, 20.0] valid"),
+    ("conv3x3", "grid 1, 4 to 3"),
+    ("conv3x3", "grid 5, 7 to 9"),
+    ("conv3x3", "grid 16, 32 to 70"),
+    ("attention", "grid 3, window None, 2 heads of 8, size 1"),
+    ("attention", "grid 6, window Some(4), 3 heads of 20, size 8"),
+    ("attention", "grid 18, window None, 2 heads of 16, size 4"),
+    ("attention", "grid 20, window Some(14), 1 heads of 32, size 1"),
+    ("attention", "grid 4, window Some(14), 1 heads of 16, size 1"),
+    ("token_mlp", "7 tokens of 64, hidden 90"),
+    ("token_heads", "7 tokens of 64"),
+    ("token_mlp", "6 tokens of 256, hidden 90"),
+    ("token_heads", "6 tokens of 256"),
+    ("token_self_attention", "5 tokens of 32, first true"),
+    ("token_self_attention", "5 tokens of 32, first false"),
+    ("tokens_to_image", "5 tokens of 32, 50 image tokens"),
+    ("image_to_tokens", "300 image tokens, 5 tokens of 32"),
+    ("token_mlp", "5 tokens of 32, hidden 90"),
+    ("token_heads", "5 tokens of 32"),
+    ("upscale", "grid 2, 20 to [5, 3, 7]"),
+];
 
 #[test]
 fn operations_agree_with_their_definitions() {
