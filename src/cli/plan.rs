@@ -1,35 +1,152 @@
-//! `medsegx plan`: the steps of a run with shapes, FLOP, bytes and memory.
+//! `medsegx plan`: the steps of a run with shapes, FLOP and bytes, and a bound of the memory, before anything runs.
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use medsegx::graph::Plan;
-use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
+use medsegx::backend::Backend;
+use medsegx::backend::cpu::{Cpu, CpuOptions};
+use medsegx::executor::every_graph;
+use medsegx::graph::{Graph, ParamId, Plan};
+use medsegx::model::{Config, Masks, Preset, Prompts, image_encoder, mask_decoder};
+use medsegx::weights::{Access, Weights};
+use serde::Serialize;
 
 /// Show the steps of a run with shapes, FLOP, bytes and memory
 #[derive(clap::Args)]
 pub struct Args {
-    /// Slices in a batch
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
+    /// Weights file whose model to plan
+    #[arg(long, value_name = "FILE", required_unless_present = "config", conflicts_with = "config")]
+    weights: Option<PathBuf>,
+    /// Instead of a file: tiny, vit_b, vit_l or vit_h
+    #[arg(long, value_parser = preset)]
+    config: Option<Preset>,
+    /// With --config: 256 is MedSegX, 1024 plain SAM
+    #[arg(long, default_value = "256", value_parser = ["256", "1024"])]
+    image_size: String,
+    /// Slices in a batch, each with one box
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    batch: u16,
+    /// CPU threads; default: all
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints both plans.
+/// A preset by its name.
+pub fn preset(text: &str) -> Result<Preset, String> {
+    let known = || Preset::ALL.map(Preset::name).join(", ");
+    Preset::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| format!("expected one of {}", known()))
+}
+
+#[derive(Serialize)]
+struct Step {
+    name: String,
+    op: &'static str,
+    /// Of what it writes, batch first.
+    shapes: Vec<Vec<usize>>,
+    flop: u64,
+    param_bytes: u64,
+    value_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: &'static str,
+    flop: u64,
+    arena_bytes: usize,
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    /// Checkpoint tensors as f32.
+    parameters: usize,
+    /// As the kernels read them.
+    prepared: usize,
+    /// Arena, embeddings and scratch of all threads.
+    session: usize,
+    /// Tensors of the largest parameter, which exist beside its prepared form for a moment.
+    loading: usize,
+    /// Of these together; the program itself and its pictures come on top.
+    peak: usize,
+}
+
+#[derive(Serialize)]
+struct Report {
+    batch: usize,
+    parts: [Part; 2],
+    memory: Memory,
+}
+
+/// Prints both plans and the memory.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let config = Preset::VitB.medsegx();
+    let config = match (&args.weights, args.config) {
+        (Some(file), _) => Weights::open(file, Access::Map)?.config().clone(),
+        (None, Some(preset)) if args.image_size == "1024" => preset.sam(),
+        (None, preset) => preset.unwrap_or(Preset::VitB).medsegx(),
+    };
+    let cpu = Cpu::new(CpuOptions { threads: args.threads.map(usize::from), ..CpuOptions::default() })?;
+    let batch = usize::from(args.batch);
     let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
+    let plan = |graph: Graph| Plan::new(graph, |graph, id| cpu.element_bytes(graph, id));
+    let plans = [plan(image_encoder::graph(&config, batch)), plan(mask_decoder::graph(&config, batch, batch, prompts))];
+    let memory = memory(&config, &cpu, &plans);
+    let [encoder, decoder] = &plans;
+    let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
     let mut out = std::io::stdout().lock();
-    for graph in
-        [image_encoder::graph(&config, args.batch), mask_decoder::graph(&config, args.batch, args.batch, prompts)]
-    {
-        let plan = Plan::native(graph);
-        let mut flop = 0;
-        for (step, node) in plan.graph.nodes.iter().enumerate() {
-            let cost = plan.graph.cost(step);
-            flop += cost.flop;
-            let shape = &plan.graph[node.op.writes()[0]].shape;
-            writeln!(out, "{:60} {:22} {shape:?} {:.3} GFLOP", node.name, node.op.name(), cost.flop as f64 * 1e-9)?;
+    if args.json { Ok(writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?) } else { print(&report, &mut out) }
+}
+
+fn part(name: &'static str, plan: &Plan) -> Part {
+    let graph = &plan.graph;
+    let step = |index: usize| {
+        let (node, cost) = (&graph.nodes[index], graph.cost(index));
+        Step {
+            name: node.name.clone(),
+            op: node.op.name(),
+            shapes: node.op.writes().into_iter().map(|id| graph[id].shape.clone()).collect(),
+            flop: cost.flop,
+            param_bytes: cost.param_bytes,
+            value_bytes: cost.value_bytes,
         }
-        writeln!(out, "{:.2} GFLOP, arena {:.1} MB", flop as f64 * 1e-9, plan.arena_bytes as f64 * 1e-6)?;
+    };
+    let steps: Vec<Step> = (0..graph.nodes.len()).map(step).collect();
+    Part { name, flop: steps.iter().map(|step| step.flop).sum(), arena_bytes: plan.arena_bytes, steps }
+}
+
+fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
+    let mut seen = std::collections::HashSet::new();
+    let (mut parameters, mut prepared, mut loading) = (0, 0, 0);
+    for graph in every_graph(config) {
+        for (index, param) in graph.params.iter().enumerate().filter(|(_, param)| seen.insert(param.name.clone())) {
+            let bytes = size_of::<f32>() * param.len();
+            parameters += bytes;
+            prepared += cpu.param_bytes(&graph, ParamId(index));
+            // The tensors that a parameter is made of, and the parameter before it is packed.
+            loading = loading.max(2 * bytes);
+        }
     }
+    let session = cpu.session_bytes(&[&plans[0], &plans[1]]);
+    Memory { parameters, prepared, session, loading, peak: prepared + session.max(loading) }
+}
+
+fn print(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
+    for part in &report.parts {
+        for step in &part.steps {
+            let shapes: Vec<String> = step.shapes.iter().map(|shape| format!("{shape:?}")).collect();
+            let (flop, bytes) = (step.flop as f64 * 1e-9, (step.param_bytes + step.value_bytes) as f64 * 1e-6);
+            let (name, op) = (&step.name, step.op);
+            writeln!(out, "{name:62} {op:20} {:18} {flop:8.3} GFLOP {bytes:8.2} MB", shapes.join(" + "))?;
+        }
+        let (flop, arena) = (part.flop as f64 * 1e-9, part.arena_bytes as f64 * 1e-6);
+        writeln!(out, "{}: {flop:.2} GFLOP, arena {arena:.1} MB\n", part.name)?;
+    }
+    let mb = |bytes: usize| bytes as f64 * 1e-6;
+    let Memory { parameters, prepared, session, loading, peak } = &report.memory;
+    let [parameters, prepared, session] = [parameters, prepared, session].map(|bytes| mb(*bytes));
+    writeln!(out, "parameters {parameters:.1} MB, prepared {prepared:.1} MB, session {session:.1} MB")?;
+    writeln!(out, "loading adds {:.1} MB for a moment; at most {:.1} MB in all", mb(*loading), mb(*peak))?;
     Ok(())
 }

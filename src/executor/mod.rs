@@ -175,6 +175,33 @@ impl<B: Backend> Session<B> {
     }
 }
 
+/// Single steps, for benches of kernels.
+impl<B: Backend> Session<B> {
+    /// The encoder's plan and the decoder's.
+    pub fn plans(&self) -> [&Plan; 2] {
+        [&self.encoder.plan, &self.decoder.plan]
+    }
+
+    /// Runs one step of the encoder's (`decoder` false) or the decoder's plan `times` times on what its inputs hold by
+    /// now, and waits for the last.
+    ///
+    /// # Errors
+    /// No such step, or a device that fails.
+    pub fn repeat_step(&mut self, decoder: bool, step: usize, active: usize, times: usize) -> Result<()> {
+        let stage = if decoder { &self.decoder } else { &self.encoder };
+        let node = stage.plan.graph.nodes.get(step).ok_or_else(|| internal(format!("there is no step {step}")))?;
+        let backend = self.network.backend();
+        for _ in 0..times {
+            backend.run(&mut self.arena, &stage.plan, &stage.params, step, active)?;
+        }
+        self.decoded_last = decoder;
+        match node.op.writes().first() {
+            Some(&out) => backend.read(&mut self.arena, &stage.plan, out, &mut [0; 4]),
+            None => Ok(()),
+        }
+    }
+}
+
 fn run<B: Backend>(backend: &B, arena: &mut B::Arena, stage: &Stage<B>, active: usize) -> Result<()> {
     for step in 0..stage.plan.graph.nodes.len() {
         backend.run(arena, &stage.plan, &stage.params, step, active)?;

@@ -160,7 +160,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    fn new(len: usize, threads: usize) -> Result<Scratch> {
+    pub fn new(len: usize, threads: usize) -> Result<Scratch> {
         let piece = |_| Ok(Mutex::new(Buffer::new("scratch", len)?));
         Ok(Scratch { pieces: (0..threads).map(piece).collect::<Result<_>>()? })
     }

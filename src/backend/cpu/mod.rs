@@ -4,6 +4,7 @@
 //! a bit of any result on one [`Level`].
 
 mod attention;
+mod ceiling;
 mod conv3x3;
 mod dense;
 mod gate;
@@ -26,6 +27,7 @@ mod upscale;
 use std::fmt;
 use std::sync::Arc;
 
+pub use ceiling::Ceiling;
 pub use memory::Arena;
 pub use step::Param;
 use step::Step;
@@ -149,6 +151,24 @@ impl Cpu {
         self.level
     }
 
+    /// Bytes of a parameter once it is prepared.
+    pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
+        size_of::<f32>() * step::prepared(self.level, graph, id)
+    }
+
+    /// Bytes of everything that a session of these plans allocates.
+    pub fn session_bytes(&self, plans: &[&Plan]) -> usize {
+        let most = |bytes: &dyn Fn(&Plan) -> usize| plans.iter().map(|plan| bytes(plan)).max().unwrap_or(0);
+        let scratch = size_of::<f32>() * self.scratch(plans) * self.threads();
+        most(&|plan| plan.arena_bytes) + most(&|plan| plan.embedding_bytes()) + scratch
+    }
+
+    /// f32 of scratch that a thread needs for any step of `plans`.
+    fn scratch(&self, plans: &[&Plan]) -> usize {
+        let nodes = plans.iter().flat_map(|plan| plan.graph.nodes.iter().map(|node| (&plan.graph, &node.op)));
+        nodes.map(|(graph, op)| step::scratch(self.level, graph, op)).max().unwrap_or(0)
+    }
+
     /// The number of threads.
     pub fn threads(&self) -> usize {
         self.threads.count()
@@ -174,9 +194,7 @@ impl Backend for Cpu {
     fn arena(&self, plans: &[&Plan]) -> Result<Arena> {
         let bytes = plans.iter().map(|plan| plan.arena_bytes).max().unwrap_or(0);
         let embedding_bytes = plans.iter().map(|plan| plan.embedding_bytes()).max().unwrap_or(0);
-        let nodes = plans.iter().flat_map(|plan| plan.graph.nodes.iter().map(|node| (&plan.graph, &node.op)));
-        let scratch = nodes.map(|(graph, op)| step::scratch(self.level, graph, op)).max().unwrap_or(0);
-        Arena::new(bytes, embedding_bytes, scratch, self.threads())
+        Arena::new(bytes, embedding_bytes, self.scratch(plans), self.threads())
     }
 
     fn write(&self, arena: &mut Arena, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()> {

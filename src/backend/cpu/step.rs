@@ -31,12 +31,27 @@ enum Form {
 
 impl Param {
     pub(super) fn prepare(level: Level, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
-        let form = graph.nodes.iter().find_map(|node| form(graph, &node.op, id)).unwrap_or(Form::Plain);
-        Ok(match form {
+        Ok(match Form::of(graph, id) {
             Form::Plain => Param::Plain(data),
             Form::Packed { outputs } => Param::Packed(Packed::new(level, &data, outputs)?),
             Form::Table => Param::Table(attention::table(level, &data, graph[id].shape[1])?),
         })
+    }
+}
+
+impl Form {
+    fn of(graph: &Graph, id: ParamId) -> Form {
+        graph.nodes.iter().find_map(|node| form(graph, &node.op, id)).unwrap_or(Form::Plain)
+    }
+}
+
+/// f32 that a parameter takes in the form that its operation wants.
+pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId) -> usize {
+    let len = graph[id].len();
+    match Form::of(graph, id) {
+        Form::Plain => len,
+        Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
+        Form::Table => graph[id].shape[0].next_multiple_of(level.lanes()) * graph[id].shape[1],
     }
 }
 

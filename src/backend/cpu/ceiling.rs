@@ -1,0 +1,87 @@
+//! What this processor can do at best right now, measured: what benches compare kernels with.
+
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use super::Cpu;
+use super::memory::{Buffer, Scratch};
+use super::simd::{Kernel, Simd};
+use crate::error::Result;
+
+/// Rates of all threads together.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceiling {
+    /// f32 multiply-adds from registers to registers, 1e9 floating-point operations a second (an FMA counts 2).
+    pub gflops: f64,
+    /// Reading and writing memory beyond the caches, 1e9 bytes a second.
+    pub gbytes: f64,
+}
+
+/// Independent sums of a thread: more than latency times issue width of any processor.
+const SUMS: usize = 24;
+/// Multiply-adds of each sum in one go.
+const STEPS: usize = 200_000;
+/// f32 that a thread copies: 32 MiB.
+const COPY: usize = 8 << 20;
+
+impl Cpu {
+    /// The multiply-add rate of this moment: some milliseconds of nothing else. Machines that do other work besides
+    /// differ from one moment to the next, so benches measure it beside each run.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn fma_rate(&self) -> Result<f64> {
+        let idle = Scratch::new(0, self.threads())?;
+        let tasks = 4 * self.threads();
+        let start = Instant::now();
+        self.threads.each(&idle, tasks, |_, _| {
+            black_box(self.level.run(Fma));
+        });
+        Ok((tasks * SUMS * STEPS * 2 * self.level.lanes()) as f64 / start.elapsed().as_secs_f64() * 1e-9)
+    }
+
+    /// The best of five measurements of each rate.
+    ///
+    /// # Errors
+    /// Memory for the copies.
+    pub fn ceiling(&self) -> Result<Ceiling> {
+        let threads = self.threads();
+        let idle = Scratch::new(0, threads)?;
+        let buffers =
+            (0..threads).map(|_| Ok(Mutex::new([Buffer::new("copies", COPY)?, Buffer::new("copies", COPY)?])));
+        let buffers = buffers.collect::<Result<Vec<_>>>()?;
+        let mut ceiling = Ceiling { gflops: 0.0, gbytes: 0.0 };
+        for _ in 0..5 {
+            ceiling.gflops = ceiling.gflops.max(self.fma_rate()?);
+            let start = Instant::now();
+            self.threads.each(&idle, threads, |i, _| {
+                if let Ok(mut pair) = buffers[i].lock() {
+                    let [from, to] = &mut *pair;
+                    to.as_mut_slice().copy_from_slice(black_box(from.as_slice()));
+                }
+            });
+            let bytes = (threads * COPY * 2 * size_of::<f32>()) as f64;
+            ceiling.gbytes = ceiling.gbytes.max(bytes / start.elapsed().as_secs_f64() * 1e-9);
+        }
+        Ok(ceiling)
+    }
+}
+
+struct Fma;
+
+impl Kernel for Fma {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
+        let mut sums = [s.splat(1.0); SUMS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = s.fma(*sum, a, b);
+            }
+        }
+        s.sum(sums.into_iter().fold(s.splat(0.0), |total, sum| s.add(total, sum)))
+    }
+}

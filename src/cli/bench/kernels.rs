@@ -1,0 +1,137 @@
+//! `bench kernels`: the steps of the model's own plans, each shape once.
+
+use std::io::Write;
+use std::time::Instant;
+
+use medsegx::backend::Backend;
+use medsegx::backend::cpu::Level;
+use medsegx::executor::Session;
+use medsegx::graph::{Graph, Op};
+use serde::Serialize;
+
+use super::{Common, Work, describe, median};
+
+/// Options.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Slices in the batch
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+}
+
+/// How far an operation of the fast path may be from the same operation of the portable one, both inside a whole model.
+const TOLERANCE: f64 = 2e-5;
+
+#[derive(Serialize)]
+struct Row {
+    op: &'static str,
+    /// Shapes of what it reads and writes.
+    shapes: String,
+    /// How often the model runs it.
+    count: usize,
+    microseconds: f64,
+    gflops: f64,
+    gbytes: f64,
+    /// Of the measured FMA rate or copy bandwidth, whichever binds more.
+    share_of_ceiling: f64,
+    distance_from_portable: f64,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let common = &args.common;
+    anyhow::ensure!(args.batch > 0, "--batch: expected at least 1, found 0");
+    let network = common.network(common.cpu(common.level)?)?;
+    let portable = common.network(common.cpu(Some(Level::Portable))?)?;
+    let mut work = Work::new(network.config(), args.batch);
+    let options = work.options();
+    let mut sessions = (Session::for_probing(network.clone(), options)?, Session::for_probing(portable, options)?);
+    let ceiling = network.backend().ceiling()?;
+    let mut rows: Vec<Row> = Vec::new();
+    for decoder in [false, true] {
+        // Both plans share memory, so each is run just before its steps are looked at.
+        work.half(&mut sessions.0, decoder)?;
+        work.half(&mut sessions.1, decoder)?;
+        for step in 0..sessions.0.plans()[usize::from(decoder)].graph.nodes.len() {
+            let graph = &sessions.0.plans()[usize::from(decoder)].graph;
+            let node = &graph.nodes[step];
+            let (op, shapes, cost) = (node.op.name(), shapes(graph, &node.op), graph.cost(step));
+            let outputs: Vec<String> = node.op.writes().iter().map(|&id| graph[id].name.clone()).collect();
+            sessions.0.repeat_step(decoder, step, args.batch, 1)?;
+            sessions.1.repeat_step(decoder, step, args.batch, 1)?;
+            let mut distance: f64 = 0.0;
+            for name in outputs {
+                distance = distance.max(super::model::distance(&sessions.0.probe(&name)?, &sessions.1.probe(&name)?));
+            }
+            anyhow::ensure!(distance <= TOLERANCE, "{op} {shapes}: {distance:.1e} away from the portable path");
+            if let Some(row) = rows.iter_mut().find(|row| row.op == op && row.shapes == shapes) {
+                row.count += 1;
+                row.distance_from_portable = row.distance_from_portable.max(distance);
+                continue;
+            }
+            let seconds = time(&mut sessions.0, decoder, step, args.batch, common.repeats)?;
+            let gflops = cost.flop as f64 / seconds * 1e-9;
+            let gbytes = (cost.param_bytes + cost.value_bytes) as f64 / seconds * 1e-9;
+            rows.push(Row {
+                op,
+                shapes,
+                count: 1,
+                microseconds: seconds * 1e6,
+                gflops,
+                gbytes,
+                share_of_ceiling: (gflops / ceiling.gflops).max(gbytes / ceiling.gbytes),
+                distance_from_portable: distance,
+            });
+        }
+    }
+    print(&rows, &describe(network.backend(), &ceiling), common.json)
+}
+
+fn shapes(graph: &Graph, op: &Op) -> String {
+    let list = |ids: Vec<medsegx::graph::ValueId>| -> Vec<String> {
+        ids.iter().map(|&id| graph[id].shape[1..].iter().map(usize::to_string).collect::<Vec<_>>().join("x")).collect()
+    };
+    let window = if let Op::Attention { window: Some(window), .. } = op {
+        format!(", windows of {window}")
+    } else {
+        String::new()
+    };
+    format!("{} -> {}{window}", list(op.reads()).join(" + "), list(op.writes()).join(" + "))
+}
+
+/// Median seconds of a step, several runs in a row where it is short.
+fn time<B: Backend>(
+    session: &mut Session<B>,
+    decoder: bool,
+    step: usize,
+    batch: usize,
+    repeats: usize,
+) -> anyhow::Result<f64> {
+    let mut once = |times: usize| -> anyhow::Result<f64> {
+        let start = Instant::now();
+        session.repeat_step(decoder, step, batch, times)?;
+        Ok(start.elapsed().as_secs_f64() / times as f64)
+    };
+    let times = (1e-3 / once(1)?.max(1e-9)).clamp(1.0, 1000.0) as usize;
+    Ok(median((0..repeats.max(1)).map(|_| once(times)).collect::<anyhow::Result<_>>()?))
+}
+
+fn print(rows: &[Row], header: &str, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?);
+    }
+    writeln!(out, "{header}")?;
+    writeln!(
+        out,
+        "{:22} {:52} {:>5} {:>10} {:>8} {:>7} {:>11}",
+        "op", "shapes", "times", "us", "GFLOP/s", "GB/s", "of ceiling"
+    )?;
+    for row in rows {
+        let Row { op, shapes, count, microseconds, gflops, gbytes, share_of_ceiling, .. } = row;
+        let share = 100.0 * share_of_ceiling;
+        writeln!(out, "{op:22} {shapes:52} {count:5} {microseconds:10.1} {gflops:8.1} {gbytes:7.1} {share:9.0} %")?;
+    }
+    Ok(())
+}

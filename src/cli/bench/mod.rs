@@ -1,0 +1,144 @@
+//! `medsegx bench`: how fast the model and its kernels are, checked before they are timed.
+
+mod kernels;
+mod model;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Subcommand;
+use medsegx::backend::Backend;
+use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level};
+use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
+use medsegx::model::{Config, Masks, Preset};
+use medsegx::weights::{Weights, synth};
+
+/// Measure the model and its kernels
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Milliseconds a slice at several batch sizes, and the time of each stage
+    Model(model::Args),
+    /// Every operation at the model's shapes: time, rate, and share of this machine's measured ceiling
+    Kernels(kernels::Args),
+}
+
+/// What both benches need.
+#[derive(clap::Args)]
+struct Common {
+    /// tiny, vit_b, vit_l or vit_h, with synthetic weights
+    #[arg(long, default_value = "vit_b", value_parser = crate::cli::plan::preset)]
+    config: Preset,
+    /// 256 is MedSegX, 1024 plain SAM
+    #[arg(long, default_value = "256", value_parser = ["256", "1024"])]
+    image_size: String,
+    /// CPU threads; default: all
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Instructions: portable, avx2 or avx512; default: the widest of this processor
+    #[arg(long, value_parser = level)]
+    level: Option<Level>,
+    /// Runs of each measurement; their median counts
+    #[arg(long, default_value_t = 9)]
+    repeats: usize,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "portable" => Ok(Level::Portable),
+        "avx2" => Ok(Level::Avx2),
+        "avx512" => Ok(Level::Avx512),
+        _ => Err("one of portable, avx2, avx512".into()),
+    }
+}
+
+/// Runs one of the benches.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        What::Model(args) => model::run(&args),
+        What::Kernels(args) => kernels::run(&args),
+    }
+}
+
+impl Common {
+    fn config(&self) -> Config {
+        if self.image_size == "256" { self.config.medsegx() } else { self.config.sam() }
+    }
+
+    fn cpu(&self, level: Option<Level>) -> medsegx::Result<Cpu> {
+        Cpu::new(CpuOptions { threads: self.threads, level })
+    }
+
+    fn network<B: Backend>(&self, backend: B) -> medsegx::Result<Arc<Network<B>>> {
+        Ok(Arc::new(Network::load(&Weights::synthetic(&self.config(), 0), backend)?))
+    }
+}
+
+/// A made-up picture for each of `count` slices, and a box on each.
+struct Work {
+    pixels: Vec<Vec<u8>>,
+    logits: Vec<f32>,
+    iou: Vec<f32>,
+}
+
+impl Work {
+    fn new(config: &Config, count: usize) -> Work {
+        let side = config.image_size;
+        let one = |case: usize| {
+            let planes = synth::image(case % 3);
+            let at = |y: usize, x: usize, c: usize| planes[(c * 256 + y * 256 / side) * 256 + x * 256 / side];
+            (0..side * side * 3).map(|i| at(i / 3 / side, i / 3 % side, i % 3)).collect()
+        };
+        let logits = vec![0.0; count * 3 * config.logits_size().pow(2)];
+        Work { pixels: (0..count).map(one).collect(), logits, iou: vec![0.0; 4 * count] }
+    }
+
+    fn options(&self) -> SessionOptions {
+        let count = self.pixels.len();
+        SessionOptions { slices: count, prompts: count, points: 2, mask_prompt: false, masks: Masks::Three }
+    }
+
+    /// Seconds of encoding and of decoding.
+    fn run<B: Backend>(&mut self, session: &mut Session<B>) -> medsegx::Result<[f64; 2]> {
+        Ok([self.half(session, false)?, self.half(session, true)?])
+    }
+
+    /// Encodes, or decodes what was encoded; seconds.
+    fn half<B: Backend>(&mut self, session: &mut Session<B>, decoder: bool) -> medsegx::Result<f64> {
+        let side = session.network().config().image_size as f32;
+        let corner = |at: f32, label| Point { x: at * side, y: at * side, label };
+        let points = [corner(0.3, 2), corner(0.7, 3)];
+        let prompt = |slot| Prompt { slot, points: &points, mask: None };
+        let prompts: Vec<Prompt<'_>> = (0..self.pixels.len()).map(prompt).collect();
+        let scaling = [0.01712, 0.01751, 0.01743, -2.118, -2.036, -1.804, side, side];
+        let slice = |pixels| Slice { pixels, scaling, context: [2, 1, 4, 17, 59] };
+        let slices: Vec<Slice<'_>> = self.pixels.iter().map(|pixels| slice(pixels)).collect();
+        let start = Instant::now();
+        if decoder {
+            session.decode(&prompts, &mut self.logits, &mut self.iou)?;
+        } else {
+            session.encode(&slices)?;
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The line that says what the numbers below are to be compared with.
+fn describe(cpu: &Cpu, ceiling: &Ceiling) -> String {
+    let Ceiling { gflops, gbytes } = ceiling;
+    let (level, threads) = (cpu.level(), cpu.threads());
+    format!("{level}, {threads} threads; measured ceiling {gflops:.0} GFLOP/s of FMA, {gbytes:.1} GB/s of copies")
+}
