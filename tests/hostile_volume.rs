@@ -318,6 +318,12 @@ fn lying_pngs() {
     refused("7 bits", &file(4, 4, 7, 0, &body));
     refused("colour type 5", &file(4, 4, 8, 5, &body));
     refused("a palette that is not there", &file(4, 4, 8, 3, &body));
+    let indexed = [chunk(b"IDAT", &zlib(&[0, 0, 1, 2, 3].repeat(4))), chunk(b"IEND", &[])].concat();
+    for bytes in [0, 1, 2, 4, 53, 769, 771, 9000] {
+        let palette = chunk(b"PLTE", &vec![5; bytes]);
+        refused("an odd palette", &file(4, 4, 8, 3, &[palette, indexed.clone()]));
+    }
+    assert!(open(&file(4, 4, 8, 3, &[chunk(b"PLTE", &[5; 12]), indexed])).is_ok());
     refused("no data", &file(4, 4, 8, 0, &[chunk(b"IEND", &[])]));
     refused("data that are no zlib", &file(4, 4, 8, 0, &[chunk(b"IDAT", &[1; 20]), chunk(b"IEND", &[])]));
     let bomb = chunk(b"zTXt", &[b"k\0\0".to_vec(), zlib(&vec![0; 64 << 20])].concat());

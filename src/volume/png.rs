@@ -35,6 +35,13 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
     decoder.set_limits(Limits { bytes: row_limit });
 
     let mut reader = decoder.read_info().map_err(|e| bad(&source.path, e))?;
+    if let Some(palette) = &reader.info().palette
+        && (palette.len() % 3 != 0 || !(3..=768).contains(&palette.len()))
+    {
+        // Crate png 0.18 panics on such a palette.
+        let found = format!("{} bytes", palette.len());
+        return Err(Error::file(&source.path, "PNG palette", "1 to 256 colours of 3 bytes", found));
+    }
     let size = reader.output_buffer_size().ok_or_else(|| bad(&source.path, "a picture too large for memory"))?;
     let mut raw = reserve(size, "the picture")?;
     raw.resize(size, 0);
@@ -44,6 +51,9 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
         warnings.push("an animation: only its first picture is read".into());
     }
     reader.finish().map_err(|e| bad(&source.path, e))?;
+    if (frame.width, frame.height) != (width, height) {
+        return Err(bad(&source.path, format!("a first picture of {} x {}", frame.width, frame.height)));
+    }
 
     let (stored, channels) = match frame.color_type {
         ColorType::Grayscale => (1, 1),
