@@ -237,7 +237,7 @@ fn rough_boxes(path: &std::path::Path, margin: u32, grid: &Grid) -> anyhow::Resu
         return Err(medsegx::Error::file(path, "rough mask", expected, found).into());
     }
     let (slope, intercept) = rough.scaling();
-    let inside = |index: usize| rough.voxels().get(index).is_some_and(|v| slope * v + intercept != 0.0);
+    let inside = |index: usize| rough.voxels().get(index).is_some_and(|v| (slope * v + intercept).abs() > 0.0);
     let labels: Vec<bool> = (0..rough.voxels().len()).map(inside).collect();
     Ok(prompt::rough_boxes(&labels, |inside| inside, margin, grid)?)
 }
