@@ -141,6 +141,7 @@ fn the_25_windows_of_a_1024_pixel_picture() {
 #[test]
 fn the_whole_grid_of_a_1024_pixel_picture() {
     Attention::new([1, 1, 64, 64], None).check(Checks::Fast);
+    Attention::new([1, 1, 80, 64], None).check(Checks::Fast);
 }
 
 #[test]

@@ -45,7 +45,12 @@ pub struct Cuda<D: Driver> {
     /// u32 on the device, counted up by every kernel that writes f16.
     saturated: D::Buffer,
     saturated_params: AtomicU64,
+    /// u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the last one ends it.
+    counters: D::Buffer,
 }
+
+/// Most blocks along the second axis of a launch, which counts prompts.
+const MOST_PROMPTS: usize = 65535;
 
 /// A parameter in device memory, in the storage that [`storage::param`] says.
 pub struct Param<D: Driver> {
@@ -75,8 +80,10 @@ impl<D: Driver> Cuda<D> {
     pub fn new(driver: D) -> Result<Self> {
         let saturated = driver.allocate(size_of::<u32>())?;
         driver.write(&saturated, 0, &0u32.to_ne_bytes())?;
+        let counters = driver.allocate(MOST_PROMPTS * size_of::<u32>())?;
+        driver.write(&counters, 0, &vec![0; MOST_PROMPTS * size_of::<u32>()])?;
         let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
-        Ok(Cuda { driver, functions, saturated, saturated_params: AtomicU64::new(0) })
+        Ok(Cuda { driver, functions, saturated, saturated_params: AtomicU64::new(0), counters })
     }
 
     /// The device.

@@ -67,6 +67,11 @@ impl<D: Driver> Step<'_, D> {
         self.cuda.driver.address(&self.cuda.saturated)
     }
 
+    /// Device address of a u32 a prompt, all 0 between launches, with which the blocks of a prompt count themselves.
+    pub fn counters(&self) -> u64 {
+        self.cuda.driver.address(&self.cuda.counters)
+    }
+
     /// A size as a kernel takes it.
     pub fn u32(&self, size: usize) -> Result<u32> {
         u32::try_from(size).map_err(|_| self.unsupported("a size below 2^32", size))

@@ -1,6 +1,7 @@
 //! Launches the decoder's kernels on tokens: `kernels/token_self_attention.ptx.j2`, `tokens_to_image.ptx.j2`,
 //! `token_mlp.ptx.j2` and `image_to_tokens.ptx.j2`. The first three split a step over blocks that each leave a partial
-//! sum behind the step's result in the arena ([`partial_sums`]); `kernels/token_finish.ptx.j2` adds them up.
+//! sum behind the step's result in the arena ([`partial_sums`]); the last block of a prompt adds them up
+//! (`kernels/token_finish.j2`).
 
 use super::driver::{Arg, Driver};
 use super::step::Step;
@@ -45,34 +46,18 @@ fn pair<D: Driver>(step: &Step<D>, layer: &Dense) -> [Arg; 2] {
     [Arg::Pointer(step.param(layer.weight)), Arg::Pointer(step.param(layer.bias))]
 }
 
-/// Where the partial sums behind `out` start.
-fn partial<D: Driver>(step: &Step<D>, out: ValueId) -> u64 {
-    step.value(out) + 4 * step.plan.graph[out].len() as u64
-}
-
-/// `out = LayerNorm(residual + bias + partial sums)`.
-fn finish<D: Driver>(
-    step: &Step<D>,
-    slices: usize,
-    layer: &Dense,
-    residual: Option<ValueId>,
-    norm: &Norm,
-    out: ValueId,
-) -> Result<()> {
-    let [tokens, p] = [step.shape(out)[0], step.shape(out)[1]];
-    let name = entry(step, ["token_finish_64", "token_finish_128", "token_finish_256"], p)?;
-    let args = [
-        Arg::Pointer(partial(step, out)),
+/// What the last block of a prompt needs for `out = LayerNorm(residual + bias + partial sums)`.
+fn finish<D: Driver>(step: &Step<D>, layer: &Dense, residual: Option<ValueId>, norm: &Norm, out: ValueId) -> [Arg; 8] {
+    [
+        Arg::Pointer(step.value(out) + 4 * step.plan.graph[out].len() as u64),
         Arg::Pointer(step.param(layer.bias)),
         Arg::Pointer(step.optional(residual)),
         Arg::Pointer(step.param(norm.gain)),
         Arg::Pointer(step.param(norm.bias)),
         Arg::Pointer(step.value(out)),
-        Arg::U32(step.u32(tokens)?),
-        Arg::U32(step.u32(slices)?),
+        Arg::Pointer(step.counters()),
         Arg::F32(norm.eps),
-    ];
-    step.launch(name, [tokens, step.active, 1], &args)
+    ]
 }
 
 /// Self-attention on the tokens, then LayerNorm.
@@ -88,10 +73,10 @@ pub(super) fn self_attention<D: Driver>(
     let name = entry(step, ["token_self_attention_64", "token_self_attention_128", "token_self_attention_256"], p)?;
     let mut args = vec![Arg::Pointer(step.value(tokens)), Arg::Pointer(step.value(position))];
     args.extend([q, k, v].iter().flat_map(|layer| pair(step, layer)));
-    args.extend([Arg::Pointer(step.param(last.weight)), Arg::Pointer(partial(step, out))]);
+    args.push(Arg::Pointer(step.param(last.weight)));
+    args.extend(finish(step, last, (!first).then_some(tokens), norm, out));
     args.extend([Arg::U32(step.u32(count)?), Arg::U32(u32::from(!first))]);
-    step.launch(name, [HEADS, step.active, 1], &args)?;
-    finish(step, HEADS, last, (!first).then_some(tokens), norm, out)
+    step.launch(name, [HEADS, step.active, 1], &args)
 }
 
 /// The tokens attend to the image; added, then LayerNorm.
@@ -106,20 +91,11 @@ pub(super) fn to_image<D: Driver>(
     let name = entry(step, ["tokens_to_image_64", "tokens_to_image_128", "tokens_to_image_256"], p)?;
     native(step, image)?;
     let [wq, bq] = pair(step, q);
-    let args = [
-        Arg::Pointer(step.value(tokens)),
-        Arg::Pointer(step.value(position)),
-        Arg::Pointer(step.value(image)),
-        wq,
-        bq,
-        Arg::Pointer(step.param(last.weight)),
-        Arg::Pointer(partial(step, out)),
-        Arg::U32(step.u32(count)?),
-        Arg::U32(step.u32(keys)?),
-        Arg::U32(step.u32(columns)?),
-    ];
-    step.launch(name, [HEADS, step.active, 1], &args)?;
-    finish(step, HEADS, last, Some(tokens), norm, out)
+    let mut args = [tokens, position, image].map(|id| Arg::Pointer(step.value(id))).to_vec();
+    args.extend([wq, bq, Arg::Pointer(step.param(last.weight))]);
+    args.extend(finish(step, last, Some(tokens), norm, out));
+    args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(keys)?), Arg::U32(step.u32(columns)?)]);
+    step.launch(name, [HEADS, step.active, 1], &args)
 }
 
 /// MLP on the tokens; added, then LayerNorm.
@@ -137,17 +113,10 @@ pub(super) fn mlp<D: Driver>(
     }
     let name = entry(step, ["token_mlp_64", "token_mlp_128", "token_mlp_256"], p)?;
     let [w1, b1] = pair(step, lin1);
-    let args = [
-        Arg::Pointer(step.value(tokens)),
-        w1,
-        b1,
-        Arg::Pointer(step.param(lin2.weight)),
-        Arg::Pointer(partial(step, out)),
-        Arg::U32(step.u32(count)?),
-        Arg::U32(step.u32(hidden)?),
-    ];
-    step.launch(name, [hidden / MLP_SLICE, step.active, 1], &args)?;
-    finish(step, hidden / MLP_SLICE, lin2, Some(tokens), norm, out)
+    let mut args = vec![Arg::Pointer(step.value(tokens)), w1, b1, Arg::Pointer(step.param(lin2.weight))];
+    args.extend(finish(step, lin2, Some(tokens), norm, out));
+    args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(hidden)?)]);
+    step.launch(name, [hidden / MLP_SLICE, step.active, 1], &args)
 }
 
 /// The image attends to the tokens, before the out projection.

@@ -34,34 +34,18 @@ const fn self_attention(entry: &'static str, constants: &'static [(&'static str,
         ("bv", Pointer),
         ("wo", Pointer),
         ("partial", Pointer),
+        ("bias", Pointer),
+        ("residual", Pointer),
+        ("gain", Pointer),
+        ("shift", Pointer),
+        ("out", Pointer),
+        ("counters", Pointer),
+        ("eps", F32),
         ("tokens", U32),
         ("positioned", U32),
     ];
     let shared = 64 * p + SPLITS + 3 * 256 * (p / 8 + 1);
     latency(entry, "token_self_attention", constants, PARAMS, "one head of one prompt", shared)
-}
-
-const fn finish(entry: &'static str, constants: &'static [(&'static str, i64)]) -> Kernel {
-    Kernel {
-        entry,
-        template: "token_finish",
-        constants,
-        params: &[
-            ("partial", Pointer),
-            ("bias", Pointer),
-            ("residual", Pointer),
-            ("gain", Pointer),
-            ("shift", Pointer),
-            ("out", Pointer),
-            ("tokens", U32),
-            ("slices", U32),
-            ("eps", F32),
-        ],
-        tile: "one token",
-        threads: 32,
-        shared: 0,
-        bound: "latency",
-    }
 }
 
 const fn to_image(entry: &'static str, constants: &'static [(&'static str, i64)], p: u32) -> Kernel {
@@ -73,6 +57,13 @@ const fn to_image(entry: &'static str, constants: &'static [(&'static str, i64)]
         ("bq", Pointer),
         ("wo", Pointer),
         ("partial", Pointer),
+        ("bias", Pointer),
+        ("residual", Pointer),
+        ("gain", Pointer),
+        ("shift", Pointer),
+        ("out", Pointer),
+        ("counters", Pointer),
+        ("eps", F32),
         ("tokens", U32),
         ("keys", U32),
         ("columns", U32),
@@ -88,6 +79,13 @@ const fn mlp(entry: &'static str, constants: &'static [(&'static str, i64)], p: 
         ("b1", Pointer),
         ("w2", Pointer),
         ("partial", Pointer),
+        ("bias", Pointer),
+        ("residual", Pointer),
+        ("gain", Pointer),
+        ("shift", Pointer),
+        ("out", Pointer),
+        ("counters", Pointer),
+        ("eps", F32),
         ("tokens", U32),
         ("hidden", U32),
     ];
@@ -223,7 +221,7 @@ const MASK_EMBED: Kernel = Kernel {
     ],
     tile: "64 image tokens",
     threads: 256,
-    shared: 5440,
+    shared: 5440 + 64 * 256,
     bound: "latency",
 };
 
@@ -241,9 +239,6 @@ pub const KERNELS: &[Kernel] = &[
     mlp("token_mlp_64", P64, 64),
     mlp("token_mlp_128", P128, 128),
     mlp("token_mlp_256", P256, 256),
-    finish("token_finish_64", P64),
-    finish("token_finish_128", P128),
-    finish("token_finish_256", P256),
     to_tokens("image_to_tokens_64", P64, 64),
     to_tokens("image_to_tokens_128", P128, 128),
     to_tokens("image_to_tokens_256", P256, 256),
