@@ -252,6 +252,42 @@ def prove_it_bites(image_path, mask_path, index):
     return [] if compare("mirrored", image_path, mask_path, index)[0] else ["a mirrored mask is not seen"]
 
 
+def check_orientation(folder, medsegx, weights):
+    """`--orient ras` on a stored grid has to give the logits and voxels that the re-ordered file gives as stored."""
+    problems, painted = [], 0
+    signs = numpy.diag([-1, -1, 1, 1])
+    affines = {"LAS": STRAIGHT, "RPS": signs @ STRAIGHT, "sagittal": SAGITTAL, "oblique": OBLIQUE,
+               "coronal": STRAIGHT[:, [0, 2, 1, 3]], "axes turned": signs @ SAGITTAL[:, [1, 2, 0, 3]]}
+    paths = [folder / name for name in ("stored.nii", "canonical.nii", "of-stored.nii", "of-canonical.nii")]
+    logits = [folder / name for name in ("of-stored.npy", "of-canonical.npy")]
+    for name, affine in affines.items():
+        paths[0].write_bytes(image(affine=affine))
+        stored = nibabel.load(paths[0])
+        canonical = nibabel.as_closest_canonical(stored)
+        nibabel.save(canonical, paths[1])
+        turn = nibabel.io_orientation(stored.affine).astype(int)
+        low, high = numpy.array([1, 2, 3]), numpy.array([4, 5, 3])  # canonical box on slice 3
+        across = int(numpy.flatnonzero(turn[:, 0] == 2)[0])
+        corners = [[c[axis] if sign > 0 else DIMS[i] - 1 - c[axis] for i, (axis, sign) in enumerate(turn)] for c in (low, high)]
+        in_plane = [i for i in range(3) if i != across]
+        box = [min(c[i] for c in corners) for i in in_plane] + [max(c[i] for c in corners) for i in in_plane]
+        runs = [(paths[0], paths[2], ["--orient", "ras", "--logits", logits[0]], box, corners[0][across]),
+                (paths[1], paths[3], ["--logits", logits[1]], [*low[:2], *high[:2]], 3)]
+        found = [segment(medsegx, weights, *run) for run in runs]
+        if any(found):
+            problems.append(f"orientation {name}: {found}")
+            continue
+        turned = nibabel.as_closest_canonical(nibabel.load(paths[2])).get_fdata()
+        painted += numpy.count_nonzero(turned)
+        if not numpy.array_equal(*map(numpy.load, logits)):
+            problems.append(f"orientation {name}: --orient ras shows the network another slice than the re-ordered file")
+        if not numpy.array_equal(turned, nibabel.load(paths[3]).get_fdata()):
+            problems.append(f"orientation {name}: --orient ras gives other voxels than the re-ordered file")
+    if not painted:
+        problems.append("orientation: every mask is empty, so that nothing was compared")
+    return problems
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = pathlib.Path(__file__).resolve().parent.parent
@@ -302,6 +338,9 @@ def main():
     problem = segment(options.medsegx, weights, plain, mask, [], [1, 1, 7, 6], 2)
     for problem in [problem] if problem else prove_it_bites(plain, mask, 2):
         print(f"FAILED the check itself: {problem}")
+        failed += 1
+    for problem in check_orientation(folder, options.medsegx, weights):
+        print(f"FAILED {problem}")
         failed += 1
     if not options.keep:
         shutil.rmtree(folder)
