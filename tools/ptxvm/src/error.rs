@@ -141,6 +141,20 @@ pub enum FaultKind {
         /// Line of the other access.
         line: u32,
     },
+    /// Two CTAs touched the same bytes of global memory; nothing orders CTAs within a launch.
+    #[error("race on global memory at {address:#x}: {this} here, {other} by {by} at line {line}; nothing orders CTAs")]
+    CtaRace {
+        /// Device address.
+        address: u64,
+        /// `read` or `write`.
+        this: &'static str,
+        /// `read` or `write`.
+        other: &'static str,
+        /// The other CTA, counted linearly, in words.
+        by: String,
+        /// Line of the other access.
+        line: u32,
+    },
     /// Shared memory with a `cp.async` in flight was touched before its wait.
     #[error("{access} at {address:#x} touches bytes of a cp.async that was not waited for")]
     AsyncInFlight {

@@ -206,6 +206,39 @@ fn atomics_race_with_plain_accesses_only() {
 }
 
 #[test]
+fn races_between_ctas() {
+    let pointer = "mov.u32 %i, %ctaid.x; mad.lo.u32 %b, %i, 64, %t; mad.wide.u32 %x, %b, 4, %out;";
+    // The second CTA overwrites what the first has written.
+    let kind = twins(
+        line(2, 64),
+        "mov.u32 %i, %ctaid.x; mad.wide.u32 %x, %t, 4, %out; st.global.u32 [%x], %i;",
+        &format!("{pointer} st.global.u32 [%x], %i;"),
+    );
+    let FaultKind::CtaRace { this: "write", other: "write", by, .. } = kind else { panic!("{kind:?}") };
+    assert_eq!(by, "CTA 0");
+    // A CTA reads what the one before it has written, and one after it will write.
+    let own = format!("{pointer} st.global.u32 [%x], %i; ld.global.u32 %r0, [%x];");
+    let before = own.replace("ld.global", "setp.gt.u32 %p, %i, 0; @%p ld.global").replace("[%x];", "[%x+-256];");
+    let kind = twins(line(3, 64), &before, &own);
+    assert!(matches!(kind, FaultKind::CtaRace { this: "read", other: "write", .. }), "{kind:?}");
+    let next = "setp.lt.u32 %p, %i, 2; @%p ld.global.u32 %r0, [%y+256];";
+    let y = "mad.wide.u32 %y, %b, 4, %in;";
+    let update = format!(".reg .u64 %y; {pointer} {y} {{}} st.global.u32 [%y], %i;");
+    let kind = twins(line(3, 64), &update.replace("{}", next), &update.replace("{}", "ld.global.u32 %r0, [%y];"));
+    assert!(matches!(kind, FaultKind::CtaRace { this: "write", other: "read", .. }), "{kind:?}");
+    // Halves of one word by different CTAs are no race; equal values harm nobody.
+    let half = "mov.u32 %i, %ctaid.x; mad.lo.u32 %b, %t, 2, %i; mad.wide.u32 %x, %b, 2, %out; mov.b16 %h, 1; st.global.b16 [%x], %h;";
+    twins(line(2, 64), "mad.wide.u32 %x, %t, 4, %in; mov.u32 %i, %ctaid.x; st.global.u32 [%x], %i;", half);
+    // `.nc` promises that nobody writes, not even this CTA.
+    let kind = twins(
+        line(2, 64),
+        &format!("{pointer} st.global.u32 [%x], %i; bar.sync 0; ld.global.nc.u32 %r0, [%x];"),
+        &format!("{pointer} st.global.u32 [%x], %i; bar.sync 0; ld.global.u32 %r0, [%x];"),
+    );
+    assert!(matches!(kind, FaultKind::CtaRace { this: "read", other: "write", .. }), "{kind:?}");
+}
+
+#[test]
 fn missing_waits_of_cp_async() {
     let issue = "cp.async.ca.shared.global [%a], [%in], 4; cp.async.commit_group;";
     let kind = twins(

@@ -91,7 +91,7 @@ fn order_and_sign() {
     check("", "min.u32 %d, %a, %b; max.u32 %e, %a, %b;", &v, |[a, b, _]| {
         [u(a).min(u(b)) as u32, u(a).max(u(b)) as u32]
     });
-    check("", "neg.s32 %d, %a; abs.s32 %e, %a;", &v, |[a, _, _]| [-s(a) as u32, s(a).abs() as u32]);
+    check("", "neg.s32 %d, %a; abs.s32 %e, %a;", &v, |[a, _, _]| [-s(a) as u32, s(a).unsigned_abs() as u32]);
 }
 
 #[test]

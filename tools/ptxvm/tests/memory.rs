@@ -262,7 +262,7 @@ fn host_memory_calls_are_checked() {
     let mut gpu = Machine::new();
     let a = gpu.alloc(100).unwrap();
     let b = gpu.alloc(7).unwrap();
-    assert!(b >= a + 100 + 4096 && a % 256 == 0 && b % 256 == 0);
+    assert!(b >= a + 100 + 4096 && a.is_multiple_of(256) && b.is_multiple_of(256));
     gpu.write(a + 1, &[1, 2, 3, 4, 5, 6]).unwrap();
     let mut out = [0; 8];
     gpu.read(a, &mut out).unwrap();

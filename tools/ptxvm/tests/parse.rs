@@ -274,11 +274,11 @@ fn mutations_never_panic() {
         let Ok(module) = Module::parse(&text) else { continue };
         parsed += 1;
         let mut gpu = Machine::new().budget(3000);
-        let buffer = gpu.alloc(1 << 16).unwrap();
-        gpu.write(buffer, &vec![1; 1 << 16]).unwrap();
+        let buffers = [0; 8].map(|_| gpu.alloc(1 << 16).unwrap());
+        buffers.iter().for_each(|&b| gpu.write(b, &[1; 1 << 16]).unwrap());
         for entry in module.entries() {
             let mut params = vec![0; entry.param_bytes as usize];
-            for p in entry.params.iter().filter(|p| p.bytes == 8) {
+            for (p, buffer) in entry.params.iter().filter(|p| p.bytes == 8).zip(buffers) {
                 params[p.offset as usize..][..8].copy_from_slice(&buffer.to_le_bytes());
             }
             for p in entry.params.iter().filter(|p| p.bytes == 4) {

@@ -192,17 +192,22 @@ fn cache_hints(mods: &mut Mods<'_>) {
     }
 }
 
-/// Memory order and scope: the machine is sequentially consistent, so they change nothing.
-fn order(mods: &mut Mods<'_>) {
-    for word in ["relaxed", "acquire", "release", "acq_rel", "volatile", "weak", "cta", "gpu", "sys", "cluster"] {
-        mods.take(word);
+/// Memory order and scope: the machine is sequentially consistent, so they change nothing. Says whether there was one.
+fn order(mods: &mut Mods<'_>) -> bool {
+    mods.take("weak");
+    let ordered = mods.choose(&[("relaxed", ()), ("acquire", ()), ("release", ()), ("acq_rel", ()), ("volatile", ())]);
+    for scope in ["cta", "gpu", "sys", "cluster"] {
+        mods.take(scope);
     }
+    ordered.is_some()
 }
 
 struct Shape {
     space: MemSpace,
     n: usize,
     ty: Type,
+    constant: bool,
+    ordered: bool,
 }
 
 fn access_shape(mods: &mut Mods<'_>, load: bool) -> Result<Shape, Refusal> {
@@ -212,31 +217,29 @@ fn access_shape(mods: &mut Mods<'_>, load: bool) -> Result<Shape, Refusal> {
     }
     let space = mods.choose(SPACES).unwrap_or(MemSpace::Generic);
     let n = mods.choose(&[("v2", 2), ("v4", 4)]).unwrap_or(1);
-    if load && space == MemSpace::Global {
-        mods.take("nc");
-    }
+    let constant = load && space == MemSpace::Global && mods.take("nc");
     cache_hints(mods);
-    order(mods);
+    let ordered = order(mods);
     if n as u32 * ty.bytes() > 16 {
         return Err("an access has at most 16 bytes".into());
     }
-    Ok(Shape { space, n, ty })
+    Ok(Shape { space, n, ty, constant, ordered })
 }
 
 fn load(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     ctx.arity(2..=2)?;
-    let Shape { space, n, ty } = access_shape(mods, true)?;
+    let Shape { space, n, ty, constant, ordered } = access_shape(mods, true)?;
     let mut regs = Vec::with_capacity(n);
     for element in elements(ctx.operand(0)?, n)? {
         regs.push(ctx.names.destination(&element, ty, true)?);
     }
     let address = ctx.names.address(&ctx.operands[1])?;
-    Ok(Op::Load(Box::new(Access { space, size: ty.bytes(), signed: ty.signed(), regs, address })))
+    Ok(Op::Load(Box::new(Access { space, size: ty.bytes(), constant, ordered, signed: ty.signed(), regs, address })))
 }
 
 fn store(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     ctx.arity(2..=2)?;
-    let Shape { space, n, ty } = access_shape(mods, false)?;
+    let Shape { space, n, ty, ordered, .. } = access_shape(mods, false)?;
     if matches!(space, MemSpace::Const | MemSpace::Param) {
         return Err("this state space is read-only".into());
     }
@@ -245,7 +248,7 @@ fn store(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
         regs.push(Some(ctx.names.source(&element, ty, true)?));
     }
     let address = ctx.names.address(&ctx.operands[0])?;
-    Ok(Op::Store(Box::new(Access { space, size: ty.bytes(), signed: false, regs, address })))
+    Ok(Op::Store(Box::new(Access { space, size: ty.bytes(), constant: false, ordered, signed: false, regs, address })))
 }
 
 fn elements<'a>(operand: &Operand<'a>, n: usize) -> Result<Vec<Operand<'a>>, Refusal> {

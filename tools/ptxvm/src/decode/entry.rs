@@ -2,7 +2,7 @@
 
 use super::decode;
 use super::names::{Names, unpack};
-use crate::isa::{Inst, MemSpace, Op, R64, Reg};
+use crate::isa::{Access, Inst, MemSpace, Op, R64, Reg};
 use crate::machine::SHARED_BASE;
 use crate::parse::{Fail, Item, RawEntry, RawVar};
 
@@ -121,6 +121,10 @@ pub struct Entry {
     pub(crate) dynamic_start: u32,
     /// Smallest shared access in bytes (at most 4): the granule of the race check.
     pub(crate) shared_granule: u32,
+    /// Likewise of global memory.
+    pub(crate) global_granule: u32,
+    /// Whether CTAs may hand data to each other, so that races among them cannot be told.
+    pub(crate) orders_ctas: bool,
 }
 
 impl Entry {
@@ -225,7 +229,15 @@ fn assemble(
         maxnreg: raw.maxnreg,
         static_shared,
         dynamic_shared: names.dynamic_align().is_some(),
-        shared_granule: granule(&code),
+        shared_granule: granule(&code, |op| match op {
+            Op::Load(a) | Op::Store(a) if matches!(a.space, MemSpace::Shared | MemSpace::Generic) => Some(a),
+            _ => None,
+        }),
+        global_granule: granule(&code, |op| match op {
+            Op::Load(a) | Op::Store(a) if matches!(a.space, MemSpace::Global | MemSpace::Generic) => Some(a),
+            _ => None,
+        }),
+        orders_ctas: orders_ctas(&code),
         code,
         rows,
         constants,
@@ -236,10 +248,16 @@ fn assemble(
     }
 }
 
-fn granule(code: &[Inst]) -> u32 {
-    let sizes = code.iter().map(|inst| match &inst.op {
-        Op::Load(a) | Op::Store(a) if matches!(a.space, MemSpace::Shared | MemSpace::Generic) => a.size,
-        _ => 4,
-    });
-    sizes.min().unwrap_or(4).min(4)
+/// Smallest access in bytes, at most 4, among the instructions' accesses that `which` selects.
+fn granule(code: &[Inst], which: impl Fn(&Op) -> Option<&Access>) -> u32 {
+    code.iter().filter_map(|inst| which(&inst.op)).map(|a| a.size).min().unwrap_or(4).min(4)
+}
+
+/// Whether CTAs may hand data to each other: through atomics that return a value, or loads with memory order.
+fn orders_ctas(code: &[Inst]) -> bool {
+    code.iter().any(|inst| match &inst.op {
+        Op::Atom(a) => a.space != MemSpace::Shared && a.d.is_some(),
+        Op::Load(a) => a.space != MemSpace::Shared && a.ordered,
+        _ => false,
+    })
 }

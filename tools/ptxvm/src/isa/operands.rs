@@ -132,6 +132,10 @@ pub struct Access {
     pub space: MemSpace,
     /// Bytes of one element.
     pub size: u32,
+    /// Whether the load promises that nobody writes (`.nc`).
+    pub constant: bool,
+    /// Whether memory order was asked for (`.acquire`, `.relaxed`, `.volatile`, ...).
+    pub ordered: bool,
     /// Whether a narrow load extends the sign.
     pub signed: bool,
     /// The elements' registers; `None` where a vector says `_`.

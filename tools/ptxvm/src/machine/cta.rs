@@ -7,6 +7,7 @@ use super::memory::GlobalMemory;
 use super::shared::Shared;
 use super::warp::{LANES, State, Warp};
 use super::{Checks, Launch};
+use crate::check::cta_race::{By, CtaRace};
 use crate::check::race::{Clock, MAX_WARPS, RaceCheck};
 use crate::counters::{Counters, Report, Tally};
 use crate::decode::{Entry, Special};
@@ -39,8 +40,10 @@ impl Grid<'_> {
         let next = AtomicU64::new(0);
         let failed: Mutex<Option<(u64, Error)>> = Mutex::new(None);
         let total = Mutex::new(vec![Tally::default(); self.entry.code.len()]);
+        let several = self.checks == Checks::Full && ctas > 1 && !self.entry.orders_ctas;
+        let cta_race = several.then(|| CtaRace::new(self.memory.lengths(), self.entry.global_granule));
         let work = || {
-            let mut worker = Worker::new(self);
+            let mut worker = Worker::new(self, cta_race.as_ref());
             loop {
                 let index = next.fetch_add(1, Relaxed);
                 if index >= ctas {
@@ -111,11 +114,14 @@ struct Worker<'a> {
     barriers: [Barrier; BARRIERS],
     tallies: Vec<Tally>,
     cta: [u32; 3],
+    /// The CTA's linear number.
+    index: u32,
+    cta_race: Option<&'a CtaRace>,
     full: bool,
 }
 
 impl<'a> Worker<'a> {
-    fn new(grid: &'a Grid<'a>) -> Self {
+    fn new(grid: &'a Grid<'a>, cta_race: Option<&'a CtaRace>) -> Self {
         let full = grid.checks == Checks::Full;
         let bytes = grid.shared_bytes();
         let race = full.then(|| RaceCheck::new(bytes, grid.entry.shared_granule, grid.warps()));
@@ -126,6 +132,8 @@ impl<'a> Worker<'a> {
             barriers: [Barrier::default(); BARRIERS],
             tallies: vec![Tally::default(); grid.entry.code.len()],
             cta: [0; 3],
+            index: 0,
+            cta_race,
             full,
         };
         for w in 0..worker.warps.len() {
@@ -172,6 +180,7 @@ impl<'a> Worker<'a> {
     fn run(&mut self, index: u64) -> Result<()> {
         let [x, y, _] = self.grid.launch.grid.map(u64::from);
         self.cta = [index % x, index / x % y, index / (x * y)].map(|v| v as u32);
+        self.index = (index % u64::from(u32::MAX - 1)) as u32;
         self.shared.start();
         self.barriers = [Barrier::default(); BARRIERS];
         let threads = self.grid.block_threads() as usize;
@@ -261,6 +270,8 @@ impl<'a> Worker<'a> {
                         shared: &mut self.shared,
                         tally,
                         full: self.full,
+                        cta_race: self.cta_race,
+                        by: By { cta: self.index, pc },
                         warp: w,
                         pc,
                     };
@@ -353,8 +364,9 @@ impl<'a> Worker<'a> {
     #[cold]
     fn op_fault(&self, w: usize, pc: u32, fault: OpFault) -> Error {
         let mut kind = fault.kind;
-        if let (FaultKind::Race { line, .. }, Some(conflict)) = (&mut kind, fault.conflict) {
-            *line = self.grid.entry.code.get(conflict.pc as usize).map_or(0, |inst| inst.line);
+        if let (FaultKind::Race { line, .. } | FaultKind::CtaRace { line, .. }, Some(other)) = (&mut kind, fault.other)
+        {
+            *line = self.grid.entry.code.get(other as usize).map_or(0, |inst| inst.line);
         }
         self.fault(w, pc, fault.lane, kind)
     }

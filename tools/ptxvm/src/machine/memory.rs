@@ -136,6 +136,11 @@ impl GlobalMemory {
         }
     }
 
+    /// The buffers' lengths, in the order of their indexes.
+    pub fn lengths(&self) -> impl Iterator<Item = u64> {
+        self.buffers.iter().map(|b| b.len)
+    }
+
     /// Index of the buffer that may hold `address`: the last that starts at or before it.
     #[inline]
     pub fn index(&self, address: u64) -> usize {

@@ -40,7 +40,7 @@ pub fn ldmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_>) -> Done 
         let mut words = [[0u32; 4]; 8];
         for (r, (&offset, row)) in eight.iter().zip(&mut words).enumerate() {
             if ctx.full {
-                let by = ctx.by(8 * i + r);
+                let by = ctx.thread(8 * i + r);
                 ctx.shared.check_read(offset, 16, by, access).map_err(|e| shared_fault(8 * i + r, e))?;
             }
             for (k, word) in row.iter_mut().enumerate() {
@@ -71,7 +71,7 @@ pub fn stmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_>) -> Done 
                 false => v[4 * r + t],
             });
             if ctx.full {
-                let by = ctx.by(8 * i + r);
+                let by = ctx.thread(8 * i + r);
                 let value = |k: u32| row[k as usize & 3];
                 ctx.shared.check_write(offset, 16, by, access, value).map_err(|e| shared_fault(8 * i + r, e))?;
             }

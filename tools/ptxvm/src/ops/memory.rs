@@ -2,11 +2,12 @@
 
 use super::float::fma;
 use super::half_float::{narrow, widen};
-use super::{Ctx, Done, OpFault, fault, lanes, shared_fault};
+use super::{Ctx, Done, OpFault, cta_fault, fault, lanes, shared_fault};
 use crate::check::cost;
+use crate::check::cta_race::CtaConflict;
 use crate::error::FaultKind;
-use crate::isa::{Access, Atom, AtomOp, AtomTy, CpAsync, Half, MemSpace, Reg};
-use crate::machine::warp::{Copy, CopyGroup, LANES, Row, Row64, Warp};
+use crate::isa::{Access, Atom, AtomOp, AtomTy, Half, MemSpace, Reg};
+use crate::machine::warp::{LANES, Row, Row64, Warp};
 use crate::machine::{Buffer, SHARED_WINDOW};
 
 /// Words of all lanes: `words[k][lane]`.
@@ -48,7 +49,7 @@ pub fn load(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_>) -> Done {
             load_shared(shared, &addresses, bytes, ctx, &mut words)?;
         }
         if global != 0 {
-            load_global(w, global, &addresses, bytes, ctx, &mut words)?;
+            load_global(w, global, &addresses, a, ctx, &mut words)?;
         }
     }
     distribute(w, mask, a, &words);
@@ -75,7 +76,7 @@ fn load_param(mask: u32, addresses: &Row64, bytes: u32, ctx: &Ctx<'_>, words: &m
 }
 
 #[inline(always)]
-fn check_align(lane: usize, address: u64, align: u32, access: &'static str) -> Done {
+pub fn check_align(lane: usize, address: u64, align: u32, access: &'static str) -> Done {
     if address & u64::from(align - 1) == 0 {
         return Ok(());
     }
@@ -86,7 +87,7 @@ fn load_shared(mask: u32, addresses: &Row64, bytes: u32, ctx: &mut Ctx<'_>, word
     for l in lanes(mask) {
         let offset = ctx.shared.offset(addresses[l], bytes, bytes, LOAD_SHARED).map_err(|k| fault(l, k))?;
         if ctx.full {
-            let by = ctx.by(l);
+            let by = ctx.thread(l);
             ctx.shared.check_read(offset, bytes, by, LOAD_SHARED).map_err(|e| shared_fault(l, e))?;
         }
         match bytes {
@@ -110,7 +111,7 @@ fn load_shared(mask: u32, addresses: &Row64, bytes: u32, ctx: &mut Ctx<'_>, word
 
 /// The buffer of one lane's access, checked for bounds and alignment.
 #[inline(always)]
-fn locate<'m>(
+pub fn locate<'m>(
     ctx: &Ctx<'m>,
     hint: &mut usize,
     lane: usize,
@@ -126,17 +127,32 @@ fn locate<'m>(
     Ok(found)
 }
 
-fn check_written(ctx: &Ctx<'_>, buffer: &Buffer, offset: u64, bytes: u32, lane: usize, access: &'static str) -> Done {
+/// Checks a read against what other CTAs wrote.
+#[inline(always)]
+pub fn check_read(ctx: &Ctx<'_>, buffer: usize, offset: u64, bytes: u32, constant: bool) -> Result<(), CtaConflict> {
+    ctx.cta_race.map_or(Ok(()), |race| race.read(buffer, offset, bytes, ctx.by, constant))
+}
+
+pub fn check_written(
+    ctx: &Ctx<'_>,
+    buffer: &Buffer,
+    offset: u64,
+    bytes: u32,
+    lane: usize,
+    access: &'static str,
+) -> Done {
     if !ctx.full || buffer.is_written(offset, bytes) {
         return Ok(());
     }
     Err(fault(lane, FaultKind::UninitialisedMemory { access, address: buffer.base + offset, bytes }))
 }
 
-fn load_global(w: &mut Warp, mask: u32, at: &Row64, bytes: u32, ctx: &mut Ctx<'_>, words: &mut Words) -> Done {
+fn load_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, ctx: &mut Ctx<'_>, words: &mut Words) -> Done {
+    let bytes = a.bytes();
     for l in lanes(mask) {
         let (buffer, offset) = locate(ctx, &mut w.hint, l, at[l], (bytes, bytes), LOAD_GLOBAL)?;
         check_written(ctx, buffer, offset, bytes, l, LOAD_GLOBAL)?;
+        check_read(ctx, w.hint, offset, bytes, a.constant).map_err(|c| cta_fault(l, at[l], "read", c))?;
         match bytes {
             16 => {
                 for (k, row) in words.iter_mut().enumerate() {
@@ -242,7 +258,7 @@ fn store_shared(mask: u32, addresses: &Row64, bytes: u32, words: &Words, ctx: &m
     for l in lanes(mask) {
         let offset = ctx.shared.offset(addresses[l], bytes, bytes, STORE_SHARED).map_err(|k| fault(l, k))?;
         if ctx.full {
-            let by = ctx.by(l);
+            let by = ctx.thread(l);
             let value = |k: u32| words[k as usize & 3][l];
             ctx.shared.check_write(offset, bytes, by, STORE_SHARED, value).map_err(|e| shared_fault(l, e))?;
         }
@@ -267,6 +283,10 @@ fn store_global(w: &mut Warp, mask: u32, at: &Row64, bytes: u32, words: &Words, 
         if buffer.read_only {
             return Err(fault(l, FaultKind::ReadOnly { address: at[l] }));
         }
+        if let Some(race) = ctx.cta_race {
+            let same = holds(buffer, offset, bytes, words, l);
+            race.write(w.hint, offset, bytes, ctx.by, same).map_err(|c| cta_fault(l, at[l], "write", c))?;
+        }
         match bytes {
             4 | 8 | 16 => {
                 for k in 0..bytes / 4 {
@@ -284,6 +304,15 @@ fn store_global(w: &mut Warp, mask: u32, at: &Row64, bytes: u32, words: &Words, 
         cost::global(ctx.tally, mask, at, bytes);
     }
     Ok(())
+}
+
+/// Whether memory already holds what a store would write.
+fn holds(buffer: &Buffer, offset: u64, bytes: u32, words: &Words, lane: usize) -> bool {
+    if bytes < 4 {
+        let mask = (1u32 << (8 * bytes)) - 1;
+        return (buffer.word(offset) >> (8 * (offset & 3)) ^ words[0][lane]) & mask == 0;
+    }
+    (0..bytes / 4).all(|k| buffer.word(offset + 4 * u64::from(k)) == words[k as usize][lane])
 }
 
 /// `atom` and `red`: lanes in order.
@@ -337,7 +366,7 @@ fn atom_shared(
     let access = "atomic on shared";
     let offset = ctx.shared.offset(address, bytes, bytes, access).map_err(|k| fault(l, k))?;
     if ctx.full {
-        let by = crate::check::race::Access { atomic: true, ..ctx.by(l) };
+        let by = crate::check::race::Access { atomic: true, ..ctx.thread(l) };
         ctx.shared.check_atomic(offset, bytes, by, access).map_err(|e| shared_fault(l, e))?;
     }
     let high = if bytes == 8 { u64::from(ctx.shared.word(offset + 4)) << 32 } else { 0 };
@@ -392,109 +421,4 @@ fn add(ty: AtomTy, x: u64, b: u64) -> u64 {
         AtomTy::U64 | AtomTy::S64 | AtomTy::B64 => x.wrapping_add(b),
         _ => u64::from(p.wrapping_add(q)),
     }
-}
-
-/// `cp.async`: checked now, done at the wait.
-pub fn cp_async(w: &mut Warp, mask: u32, c: &CpAsync, ctx: &mut Ctx<'_>) -> Done {
-    let (to, from) = (w.addresses(c.dst), w.addresses(c.src));
-    let sizes = c.src_size.map_or([c.size; LANES], |r| w.get(r));
-    let ignored = c.ignore.map_or(0, |p| w.pred(p));
-    let (access, size) = ("cp.async from global", c.size);
-    let mut reading = 0;
-    for l in lanes(mask) {
-        let dst = ctx.shared.offset(to[l], size, size, "cp.async to shared").map_err(|k| fault(l, k))?;
-        let src_size = if ignored >> l & 1 == 1 { 0 } else { sizes[l].min(size) };
-        check_align(l, from[l], size, access)?;
-        if src_size > 0 {
-            let (buffer, offset) = locate(ctx, &mut w.hint, l, from[l], (src_size, size), access)?;
-            check_written(ctx, buffer, offset, src_size, l, access)?;
-            reading |= 1 << l;
-        }
-        if ctx.full {
-            let by = ctx.by(l);
-            ctx.shared.take_off(dst, size, by).map_err(|e| shared_fault(l, e))?;
-        }
-        w.uncommitted.push(Copy { dst, src: from[l], size, src_size, lane: l as u8 });
-    }
-    if ctx.full {
-        cost::shared(ctx.tally, mask, &to, size);
-        cost::global(ctx.tally, reading, &from, size);
-    }
-    Ok(())
-}
-
-/// `cp.async.commit_group`
-pub fn commit(w: &mut Warp, mask: u32) {
-    let mut group = w.spare.pop().unwrap_or_default();
-    group.mask = mask;
-    group.copies.clear();
-    w.uncommitted.retain(|copy| {
-        let mine = mask >> copy.lane & 1 == 1;
-        if mine {
-            group.copies.push(*copy);
-        }
-        !mine
-    });
-    w.committed.push_back(group);
-}
-
-/// `cp.async.wait_group` and `wait_all`: the copies of the oldest groups arrive.
-pub fn wait(w: &mut Warp, mask: u32, keep: u32, all: bool, ctx: &mut Ctx<'_>) -> Done {
-    if all {
-        commit(w, mask);
-    }
-    let keep = keep as usize;
-    if w.committed.iter().all(|g| g.mask == mask) {
-        while w.committed.len() > keep {
-            let Some(group) = w.committed.pop_front() else { break };
-            for copy in &group.copies {
-                land(w, copy, ctx)?;
-            }
-            w.spare.push(group);
-        }
-        return Ok(());
-    }
-    wait_by_lane(w, mask, keep, ctx)
-}
-
-/// Groups are a thread's own: lanes that committed apart have different ones.
-fn wait_by_lane(w: &mut Warp, mask: u32, keep: usize, ctx: &mut Ctx<'_>) -> Done {
-    let mut groups = std::mem::take(&mut w.committed);
-    for l in lanes(mask) {
-        let own = groups.iter().filter(|g| g.mask >> l & 1 == 1).count();
-        for group in groups.iter_mut().filter(|g| g.mask >> l & 1 == 1).take(own.saturating_sub(keep)) {
-            group.mask &= !(1 << l);
-            for copy in group.copies.iter().filter(|c| usize::from(c.lane) == l) {
-                land(w, copy, ctx)?;
-            }
-            group.copies.retain(|c| usize::from(c.lane) != l);
-        }
-    }
-    groups.retain(|g: &CopyGroup| g.mask != 0);
-    w.committed = groups;
-    Ok(())
-}
-
-fn land(w: &mut Warp, copy: &Copy, ctx: &mut Ctx<'_>) -> Done {
-    let mut words = [0u32; 4];
-    if copy.src_size > 0 {
-        let lane = usize::from(copy.lane);
-        let access = (copy.src_size, copy.size);
-        let (buffer, offset) = locate(ctx, &mut w.hint, lane, copy.src, access, "cp.async from global")?;
-        for (k, word) in words.iter_mut().enumerate() {
-            let left = copy.src_size.saturating_sub(4 * k as u32).min(4);
-            if left > 0 {
-                let keep = ((1u64 << (8 * left)) - 1) as u32;
-                *word = buffer.word(offset + 4 * k as u64) & keep;
-            }
-        }
-    }
-    for k in 0..copy.size / 4 {
-        ctx.shared.set_word(copy.dst + 4 * k, words[k as usize]);
-    }
-    if ctx.full {
-        let by = ctx.by(usize::from(copy.lane));
-        ctx.shared.land(copy.dst, copy.size, by);
-    }
-    Ok(())
 }

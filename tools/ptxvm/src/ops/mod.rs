@@ -1,6 +1,7 @@
 //! What the instructions do, a warp at a time: 32 lanes in a row, written in the lanes of a mask.
 
 mod convert;
+mod copy;
 mod float;
 mod half_float;
 mod int;
@@ -8,7 +9,8 @@ mod matrix;
 mod memory;
 mod sync;
 
-use crate::check::race::{Access, Conflict};
+use crate::check::cta_race::{By, CtaConflict, CtaRace};
+use crate::check::race::Access;
 use crate::counters::Tally;
 use crate::error::FaultKind;
 use crate::isa::Op;
@@ -27,6 +29,10 @@ pub struct Ctx<'a> {
     pub tally: &'a mut Tally,
     /// Whether everything is checked and counted.
     pub full: bool,
+    /// Who touched global memory in this launch.
+    pub cta_race: Option<&'a CtaRace>,
+    /// CTA and instruction, for it.
+    pub by: By,
     /// The warp's number in the CTA.
     pub warp: usize,
     /// The instruction.
@@ -40,8 +46,8 @@ pub struct OpFault {
     pub lane: u32,
     /// What it did.
     pub kind: FaultKind,
-    /// The other access of a race.
-    pub conflict: Option<Conflict>,
+    /// The other instruction of a race.
+    pub other: Option<u32>,
 }
 
 /// Result of an instruction.
@@ -50,19 +56,28 @@ pub type Done = Result<(), Box<OpFault>>;
 /// A fault of one lane.
 #[cold]
 pub fn fault(lane: usize, kind: FaultKind) -> Box<OpFault> {
-    Box::new(OpFault { lane: lane as u32, kind, conflict: None })
+    Box::new(OpFault { lane: lane as u32, kind, other: None })
 }
 
 /// A fault on shared memory of one lane.
 #[cold]
 pub fn shared_fault(lane: usize, (kind, conflict): SharedFault) -> Box<OpFault> {
-    Box::new(OpFault { lane: lane as u32, kind, conflict })
+    Box::new(OpFault { lane: lane as u32, kind, other: conflict.map(|c| c.pc) })
+}
+
+/// A race with another CTA.
+#[cold]
+pub fn cta_fault(lane: usize, address: u64, this: &'static str, c: CtaConflict) -> Box<OpFault> {
+    let other = if c.wrote { "write" } else { "read" };
+    let by = c.cta.map_or("several CTAs".to_owned(), |cta| format!("CTA {cta}"));
+    let kind = FaultKind::CtaRace { address, this, other, by, line: 0 };
+    Box::new(OpFault { lane: lane as u32, kind, other: Some(c.pc) })
 }
 
 impl Ctx<'_> {
     /// Who accesses memory, for the race check.
     #[inline(always)]
-    pub fn by(&self, lane: usize) -> Access {
+    pub fn thread(&self, lane: usize) -> Access {
         Access { warp: self.warp, lane: lane as u8, pc: self.pc, atomic: false }
     }
 }
@@ -136,9 +151,9 @@ pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_>) -> Done {
         Op::Load(ref a) => return memory::load(w, mask, a, ctx),
         Op::Store(ref a) => return memory::store(w, mask, a, ctx),
         Op::Atom(ref a) => return memory::atom(w, mask, a, ctx),
-        Op::CpAsync(ref c) => return memory::cp_async(w, mask, c, ctx),
-        Op::CpCommit => memory::commit(w, mask),
-        Op::CpWait { groups, all } => return memory::wait(w, mask, groups, all, ctx),
+        Op::CpAsync(ref c) => return copy::cp_async(w, mask, c, ctx),
+        Op::CpCommit => copy::commit(w, mask),
+        Op::CpWait { groups, all } => return copy::wait(w, mask, groups, all, ctx),
         Op::Ldmatrix(ref m) => return matrix::ldmatrix(w, mask, m, ctx),
         Op::Stmatrix(ref m) => return matrix::stmatrix(w, mask, m, ctx),
         Op::Mma(ref m) => return matrix::mma(w, mask, m),
