@@ -28,15 +28,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("attention", "grid 20, window Some(14), 1 heads of 32, size 1"),
     ("attention", "grid 4, window Some(14), 1 heads of 16, size 1"),
     ("token_mlp", "7 tokens of 64, hidden 90"),
-    ("token_heads", "7 tokens of 64"),
     ("token_mlp", "6 tokens of 256, hidden 90"),
-    ("token_heads", "6 tokens of 256"),
     ("token_self_attention", "5 tokens of 32, first true"),
     ("token_self_attention", "5 tokens of 32, first false"),
     ("tokens_to_image", "5 tokens of 32, 50 image tokens"),
     ("image_to_tokens", "300 image tokens, 5 tokens of 32"),
     ("token_mlp", "5 tokens of 32, hidden 90"),
-    ("token_heads", "5 tokens of 32"),
     ("upscale", "grid 2, 20 to [5, 3, 7]"),
 ];
 

@@ -8,8 +8,8 @@ use crate::graph::op::Dense;
 
 /// Most masks one launch makes.
 const MOST_MASKS: usize = 3;
-/// Widest layer.
-const WIDEST: usize = 256;
+/// Widest layer: a thread an output.
+const WIDEST: usize = 1024;
 
 /// Hyper vectors and predicted IoU.
 pub(super) fn token_heads<D: Driver>(
@@ -24,10 +24,8 @@ pub(super) fn token_heads<D: Driver>(
     let hidden = step.param_shape(iou[0].weight)[0];
     let channels = step.shape(hyper_out)[1];
     let widths = [p, hidden, channels];
-    if widths.iter().any(|w| !w.is_power_of_two() || *w > WIDEST) {
-        return Err(
-            step.unsupported(format!("layers of a power of two up to {WIDEST} channels"), format!("{widths:?}"))
-        );
+    if widths.iter().any(|width| !(1..=WIDEST).contains(width)) {
+        return Err(step.unsupported(format!("layers of at most {WIDEST} channels"), format!("{widths:?}")));
     }
     if hyper.is_empty() || hyper.len() > MOST_MASKS {
         return Err(step.unsupported(format!("1 to {MOST_MASKS} masks"), hyper.len()));
