@@ -1,10 +1,10 @@
 //! Matrix instructions: `ldmatrix`, `stmatrix`, `mma.sync`.
 
-use super::half_float::{f32_to_f16, widen};
+use super::half_float::{f16_to_f32, f32_to_f16, widen};
 use super::{Ctx, Done, fault, shared_fault};
 use crate::check::cost;
 use crate::error::FaultKind;
-use crate::isa::{Matrix, Mma};
+use crate::isa::{Half, Matrix, Mma};
 use crate::machine::warp::{FULL, LANES, Row, Warp};
 
 fn whole_warp(w: &Warp, mask: u32, instruction: &'static str) -> Done {
@@ -47,11 +47,18 @@ pub fn ldmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_>) -> Done 
                 *word = ctx.shared.word(offset + 4 * k as u32);
             }
         }
-        let half = |r: usize, c: usize| words[r][c / 2] >> (16 * (c % 2)) & 0xffff;
-        let v: Row = std::array::from_fn(|l| {
-            let (g, t) = (l / 4, l % 4);
-            if m.trans { half(2 * t, g) | half(2 * t + 1, g) << 16 } else { words[g][t] }
-        });
+        let mut v: Row = [0; LANES];
+        if m.trans {
+            for (l, v) in v.iter_mut().enumerate() {
+                let (column, r) = (l / 4, 2 * (l % 4));
+                let half = |r: usize| words[r][column / 2] >> (16 * (column % 2)) & 0xffff;
+                *v = half(r) | half(r + 1) << 16;
+            }
+        } else {
+            for (four, row) in v.chunks_exact_mut(4).zip(&words) {
+                four.copy_from_slice(row);
+            }
+        }
         w.put(d, FULL, &v);
     }
     Ok(())
@@ -108,14 +115,17 @@ pub fn mma(w: &mut Warp, mask: u32, m: &Mma) -> Done {
         }
     }
     load_accumulator(w, m, &mut c);
-    for (acc, a) in c.iter_mut().zip(&a) {
-        let mut sum = *acc;
-        for (x, b) in a.iter().zip(&b).take(m.k) {
-            for (s, y) in sum.iter_mut().zip(b) {
-                *s += x * y;
+    // Four rows at a time: their sums stay in registers and do not wait for one another.
+    for (acc, a) in c.chunks_exact_mut(4).zip(a.chunks_exact(4)) {
+        let mut sums = [acc[0], acc[1], acc[2], acc[3]];
+        for (k, b) in b.iter().enumerate().take(m.k) {
+            for (sum, a) in sums.iter_mut().zip(a) {
+                for (s, y) in sum.iter_mut().zip(b) {
+                    *s += a[k] * y;
+                }
             }
         }
-        *acc = sum;
+        acc.copy_from_slice(&sums);
     }
     store_accumulator(w, m, &c);
     Ok(())
@@ -123,12 +133,10 @@ pub fn mma(w: &mut Warp, mask: u32, m: &Mma) -> Done {
 
 fn widen_row(w: &Warp, m: &Mma, r: crate::isa::R32) -> ([f32; LANES], [f32; LANES]) {
     let v = w.get(r);
-    let (mut lo, mut hi) = ([0.0; LANES], [0.0; LANES]);
-    for l in 0..LANES {
-        lo[l] = widen(m.half, v[l] & 0xffff);
-        hi[l] = widen(m.half, v[l] >> 16);
+    match m.half {
+        Half::F16 => (v.map(|x| f16_to_f32(x & 0xffff)), v.map(|x| f16_to_f32(x >> 16))),
+        Half::BF16 => (v.map(|x| f32::from_bits(x << 16)), v.map(|x| f32::from_bits(x & 0xffff_0000))),
     }
-    (lo, hi)
 }
 
 fn load_accumulator(w: &Warp, m: &Mma, c: &mut [[f32; 8]; 16]) {
@@ -148,14 +156,19 @@ fn load_accumulator(w: &Warp, m: &Mma, c: &mut [[f32; 8]; 16]) {
 
 fn store_accumulator(w: &mut Warp, m: &Mma, c: &[[f32; 8]; 16]) {
     for (i, &d) in m.d.iter().enumerate() {
-        let v: Row = std::array::from_fn(|l| {
-            let (g, t) = (l / 4, l % 4);
-            if m.acc_f16 {
-                f32_to_f16(c[8 * i + g][2 * t]) | f32_to_f16(c[8 * i + g][2 * t + 1]) << 16
-            } else {
-                c[i / 2 * 8 + g][2 * t + i % 2].to_bits()
+        let mut v = [0; LANES];
+        if m.acc_f16 {
+            for (l, v) in v.iter_mut().enumerate() {
+                let (row, t) = (&c[8 * i + l / 4], l % 4);
+                *v = f32_to_f16(row[2 * t]) | f32_to_f16(row[2 * t + 1]) << 16;
             }
-        });
+        } else {
+            for (four, row) in v.chunks_exact_mut(4).zip(&c[i / 2 * 8..]) {
+                for (v, pair) in four.iter_mut().zip(row.chunks_exact(2)) {
+                    *v = pair[i % 2].to_bits();
+                }
+            }
+        }
         w.put(d, FULL, &v);
     }
 }
