@@ -4,8 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use medsegx::weights::Weights;
 
-fuzz_target!(|bytes: Vec<u8>| {
-    let Ok(weights) = Weights::from_bytes(bytes, "fuzz") else { return };
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(weights) = Weights::from_bytes(bytes.to_vec(), "fuzz") else { return };
     for name in weights.names() {
         if let Ok(values) = weights.load(name) {
             assert_eq!(Some(values.len()), weights.shape(name).map(|shape| shape.iter().product()));
