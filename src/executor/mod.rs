@@ -22,9 +22,10 @@ pub struct SessionOptions {
     pub slices: usize,
     /// Prompts that [`Session::decode`] can take at once.
     pub prompts: usize,
-    /// Points of each prompt, exactly: a box is two; where there are points and no box one more, labelled -1.
+    /// Most points of a prompt: a box is two; where there are points and no box one more, labelled -1. The prompts of
+    /// one call all have the same number.
     pub points: usize,
-    /// True where each prompt brings a mask.
+    /// True where prompts may bring a mask: all of a call, or none.
     pub mask_prompt: bool,
     /// Which masks are returned.
     pub masks: Masks,
@@ -35,10 +36,12 @@ pub struct Session<B: Backend> {
     network: Arc<Network<B>>,
     options: SessionOptions,
     encoder: Stage<B>,
-    decoder: Stage<B>,
+    /// One for each number of points and each of with and without a mask.
+    decoders: Vec<(Prompts, Stage<B>)>,
     arena: B::Arena,
     encoded: usize,
-    decoded_last: bool,
+    /// The decoder that ran last, where none was encoded since.
+    decoded_last: Option<usize>,
     staging: Staging,
 }
 
@@ -87,16 +90,24 @@ impl<B: Backend> Session<B> {
             let params = network.params_of(&graph)?;
             Ok(Stage { plan: plan(graph, &|graph, id| network.backend().element_bytes(graph, id)), params })
         };
-        let variant = Prompts { points, mask: mask_prompt, masks };
         let encoder = stage(image_encoder::graph(network.config(), slices))?;
-        let decoder = stage(mask_decoder::graph(network.config(), prompts, slices, variant))?;
-        let arena = network.backend().arena(&[&encoder.plan, &decoder.plan])?;
+        let mut decoders = Vec::new();
+        for mask in [mask_prompt, false].into_iter().take(1 + usize::from(mask_prompt)) {
+            // A mask alone has no prompt token; without a mask a prompt has at least one.
+            for points in usize::from(!mask && points > 0)..=points {
+                let variant = Prompts { points, mask, masks };
+                decoders.push((variant, stage(mask_decoder::graph(network.config(), prompts, slices, variant))?));
+            }
+        }
+        let plans: Vec<&Plan> =
+            [&encoder].into_iter().chain(decoders.iter().map(|(_, s)| s)).map(|s| &s.plan).collect();
+        let arena = network.backend().arena(&plans)?;
         let staging = Staging {
             slots: Vec::with_capacity(prompts),
             points: Vec::with_capacity(prompts * points),
             labels: Vec::with_capacity(prompts * points),
         };
-        Ok(Session { network, options, encoder, decoder, arena, encoded: 0, decoded_last: false, staging })
+        Ok(Session { network, options, encoder, decoders, arena, encoded: 0, decoded_last: None, staging })
     }
 
     /// The network that this session runs.
@@ -127,7 +138,7 @@ impl<B: Backend> Session<B> {
                 backend.write(&mut self.arena, plan, context, i, bytemuck::bytes_of(&slice.context))?;
             }
         }
-        self.decoded_last = false;
+        self.decoded_last = None;
         run(backend, &mut self.arena, &self.encoder, slices.len())?;
         self.encoded = slices.len();
         Ok(())
@@ -145,18 +156,25 @@ impl<B: Backend> Session<B> {
         check_count("prompts", count, self.options.prompts)?;
         check_len("logits", logits.len(), count * self.options.masks.count() * config.logits_size().pow(2))?;
         check_len("iou", iou.len(), count * 4)?;
-        prompts.iter().try_for_each(|prompt| prompt.check(config, &self.options, self.encoded))?;
+        let variant = variant_of(prompts, &self.options);
+        prompts.iter().try_for_each(|prompt| prompt.check(config, &variant, self.encoded))?;
+        let Some(which) = self.decoders.iter().position(|(of, _)| *of == variant) else {
+            let expected = format!("1 to {} points, mask prompts {}", self.options.points, self.options.mask_prompt);
+            let found = format!("{} points, mask prompts {}", variant.points, variant.mask);
+            return Err(Error::Argument { name: "prompts", expected, found });
+        };
 
         self.staging.fill(prompts);
-        let (plan, backend) = (&self.decoder.plan, self.network.backend());
+        let (decoder, backend) = (&self.decoders[which].1, self.network.backend());
+        let plan = &decoder.plan;
         for (name, bytes) in self.staging.inputs() {
             backend.write(&mut self.arena, plan, find(plan, name)?, 0, bytes)?;
         }
         for (i, mask) in prompts.iter().enumerate().filter_map(|(i, prompt)| Some((i, prompt.mask?))) {
             backend.write(&mut self.arena, plan, find(plan, io::MASK)?, i, bytemuck::cast_slice(mask))?;
         }
-        self.decoded_last = true;
-        run(backend, &mut self.arena, &self.decoder, count)?;
+        self.decoded_last = Some(which);
+        run(backend, &mut self.arena, decoder, count)?;
         backend.read(&mut self.arena, plan, find(plan, io::LOGITS)?, bytemuck::cast_slice_mut(logits))?;
         backend.read(&mut self.arena, plan, find(plan, io::IOU)?, bytemuck::cast_slice_mut(iou))
     }
@@ -167,7 +185,8 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// A name that the last run's graph does not have, or a device that fails.
     pub fn probe(&mut self, name: &str) -> Result<Vec<f32>> {
-        let plan = if self.decoded_last { &self.decoder.plan } else { &self.encoder.plan };
+        let stage = self.decoded_last.map_or(&self.encoder, |which| &self.decoders[which].1);
+        let plan = &stage.plan;
         let id = find(plan, name)?;
         let mut data = vec![0.0; plan.graph[id].len()];
         self.network.backend().read(&mut self.arena, plan, id, bytemuck::cast_slice_mut(&mut data))?;
@@ -177,9 +196,14 @@ impl<B: Backend> Session<B> {
 
 /// Single steps, for benches of kernels.
 impl<B: Backend> Session<B> {
-    /// The encoder's plan and the decoder's.
+    /// The encoder's plan and that of the decoder for the largest prompts.
     pub fn plans(&self) -> [&Plan; 2] {
-        [&self.encoder.plan, &self.decoder.plan]
+        [&self.encoder.plan, &self.decoders[self.largest()].1.plan]
+    }
+
+    fn largest(&self) -> usize {
+        let SessionOptions { points, mask_prompt, .. } = self.options;
+        self.decoders.iter().position(|(of, _)| of.points == points && of.mask == mask_prompt).unwrap_or(0)
     }
 
     /// Runs one step of the encoder's (`decoder` false) or the decoder's plan `times` times on what its inputs hold by
@@ -188,17 +212,28 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// No such step, or a device that fails.
     pub fn repeat_step(&mut self, decoder: bool, step: usize, active: usize, times: usize) -> Result<()> {
-        let stage = if decoder { &self.decoder } else { &self.encoder };
+        let largest = self.largest();
+        let stage = if decoder { &self.decoders[largest].1 } else { &self.encoder };
         let node = stage.plan.graph.nodes.get(step).ok_or_else(|| internal(format!("there is no step {step}")))?;
         let backend = self.network.backend();
         for _ in 0..times {
             backend.run(&mut self.arena, &stage.plan, &stage.params, step, active)?;
         }
-        self.decoded_last = decoder;
+        self.decoded_last = decoder.then_some(largest);
         match node.op.writes().first() {
             Some(&out) => backend.read(&mut self.arena, &stage.plan, out, &mut [0; 4]),
             None => Ok(()),
         }
+    }
+}
+
+/// The decoder that the first of `prompts` needs; the others have to be like it.
+fn variant_of(prompts: &[Prompt<'_>], options: &SessionOptions) -> Prompts {
+    let first = prompts.first();
+    Prompts {
+        points: first.map_or(0, |prompt| prompt.points.len()),
+        mask: first.is_some_and(|prompt| prompt.mask.is_some()),
+        masks: options.masks,
     }
 }
 

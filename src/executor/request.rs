@@ -1,8 +1,7 @@
 //! What a session is asked, and whether it fits the model.
 
-use super::SessionOptions;
 use crate::error::{Error, Result};
-use crate::model::{Adapters, Config};
+use crate::model::{Adapters, Config, Prompts};
 
 /// One picture for the encoder.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +58,12 @@ fn check_context(adapters: &Adapters, context: &[i32; 5]) -> Result<()> {
 }
 
 impl Prompt<'_> {
-    pub(super) fn check(&self, config: &Config, options: &SessionOptions, encoded: usize) -> Result<()> {
+    pub(super) fn check(&self, config: &Config, variant: &Prompts, encoded: usize) -> Result<()> {
         if self.slot >= encoded {
             return Err(argument("slot", format!("one of {encoded} encoded slices"), self.slot));
         }
-        if self.points.len() != options.points {
-            let expected = format!("{} points, as the session was made for", options.points);
+        if self.points.len() != variant.points {
+            let expected = format!("{} points, as the first prompt of the call", variant.points);
             return Err(argument("points", expected, self.points.len()));
         }
         for point in self.points {
@@ -75,11 +74,11 @@ impl Prompt<'_> {
                 return Err(argument("point", "finite coordinates", format!("{}, {}", point.x, point.y)));
             }
         }
-        match (self.mask, options.mask_prompt) {
+        match (self.mask, variant.mask) {
             (Some(mask), true) => check_len("mask", mask.len(), (4 * config.grid()).pow(2)),
             (None, false) => Ok(()),
-            (Some(_), false) => Err(argument("mask", "none: the session was made without", "a mask")),
-            (None, true) => Err(argument("mask", "a mask: the session was made for one", "none")),
+            (Some(_), false) => Err(argument("mask", "none, as the first prompt of the call", "a mask")),
+            (None, true) => Err(argument("mask", "a mask, as the first prompt of the call", "none")),
         }
     }
 }

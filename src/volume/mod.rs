@@ -116,6 +116,19 @@ impl Volume {
         Ok(Self::new(Path::new(name), Container::Memory, dims, channels, voxels))
     }
 
+    /// The same voxels, to be read as `slope x stored + intercept`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for numbers that are not finite or a slope of 0.
+    pub fn scaled(mut self, slope: f64, intercept: f64) -> Result<Self> {
+        if !slope.is_finite() || !intercept.is_finite() || slope == 0.0 {
+            let expected = "finite numbers and a slope that is not 0".into();
+            return Err(Error::Argument { name: "slope, intercept", expected, found: format!("{slope}, {intercept}") });
+        }
+        (self.slope, self.intercept) = (slope, intercept);
+        Ok(self)
+    }
+
     fn new(path: &Path, container: Container, dims: [usize; 3], channels: usize, voxels: Voxels) -> Self {
         Volume {
             path: path.to_path_buf(),

@@ -1,0 +1,105 @@
+// C++17 over medsegx.h: handles that free themselves, failures as exceptions. Header only; every rule of medsegx.h holds.
+#ifndef MEDSEGX_HPP
+#define MEDSEGX_HPP
+
+#include <medsegx.h>
+
+#include <cstddef>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+namespace medsegx {
+
+// What a call failed with.
+class Error : public std::runtime_error {
+  public:
+    Error(medsegx_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+    medsegx_status status() const noexcept { return status_; }
+
+  private:
+    medsegx_status status_;
+};
+
+namespace detail {
+
+// Throws what a call left in `error`.
+inline void check(medsegx_status status, medsegx_error *error) {
+    const std::unique_ptr<medsegx_error, void (*)(medsegx_error *)> owned(error, medsegx_error_free);
+    if (status != MEDSEGX_OK) {
+        throw Error(status, error ? medsegx_error_message(error) : medsegx_status_string(status));
+    }
+}
+
+} // namespace detail
+
+// A struct of the C header with its size and defaults set.
+template <typename Struct> Struct with_defaults(void (*init)(Struct *, std::uint32_t)) {
+    Struct value;
+    init(&value, static_cast<std::uint32_t>(sizeof value));
+    return value;
+}
+
+// Names of MedSegDB's tree to indices: context_of("CT_Liver").
+inline medsegx_context context_of(const std::string &task) {
+    auto names = with_defaults(medsegx_context_names_init);
+    names.task = task.c_str();
+    auto context = with_defaults(medsegx_context_init);
+    medsegx_error *error = nullptr;
+    detail::check(medsegx_context_from_names(&names, &context, &error), error);
+    return context;
+}
+
+// Loaded weights; may be shared by threads.
+class Model {
+  public:
+    explicit Model(const std::string &path, const medsegx_model_options *options = nullptr) : handle_(nullptr, medsegx_model_free) {
+        medsegx_model *model = nullptr;
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_model_open(path.c_str(), options, &model, &error), error);
+        handle_.reset(model);
+    }
+    Model(const void *data, std::size_t size, const medsegx_model_options *options = nullptr)
+        : handle_(nullptr, medsegx_model_free) {
+        medsegx_model *model = nullptr;
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_model_open_memory(data, size, options, &model, &error), error);
+        handle_.reset(model);
+    }
+    medsegx_model_info info() const {
+        auto info = with_defaults(medsegx_model_info_init);
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_model_describe(handle_.get(), &info, &error), error);
+        return info;
+    }
+    std::string device() const { return medsegx_model_device(handle_.get()); }
+    const medsegx_model *get() const noexcept { return handle_.get(); }
+
+  private:
+    std::unique_ptr<medsegx_model, void (*)(medsegx_model *)> handle_;
+};
+
+// One thread's session.
+class Session {
+  public:
+    explicit Session(const Model &model, const medsegx_session_options *options = nullptr)
+        : handle_(nullptr, medsegx_session_free) {
+        medsegx_session *session = nullptr;
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_session_new(model.get(), options, &session, &error), error);
+        handle_.reset(session);
+    }
+    void segment(const medsegx_slice &slice, const medsegx_context *context, const medsegx_prompt &prompt, medsegx_result &result,
+                 const medsegx_cancel *cancel = nullptr) {
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_segment_slice(handle_.get(), &slice, context, &prompt, &result, cancel, &error), error);
+    }
+    medsegx_session *get() noexcept { return handle_.get(); }
+
+  private:
+    std::unique_ptr<medsegx_session, void (*)(medsegx_session *)> handle_;
+};
+
+} // namespace medsegx
+
+#endif // MEDSEGX_HPP
