@@ -25,10 +25,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:32} {:>7} {:>12}  {:14} tile", "kernel", "threads", "shared bytes", "bound")?;
+    writeln!(out, "{:28} threads registers shared bound         tile of a block", "kernel")?;
     for kernel in kernels::all() {
-        let (entry, threads, shared) = (kernel.entry, kernel.threads, kernel.shared);
-        writeln!(out, "{entry:32} {threads:7} {shared:12}  {:14} {}", kernel.bound, kernel.tile)?;
+        let (entry, threads, bound, tile) = (kernel.entry, kernel.threads, kernel.bound, kernel.tile);
+        let known = kernels::resources(entry).map(|(registers, shared)| (registers.to_string(), shared.to_string()));
+        let (registers, shared) = known.unwrap_or_else(|| ("?".into(), "?".into()));
+        writeln!(out, "{entry:28} {threads:7} {registers:>9} {shared:>6} {bound:13} {tile}")?;
     }
     Ok(())
 }

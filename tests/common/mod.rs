@@ -33,3 +33,11 @@ pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
     }
     (difference / norm).sqrt()
 }
+
+/// The f32 tensor `name` of a safetensors file.
+pub fn tensor(path: &Path, name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = tensors.tensor(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", path.display()));
+    tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 /// PTX texts in the order of the table, expanded by build.rs.
 const PTX: &[&str] = include!(concat!(env!("OUT_DIR"), "/ptx/list.rs"));
 
+/// The tables that tests compute, see [`registers`].
+const README: &str = include_str!("../../../kernels/README.md");
+
 /// All kernels, in the order of their index.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
     super::table::KERNELS.iter().copied().flatten()
@@ -30,4 +33,13 @@ pub fn find(entry: &str) -> Result<(usize, &'static Kernel, &'static str)> {
 /// The PTX text of every kernel.
 pub fn texts() -> impl Iterator<Item = (&'static Kernel, &'static str)> {
     all().zip(PTX.iter().copied())
+}
+
+/// Registers of a thread and bytes of shared memory of a block of the kernel `entry` on sm_80, as ptxas gives them:
+/// columns of the table in kernels/README.md, which a test compares with a fresh run.
+pub fn resources(entry: &str) -> Option<(u32, u32)> {
+    let row = README.lines().find(|line| line.starts_with(&format!("| {entry} |")))?;
+    let mut cells = row.split('|').map(str::trim).skip(4);
+    let shared = cells.next()?.parse().ok()?;
+    Some((cells.next()?.parse().ok()?, shared))
 }

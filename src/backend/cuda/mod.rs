@@ -44,7 +44,7 @@ pub struct Cuda<D: Driver> {
     functions: Vec<OnceLock<D::Function>>,
     /// u32 on the device, counted up by every kernel that writes f16.
     saturated: D::Buffer,
-    saturated_params: AtomicU64,
+    saturated_by_host: AtomicU64,
     /// u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the last one ends it.
     counters: D::Buffer,
 }
@@ -66,9 +66,9 @@ pub struct Arena<D: Driver> {
 /// How many values f16 could not hold, so that they were stored as the largest f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Saturated {
-    /// Weights, while loading.
-    pub params: u64,
-    /// Activations, since the backend was made.
+    /// Weights while loading, and inputs.
+    pub by_host: u64,
+    /// Activations, since the backend was made; modulo 2^32.
     pub values: u64,
 }
 
@@ -83,7 +83,7 @@ impl<D: Driver> Cuda<D> {
         let counters = driver.allocate(MOST_PROMPTS * size_of::<u32>())?;
         driver.write(&counters, 0, &vec![0; MOST_PROMPTS * size_of::<u32>()])?;
         let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
-        Ok(Cuda { driver, functions, saturated, saturated_params: AtomicU64::new(0), counters })
+        Ok(Cuda { driver, functions, saturated, saturated_by_host: AtomicU64::new(0), counters })
     }
 
     /// The device.
@@ -98,8 +98,8 @@ impl<D: Driver> Cuda<D> {
     pub fn saturated(&self) -> Result<Saturated> {
         let mut bytes = [0; size_of::<u32>()];
         self.driver.read(&self.saturated, 0, &mut bytes)?;
-        let params = self.saturated_params.load(Ordering::Relaxed);
-        Ok(Saturated { params, values: u32::from_ne_bytes(bytes).into() })
+        let by_host = self.saturated_by_host.load(Ordering::Relaxed);
+        Ok(Saturated { by_host, values: u32::from_ne_bytes(bytes).into() })
     }
 
     /// The loaded kernel of index `index`.
@@ -166,7 +166,7 @@ impl<D: Driver> Backend for Cuda<D> {
             Storage::Native => upload(bytemuck::cast_slice(&data)),
             Storage::Half => {
                 let (halves, saturated) = storage::to_half(&data);
-                self.saturated_params.fetch_add(saturated, Ordering::Relaxed);
+                self.saturated_by_host.fetch_add(saturated, Ordering::Relaxed);
                 upload(bytemuck::cast_slice(&halves))
             }
         }
@@ -192,7 +192,9 @@ impl<D: Driver> Backend for Cuda<D> {
             Storage::Half => {
                 let words = bytes.chunks_exact(size_of::<f32>());
                 let data: Vec<f32> = words.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
-                self.driver.write(buffer, offset, bytemuck::cast_slice(&storage::to_half(&data).0))
+                let (halves, saturated) = storage::to_half(&data);
+                self.saturated_by_host.fetch_add(saturated, Ordering::Relaxed);
+                self.driver.write(buffer, offset, bytemuck::cast_slice(&halves))
             }
         }
     }

@@ -1,0 +1,75 @@
+//! One window block and one global block of every published width through the CUDA backend on ptxvm, against the CPU
+//! backend in f32, which is itself compared with golden tensors.
+#![cfg(feature = "cuda")]
+
+mod common;
+#[path = "common/interpreter.rs"]
+mod interpreter;
+
+use common::golden::Golden;
+use common::relative_l2;
+use common::run::{boxes, encode, synthetic};
+use common::tolerance;
+use interpreter::Interpreter;
+use medsegx::backend::Backend;
+use medsegx::backend::cpu::{Cpu, CpuOptions};
+use medsegx::backend::cuda::Cuda;
+use medsegx::executor::Session;
+use medsegx::model::{Config, Preset};
+
+const STAGES: [(&str, &str); 8] = [
+    ("norm", "image_encoder.blocks.0.norm1"),
+    ("block", "image_encoder.blocks.0.attn.proj"),
+    ("gate", "image_encoder.blocks.0.gate"),
+    ("block", "image_encoder.blocks.0"),
+    ("block", "image_encoder.blocks.1.attn.proj"),
+    ("gate", "image_encoder.blocks.1.gate"),
+    ("block", "image_encoder.blocks.1"),
+    ("neck", "embedding"),
+];
+
+/// The first block in windows and the second over the whole grid.
+fn two_blocks(preset: Preset) -> Config {
+    let mut config = preset.medsegx();
+    config.global = vec![false, true];
+    if let Some(adapters) = &mut config.adapters {
+        adapters.blocks = vec![true, true];
+    }
+    config
+}
+
+fn probes<B: Backend>(config: &Config, backend: B) -> Vec<Vec<f32>> {
+    let mut session = Session::for_probing(synthetic(config, backend), boxes(1)).unwrap();
+    encode(&mut session, &[Golden::portable("tiny", tolerance::F16).case(0)]);
+    STAGES.iter().map(|(_, name)| session.probe(name).unwrap()).collect()
+}
+
+fn check(preset: Preset) {
+    let config = two_blocks(preset);
+    let expected = probes(&config, Cpu::new(CpuOptions::default()).unwrap());
+    let found = probes(&config, Cuda::new(Interpreter::new(2, ptxvm::Checks::Fast)).unwrap());
+    let mut good = true;
+    for ((stage, name), (found, expected)) in STAGES.iter().zip(found.iter().zip(&expected)) {
+        let row = tolerance::find(tolerance::F16, stage);
+        let distance = relative_l2(found, expected);
+        let share = 100.0 * distance / row.limit;
+        println!("{}: {name}: {distance:.2e}, {share:.0} % of the tolerance ({})", preset.name(), row.reason);
+        good &= distance <= row.limit;
+    }
+    assert!(good);
+}
+
+#[test]
+fn blocks_of_vit_b() {
+    check(Preset::VitB);
+}
+
+#[test]
+fn blocks_of_vit_l() {
+    check(Preset::VitL);
+}
+
+#[test]
+fn blocks_of_vit_h() {
+    check(Preset::VitH);
+}
