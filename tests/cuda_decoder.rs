@@ -313,8 +313,8 @@ fn image_source() {
         let out = op.writes()[0];
         case.graph.push("source", op);
         let mut expected = Vec::new();
-        for b in 0..batch {
-            let own = wide(part(&embedding, slot[b] as usize, slots));
+        for (b, &slot) in slot.iter().enumerate().take(batch) {
+            let own = wide(part(&embedding, slot as usize, slots));
             let added = if dense { wide(part(&prompt, b, batch)) } else { wide(&row).repeat(tokens) };
             expected.extend(add(&own, &added));
         }
