@@ -10,7 +10,7 @@ use medsegx::executor::Session;
 use medsegx::model::Preset;
 
 fn logits(preset: Preset, level: Level, threads: usize, batch: usize, cases: &[Case]) -> Vec<u32> {
-    let backend = Cpu::new(CpuOptions { threads: Some(threads), level: Some(level) }).unwrap();
+    let backend = Cpu::new(CpuOptions { threads: Some(threads), level: Some(level), ..CpuOptions::default() }).unwrap();
     let mut session = Session::new(synthetic(&preset.medsegx(), backend), boxes(batch)).unwrap();
     cases.chunks(batch).flat_map(|cases| segment(&mut session, cases).0).map(f32::to_bits).collect()
 }

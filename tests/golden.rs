@@ -6,7 +6,7 @@ use common::golden::Golden;
 use common::run::tiny_variant;
 use common::stages::{all_logits, sam, stages};
 use common::tolerance;
-use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
+use medsegx::backend::cpu::{Cpu, CpuOptions, Level, Precision, has_bf16};
 use medsegx::model::Preset;
 
 fn cpu(level: Option<Level>) -> Cpu {
@@ -69,4 +69,29 @@ fn tiny_sam1024() {
 fn vit_b_sam1024() {
     let Some(golden) = Golden::shared("vit_b_sam1024", tolerance::F32) else { return };
     assert!(sam(&golden, &Preset::VitB.sam(), cpu(None)));
+}
+
+/// The same in bf16, where the processor has it.
+#[test]
+fn bf16() {
+    if !has_bf16() {
+        return common::skipped("goldens in bf16", "this processor has no AVX512-BF16");
+    }
+    let cpu = || Cpu::new(CpuOptions { precision: Precision::Bf16, ..CpuOptions::default() }).unwrap();
+    for (name, preset) in [("tiny", Preset::Tiny), ("vit_b", Preset::VitB)] {
+        let golden = Golden::portable(name, tolerance::BF16);
+        assert!(all_logits(&golden, &preset.medsegx(), cpu()));
+        if let Some(golden) = Golden::shared(name, tolerance::BF16) {
+            assert!(stages(&golden, &preset.medsegx(), cpu()));
+            assert!(all_logits(&golden, &preset.medsegx(), cpu()));
+        }
+    }
+}
+
+#[test]
+fn bf16_needs_its_instructions() {
+    let level = Some(Level::Portable);
+    let error = Cpu::new(CpuOptions { precision: Precision::Bf16, level, ..CpuOptions::default() }).err().unwrap();
+    let message = error.to_string();
+    assert!(message.contains("AVX512-BF16") && message.contains(&Level::detect().to_string()), "{message}");
 }

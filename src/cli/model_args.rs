@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use medsegx::backend::cpu::CpuOptions;
+use medsegx::backend::cpu::{CpuOptions, Precision};
 use medsegx::model::Kind;
 use medsegx::segment::{Device, Model, ModelOptions};
 use medsegx::weights::Access;
@@ -23,6 +23,9 @@ pub struct ModelArgs {
     /// CPU threads; default: all
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Numbers of the large products on a CPU: f32, or bf16 where the processor multiplies it
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    pub precision: Precision,
     /// Slices in one batch; default: 4 at 256 px, 1 at 1024 px
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub batch: Option<u16>,
@@ -37,7 +40,7 @@ impl ModelArgs {
     /// Options of [`Model::load`].
     pub fn options(&self) -> ModelOptions {
         let threads = self.threads.map(usize::from);
-        let cpu = CpuOptions { threads, ..CpuOptions::default() };
+        let cpu = CpuOptions { threads, precision: self.precision, ..CpuOptions::default() };
         ModelOptions { device: self.device, cpu }
     }
 
@@ -45,5 +48,14 @@ impl ModelArgs {
     pub fn batch(&self, model: &Model) -> usize {
         let default = if model.config().kind == Kind::MedSegX { 4 } else { 1 };
         self.batch.map_or(default, usize::from)
+    }
+}
+
+/// A precision by its name.
+pub fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        _ => Err("expected f32 or bf16".into()),
     }
 }

@@ -19,8 +19,13 @@ pub fn shared(check: &str, relative: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let _ = writeln!(std::io::stderr(), "SKIPPED {check}: ../shared/{relative} is not there");
+    skipped(check, &format!("../shared/{relative} is not there"));
     None
+}
+
+/// Says by name that a check is left out. Written to the real stderr, which the test harness does not capture.
+pub fn skipped(check: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {check}: {why}");
 }
 
 /// Relative L2 distance of `found` from `expected`.

@@ -5,8 +5,8 @@
 use super::Level;
 use super::dense::Pieces;
 use super::math::exp;
-use super::memory::{Buffer, Shared, Views, floats, floats_mut};
-use super::product::{MAX_ROWS, Start, Tile, any_tile};
+use super::memory::{Buffer, Out, Views, floats};
+use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;
@@ -73,8 +73,9 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
         return Err(mismatch(op));
     };
     let (tokens, width) = (step.graph[*out].shape[1], step.graph[*out].shape[2]);
+    let half = views.is_half(*out);
     let ([qkv], [out]) = views.take([*qkv], [*out])?;
-    let (qkv, out) = (floats(qkv), Shared::new(floats_mut(out)));
+    let (qkv, out) = (floats(qkv), Out::new(out, half));
     let (bias, tables) = (step.plain(*qkv_bias)?, [step.table(*rel_pos_h)?, step.table(*rel_pos_w)?]);
     let (heads, grid, side) = (*heads, *grid, window.unwrap_or(*grid));
     let sizes = Scratch::new(step.level, side, width / heads);
@@ -164,7 +165,7 @@ struct Task<'a> {
     tables: [&'a [f32]; 2],
     sizes: Scratch,
     scratch: &'a mut [f32],
-    out: Shared<'a>,
+    out: Out<'a>,
 }
 
 /// State of the softmax of a task's queries: relative terms, and numerator, maximum and denominator so far.
@@ -212,10 +213,11 @@ impl Kernel for Task<'_> {
         }
         for i in 0..last - first {
             let at = (head.base + window.token(first + i)) * head.width + head.head * head.head_dim;
-            // SAFETY: this head of this query belongs to this task.
-            let out = unsafe { out.part(at, head.head_dim) };
             let scale = 1.0 / queries.total[i];
-            out.iter_mut().zip(&queries.sums[i * sizes.head_dim..]).for_each(|(x, sum)| *x = sum * scale);
+            let sums = &mut queries.sums[i * sizes.head_dim..][..head.head_dim];
+            sums.iter_mut().for_each(|sum| *sum *= scale);
+            // SAFETY: this head of this query belongs to this task.
+            unsafe { out.write(at, sums) };
         }
     }
 }
@@ -292,7 +294,7 @@ unsafe fn columns<S: Simd>(
         let (b, c) = (b[column..].as_ptr(), c[column..].as_mut_ptr());
         let t = Tile { b, b_stride, inputs, c, c_stride, start };
         // SAFETY: the caller's promise.
-        unsafe { any_tile(s, a, vectors, t) };
+        unsafe { any_tile::<S, Single>(s, a, vectors, t) };
         column += vectors * S::LANES;
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Level;
 use super::memory::{Shared, Views, floats, floats_mut};
-use super::product::{Packed, Rows, panel_product};
+use super::product::{Packed, Rows, Single, panel_product};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;
@@ -76,7 +76,7 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Task { taps, packed, panel, first, last, row, sums, out } = self;
-        panel_product(s, &taps, first..last, packed.panel(panel), sums);
+        panel_product::<S, Single>(s, &taps, first..last, packed.panel(panel), sums);
         let column = panel * packed.width;
         let width = packed.width.min(packed.outputs - column);
         for (token, sums) in (first..last).zip(sums.chunks_exact(packed.width)) {

@@ -1,6 +1,6 @@
 //! A Linear on a few rows, inside larger operations.
 
-use super::product::{Dense, Packed, panel_product};
+use super::product::{Dense, Packed, Single, panel_product};
 use super::simd::Simd;
 use super::step::Step;
 use crate::error::Result;
@@ -38,7 +38,7 @@ impl<'a> Layer<'a> {
 pub(super) fn product<S: Simd>(s: S, packed: &Packed, left: &[f32], rows: usize, sums: &mut [f32], out: &mut [f32]) {
     let left = Dense { data: left, stride: packed.inputs };
     for panel in 0..packed.panels() {
-        panel_product(s, &left, 0..rows, packed.panel(panel), sums);
+        panel_product::<S, Single>(s, &left, 0..rows, packed.panel(panel), sums);
         let column = panel * packed.width;
         let width = packed.width.min(packed.outputs - column);
         for (row, sums) in sums.chunks_exact(packed.width).take(rows).enumerate() {

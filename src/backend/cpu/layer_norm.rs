@@ -1,7 +1,7 @@
 //! LayerNorm over channels, and the mean over tokens of the result.
 
 use super::math::sum_of;
-use super::memory::{Shared, Views, floats, floats_mut};
+use super::memory::{Out, Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;
@@ -19,28 +19,39 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
     let shape = &step.graph[*input].shape;
     let (tokens, channels) = (shape[1], shape[2]);
     let norm = Affine::new(step, norm)?;
+    let half = views.is_half(*out);
     let (input, out, mean) = match mean {
         Some(mean) => {
             let ([input], [out, mean]) = views.take([*input], [*out, *mean])?;
-            (floats(input), floats_mut(out), Some(floats_mut(mean)))
+            (floats(input), out, Some(floats_mut(mean)))
         }
         None => {
             let ([input], [out]) = views.take([*input], [*out])?;
-            (floats(input), floats_mut(out), None)
+            (floats(input), out, None)
         }
     };
     let rows = step.active * tokens;
-    let shared = Shared::new(out);
-    step.each(rows.div_ceil(ROWS), |task, _| {
+    let shared = Out::new(out, half);
+    step.each(rows.div_ceil(ROWS), |task, scratch| {
         let (first, last) = (task * ROWS, rows.min((task + 1) * ROWS));
+        let normed = &mut scratch[..(last - first) * channels];
+        step.level.run(Rows { input: &input[first * channels..last * channels], norm, out: normed });
         // SAFETY: the rows of this task belong to no other.
         #[allow(unsafe_code)]
-        let out = unsafe { shared.part(first * channels, (last - first) * channels) };
-        let input = &input[first * channels..last * channels];
-        step.level.run(Rows { input, norm, out });
+        unsafe {
+            shared.write(first * channels, normed);
+        }
     });
-    if let Some(mean) = mean {
-        token_mean(step, out, tokens, channels, mean);
+    match mean {
+        Some(mean) if half => {
+            let halves: &[u16] = bytemuck::cast_slice(out);
+            token_mean(step, |i| f32::from_bits(u32::from(halves[i]) << 16), tokens, channels, mean);
+        }
+        Some(mean) => {
+            let data = floats(out);
+            token_mean(step, |i| data[i], tokens, channels, mean);
+        }
+        None => {}
     }
     Ok(())
 }
@@ -110,8 +121,13 @@ impl Kernel for Rows<'_> {
     }
 }
 
+/// f32 of scratch of a task.
+pub(super) fn scratch(channels: usize) -> usize {
+    ROWS * channels
+}
+
 /// `mean[b, c]` of `data[b, :, c]`, row after row.
-fn token_mean(step: &Step<'_>, data: &[f32], tokens: usize, channels: usize, mean: &mut [f32]) {
+fn token_mean(step: &Step<'_>, data: impl Fn(usize) -> f32 + Sync, tokens: usize, channels: usize, mean: &mut [f32]) {
     let parts = channels.div_ceil(CHANNELS);
     let mean = Shared::new(mean);
     step.each(step.active * parts, |task, _| {
@@ -121,8 +137,8 @@ fn token_mean(step: &Step<'_>, data: &[f32], tokens: usize, channels: usize, mea
         #[allow(unsafe_code)]
         let mean = unsafe { mean.part(slice * channels + first, width) };
         mean.fill(0.0);
-        for row in data[slice * tokens * channels..(slice + 1) * tokens * channels].chunks_exact(channels) {
-            mean.iter_mut().zip(&row[first..first + width]).for_each(|(sum, x)| *sum += x);
+        for token in slice * tokens..(slice + 1) * tokens {
+            mean.iter_mut().zip(token * channels + first..).for_each(|(sum, i)| *sum += data(i));
         }
         mean.iter_mut().for_each(|sum| *sum /= tokens as f32);
     });

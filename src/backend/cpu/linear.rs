@@ -3,9 +3,9 @@
 
 use super::Level;
 use super::math::gelu;
-use super::memory::{Shared, Views, floats, floats_mut};
-use super::product::{Dense, Packed, panel_product};
-use super::simd::{Kernel, Simd};
+use super::memory::{Out, Views, floats};
+use super::product::{Dense, Multiply, Packed, Pairs, Single, panel_product};
+use super::simd::{Kernel, Simd, run_pairs};
 use super::step::{Step, mismatch};
 use crate::error::Result;
 use crate::graph::op::Activation;
@@ -17,9 +17,9 @@ const ROWS: usize = 256;
 /// Most columns of a panel at any level.
 const MAX_PANEL: usize = 64;
 
-/// Sums of a task.
+/// Sums of a task and one row of its result.
 pub(super) fn scratch(level: Level) -> usize {
-    ROWS * level.panel()
+    (ROWS + 1) * level.panel()
 }
 
 /// What is added where the sums go.
@@ -52,6 +52,7 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
     let gate_id = gated.map(|g| match g {
         Gated::Columns { gate, .. } | Gated::Biases { gate, .. } => gate,
     });
+    let (half_in, half_out) = (views.is_half(*input), views.is_half(*out));
     let in_place = residual.is_some_and(|id| views.same(id, *out));
     let apart = residual.filter(|_| !in_place);
     let ([input_bytes, gate_bytes, residual_bytes], [out_bytes]) =
@@ -80,12 +81,14 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
     let rows = step.graph[*input].shape[1];
     let chunk = chunk(rows, packed.panels() * step.active, step.threads.count());
     let (chunks, panels) = (rows.div_ceil(chunk), packed.panels());
-    let (input, out) = (floats(input_bytes), Shared::new(floats_mut(out_bytes)));
+    let (input, out) = (floats(input_bytes), Out::new(out_bytes, half_out));
     step.each(panels * chunks * step.active, |task, sums| {
         let (panel, part) = (task / (chunks * step.active), task % (chunks * step.active));
         let (slice, first) = (part / chunks, part % chunks * chunk);
         let last = rows.min(first + chunk);
-        step.level.run(Task { input, packed, epilogue: &epilogue, rows, slice, first, last, panel, sums, out });
+        let (sums, row) = sums.split_at_mut(ROWS * packed.width);
+        let task = Task { input, packed, epilogue: &epilogue, rows, slice, first, last, panel, sums, row, out };
+        if half_in { run_pairs(Halves(task)) } else { step.level.run(task) }
     });
     Ok(())
 }
@@ -106,26 +109,49 @@ struct Task<'a> {
     last: usize,
     panel: usize,
     sums: &'a mut [f32],
-    out: Shared<'a>,
+    row: &'a mut [f32],
+    out: Out<'a>,
 }
+
+/// A task whose input and weights are bf16.
+struct Halves<'a>(Task<'a>);
 
 impl Kernel for Task<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Task { input, packed, epilogue, rows, slice, first, last, panel, sums, out } = self;
+        self.run_with::<S, Single>(s);
+    }
+}
+
+impl Kernel for Halves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.0.run_with::<S, Pairs>(s);
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn run_with<S: Simd, M: Multiply>(self, s: S) {
+        let Task { input, packed, epilogue, rows, slice, first, last, panel, sums, row: finished, out } = self;
         let base = slice * rows;
         let left = Dense { data: input, stride: packed.inputs };
-        panel_product(s, &left, base + first..base + last, packed.panel(panel), sums);
+        panel_product::<S, M>(s, &left, base + first..base + last, packed.panel(panel), sums);
         let column = panel * packed.width;
         let width = packed.width.min(packed.outputs - column);
         let ends = Ends::new(epilogue, slice, column, width, packed.outputs);
         for (row, sums) in (base + first..base + last).zip(sums.chunks_exact(packed.width)) {
             let at = row * packed.outputs + column;
-            // SAFETY: rows and columns of this task belong to no other.
-            #[allow(unsafe_code)]
-            let to = unsafe { out.part(at, width) };
+            let to = &mut finished[..width];
+            if let (Residual::InPlace, Out::Single(out)) = (epilogue.residual, out) {
+                // SAFETY: rows and columns of this task belong to no other, and the slice ends here.
+                #[allow(unsafe_code)]
+                to.copy_from_slice(unsafe { out.part(at, width) });
+            }
             let token = epilogue.token_bias.map(|bias| &bias[(row - base) * packed.outputs + column..][..width]);
             let apart = if let Residual::Apart(data) = epilogue.residual { Some(&data[at..at + width]) } else { None };
             let in_place = matches!(epilogue.residual, Residual::InPlace);
@@ -149,6 +175,11 @@ impl Kernel for Task<'_> {
                     x = s.add(x, read(to));
                 }
                 s.write_any(&mut to[lanes.clone()], x);
+            }
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                out.write(at, to);
             }
         }
     }

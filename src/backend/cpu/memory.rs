@@ -5,9 +5,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::product::bf16;
 use crate::error::{Error, Result};
 use crate::graph::plan::Place;
-use crate::graph::{Plan, ValueId};
+use crate::graph::{Element, Plan, ValueId};
 
 /// A cache line. Buffers are made of them, so that vector loads never straddle two.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -138,10 +139,21 @@ impl<'a> Views<'a> {
         Ok((read_slices, write_slices))
     }
 
+    /// True where the value is stored in bf16.
+    pub fn is_half(&self, id: ValueId) -> bool {
+        is_half(self.plan, id)
+    }
+
     /// True where both values are the same memory.
     pub fn same(&self, a: ValueId, b: ValueId) -> bool {
         self.plan.places[a.0] == self.plan.places[b.0]
     }
+}
+
+/// True where the plan stores the f32 of a value in bf16.
+pub(super) fn is_half(plan: &Plan, id: ValueId) -> bool {
+    let value = &plan.graph[id];
+    value.element == Element::F32 && !value.is_empty() && plan.bytes[id.0] == 2 * value.len()
 }
 
 /// Bytes as f32: buffers and offsets are aligned.
@@ -174,19 +186,19 @@ impl Scratch {
 
 /// Output that tasks write side by side: each element by one task only.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<'a> {
-    start: *mut f32,
+pub(super) struct Shared<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    memory: PhantomData<&'a mut [f32]>,
+    memory: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the methods' contract gives every element to one task.
-unsafe impl Send for Shared<'_> {}
+unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
-impl<'a> Shared<'a> {
-    pub fn new(slice: &'a mut [f32]) -> Shared<'a> {
+impl<'a, T> Shared<'a, T> {
+    pub fn new(slice: &'a mut [T]) -> Shared<'a, T> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), memory: PhantomData }
     }
 
@@ -195,9 +207,43 @@ impl<'a> Shared<'a> {
     /// # Safety
     /// No other slice of these elements exists while this one does.
     #[allow(clippy::mut_from_ref, reason = "the contract above")]
-    pub unsafe fn part(&self, first: usize, len: usize) -> &'a mut [f32] {
+    pub unsafe fn part(&self, first: usize, len: usize) -> &'a mut [T] {
         assert!(first.checked_add(len).is_some_and(|end| end <= self.len));
         // SAFETY: inside the borrowed slice; exclusive by contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
+    }
+}
+
+/// Output in f32 or bf16.
+#[derive(Clone, Copy)]
+pub(super) enum Out<'a> {
+    Single(Shared<'a>),
+    Half(Shared<'a, u16>),
+}
+
+impl<'a> Out<'a> {
+    pub fn new(bytes: &'a mut [u8], half: bool) -> Out<'a> {
+        if half {
+            Out::Half(Shared::new(bytemuck::cast_slice_mut(bytes)))
+        } else {
+            Out::Single(Shared::new(floats_mut(bytes)))
+        }
+    }
+
+    /// Stores `data` from element `first` on.
+    ///
+    /// # Safety
+    /// No other task touches these elements.
+    #[inline(always)]
+    pub unsafe fn write(&self, first: usize, data: &[f32]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Out::Single(out) => out.part(first, data.len()).copy_from_slice(data),
+                Out::Half(out) => {
+                    out.part(first, data.len()).iter_mut().zip(data).for_each(|(to, &x)| *to = bf16(x));
+                }
+            }
+        }
     }
 }

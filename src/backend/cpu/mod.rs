@@ -35,7 +35,7 @@ use threads::Threads;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ParamId, Plan, ValueId};
+use crate::graph::{Graph, Op, ParamId, Plan, Role, ValueId};
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,18 @@ impl fmt::Display for Level {
     }
 }
 
+/// True where the processor multiplies bf16.
+#[cfg(target_arch = "x86_64")]
+pub fn has_bf16() -> bool {
+    Level::Avx512.is_available() && std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+/// True where the processor multiplies bf16.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn has_bf16() -> bool {
+    false
+}
+
 struct Lanes;
 
 impl simd::Kernel for Lanes {
@@ -115,9 +127,45 @@ impl simd::Kernel for Panel {
     }
 }
 
+/// The numbers in which the large products are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 everywhere.
+    #[default]
+    F32,
+    /// Weights and left sides of the encoder's large products in bf16, sums in f32 (AVX512-BF16). Residual stream,
+    /// LayerNorm, softmax, gate, patch embedding, neck and decoder stay in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// True where a value is stored in bf16: written once, by a norm, an attention or a product without residual, and
+    /// read by products alone.
+    fn halves(self, graph: &Graph, id: ValueId) -> bool {
+        let reads = |op: &Op| op.reads().contains(&id);
+        let as_left_side =
+            |op: &Op| matches!(op, Op::Linear { input, residual, .. } if *input == id && *residual != Some(id));
+        let writes = |op: &Op| match op {
+            Op::LayerNorm { out, .. } | Op::Attention { out, .. } | Op::Linear { out, residual: None, .. } => {
+                *out == id
+            }
+            _ => false,
+        };
+        let ops = || graph.nodes.iter().map(|node| &node.op);
+        self == Precision::Bf16
+            && graph[id].role == Role::Intermediate
+            && graph[id].shape.last().is_some_and(|width| width.is_multiple_of(2))
+            && ops().any(writes)
+            && ops().any(reads)
+            && ops().filter(|op| reads(op)).all(as_left_side)
+    }
+}
+
 /// How a [`Cpu`] runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuOptions {
+    /// Numbers of the large products.
+    pub precision: Precision,
     /// Threads; as many as the processor runs at once where absent.
     pub threads: Option<usize>,
     /// Instructions; the widest at hand where absent.
@@ -127,6 +175,7 @@ pub struct CpuOptions {
 /// The processor.
 pub struct Cpu {
     level: Level,
+    precision: Precision,
     threads: Threads,
 }
 
@@ -143,7 +192,17 @@ impl Cpu {
         }
         let at_hand = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = Threads::new(options.threads.unwrap_or_else(at_hand).max(1))?;
-        Ok(Cpu { level, threads })
+        let precision = options.precision;
+        if precision == Precision::Bf16 && !(level == Level::Avx512 && has_bf16()) {
+            let found = format!("{level} of a processor with {}", Level::detect());
+            return Err(Error::Argument { name: "precision bf16", expected: "AVX512-BF16".into(), found });
+        }
+        Ok(Cpu { level, precision, threads })
+    }
+
+    /// The numbers of the large products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The instructions in use.
@@ -153,7 +212,7 @@ impl Cpu {
 
     /// Bytes of a parameter once it is prepared.
     pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
-        size_of::<f32>() * step::prepared(self.level, graph, id)
+        size_of::<f32>() * step::prepared(self.level, self.precision, graph, id)
     }
 
     /// Bytes of everything that a session of these plans allocates.
@@ -184,11 +243,11 @@ impl Backend for Cpu {
     }
 
     fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
-        graph[id].element.bytes()
+        if self.precision.halves(graph, id) { size_of::<u16>() } else { graph[id].element.bytes() }
     }
 
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
-        Param::prepare(self.level, graph, id, data)
+        Param::prepare(self.level, self.precision, graph, id, data)
     }
 
     fn arena(&self, plans: &[&Plan]) -> Result<Arena> {
@@ -206,6 +265,12 @@ impl Backend for Cpu {
     }
 
     fn read(&self, arena: &mut Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()> {
+        if memory::is_half(plan, id) {
+            let halves: &[u16] = bytemuck::cast_slice(arena.bytes_mut(plan, id)?);
+            let words = bytes.chunks_exact_mut(size_of::<f32>()).zip(halves);
+            words.for_each(|(to, half)| to.copy_from_slice(&(u32::from(*half) << 16).to_ne_bytes()));
+            return Ok(());
+        }
         let value = arena.bytes_mut(plan, id)?.get(..bytes.len());
         bytes.copy_from_slice(value.ok_or_else(|| outside(&plan.graph[id].name))?);
         Ok(())

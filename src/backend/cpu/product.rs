@@ -18,10 +18,35 @@ pub(super) const BLOCK: usize = 256;
 /// Most rows of a tile at any level.
 pub(super) const MAX_ROWS: usize = 6;
 
+/// What a tile does with one number of the left side and the numbers of the panel.
+pub(super) trait Multiply {
+    fn add<S: Simd>(s: S, x: S::V, b: S::V, sum: S::V) -> S::V;
+}
+
+/// f32.
+pub(super) struct Single;
+
+/// Two bf16 in the room of a f32: two inputs at once.
+pub(super) struct Pairs;
+
+impl Multiply for Single {
+    #[inline(always)]
+    fn add<S: Simd>(s: S, x: S::V, b: S::V, sum: S::V) -> S::V {
+        s.fma(x, b, sum)
+    }
+}
+
+impl Multiply for Pairs {
+    #[inline(always)]
+    fn add<S: Simd>(s: S, x: S::V, b: S::V, sum: S::V) -> S::V {
+        s.dot_pairs(sum, x, b)
+    }
+}
+
 /// A matrix `[outputs, inputs]` in panels, padded with zero columns.
 pub(super) struct Packed {
     data: Buffer,
-    /// Columns of the left side.
+    /// Columns of the left side; of bf16, pairs of columns.
     pub inputs: usize,
     /// Columns of the result.
     pub outputs: usize,
@@ -45,6 +70,13 @@ impl Packed {
         Ok(Packed { data, inputs, outputs, width })
     }
 
+    /// As [`Packed::new`] in bf16, neighbouring inputs as the two halves of 32 bits; `inputs` is even.
+    pub fn pairs(level: Level, matrix: &[f32], outputs: usize) -> Result<Packed> {
+        let pair = |x: &[f32]| f32::from_bits(u32::from(bf16(x[0])) | u32::from(bf16(x[1])) << 16);
+        let words: Vec<f32> = matrix.chunks_exact(2).map(pair).collect();
+        Packed::new(level, &words, outputs)
+    }
+
     /// Number of panels.
     pub fn panels(&self) -> usize {
         self.outputs.div_ceil(self.width)
@@ -54,6 +86,13 @@ impl Packed {
     pub fn panel(&self, index: usize) -> &[f32] {
         &self.data.as_slice()[index * self.width * self.inputs..][..self.width * self.inputs]
     }
+}
+
+/// To the nearest bf16, ties to even.
+#[inline(always)]
+pub(super) fn bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits.wrapping_add(0x7fff + (bits >> 16 & 1))) >> 16) as u16
 }
 
 /// What a tile does with the sums that are in memory already.
@@ -85,7 +124,7 @@ pub(super) struct Tile {
 /// `inputs` numbers are readable behind each pointer of `a`; `VECTORS * LANES` numbers in each of `inputs` rows of
 /// `b`; as many are writable in each of `ROWS` rows of `c`.
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, a: &[*const f32], t: Tile) {
+unsafe fn tile<S: Simd, M: Multiply, const ROWS: usize, const VECTORS: usize>(s: S, a: &[*const f32], t: Tile) {
     let a: [*const f32; ROWS] = std::array::from_fn(|row| a[row]);
     let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
     // SAFETY: the caller's promise covers every address below.
@@ -96,7 +135,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, a: &[*con
             for row in 0..ROWS {
                 let x = s.splat(*a[row].add(p));
                 for v in 0..VECTORS {
-                    sums[row][v] = s.fma(x, b[v], sums[row][v]);
+                    sums[row][v] = M::add(s, x, b[v], sums[row][v]);
                 }
             }
         }
@@ -118,17 +157,17 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, a: &[*con
 /// # Safety
 /// As for the tile: `inputs` numbers behind each pointer of `a`, `vectors * LANES` in each row of `b` and of `c`.
 #[inline(always)]
-pub(super) unsafe fn any_tile<S: Simd>(s: S, a: &[*const f32], vectors: usize, t: Tile) {
+pub(super) unsafe fn any_tile<S: Simd, M: Multiply>(s: S, a: &[*const f32], vectors: usize, t: Tile) {
     macro_rules! choose {
         ($($rows:literal)*) => {
             // SAFETY: the caller's promise.
             unsafe {
                 match (a.len(), vectors) {
                     $(
-                        ($rows, 1) => tile::<S, $rows, 1>(s, a, t),
-                        ($rows, 2) => tile::<S, $rows, 2>(s, a, t),
-                        ($rows, 3) if S::VECTORS > 2 => tile::<S, $rows, 3>(s, a, t),
-                        ($rows, 4) if S::VECTORS > 2 => tile::<S, $rows, 4>(s, a, t),
+                        ($rows, 1) => tile::<S, M, $rows, 1>(s, a, t),
+                        ($rows, 2) => tile::<S, M, $rows, 2>(s, a, t),
+                        ($rows, 3) if S::VECTORS > 2 => tile::<S, M, $rows, 3>(s, a, t),
+                        ($rows, 4) if S::VECTORS > 2 => tile::<S, M, $rows, 4>(s, a, t),
                     )*
                     _ => unreachable!("no such tile"),
                 }
@@ -146,7 +185,7 @@ pub(super) trait Rows {
     fn block(&self) -> usize;
 }
 
-/// Rows of a row-major matrix.
+/// Rows of a row-major matrix; of bf16, two numbers count as one.
 #[derive(Clone, Copy)]
 pub(super) struct Dense<'a> {
     pub data: &'a [f32],
@@ -167,7 +206,7 @@ impl Rows for Dense<'_> {
 
 /// `sums[row - rows.start] = left[row] . panel`, `[rows, width]`, for the rows of `rows`.
 #[inline(always)]
-pub(super) fn panel_product<S: Simd>(
+pub(super) fn panel_product<S: Simd, M: Multiply>(
     s: S,
     left: &impl Rows,
     rows: std::ops::Range<usize>,
@@ -194,7 +233,7 @@ pub(super) fn panel_product<S: Simd>(
             let b = panel[start * width..].as_ptr();
             let t = Tile { b, b_stride: width, inputs: block, c, c_stride: width, start: start_from };
             // SAFETY: `block` numbers of each row and of the panel were checked; `sums` holds all rows.
-            unsafe { any_tile(s, &a[..count], S::VECTORS, t) };
+            unsafe { any_tile::<S, M>(s, &a[..count], S::VECTORS, t) };
             first += count;
         }
         start += block;

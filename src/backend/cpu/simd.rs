@@ -41,6 +41,22 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// `a > b ? x : y`.
     fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
 
+    /// `sum + a0 b0 + a1 b1` in each lane, whose 32 bits of `a` and `b` are two bf16. Where the processor has no such
+    /// instruction, multiply-adds of the halves.
+    #[inline(always)]
+    fn dot_pairs(self, sum: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        let (mut x, mut y, mut to) = ([0.0; MAX_LANES], [0.0; MAX_LANES], [0.0; MAX_LANES]);
+        self.write(&mut x, a);
+        self.write(&mut y, b);
+        self.write(&mut to, sum);
+        for ((x, y), to) in x.iter().zip(y).zip(&mut to) {
+            let halves = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xffff_0000].map(f32::from_bits);
+            let ([x0, x1], [y0, y1]) = (halves(*x), halves(y));
+            *to += x0 * y0 + x1 * y1;
+        }
+        self.read(&to)
+    }
+
     /// The first `LANES` numbers of `from`.
     #[inline(always)]
     fn read(self, from: &[f32]) -> Self::V {
@@ -135,6 +151,17 @@ impl Level {
             _ => kernel.run(Portable),
         }
     }
+}
+
+/// Runs `kernel` with AVX-512 and its bf16 instructions, as `Cpu::new` has checked.
+pub(super) fn run_pairs<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: only a backend of `Precision::Bf16` calls this, which `Cpu::new` refuses without AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        x86::avx512_bf16(kernel)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    kernel.run(Portable)
 }
 
 /// Plain arrays, which every compiler turns into the vectors of its target's baseline.

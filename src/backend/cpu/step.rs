@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::memory::{Buffer, Scratch, Views};
 use super::product::Packed;
 use super::threads::Threads;
-use super::{Level, attention, conv3x3, gate, image_source, layer_norm, linear, mask_embed, patch_embed};
+use super::{Level, Precision, attention, conv3x3, gate, image_source, layer_norm, linear, mask_embed, patch_embed};
 use super::{prompt_tokens, token_attention, token_heads, upscale};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ParamId};
@@ -26,12 +26,20 @@ pub enum Param {
 enum Form {
     Plain,
     Packed { outputs: usize },
+    Pairs { outputs: usize },
     Table,
 }
 
 impl Param {
-    pub(super) fn prepare(level: Level, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
-        Ok(match Form::of(graph, id) {
+    pub(super) fn prepare(
+        level: Level,
+        precision: Precision,
+        graph: &Graph,
+        id: ParamId,
+        data: Vec<f32>,
+    ) -> Result<Param> {
+        Ok(match Form::of(precision, graph, id) {
+            Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, &data, outputs)?),
             Form::Plain => Param::Plain(data),
             Form::Packed { outputs } => Param::Packed(Packed::new(level, &data, outputs)?),
             Form::Table => Param::Table(attention::table(level, &data, graph[id].shape[1])?),
@@ -40,27 +48,31 @@ impl Param {
 }
 
 impl Form {
-    fn of(graph: &Graph, id: ParamId) -> Form {
-        graph.nodes.iter().find_map(|node| form(graph, &node.op, id)).unwrap_or(Form::Plain)
+    fn of(precision: Precision, graph: &Graph, id: ParamId) -> Form {
+        graph.nodes.iter().find_map(|node| form(precision, graph, &node.op, id)).unwrap_or(Form::Plain)
     }
 }
 
 /// f32 that a parameter takes in the form that its operation wants.
-pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId) -> usize {
+pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
-    match Form::of(graph, id) {
+    match Form::of(precision, graph, id) {
         Form::Plain => len,
+        Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Table => graph[id].shape[0].next_multiple_of(level.lanes()) * graph[id].shape[1],
     }
 }
 
 /// The form of `id` in `op`, if it is not plain. Every matrix of a product is packed.
-fn form(graph: &Graph, op: &Op, id: ParamId) -> Option<Form> {
+fn form(precision: Precision, graph: &Graph, op: &Op, id: ParamId) -> Option<Form> {
     let first_axis = Form::Packed { outputs: graph[id].shape[0] };
     let packed = |found: bool| found.then_some(first_axis);
     let all_but_last = || graph[id].shape.iter().rev().skip(1).product();
     match op {
+        Op::Linear { input, weight, .. } if *weight == id && precision.halves(graph, *input) => {
+            Some(Form::Pairs { outputs: graph[id].shape[0] })
+        }
         Op::Linear { weight, .. } | Op::PatchEmbed { weight, .. } | Op::Conv3x3 { weight, .. } => packed(*weight == id),
         Op::Attention { rel_pos_h, rel_pos_w, .. } => (*rel_pos_h == id || *rel_pos_w == id).then_some(Form::Table),
         Op::MaskEmbed { convs, .. } => packed(convs.iter().any(|conv| conv.weight == id)),
@@ -102,7 +114,8 @@ pub(super) fn scratch(level: Level, graph: &Graph, op: &Op) -> usize {
             token_heads::scratch(level, 1, graph[*tokens].shape[2].max(graph[iou[0].weight].shape[0]))
         }
         Op::Upscale { convs, .. } => upscale::scratch(level, graph, convs),
-        Op::LayerNorm { .. } | Op::Gate { .. } | Op::PromptTokens { .. } | Op::ImageSource { .. } => 0,
+        Op::LayerNorm { input, .. } => layer_norm::scratch(graph[*input].shape[2]),
+        Op::Gate { .. } | Op::PromptTokens { .. } | Op::ImageSource { .. } => 0,
     }
 }
 

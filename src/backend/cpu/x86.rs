@@ -15,16 +15,23 @@ pub(in super::super) unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
 /// The processor has AVX-512 F, BW, DQ and VL, and FMA.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(in super::super) unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+    kernel.run(Avx512::<false>(()))
+}
+
+/// # Safety
+/// As for `avx512`; the processor also has AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(in super::super) unsafe fn avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<true>(()))
 }
 
 /// Proof of AVX2 and FMA.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Avx2(());
 
-/// Proof of AVX-512.
+/// Proof of AVX-512, where `BF16` also of its bf16 instructions.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512(());
+pub(in super::super) struct Avx512<const BF16: bool>(());
 
 /// The instructions of one set under the names of [`Simd`].
 macro_rules! instructions {
@@ -79,7 +86,7 @@ impl Simd for Avx2 {
     }
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type V = __m512;
     const LANES: usize = 16;
     const ROWS: usize = 6;
@@ -118,5 +125,20 @@ impl Simd for Avx512 {
             _mm512_or_ps(_mm512_andnot_ps(bit, size), _mm512_and_ps(bit, sign))
         };
         fn select_gt(a, b, x, y) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x);
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, sum: __m512, a: __m512, b: __m512) -> __m512 {
+        if BF16 {
+            // SAFETY: `self` proves AVX512-BF16; the registers are reinterpreted, all of 512 bits.
+            return unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(a), std::mem::transmute(b)) };
+        }
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let high = _mm512_castsi512_ps(_mm512_set1_epi32(0xffff_0000_u32 as i32));
+            let low = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x)));
+            let sum = _mm512_fmadd_ps(low(a), low(b), sum);
+            _mm512_fmadd_ps(_mm512_and_ps(a, high), _mm512_and_ps(b, high), sum)
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::time::Instant;
 
 use medsegx::backend::Backend;
-use medsegx::backend::cpu::Level;
 use medsegx::executor::Session;
 use medsegx::graph::{Graph, Op};
 use serde::Serialize;
@@ -20,9 +19,6 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     batch: usize,
 }
-
-/// How far an operation of the fast path may be from the same operation of the portable one, both inside a whole model.
-const TOLERANCE: f64 = 2e-5;
 
 #[derive(Serialize)]
 struct Row {
@@ -42,8 +38,8 @@ struct Row {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
     anyhow::ensure!(args.batch > 0, "--batch: expected at least 1, found 0");
-    let network = common.network(common.cpu(common.level)?)?;
-    let portable = common.network(common.cpu(Some(Level::Portable))?)?;
+    let network = common.network(common.cpu()?)?;
+    let portable = common.network(common.portable()?)?;
     let mut work = Work::new(network.config(), args.batch);
     let options = work.options();
     let mut sessions = (Session::for_probing(network.clone(), options)?, Session::for_probing(portable, options)?);
@@ -64,7 +60,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             for name in outputs {
                 distance = distance.max(super::model::distance(&sessions.0.probe(&name)?, &sessions.1.probe(&name)?));
             }
-            anyhow::ensure!(distance <= TOLERANCE, "{op} {shapes}: {distance:.1e} away from the portable path");
+            anyhow::ensure!(
+                distance <= common.tolerance(),
+                "{op} {shapes}: {distance:.1e} away from the portable path"
+            );
             if let Some(row) = rows.iter_mut().find(|row| row.op == op && row.shapes == shapes) {
                 row.count += 1;
                 row.distance_from_portable = row.distance_from_portable.max(distance);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Subcommand;
 use medsegx::backend::Backend;
-use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level};
+use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level, Precision};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::model::{Config, Masks, Preset};
 use medsegx::weights::{Weights, synth};
@@ -43,6 +43,9 @@ struct Common {
     /// Instructions: portable, avx2 or avx512; default: the widest of this processor
     #[arg(long, value_parser = level)]
     level: Option<Level>,
+    /// f32, or bf16 for the large products
+    #[arg(long, default_value = "f32", value_parser = crate::cli::model_args::precision)]
+    precision: Precision,
     /// Runs of each measurement; their median counts
     #[arg(long, default_value_t = 9)]
     repeats: usize,
@@ -73,8 +76,21 @@ impl Common {
         if self.image_size == "256" { self.config.medsegx() } else { self.config.sam() }
     }
 
-    fn cpu(&self, level: Option<Level>) -> medsegx::Result<Cpu> {
-        Cpu::new(CpuOptions { threads: self.threads, level })
+    fn cpu(&self) -> medsegx::Result<Cpu> {
+        Cpu::new(CpuOptions { threads: self.threads, level: self.level, precision: self.precision })
+    }
+
+    /// The path that every other is compared with.
+    fn portable(&self) -> medsegx::Result<Cpu> {
+        Cpu::new(CpuOptions { threads: self.threads, level: Some(Level::Portable), precision: Precision::F32 })
+    }
+
+    /// How far results may be from the portable path's: both in f32 are within 1e-5 of the truth.
+    fn tolerance(&self) -> f64 {
+        match self.precision {
+            Precision::F32 => 2e-5,
+            Precision::Bf16 => 4e-2,
+        }
     }
 
     fn network<B: Backend>(&self, backend: B) -> medsegx::Result<Arc<Network<B>>> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use medsegx::backend::Backend;
-use medsegx::backend::cpu::Level;
 use medsegx::executor::{Network, Session};
 use serde::Serialize;
 
@@ -21,9 +20,6 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16])]
     batch: Vec<usize>,
 }
-
-/// How far the fast path may be from the portable one: both are within 1e-5 of the truth.
-const TOLERANCE: f64 = 2e-5;
 
 #[derive(Serialize)]
 struct Row {
@@ -53,19 +49,22 @@ struct Report {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
     let start = Instant::now();
-    let network = common.network(common.cpu(common.level)?)?;
+    let network = common.network(common.cpu()?)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let cpu = network.backend();
     let ceiling = cpu.ceiling()?;
 
     let mut work = Work::new(network.config(), 1);
     let options = work.options();
-    let portable = common.network(common.cpu(Some(Level::Portable))?)?;
+    let portable = common.network(common.portable()?)?;
     work.run(&mut Session::new(portable, options)?)?;
     let expected = work.logits.clone();
     work.run(&mut Session::new(network.clone(), options)?)?;
     let distance = distance(&work.logits, &expected);
-    anyhow::ensure!(distance <= TOLERANCE, "logits are {distance:.1e} away from the portable path's: nothing is timed");
+    anyhow::ensure!(
+        distance <= common.tolerance(),
+        "logits are {distance:.1e} away from the portable path's: nothing is timed"
+    );
 
     let rows = args.batch.iter().map(|&batch| {
         anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
