@@ -51,6 +51,19 @@ pub trait Backend: Send + Sync + 'static {
     /// A device that fails.
     fn read(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()>;
 
+    /// Runs every step of `plan` for the first `active` slices, in order.
+    ///
+    /// # Errors
+    /// As [`Backend::run`].
+    fn run_all(&self, arena: &mut Self::Arena, plan: &Plan, params: &[Arc<Self::Param>], active: usize) -> Result<()> {
+        (0..plan.graph.nodes.len()).try_for_each(|step| self.run(arena, plan, params, step, active))
+    }
+
+    /// How many threads may prepare parameters at the same time.
+    fn loaders(&self) -> usize {
+        1
+    }
+
     /// Runs one step for the first `active` slices. `params` has one entry a parameter of the plan's graph.
     ///
     /// # Errors

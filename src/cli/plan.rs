@@ -67,7 +67,7 @@ struct Memory {
     prepared: usize,
     /// Arena, embeddings and scratch of all threads.
     session: usize,
-    /// Tensors of the largest parameter, which exist beside its prepared form for a moment.
+    /// Tensors of the largest parameter, which exist beside its prepared form for a moment, on each thread.
     loading: usize,
     /// Of these together; the program itself and its pictures come on top.
     peak: usize,
@@ -128,6 +128,8 @@ fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
             loading = loading.max(2 * bytes);
         }
     }
+    // Each thread prepares one parameter at a time.
+    loading *= cpu.threads();
     let session = cpu.session_bytes(&[&plans[0], &plans[1]]);
     Memory { parameters, prepared, session, loading, peak: prepared + session.max(loading) }
 }

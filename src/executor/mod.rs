@@ -1,5 +1,5 @@
-//! Runs a network: parameters prepared once ([`Network`]), plans and memory made once ([`Session`]), then for each
-//! step of the plan `backend.run(step)`. Nothing else.
+//! Runs a network: parameters prepared once ([`Network`]), plans and memory made once ([`Session`]), then the steps
+//! of the plan one after another. Nothing else.
 
 mod network;
 mod request;
@@ -139,7 +139,7 @@ impl<B: Backend> Session<B> {
             }
         }
         self.decoded_last = None;
-        run(backend, &mut self.arena, &self.encoder, slices.len())?;
+        backend.run_all(&mut self.arena, plan, &self.encoder.params, slices.len())?;
         self.encoded = slices.len();
         Ok(())
     }
@@ -174,7 +174,7 @@ impl<B: Backend> Session<B> {
             backend.write(&mut self.arena, plan, find(plan, io::MASK)?, i, bytemuck::cast_slice(mask))?;
         }
         self.decoded_last = Some(which);
-        run(backend, &mut self.arena, decoder, count)?;
+        backend.run_all(&mut self.arena, plan, &decoder.params, count)?;
         backend.read(&mut self.arena, plan, find(plan, io::LOGITS)?, bytemuck::cast_slice_mut(logits))?;
         backend.read(&mut self.arena, plan, find(plan, io::IOU)?, bytemuck::cast_slice_mut(iou))
     }
@@ -235,13 +235,6 @@ fn variant_of(prompts: &[Prompt<'_>], options: &SessionOptions) -> Prompts {
         mask: first.is_some_and(|prompt| prompt.mask.is_some()),
         masks: options.masks,
     }
-}
-
-fn run<B: Backend>(backend: &B, arena: &mut B::Arena, stage: &Stage<B>, active: usize) -> Result<()> {
-    for step in 0..stage.plan.graph.nodes.len() {
-        backend.run(arena, &stage.plan, &stage.params, step, active)?;
-    }
-    Ok(())
 }
 
 fn find(plan: &Plan, name: &str) -> Result<ValueId> {

@@ -1,7 +1,8 @@
 //! Parameters of a model, prepared once for a backend.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::internal;
 use crate::backend::Backend;
@@ -34,18 +35,28 @@ impl<B: Backend> Network<B> {
     pub fn from_tensors(
         config: &Config,
         backend: B,
-        mut tensor: impl FnMut(&str) -> Result<Vec<f32>>,
+        tensor: impl Fn(&str) -> Result<Vec<f32>> + Sync,
     ) -> Result<Network<B>> {
-        let mut params = HashMap::new();
-        for graph in every_graph(config) {
-            for (index, param) in graph.params.iter().enumerate() {
-                if params.contains_key(&param.name) {
-                    continue;
-                }
-                let data = param.make(&mut tensor)?;
-                params.insert(param.name.clone(), Arc::new(backend.prepare(&graph, ParamId(index), data)?));
+        let graphs = every_graph(config);
+        let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
+        let mut seen = HashSet::new();
+        let wanted: Vec<_> = all.filter(|(graph, id)| seen.insert(&graph[*id].name)).collect();
+        let (next, params) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(wanted.len())));
+        let load = || -> Result<()> {
+            while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let param = Arc::new(backend.prepare(graph, id, graph[id].make(&mut |name| tensor(name))?)?);
+                params.lock().unwrap_or_else(PoisonError::into_inner).insert(graph[id].name.clone(), param);
             }
-        }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            // A thread that cannot be had is done without: this one loads everything if need be.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, load).ok();
+            let others: Vec<_> = (1..backend.loaders()).filter_map(spawn).collect();
+            let panicked = |_| Err(internal("a loading thread panicked".into()));
+            others.into_iter().fold(load(), |result, other| result.and(other.join().unwrap_or_else(panicked)))
+        })?;
+        let params = params.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Network { config: config.clone(), backend, params })
     }
 

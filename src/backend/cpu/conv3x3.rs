@@ -12,9 +12,9 @@ use crate::graph::Op;
 /// Tokens of a task.
 const ROWS: usize = 96;
 
-/// Sums of a task.
-pub(super) fn scratch(level: Level) -> usize {
-    ROWS * level.panel()
+/// Sums of a task, and a row of zeros.
+pub(super) fn scratch(level: Level, channels: usize) -> usize {
+    ROWS * level.panel() + channels
 }
 
 pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
@@ -22,13 +22,15 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
     let (tokens, channels) = (step.graph[*input].shape[1], step.graph[*input].shape[2]);
     let ([input], [out]) = views.take([*input], [*out])?;
     let (input, out, packed) = (floats(input), Shared::new(floats_mut(out)), step.packed(*weight)?);
-    let zeros = vec![0.0; channels];
     let (chunks, panels) = (tokens.div_ceil(ROWS), packed.panels());
-    step.each(step.active * panels * chunks, |task, sums| {
+    step.each(step.active * panels * chunks, |task, scratch| {
+        let (sums, zeros) = scratch.split_at_mut(ROWS * packed.width);
+        let zeros = &mut zeros[..channels];
+        zeros.fill(0.0);
         let (panel, part) = (task / (chunks * step.active), task % (chunks * step.active));
         let (slice, first) = (part / chunks, part % chunks * ROWS);
         let last = tokens.min(first + ROWS);
-        let taps = Taps { data: &input[slice * tokens * channels..][..tokens * channels], zeros: &zeros, grid: *grid };
+        let taps = Taps { data: &input[slice * tokens * channels..][..tokens * channels], zeros, grid: *grid };
         step.level.run(Task { taps, packed, panel, first, last, row: slice * tokens, sums, out });
     });
     Ok(())

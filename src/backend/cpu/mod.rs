@@ -276,6 +276,15 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn run_all(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], active: usize) -> Result<()> {
+        let steps = 0..plan.graph.nodes.len();
+        self.threads.inside(|| steps.into_iter().try_for_each(|step| self.run(arena, plan, params, step, active)))
+    }
+
+    fn loaders(&self) -> usize {
+        self.threads()
+    }
+
     fn run(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], step: usize, active: usize) -> Result<()> {
         let (views, scratch) = arena.views(plan);
         let (level, threads, graph) = (self.level, &self.threads, &plan.graph);

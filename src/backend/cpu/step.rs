@@ -94,7 +94,7 @@ pub(super) fn scratch(level: Level, graph: &Graph, op: &Op) -> usize {
     match op {
         Op::Linear { .. } => linear::scratch(level),
         Op::PatchEmbed { weight, .. } => patch_embed::scratch(level, graph[*weight].shape[1..].iter().product()),
-        Op::Conv3x3 { .. } => conv3x3::scratch(level),
+        Op::Conv3x3 { input, .. } => conv3x3::scratch(level, graph[*input].shape[2]),
         Op::Attention { rel_pos_h, grid, window, .. } => {
             attention::Scratch::new(level, window.unwrap_or(*grid), graph[*rel_pos_h].shape[1]).len()
         }
@@ -115,7 +115,8 @@ pub(super) fn scratch(level: Level, graph: &Graph, op: &Op) -> usize {
         }
         Op::Upscale { convs, .. } => upscale::scratch(level, graph, convs),
         Op::LayerNorm { input, .. } => layer_norm::scratch(graph[*input].shape[2]),
-        Op::Gate { .. } | Op::PromptTokens { .. } | Op::ImageSource { .. } => 0,
+        Op::Gate { modal_embed, out, .. } => gate::scratch(graph[*modal_embed].shape[1], graph[*out].shape[1]),
+        Op::PromptTokens { .. } | Op::ImageSource { .. } => 0,
     }
 }
 

@@ -27,11 +27,16 @@ impl Threads {
         self.pool.current_num_threads()
     }
 
+    /// Runs `work` on one of the threads, so that what it asks of the others need not wake this one each time.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+
     /// Runs `task(i, scratch)` for each i below `tasks`. Threads take the next number as they become free.
     pub fn each(&self, scratch: &Scratch, tasks: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
         let next = AtomicUsize::new(0);
-        self.pool.broadcast(|thread| {
-            let mut piece = scratch.piece(thread.index());
+        let work = || {
+            let mut piece = scratch.piece(rayon::current_thread_index().unwrap_or(0));
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 if i >= tasks {
@@ -39,6 +44,15 @@ impl Threads {
                 }
                 task(i, piece.as_mut_slice());
             }
-        });
+        };
+        self.pool.install(|| fan_out(&work, self.count().min(tasks)));
     }
+}
+
+/// Offers `work` to `count` threads. Joins live on the stack: nothing is allocated.
+fn fan_out(work: &(impl Fn() + Sync), count: usize) {
+    if count <= 1 {
+        return work();
+    }
+    rayon::join(work, || fan_out(work, count - 1));
 }

@@ -9,7 +9,7 @@ use super::memory::{Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;
-use crate::graph::op::Dense;
+use crate::graph::op::{Dense, Norm};
 use crate::graph::{Graph, Op};
 
 /// Tokens of a task.
@@ -39,8 +39,8 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
     let (numbers, rows) = widest(step.graph, convs);
     let ([input, hyper], [out]) = views.take([*input, *hyper], [*out])?;
     let (input, hyper, out) = (floats(input), floats(hyper), Shared::new(floats_mut(out)));
-    let layers = convs.iter().map(|conv| Layer::new(step, conv)).collect::<Result<Vec<_>>>()?;
-    let norms = norms.iter().map(|norm| Affine::new(step, norm)).collect::<Result<Vec<_>>>()?;
+    convs.iter().try_for_each(|conv| Layer::new(step, conv).map(drop))?;
+    norms.iter().try_for_each(|norm| Affine::new(step, norm).map(drop))?;
     let chunks = tokens.div_ceil(TOKENS);
     step.each(step.active * chunks, |task, scratch| {
         let (b, first) = (task / chunks, task % chunks * TOKENS);
@@ -49,7 +49,7 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
         let sums = pieces.take(TOKENS * rows * step.level.panel());
         let images = [pieces.take(TOKENS * numbers), pieces.take(TOKENS * numbers)];
         let input = &input[(b * tokens + first) * width..][..count * width];
-        let pixels = step.level.run(Convolve { input, count, layers: &layers, norms: &norms, sums, images });
+        let pixels = step.level.run(Convolve { step, input, count, convs, norms, sums, images });
         let hyper = &hyper[b * masks * channels..(b + 1) * masks * channels];
         let square = Square { grid: *grid, doublings: convs.len() };
         for (mask, hyper) in hyper.chunks_exact(channels).enumerate() {
@@ -63,10 +63,11 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
 }
 
 struct Convolve<'a> {
+    step: &'a Step<'a>,
     input: &'a [f32],
     count: usize,
-    layers: &'a [Layer<'a>],
-    norms: &'a [Affine<'a>],
+    convs: &'a [Dense],
+    norms: &'a [Norm],
     sums: &'a mut [f32],
     images: [&'a mut [f32]; 2],
 }
@@ -77,13 +78,15 @@ impl<'a> Kernel for Convolve<'a> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> &'a [f32] {
-        let Convolve { input, mut count, layers, norms, sums, images: [mut from, mut to] } = self;
+        let Convolve { step, input, mut count, convs, norms, sums, images: [mut from, mut to] } = self;
         from[..input.len()].copy_from_slice(input);
-        for (i, layer) in layers.iter().enumerate() {
+        for (i, conv) in convs.iter().enumerate() {
+            // Looked up once more instead of listed: a run allocates nothing, and `run` has seen that all are there.
+            let Ok(layer) = Layer::new(step, conv) else { continue };
             layer.apply(s, from, count, sums, to);
             count *= 4;
             let channels = layer.bias.len();
-            if let Some(norm) = norms.get(i) {
+            if let Some(Ok(norm)) = norms.get(i).map(|norm| Affine::new(step, norm)) {
                 to.chunks_exact_mut(channels).take(count).for_each(|row| norm.apply(s, row));
             }
             for part in to[..count * channels].chunks_mut(S::LANES) {

@@ -131,7 +131,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     fn dot_pairs(self, sum: __m512, a: __m512, b: __m512) -> __m512 {
         if BF16 {
             // SAFETY: `self` proves AVX512-BF16; the registers are reinterpreted, all of 512 bits.
-            return unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(a), std::mem::transmute(b)) };
+            return unsafe {
+                let pairs = |x| std::mem::transmute::<__m512, __m512bh>(x);
+                _mm512_dpbf16_ps(sum, pairs(a), pairs(b))
+            };
         }
         // SAFETY: `self` proves AVX-512.
         unsafe {
