@@ -147,7 +147,7 @@ typedef struct medsegx_model_options {
     uint32_t struct_size;
     int32_t device;        /* MEDSEGX_DEVICE_AUTO takes a GPU where there is one */
     uint32_t device_index; /* ordinal of the CUDA device */
-    int32_t precision;     /* 0: f32 */
+    int32_t precision;     /* 0: f32; 1: bf16 products, on a CPU that has them */
     uint32_t threads;      /* CPU threads of the model's own pool; 0: as many as the processor runs at once */
     uint32_t reserved;
     medsegx_log_callback log; /* NULL: no messages */

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::boundary::{Outcome, array, guard, required, required_mut, text};
 use super::status::{ErrorObject, Status, c_string};
 use super::structs::{self, DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, ModelInfo, ModelOptions};
-use crate::backend::cpu::CpuOptions;
+use crate::backend::cpu::{CpuOptions, Precision};
 use crate::model::Kind;
 use crate::segment::{self, Device};
 use crate::weights::{Access, Weights};
@@ -138,11 +138,13 @@ fn load(weights: &Weights, options: &ModelOptions) -> Outcome<*mut ModelHandle> 
         DEVICE_CUDA => Device::Cuda(options.device_index as usize),
         other => return Err(ErrorObject::argument("device", "0 auto, 1 cpu or 2 cuda", &other.to_string())),
     };
-    if options.precision != 0 {
-        return Err(ErrorObject::argument("precision", "0 (f32)", &options.precision.to_string()));
-    }
+    let precision = match options.precision {
+        0 => Precision::F32,
+        1 => Precision::Bf16,
+        other => return Err(ErrorObject::argument("precision", "0 (f32) or 1 (bf16)", &other.to_string())),
+    };
     let threads = (options.threads > 0).then_some(options.threads as usize);
-    let cpu = CpuOptions { threads, ..CpuOptions::default() };
+    let cpu = CpuOptions { threads, precision, ..CpuOptions::default() };
     let model = segment::Model::load(weights, &segment::ModelOptions { device, cpu })?;
     if let (Some(reason), Some(log)) = (model.fallback(), options.log) {
         let message = c_string(&format!("on the CPU: {reason}"));

@@ -133,7 +133,7 @@ versioned!(
         device: i32 = DEVICE_AUTO,
         /// Ordinal of the CUDA device.
         device_index: u32 = 0,
-        /// 0 f32.
+        /// 0 f32, 1 bf16 products (CPU).
         precision: i32 = 0,
         /// CPU threads; 0 is all.
         threads: u32 = 0,

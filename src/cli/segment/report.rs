@@ -61,6 +61,8 @@ pub fn write(
         "weights": { "file": job.source.path(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
         "output": args.output,
         "device": model.device(),
+        "precision": format!("{:?}", args.model.precision).to_lowercase(),
+        "threads": args.model.threads,
         "intensity": {
             "rule": job.intensity.rule.to_string(), "low": job.intensity.low, "high": job.intensity.high,
         },
