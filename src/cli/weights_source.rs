@@ -4,21 +4,36 @@ use std::path::{Path, PathBuf};
 
 use medsegx::weights::{Access, Weights};
 
-use super::usage;
-
 /// Where the weights come from.
 #[derive(Clone)]
-pub struct WeightsSource(PathBuf);
+pub enum WeightsSource {
+    /// The file of `--weights`.
+    File(PathBuf),
+    /// The ones inside the binary.
+    #[cfg(feature = "demo-weights")]
+    Demo,
+}
 
 impl WeightsSource {
-    /// The file of `--weights`.
+    /// The file of `--weights`; without one the demo weights, which is said in one line.
     ///
     /// # Errors
-    /// None was given.
-    pub fn choose(file: Option<&Path>, _quiet: bool) -> anyhow::Result<WeightsSource> {
+    /// None was given and this binary has none inside.
+    pub fn choose(file: Option<&Path>, quiet: bool) -> anyhow::Result<WeightsSource> {
         match file {
-            Some(file) => Ok(WeightsSource(file.to_path_buf())),
-            None => Err(usage("--weights FILE is missing")),
+            Some(file) => Ok(WeightsSource::File(file.to_path_buf())),
+            #[cfg(feature = "demo-weights")]
+            None => {
+                if !quiet {
+                    eprintln!("medsegx: {}", medsegx::weights::demo::NOTICE);
+                }
+                Ok(WeightsSource::Demo)
+            }
+            #[cfg(not(feature = "demo-weights"))]
+            None => {
+                let _ = quiet;
+                Err(super::usage("--weights FILE is missing, and this build has no demo weights"))
+            }
         }
     }
 
@@ -27,11 +42,31 @@ impl WeightsSource {
     /// # Errors
     /// What [`Weights::open`] refuses.
     pub fn open(&self, access: Access) -> medsegx::Result<Weights> {
-        Weights::open(&self.0, access)
+        match self {
+            WeightsSource::File(path) => Weights::open(path, access),
+            #[cfg(feature = "demo-weights")]
+            WeightsSource::Demo => medsegx::weights::demo::open(),
+        }
     }
 
     /// The file, for reports.
-    pub fn path(&self) -> &Path {
-        &self.0
+    pub fn name(&self) -> String {
+        match self {
+            WeightsSource::File(path) => path.display().to_string(),
+            #[cfg(feature = "demo-weights")]
+            WeightsSource::Demo => medsegx::weights::demo::NOTICE.into(),
+        }
+    }
+
+    /// SHA-256 of the file in lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn sha256(&self) -> medsegx::Result<String> {
+        match self {
+            WeightsSource::File(path) => super::sha256(path),
+            #[cfg(feature = "demo-weights")]
+            WeightsSource::Demo => Ok(medsegx::weights::sha256(medsegx::weights::demo::FILE)),
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! The sizes of the model are read off the tensor shapes; only the kind of a 1024 px model is metadata.
 
 mod convert;
+#[cfg(feature = "demo-weights")]
+pub mod demo;
 mod describe;
 mod dtype;
 mod header;

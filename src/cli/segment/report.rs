@@ -30,7 +30,7 @@ impl Hashes {
     /// Starts hashing.
     pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
         let (input, weights) = (input.to_path_buf(), weights.clone());
-        Hashes(std::thread::spawn(move || Ok([crate::cli::sha256(&input)?, crate::cli::sha256(weights.path())?])))
+        Hashes(std::thread::spawn(move || Ok([crate::cli::sha256(&input)?, weights.sha256()?])))
     }
 
     fn join(self) -> anyhow::Result<[String; 2]> {
@@ -58,7 +58,7 @@ pub fn write(
             "file": args.input, "sha256": input_hash, "dims": job.volume.dims(), "channels": job.volume.channels(),
             "time_point": args.volume, "warnings": job.volume.warnings(),
         },
-        "weights": { "file": job.source.path(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
+        "weights": { "file": job.source.name(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
         "output": args.output,
         "device": model.device(),
         "precision": format!("{:?}", args.model.precision).to_lowercase(),
