@@ -1,5 +1,6 @@
 //! Parameters of a model, prepared once for a backend.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +41,9 @@ impl<B: Backend> Network<B> {
         let graphs = every_graph(config);
         let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
         let mut seen = HashSet::new();
-        let wanted: Vec<_> = all.filter(|(graph, id)| seen.insert(&graph[*id].name)).collect();
+        let mut wanted: Vec<_> = all.filter(|(graph, id)| seen.insert(&graph[*id].name)).collect();
+        // The largest first: what their making needs besides is free again, and reused, before memory is fullest.
+        wanted.sort_by_key(|(graph, id)| Reverse(graph[*id].len()));
         let (next, params) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(wanted.len())));
         let load = || -> Result<()> {
             while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {

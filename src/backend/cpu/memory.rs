@@ -17,9 +17,18 @@ struct Line([f32; 16]);
 
 /// Zeroed memory, aligned to a cache line.
 pub(super) struct Buffer {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
 }
+
+enum Memory {
+    Lines(Vec<Line>),
+    /// Pages of its own, which go back to the system at once, with no holes left behind.
+    Pages(memmap2::MmapMut),
+}
+
+/// Bytes from which a buffer gets pages of its own.
+const PAGES: usize = 1 << 20;
 
 impl Buffer {
     /// Room for `len` f32.
@@ -28,19 +37,32 @@ impl Buffer {
     /// [`Error::Memory`].
     pub fn new(what: &str, len: usize) -> Result<Buffer> {
         let count = len.div_ceil(16);
+        let refused = || Error::Memory { what: what.to_string(), bytes: (count as u64).saturating_mul(64) };
+        let bytes = count.checked_mul(size_of::<Line>()).ok_or_else(refused)?;
+        if bytes >= PAGES {
+            let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| refused())?;
+            return Ok(Buffer { memory: Memory::Pages(map), len });
+        }
         let mut lines = Vec::new();
-        let memory = |_| Error::Memory { what: what.to_string(), bytes: (count as u64).saturating_mul(64) };
-        lines.try_reserve_exact(count).map_err(memory)?;
+        lines.try_reserve_exact(count).map_err(|_| refused())?;
         lines.resize(count, Line([0.0; 16]));
-        Ok(Buffer { lines, len })
+        Ok(Buffer { memory: Memory::Lines(lines), len })
     }
 
     pub fn as_slice(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        let all: &[f32] = match &self.memory {
+            Memory::Lines(lines) => bytemuck::cast_slice(lines),
+            Memory::Pages(map) => bytemuck::cast_slice(map),
+        };
+        &all[..self.len]
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        let all: &mut [f32] = match &mut self.memory {
+            Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Pages(map) => bytemuck::cast_slice_mut(map),
+        };
+        &mut all[..self.len]
     }
 }
 

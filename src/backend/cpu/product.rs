@@ -71,10 +71,12 @@ impl Packed {
     }
 
     /// As [`Packed::new`] in bf16, neighbouring inputs as the two halves of 32 bits; `inputs` is even.
-    pub fn pairs(level: Level, matrix: &[f32], outputs: usize) -> Result<Packed> {
-        let pair = |x: &[f32]| f32::from_bits(u32::from(bf16(x[0])) | u32::from(bf16(x[1])) << 16);
-        let words: Vec<f32> = matrix.chunks_exact(2).map(pair).collect();
-        Packed::new(level, &words, outputs)
+    pub fn pairs(level: Level, mut matrix: Vec<f32>, outputs: usize) -> Result<Packed> {
+        let half = matrix.len() / 2;
+        for i in 0..half {
+            matrix[i] = f32::from_bits(u32::from(bf16(matrix[2 * i])) | u32::from(bf16(matrix[2 * i + 1])) << 16);
+        }
+        Packed::new(level, &matrix[..half], outputs)
     }
 
     /// Number of panels.

@@ -39,7 +39,7 @@ impl Param {
         data: Vec<f32>,
     ) -> Result<Param> {
         Ok(match Form::of(precision, graph, id) {
-            Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, &data, outputs)?),
+            Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, data, outputs)?),
             Form::Plain => Param::Plain(data),
             Form::Packed { outputs } => Param::Packed(Packed::new(level, &data, outputs)?),
             Form::Table => Param::Table(attention::table(level, &data, graph[id].shape[1])?),
