@@ -40,8 +40,11 @@ fn network<B: Backend>(backend: B, factor: f32) -> Arc<Network<B>> {
     Arc::new(Network::from_tensors(&config, backend, tensor).unwrap())
 }
 
+/// A stage of the tolerance table, the value's name, and how far it is off.
+type Distance = (&'static str, String, f64);
+
 /// Distances of gates, neck and logits from what reference.py computes in f64 with gains 50 times larger.
-fn distances<B: Backend>(backend: B) -> (Vec<(&'static str, String, f64)>, Arc<Network<B>>) {
+fn distances<B: Backend>(backend: B) -> (Vec<Distance>, Arc<Network<B>>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/outliers.safetensors");
     let network = network(backend, 50.0);
     let mut session = Session::for_probing(network.clone(), boxes(1)).unwrap();
