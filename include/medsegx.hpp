@@ -23,8 +23,8 @@ class Error : public std::runtime_error {
 
 namespace detail {
 
-// Throws what a call left in `error`.
-inline void check(medsegx_status status, medsegx_error *error) {
+// Throws what a call left in `error`: by reference, since a caller's arguments may be read before the call is made.
+inline void check(medsegx_status status, medsegx_error *const &error) {
     const std::unique_ptr<medsegx_error, void (*)(medsegx_error *)> owned(error, medsegx_error_free);
     if (status != MEDSEGX_OK) {
         throw Error(status, error ? medsegx_error_message(error) : medsegx_status_string(status));
