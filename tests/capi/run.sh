@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The C library as a host meets it: installed by cargo-c into target/capi, then C and C++ programs built against that
-# tree, shared and static, through pkg-config and CMake; under valgrind and AddressSanitizer; 32 threads; the exported
-# symbols. Missing tools are installed where that is possible, and named as skipped where it is not.
+# tree, shared and static, through pkg-config and CMake; under AddressSanitizer; 32 threads; the exported symbols. Missing tools are installed where that is possible, and named as skipped where it is not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -74,11 +73,6 @@ say "AddressSanitizer on the C side"
 cc $warnings -g -fsanitize=address,undefined -fno-sanitize-recover=all $cflags api.c twice.c -o "$work/api_asan" $shared
 nm "$work/api_asan" | grep -q __asan_init
 "$work/api_asan" "$fixture"
-
-if need valgrind valgrind "valgrind"; then
-    say "valgrind"
-    valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite "$work/api_shared" "$fixture"
-fi
 
 if need cmake cmake "CMake"; then
     say "CMake"
