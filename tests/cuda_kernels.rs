@@ -2,11 +2,14 @@
 //! sizes. Operands are random numbers that f16 holds, so what remains is the kernel's own rounding.
 #![cfg(feature = "cuda")]
 
+#[path = "common/gelu.rs"]
+mod gelu;
 #[path = "common/interpreter.rs"]
 mod interpreter;
 #[path = "common/one_op.rs"]
 mod one_op;
 
+use gelu::gelu;
 use half::f16;
 use interpreter::Interpreter;
 use medsegx::backend::cuda::Cuda;
@@ -39,25 +42,6 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
         "{what}: relative L2 {distance:.2e}, {:.0} % of the tolerance {tolerance:.0e}",
         100.0 * distance / tolerance
     );
-}
-
-/// erf by its Taylor series or, far out, its continued fraction: independent of the kernel's polynomial.
-fn erf(x: f64) -> f64 {
-    if x.abs() < 3.0 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..80 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        return sum * 2.0 / std::f64::consts::PI.sqrt();
-    }
-    let z = x.abs();
-    let fraction = (1..60).rev().fold(z, |tail, n| z + 0.5 * f64::from(n) / tail);
-    x.signum() * (1.0 - (-z * z).exp() / (fraction * std::f64::consts::PI.sqrt()))
-}
-
-fn gelu(x: f64) -> f64 {
-    0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

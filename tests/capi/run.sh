@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The C library as a host meets it: installed by cargo-c into target/capi, then C and C++ programs built against that
-# tree, shared and static, through pkg-config and CMake; under AddressSanitizer; 32 threads; the exported symbols. Missing tools are installed where that is possible, and named as skipped where it is not.
+# tree, shared and static, through pkg-config and CMake; under AddressSanitizer; 32 threads; the exported symbols. Missing
+# tools are installed where that is possible, and named as skipped where it is not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,6 +1,7 @@
 //! What several test files need.
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
+pub mod gelu;
 pub mod golden;
 pub mod nifti_file;
 pub mod one_op;

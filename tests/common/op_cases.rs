@@ -10,6 +10,7 @@ use medsegx::backend::Backend;
 use medsegx::graph::op::{Dense, Norm};
 use medsegx::graph::{Op, ValueId};
 
+use super::gelu::gelu;
 use super::one_op::{Case, Random};
 
 /// An operation, its data and what it should give.
@@ -55,25 +56,6 @@ fn distance(found: &[f32], expected: &[f64]) -> f64 {
     let distance = (difference / norm).sqrt();
     assert!(norm > 0.0, "a case of zeros shows nothing");
     distance
-}
-
-/// erf by its Taylor series or, far out, its continued fraction: independent of any kernel's polynomial.
-fn erf(x: f64) -> f64 {
-    if x.abs() < 3.0 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..80 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        return sum * 2.0 / std::f64::consts::PI.sqrt();
-    }
-    let z = x.abs();
-    let fraction = (1..60).rev().fold(z, |tail, n| z + 0.5 * f64::from(n) / tail);
-    x.signum() * (1.0 - (-z * z).exp() / (fraction * std::f64::consts::PI.sqrt()))
-}
-
-fn gelu(x: f64) -> f64 {
-    0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
 }
 
 fn wide(data: &[f32]) -> Vec<f64> {

@@ -1,6 +1,9 @@
 //! Arithmetic in f64 that kernels are compared with. Matrices are row-major slices.
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
+#[path = "gelu.rs"]
+mod gelu;
+
 /// Relative L2 distance of `found` from `expected`.
 pub fn distance(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len(), "lengths differ");
@@ -85,23 +88,8 @@ pub fn attention(q: &[f64], k: &[f64], v: &[f64], inner: usize) -> Vec<f64> {
     out
 }
 
-/// erf by its Taylor series or, far out, its continued fraction.
-pub fn erf(x: f64) -> f64 {
-    if x.abs() < 3.0 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..80 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        return sum * 2.0 / std::f64::consts::PI.sqrt();
-    }
-    let z = x.abs();
-    let fraction = (1..60).rev().fold(z, |tail, n| z + 0.5 * f64::from(n) / tail);
-    x.signum() * (1.0 - (-z * z).exp() / (fraction * std::f64::consts::PI.sqrt()))
-}
-
 pub fn gelu(x: &[f64]) -> Vec<f64> {
-    x.iter().map(|x| 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))).collect()
+    x.iter().map(|&x| gelu::gelu(x)).collect()
 }
 
 pub fn relu(x: &[f64]) -> Vec<f64> {
