@@ -219,6 +219,15 @@ fn an_existing_mask_is_kept_unless_forced() {
 }
 
 #[test]
+fn a_missing_file_is_named_with_its_cause_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = segment(&folder.path().join("none.nii"), &folder.path().join("mask.nii"), &["--box", "1,1,9,9"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(message(&run).contains("none.nii"), "{}", message(&run));
+    assert_eq!(message(&run).matches("os error 2").count(), 1, "{}", message(&run));
+}
+
+#[test]
 fn a_missing_task_names_the_flag() {
     let folder = tempfile::tempdir().unwrap();
     let input = volume(folder.path(), [1, 20, 20], |_| {});

@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
         usage.exit();
     }
     let code = exit_code(&error);
-    eprintln!("medsegx: {error:#}");
+    eprintln!("medsegx: {}", message(&error));
     ExitCode::from(code)
 }
 
@@ -71,6 +71,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Synth(args) => synth::run(args),
         Command::Tasks(args) => tasks::run(args),
     }
+}
+
+/// An error and its causes, each once: the library's errors already end with their cause.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// 2 for what the arguments got wrong, 130 for a run that was asked to stop, 1 for a run that failed.
