@@ -132,11 +132,17 @@ pub const UNSEEN: &str = "unseen";
 /// [`Error::Taxonomy`] for a name that the tree does not have, [`Error::Argument`] for a level that nothing names.
 pub fn resolve(query: &Query) -> Result<Context> {
     let task = query.task.as_deref().map(|task| split_task(task, query)).transpose()?;
+    let organs = ORGANS.each_ref().map(|organ| organ.name);
+    // First all that is given: a wrong name is told before a missing one.
+    let given = |given: &Option<String>, level, names: &[&str]| {
+        given.as_deref().map(|name| find(name, names).ok_or_else(|| unknown(level, name, names))).transpose()
+    };
+    let body_part = given(&query.body_part, "body part", &BODY_PARTS)?;
+    let subregion = given(&query.subregion, "subregion", &SUBREGIONS)?;
+    let own_organ = given(&query.organ, "organ", &organs)?;
     let modality = match (query.modality.as_deref(), &task) {
         (Some(name), _) => find_modality(name)?,
-        (None, Some(task)) => {
-            task.modality.ok_or_else(|| unknown_modality(query.task.as_deref().unwrap_or_default()))?
-        }
+        (None, Some(task)) => task.modality.ok_or_else(|| no_modality(query, task))?,
         (None, None) => return Err(missing("modality")),
     };
     let target = match (query.target.as_deref(), &task) {
@@ -147,22 +153,17 @@ pub fn resolve(query: &Query) -> Result<Context> {
     };
     let spare_row = query.target.as_deref().is_some_and(|name| key(name) == UNSEEN);
     let organ = target.and_then(|target| ORGANS.get(target.organ).map(|organ| (target.organ, organ)));
-    let level =
-        |given: &Option<String>, level: &'static str, argument, names: &[&'static str], implied: Option<usize>| match (
-            given, implied, &task,
-        ) {
-            (Some(name), _, _) => find(name, names).ok_or_else(|| unknown(level, name, names)),
-            (None, Some(index), _) => Ok(index),
-            (None, None, Some(task)) => Err(unknown_target(&task.rest)),
-            (None, None, None) => Err(missing(argument)),
-        };
-    let organs = ORGANS.each_ref().map(|organ| organ.name);
+    let level = |given: Option<usize>, argument, implied: Option<usize>| match (given.or(implied), &task) {
+        (Some(index), _) => Ok(index),
+        (None, Some(task)) => Err(unknown_target(&task.rest)),
+        (None, None) => Err(missing(argument)),
+    };
     Ok(Context {
         modality,
         organ: [
-            level(&query.body_part, "body part", "body-part", &BODY_PARTS, organ.map(|(_, organ)| organ.body_part))?,
-            level(&query.subregion, "subregion", "subregion", &SUBREGIONS, organ.map(|(_, organ)| organ.subregion))?,
-            level(&query.organ, "organ", "organ", &organs, organ.map(|(index, _)| index))?,
+            level(body_part, "body-part", organ.map(|(_, organ)| organ.body_part))?,
+            level(subregion, "subregion", organ.map(|(_, organ)| organ.subregion))?,
+            level(own_organ, "organ", organ.map(|(index, _)| index))?,
         ],
         task: target.and_then(|target| target.task).filter(|_| !spare_row).unwrap_or(UNSEEN_TASK),
     })
@@ -268,6 +269,18 @@ fn unknown_modality(name: &str) -> Error {
         MODALITIES.iter().flat_map(|m| std::iter::once(m.name).chain(m.aliases.iter().copied())).collect();
     let head = name.split(['_', '-', ' ']).next().unwrap_or(name);
     unknown("modality", head, &names)
+}
+
+/// What to say of a task before whose target no modality stands: `Liver`, `CTT_Liver`.
+fn no_modality(query: &Query, task: &Task) -> Error {
+    let text = query.task.as_deref().unwrap_or_default();
+    match task.target {
+        Some(target) if task.rest == text => {
+            let expected = format!("modality_target, for example CT_{}, or a modality beside it", target.name);
+            Error::Argument { name: "task", expected, found: format!("'{}'", shortened(text)) }
+        }
+        _ => unknown_modality(text),
+    }
 }
 
 fn missing(name: &'static str) -> Error {

@@ -103,6 +103,14 @@ fn wrong_names_suggest_the_nearest() {
         (query("CT_Kidney"), "target 'Kidney' is not in the task tree; nearest is 'LeftKidney'"),
         (query("CTT_Liver"), "modality 'CTT' is not in the task tree; nearest is 'CT'"),
         (
+            query("Liver"),
+            "task: expected modality_target, for example CT_Liver, or a modality beside it, found 'Liver'",
+        ),
+        (
+            Query { modality: Some("CT".into()), organ: Some("kidny".into()), ..Query::default() },
+            "organ 'kidny' is not in the task tree; nearest is 'kidney'",
+        ),
+        (
             Query { organ: Some("kidny".into()), ..query("CT_Liver") },
             "organ 'kidny' is not in the task tree; nearest is 'kidney'",
         ),
