@@ -84,7 +84,9 @@ impl Volume {
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if !metadata.is_file() {
-            let found = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
+            const FOLDER: &str =
+                "a folder (of DICOM files? convert the series to one NIfTI file, for example with dcm2niix)";
+            let found = if metadata.is_dir() { FOLDER } else { "a device or pipe" };
             return Err(Error::file(path, "input", "an ordinary file", found));
         }
         let mut volume = Self::read(path, BufReader::with_capacity(1 << 18, file), metadata.len(), options)?;

@@ -177,8 +177,9 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
         Some((348, _) | (_, 348) | (540, _) | (_, 540)) => return Ok(Kind::Nifti),
         _ => {}
     }
-    let known: [(&[u8], &str); 6] = [
-        (b"PK\x03\x04", "a zip or npz archive"),
+    let known: [(&[u8], &str); 7] = [
+        (b"PK\x03\x04", "a zip archive: an .npz, or a PyTorch checkpoint, which `medsegx convert` reads"),
+        (b"\x80\x02\x8a\x0a", "a PyTorch checkpoint, which `medsegx convert` reads"),
         (b"NRRD", "an NRRD file: convert it to NIfTI"),
         (b"ObjectType", "a MetaImage file: convert it to NIfTI"),
         (b"\xff\xd8\xff", "a JPEG picture: convert it to PNG"),
@@ -191,6 +192,8 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
         Ok(Kind::Png)
     } else if head.get(128..132) == Some(b"DICM") {
         Err("a DICOM file: convert the series to NIfTI, for example with dcm2niix")
+    } else if head.get(4..9) == Some(b"\0\0\0\0{") {
+        Err("a safetensors file, which holds weights")
     } else {
         Err(known.iter().find(|(magic, _)| head.starts_with(magic)).map_or("something else", |(_, name)| name))
     }
