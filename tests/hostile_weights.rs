@@ -48,9 +48,7 @@ fn error(file: Vec<u8>) -> String {
 fn every_cut_file_is_refused() {
     let file = file(Dtype::BF16);
     assert!(Weights::from_bytes(file.clone(), "good").is_ok());
-    let header = split(&file).0.len();
-    let data = (header + 8..file.len()).step_by(41).chain(file.len() - 50..file.len());
-    for length in (0..header + 50).chain(data) {
+    for length in 0..file.len() {
         let error = error(file[..length].to_vec());
         assert!(error.contains("hostile.safetensors"), "{length} bytes: {error}");
     }
