@@ -25,10 +25,7 @@ pub fn write_atomically(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<()> {
     let place = place(path, force)?;
-    let folder = match place.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder(&place);
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(".tmp");
     #[cfg(unix)]
@@ -53,15 +50,19 @@ pub fn write_atomically(
 /// Whether `path` may be written, without touching it: for a long job that should fail before it starts.
 ///
 /// # Errors
-/// As [`write_atomically`]; also when the folder does not exist.
+/// As [`write_atomically`]; also when the folder does not exist or takes no new file.
 pub fn check_writable(path: &Path, force: bool) -> Result<()> {
     let place = place(path, force)?;
-    match place.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(Error::file(path, "folder of the output", "an existing folder", "none"))
-        }
-        _ => Ok(()),
+    let folder = folder(&place);
+    if !folder.is_dir() {
+        return Err(Error::file(path, "folder of the output", "an existing folder", "none"));
     }
+    tempfile::tempfile_in(folder).map(drop).map_err(|e| Error::io(path, "create", e))
+}
+
+/// The folder that a file lies in.
+fn folder(place: &Path) -> &Path {
+    place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The file that will be replaced or made: `path`, or what it links to.

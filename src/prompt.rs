@@ -177,19 +177,24 @@ pub fn parse_points(text: &str, width: usize, height: usize) -> Result<Vec<Point
     text.split(';').map(point).collect()
 }
 
-/// A box of one slice; `slice` may be left out where there is only one.
-pub fn slice_box(pixel_box: PixelBox, slice: Option<usize>, grid: &Grid) -> Result<BTreeMap<usize, PixelBox>> {
+/// The slice of a prompt on one slice; `slice` may be left out where there is only one. `what` names the prompt.
+pub fn chosen_slice(slice: Option<usize>, what: &str, grid: &Grid) -> Result<usize> {
     let slices = grid.slices();
     let error = |found: String| {
         let expected = format!("a slice 0..={}", slices.saturating_sub(1));
-        Error::Prompt { what: "box".into(), expected, found }
+        Error::Prompt { what: what.into(), expected, found }
     };
-    let slice = match slice {
-        Some(slice) if slice < slices => slice,
-        Some(slice) => return Err(error(slice.to_string())),
-        None if slices == 1 => 0,
-        None => return Err(error("none named (--slice K)".into())),
-    };
+    match slice {
+        Some(slice) if slice < slices => Ok(slice),
+        Some(slice) => Err(error(slice.to_string())),
+        None if slices == 1 => Ok(0),
+        None => Err(error("none named (--slice K)".into())),
+    }
+}
+
+/// A box of one slice, the one of [`chosen_slice`].
+pub fn slice_box(pixel_box: PixelBox, slice: Option<usize>, grid: &Grid) -> Result<BTreeMap<usize, PixelBox>> {
+    let slice = chosen_slice(slice, "box", grid)?;
     let (width, height) = grid.slice_size();
     pixel_box.check("box", width, height)?;
     Ok(BTreeMap::from([(slice, pixel_box)]))

@@ -71,7 +71,16 @@ fn published_pair_is_merged_bit_for_bit() {
     let output = tempfile::tempdir().unwrap();
     for sam in ["micro_sam.pth", "micro_sam_legacy.pth"] {
         let path = output.path().join(sam);
-        convert(&folder.join(sam), Some(&folder.join("micro_medsegx.pth")), None, &path, Dtype::F32, false).unwrap();
+        convert(
+            &folder.join(sam),
+            Some(&folder.join("micro_medsegx.pth")),
+            None,
+            &path,
+            Dtype::F32,
+            false,
+            &mut || Ok(()),
+        )
+        .unwrap();
         let weights = Weights::open(&path, Access::Map).unwrap();
         assert!(weights.names().eq(tensors.keys().map(String::as_str)));
         for (name, tensor) in tensors {
@@ -97,7 +106,16 @@ fn the_merged_pair_computes_the_published_logits() {
     let output = tempfile::tempdir().unwrap();
     for sam in ["micro_sam.pth", "micro_sam_legacy.pth"] {
         let path = output.path().join(sam);
-        convert(&folder.join(sam), Some(&folder.join("micro_medsegx.pth")), None, &path, Dtype::F32, false).unwrap();
+        convert(
+            &folder.join(sam),
+            Some(&folder.join("micro_medsegx.pth")),
+            None,
+            &path,
+            Dtype::F32,
+            false,
+            &mut || Ok(()),
+        )
+        .unwrap();
         let weights = Weights::open(&path, Access::Map).unwrap();
         let network = Network::load(&weights, Cpu::new(CpuOptions::default()).unwrap()).unwrap();
         let mut session = Session::new(Arc::new(network), boxes(1)).unwrap();
@@ -120,7 +138,7 @@ fn every_container_gives_the_same_merged_model() {
             let base = save(folder.path(), &format!("sam{i}.pth"), base);
             let extra = save(folder.path(), &format!("medsegx{j}.pth"), extra);
             let path = folder.path().join(format!("{i}{j}.safetensors"));
-            assert_eq!(convert(&base, Some(&extra), None, &path, Dtype::F32, false).unwrap(), config);
+            assert_eq!(convert(&base, Some(&extra), None, &path, Dtype::F32, false, &mut || Ok(())).unwrap(), config);
             let weights = Weights::open(&path, Access::Read).unwrap();
             for name in weights.names() {
                 let found = weights.load(name).unwrap();
@@ -172,7 +190,7 @@ fn a_sam_type_model_stays_as_it_is() {
     let sam = save(folder.path(), "sam.pth", &pth::plain_zip(&tensors));
     for (kind, name) in [(Kind::Sam, "sam"), (Kind::MedSam, "medsam")] {
         let path = folder.path().join(name);
-        let config = convert(&sam, None, Some(kind), &path, Dtype::F32, false).unwrap();
+        let config = convert(&sam, None, Some(kind), &path, Dtype::F32, false, &mut || Ok(())).unwrap();
         assert_eq!(config, Config { kind, ..small().1 });
         let weights = Weights::open(&path, Access::Map).unwrap();
         assert_eq!((weights.config(), &*weights.metadata()["kind"]), (&config, name));
@@ -180,7 +198,7 @@ fn a_sam_type_model_stays_as_it_is() {
             assert_eq!(weights.load(&tensor.name).unwrap(), tensor.values, "{}", tensor.name);
         }
     }
-    let error = convert(&sam, None, None, &folder.path().join("x"), Dtype::F32, false).unwrap_err();
+    let error = convert(&sam, None, None, &folder.path().join("x"), Dtype::F32, false, &mut || Ok(())).unwrap_err();
     assert!(matches!(error, medsegx::Error::Argument { name: "kind", .. }), "{error}");
     assert_eq!(names_left(folder.path()), ["medsam", "sam", "sam.pth"]);
 }
@@ -192,10 +210,11 @@ fn a_value_that_f16_cannot_hold_is_refused_by_name_and_leaves_no_file() {
     tensor.values[3] = 65505.0;
     let sam = save(folder.path(), "sam.pth", &pth::plain_zip(&tensors));
     let output = folder.path().join("x");
-    let error = convert(&sam, None, Some(Kind::Sam), &output, Dtype::F16, false).unwrap_err().to_string();
+    let error =
+        convert(&sam, None, Some(Kind::Sam), &output, Dtype::F16, false, &mut || Ok(())).unwrap_err().to_string();
     assert!(error.contains("image_encoder.neck.1.weight") && error.contains("65505"), "{error}");
     assert_eq!(names_left(folder.path()), ["sam.pth"]);
-    convert(&sam, None, Some(Kind::Sam), &output, Dtype::BF16, false).unwrap();
+    convert(&sam, None, Some(Kind::Sam), &output, Dtype::BF16, false, &mut || Ok(())).unwrap();
 }
 
 #[test]
@@ -205,7 +224,9 @@ fn incomplete_sources_are_named_tensor_by_tensor() {
         let sam = save(folder.path(), "sam.pth", &pth::plain_zip(sam));
         let medsegx = medsegx.map(|tensors| save(folder.path(), "medsegx.pth", &pth::plain_zip(tensors)));
         let kind = medsegx.is_none().then_some(Kind::Sam);
-        convert(&sam, medsegx.as_deref(), kind, &folder.path().join("x"), Dtype::F32, false).unwrap_err().to_string()
+        convert(&sam, medsegx.as_deref(), kind, &folder.path().join("x"), Dtype::F32, false, &mut || Ok(()))
+            .unwrap_err()
+            .to_string()
     };
     let (mut sam, mut medsegx) = (sam_tensors(), medsegx_tensors());
     assert!(fail(&medsegx, Some(&sam)).contains("tensors of MedSegX, which are added to SAM's"));

@@ -1,6 +1,11 @@
 //! MedSegDB folders, reports and comparisons, with a predictor that is no network.
 
+#[cfg(feature = "cli")]
+#[path = "common/command.rs"]
+mod binary;
 mod common;
+#[path = "common/fuzz.rs"]
+mod fuzz;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -311,6 +316,22 @@ fn comparisons_fail_for_missing_and_different_rows() {
 }
 
 #[test]
+fn damaged_tables_never_panic() {
+    let rows = [row("a/b, \"c\"\n/d.npy", 0.1, 1e-7), row("x/y/z.npy", 0.25, 1.5)];
+    let table = csv(&rows);
+    for length in 0..table.len() {
+        if let Ok(read) = parse_csv(&table[..length], Path::new("cut.csv")) {
+            assert!(read.len() <= rows.len());
+        }
+    }
+    fuzz::survive("table", table.as_bytes(), table.len(), 4000, |damaged| {
+        if let Ok(text) = String::from_utf8(damaged) {
+            let _ = parse_csv(&text, Path::new("damaged.csv"));
+        }
+    });
+}
+
+#[test]
 fn fields_survive_writing_and_reading() {
     let odd = "a/b, \"c\"\n/d.npy";
     let rows = [row(odd, 0.1, 1e-7), row("x/y/z.npy", 0.0, f64::INFINITY)];
@@ -335,24 +356,13 @@ fn fields_survive_writing_and_reading() {
 
 #[cfg(feature = "cli")]
 mod command {
-    use std::process::{Command, Output};
+    use std::process::Output;
 
+    use super::binary::{medsegx, weights};
     use super::*;
 
-    fn medsegx(arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_medsegx")).args(arguments).output().unwrap()
-    }
-
-    /// Synthetic weights of the smallest model.
-    fn weights(folder: &Path) -> String {
-        let path = folder.join("tiny.safetensors").to_str().unwrap().to_string();
-        let made = medsegx(&["synth", "--config", "tiny", "-o", &path]);
-        assert!(made.status.success(), "{made:?}");
-        path
-    }
-
-    fn eval(root: &Path, layout: &str, weights: &str, out: &Path, more: &[&str]) -> Output {
-        let (root, out) = (root.to_str().unwrap(), out.to_str().unwrap());
+    fn eval(root: &Path, layout: &str, out: &Path, more: &[&str]) -> Output {
+        let (root, out, weights) = (root.to_str().unwrap(), out.to_str().unwrap(), weights().to_str().unwrap());
         let given = ["eval", root, "--layout", layout, "--weights", weights, "--out", out, "--device", "cpu"];
         medsegx(&[&given, more].concat())
     }
@@ -368,14 +378,14 @@ mod command {
     #[test]
     fn reports_are_the_same_for_every_batch_and_thread_count() {
         let folder = tempfile::tempdir().unwrap();
-        let (root, weights) = (folder.path().join("data"), weights(folder.path()));
+        let root = folder.path().join("data");
         put(&root, "D/CT_Liver", "a.npy", &block(256, [40, 50, 120, 130]), 256);
         put(&root, "D/CT_Liver", "b.npy", &block(100, [10, 20, 50, 60]), 100);
         put(&root, "D/MRI_Prostate/T2", "c.npy", &block(300, [200, 20, 250, 260]), 300);
         let read = |out: &str, name: &str| fs::read(folder.path().join(out).join(name)).unwrap();
         for (out, batch, threads) in [("one", "1", "1"), ("three", "3", "2")] {
             let given = ["--batch", batch, "--threads", threads];
-            let output = eval(&root, "internal", &weights, &folder.path().join(out), &given);
+            let output = eval(&root, "internal", &folder.path().join(out), &given);
             assert_ends(&output, 0, "ID: 3 slices");
         }
         for name in ["ID.csv", "ID.md", "ID-choice.md"] {
@@ -388,29 +398,39 @@ mod command {
         // Its own table passes, a changed one does not.
         let own = folder.path().join("one/ID.csv");
         let again = folder.path().join("again");
-        assert_ends(&eval(&root, "internal", &weights, &again, &["--expect", own.to_str().unwrap()]), 0, "ok    D/CT");
+        assert_ends(&eval(&root, "internal", &again, &["--expect", own.to_str().unwrap()]), 0, "ok ");
         let changed = folder.path().join("changed.csv");
         fs::write(&changed, "File,DSC,HD\nD/CT_Liver/a.npy,1.5,1.0\nD/CT_Liver/z.npy,0.5,1.0\n").unwrap();
         let given = ["--force", "--quiet", "--expect", own.to_str().unwrap(), "--expect", changed.to_str().unwrap()];
-        let output = eval(&root, "internal", &weights, &again, &given);
-        assert_ends(&output, 1, "2 published rows are missing or differ");
-        assert_ends(&output, 1, "FAILS D/CT_Liver/z.npy: no result");
+        let output = eval(&root, "internal", &again, &given);
+        assert_ends(&output, 1, "2 of 5 published rows are missing or differ by more than 0.005 in DSC");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let columns = |name: &str| -> Vec<&str> {
+            text.lines().rfind(|line| line.ends_with(name)).unwrap().split_whitespace().collect()
+        };
+        let [verdict, published, difference, ..] = columns("D/CT_Liver/a.npy")[..] else { panic!("{text}") };
+        assert_eq!((verdict, published, &difference[..2]), ("FAILS", "1.50000", "-1"), "{text}");
+        let missing = ["FAILS", "0.50000", "no", "result", "1.00000", "no", "result", "D/CT_Liver/z.npy"];
+        assert_eq!(columns("D/CT_Liver/z.npy"), missing, "{text}");
+        // An --expect table is never overwritten, not even when asked to replace reports.
+        let output = eval(&root, "internal", &folder.path().join("one"), &given);
+        assert_ends(&output, 2, "--out: expected a file of its own");
     }
 
     #[test]
     fn what_cannot_be_evaluated_is_refused_before_the_run() {
         let folder = tempfile::tempdir().unwrap();
-        let (root, weights) = (folder.path().join("data"), weights(folder.path()));
+        let root = folder.path().join("data");
         put(&root, "D/CT_Liver", "a.npy", &block(16, [4, 5, 12, 13]), 16);
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
         fs::write(out.join("ID.md"), "mine").unwrap();
-        assert_ends(&eval(&root, "internal", &weights, &out, &[]), 1, "ID.md");
+        assert_ends(&eval(&root, "internal", &out, &[]), 1, "ID.md");
         assert_eq!(fs::read_to_string(out.join("ID.md")).unwrap(), "mine");
-        assert_ends(&eval(&root, "external", &weights, &out, &[]), 1, "cross_site|cross_task");
-        assert_ends(&eval(&root, "sideways", &weights, &out, &[]), 2, "sideways");
+        assert_ends(&eval(&root, "external", &out, &[]), 1, "cross_site|cross_task");
+        assert_ends(&eval(&root, "sideways", &out, &[]), 2, "sideways");
         put(&root, "D/CT_Livr", "a.npy", &block(16, [4, 5, 12, 13]), 16);
-        assert_ends(&eval(&root, "internal", &weights, &folder.path().join("new"), &[]), 1, "nearest is 'Liver'");
+        assert_ends(&eval(&root, "internal", &folder.path().join("new"), &[]), 1, "nearest is 'Liver'");
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
     }
 
@@ -421,7 +441,6 @@ mod command {
             return;
         };
         let folder = tempfile::tempdir().unwrap();
-        let weights = weights(folder.path());
         for (set, layout, reports) in [
             ("ID", "internal", &["ID"][..]),
             ("OOD", "external", &["OOD-site", "OOD-task"]),
@@ -431,8 +450,8 @@ mod command {
             let tables: Vec<PathBuf> = reports.iter().map(|name| published.join(format!("{name}.csv"))).collect();
             let expect: Vec<&str> = tables.iter().flat_map(|path| ["--expect", path.to_str().unwrap()]).collect();
             // Synthetic weights score nothing, so the comparison has to fail, but with every row found.
-            let output = eval(&data.join(set), layout, &weights, folder.path(), &expect);
-            assert_ends(&output, 1, "published rows are missing or differ");
+            let output = eval(&data.join(set), layout, folder.path(), &expect);
+            assert_ends(&output, 1, "published rows are missing or differ by more than");
             assert!(!String::from_utf8_lossy(&output.stdout).contains("no result"), "{output:?}");
             for (name, table) in reports.iter().zip(&tables) {
                 let rows = |path: &Path| {

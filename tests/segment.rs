@@ -1,34 +1,14 @@
 //! `medsegx segment` as a user meets it: masks on the input's grid, exit codes, messages, nothing half-written.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::process::Output;
 
+use command::{medsegx, message, only_these_files, sam, weights};
 use medsegx::volume::{OpenOptions, Volume, npy};
-use tempfile::TempDir;
-
-/// Synthetic weights of the tiny configuration, made once.
-fn weights() -> &'static Path {
-    static FILE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, file) = FILE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("tiny.safetensors");
-        let output = medsegx(&["synth", "--config", "tiny", "-o", file.to_str().unwrap()]);
-        assert!(output.status.success(), "{}", message(&output));
-        (folder, file)
-    });
-    file
-}
-
-fn medsegx(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_medsegx")).args(arguments).output().unwrap()
-}
-
-fn message(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// Runs `segment INPUT -o OUTPUT --weights tiny --task CT_Liver --device cpu` with more arguments.
 fn segment(input: &Path, output: &Path, more: &[&str]) -> Output {
@@ -53,13 +33,6 @@ fn volume(folder: &Path, shape: [usize; 3], change: impl Fn(&mut Vec<f32>)) -> P
     let mut file = std::fs::File::create(&path).unwrap();
     npy::write(&mut file, &shape, &values).unwrap();
     path
-}
-
-fn only_these_files(folder: &Path, names: &[&str]) {
-    let mut found: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    found.sort();
-    assert_eq!(found, names);
 }
 
 #[test]
@@ -180,7 +153,10 @@ fn wrong_arguments_end_with_2_and_say_what_is_expected() {
         (&["--box", "1,1,5,5", "--slice", "0", "--intensity", "sharp"][..], "minmax"),
         (&["--box", "1,1,5,5", "--slice", "0", "--axis", "q"][..], "possible values"),
         (&["--box", "1,1,5,5", "--slice", "0", "--organ", "livr"][..], "liver"),
+        (&["--box", "1,1,5,5", "--slice", "0", "--modality", "CT", "--organ", "livr"][..], "liver"),
         (&["--box3d", "0,0,0,1,1,1", "--slice", "0"][..], "--slice"),
+        (&["--box3d", "0,0,0,1,1,1", "--margin", "1"][..], "--margin"),
+        (&["--box3d", "0,0,0,1,1,1", "--threads", "65535"][..], "1..=1024"),
     ] {
         let run = segment(&input, &output, more);
         assert_eq!(run.status.code(), Some(2), "{more:?}: {}", message(&run));
@@ -196,12 +172,20 @@ fn boxes_outside_the_image_are_refused() {
     let output = folder.path().join("mask.npy");
     for region in ["1,1,20,5", "5,1,4,5", "-1,0,3,3", "100,100,120,120"] {
         let run = segment(&input, &output, &["--box", region, "--slice", "0"]);
-        assert!(matches!(run.status.code(), Some(1 | 2)), "{region}: {}", message(&run));
-        assert!(message(&run).contains("expected") && message(&run).contains("found"), "{}", message(&run));
+        assert_eq!(run.status.code(), Some(2), "{region}: {}", message(&run));
+        assert!(message(&run).contains("--box: expected") && message(&run).contains("found"), "{}", message(&run));
         only_these_files(folder.path(), &["input.npy"]);
     }
-    let run = segment(&input, &output, &["--box", "1,1,5,5", "--slice", "3"]);
-    assert!(!run.status.success() && message(&run).contains("0..=2"), "{}", message(&run));
+    for (prompt, flag) in [
+        (&["--box", "1,1,5,5", "--slice", "3"][..], "--box: expected a slice 0..=2, found 3"),
+        (&["--points", "1,1,1", "--slice", "3"], "--points: expected a slice 0..=2, found 3"),
+        (&["--points", "1,1,1"], "--points: expected a slice 0..=2, found none named"),
+        (&["--points", "1,20,1", "--slice", "2"], "--points: expected a point inside the slice of 20 x 20"),
+        (&["--box3d", "1,1,1,5,5,3"], "--box3d: expected voxel indices 0..=2 along z"),
+    ] {
+        let run = segment(&input, &output, prompt);
+        assert!(run.status.code() == Some(2) && message(&run).contains(flag), "{prompt:?}: {}", message(&run));
+    }
 }
 
 #[test]
@@ -271,5 +255,89 @@ fn ct_and_mr_volumes_keep_their_grid() {
         assert_eq!(image.dims(), mask.dims());
         assert_eq!(image.dims(), labels.dims());
         assert_eq!(image.affine(), mask.affine());
+    }
+}
+
+#[test]
+fn no_output_takes_the_place_of_another_file_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 20, 20], |_| {});
+    let before = std::fs::read(&input).unwrap();
+    let output = folder.path().join("mask.npy");
+    let same = folder.path().join(".").join("mask.npy");
+    let own = |path: &Path| path.to_str().unwrap().to_string();
+    for (output, more, message_part) in [
+        (&input, vec![], "--output: expected a file of its own"),
+        (&output, vec!["--logits".to_string(), own(&same)], "as --output"),
+        (&output, vec!["--report".to_string(), own(&input)], "as INPUT"),
+        (&output, vec!["--report".to_string(), own(weights())], "as --weights"),
+    ] {
+        let more: Vec<&str> =
+            ["--box", "1,1,15,15", "--force"].into_iter().chain(more.iter().map(String::as_str)).collect();
+        let run = segment(&input, output, &more);
+        assert_eq!(run.status.code(), Some(2), "{more:?}: {}", message(&run));
+        assert!(message(&run).contains(message_part), "{}", message(&run));
+        only_these_files(folder.path(), &["input.npy"]);
+    }
+    assert_eq!(std::fs::read(&input).unwrap(), before);
+}
+
+#[test]
+fn weights_without_adapters_need_no_names_but_right_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 20, 20], |_| {});
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (output, report) = (path("mask.npy"), path("report.json"));
+    let run = |names: &[&str]| {
+        let fixed = ["segment", input.to_str().unwrap(), "-o", &output, "--report", &report, "--box", "1,1,15,15"];
+        let model = ["--weights", sam().to_str().unwrap(), "--device", "cpu", "--quiet", "--force"];
+        medsegx(&[&fixed[..], &model, names].concat())
+    };
+    for wrong in [["--task", "CT_Livr"], ["--organ", "livr"]] {
+        let run = run(&wrong);
+        assert!(run.status.code() == Some(2) && message(&run).contains("iver'"), "{wrong:?}: {}", message(&run));
+        only_these_files(folder.path(), &["input.npy"]);
+    }
+    for fine in [&[][..], &["--organ", "liver"], &["--task", "CT_Liver"]] {
+        let run = run(fine);
+        assert!(run.status.success(), "{fine:?}: {}", message(&run));
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(path("report.json")).unwrap()).unwrap();
+        assert_eq!(report["targets"][0]["context"], serde_json::Value::Null, "{fine:?}: no row was used");
+    }
+}
+
+#[test]
+fn a_wrong_name_in_a_boxes_file_names_file_and_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [1, 20, 20], |_| {});
+    let (boxes, output) = (folder.path().join("boxes.json"), folder.path().join("mask.npy"));
+    let text = r#"{"version":1,"space":"voxel","inclusive":true,"targets":[
+        {"name":"a","label":3,"box3d":[2,2,0,9,9,0]}, {"name":"b","task":"CT_Livr","label":3,"box3d":[2,2,0,9,9,0]}]}"#;
+    std::fs::write(&boxes, text).unwrap();
+    let run = segment(&input, &output, &["--boxes", boxes.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(1), "{}", message(&run));
+    for part in ["boxes.json: target 'b'", "nearest is 'Liver'"] {
+        assert!(message(&run).contains(part), "{}", message(&run));
+    }
+    only_these_files(folder.path(), &["boxes.json", "input.npy"]);
+}
+
+#[test]
+fn a_rough_mask_of_another_place_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut file = common::nifti_file::NiftiFile::new(1, [20, 20, 2], 4, 0);
+    std::fs::write(path("image.nii"), file.bytes()).unwrap();
+    std::fs::write(path("same.nii"), file.bytes()).unwrap();
+    file.rows[1][3] += 30.0;
+    std::fs::write(path("moved.nii"), file.bytes()).unwrap();
+    for (rough, told) in [("same.nii", false), ("moved.nii", true)] {
+        let fixed = ["--weights", weights().to_str().unwrap(), "--task", "CT_Liver", "--device", "cpu"];
+        let (image, mask, rough) = (path("image.nii"), path("mask.nii"), path(rough));
+        let files =
+            ["segment", image.to_str().unwrap(), "-o", mask.to_str().unwrap(), "--rough", rough.to_str().unwrap()];
+        let run = medsegx(&[&files[..], &fixed, &["--force"]].concat());
+        assert!(run.status.success(), "{}", message(&run));
+        assert_eq!(message(&run).contains("lies up to 30.0 mm from the image"), told, "{}", message(&run));
     }
 }

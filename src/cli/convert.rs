@@ -7,7 +7,10 @@ use medsegx::Error;
 use medsegx::model::Kind;
 use medsegx::weights::convert;
 
-use super::{DtypeName, usage};
+use super::files::{Named, check_outputs};
+use super::interrupt::Interrupt;
+use super::usage;
+use super::weights_output::WeightsOutput;
 
 /// Convert published PyTorch checkpoints to a weights file. Nothing in them is executed
 #[derive(clap::Args)]
@@ -21,15 +24,8 @@ pub struct Args {
     /// What --sam alone is; not needed for Meta's own files
     #[arg(long, value_enum, conflicts_with = "medsegx")]
     kind: Option<KindName>,
-    /// Number format of the weights file
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: DtypeName,
-    /// The safetensors file to write
-    #[arg(short, long)]
-    output: PathBuf,
-    /// Replace an existing file
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    file: WeightsOutput,
 }
 
 /// The kinds of a 1024 px model.
@@ -47,12 +43,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         KindName::Sam => Kind::Sam,
         KindName::Medsam => Kind::MedSam,
     });
-    let converted = convert(&args.sam, args.medsegx.as_deref(), kind, &args.output, args.dtype.into(), args.force);
+    let WeightsOutput { dtype, output, force } = args.file;
+    let extra = args.medsegx.as_deref();
+    let reads: Vec<Named> =
+        std::iter::once(("--sam", args.sam.as_path())).chain(extra.map(|path| ("--medsegx", path))).collect();
+    check_outputs(&reads, &[("--output", &output)], force)?;
+    let interrupt = Interrupt::listen()?;
+    let converted = convert(&args.sam, extra, kind, &output, dtype.into(), force, &mut || interrupt.check());
     let config = match converted {
         Err(error @ Error::Argument { .. }) => return Err(usage(&error.to_string())),
         other => other?,
     };
     let (depth, width, size) = (config.depth(), config.width, config.image_size);
-    eprintln!("{}: {depth} blocks of width {width}, {size} px", args.output.display());
+    super::say(&format!("{}: {depth} blocks of width {width}, {size} px", output.display()));
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `medsegx info`: what an image or weights file is.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use medsegx::volume::{self, OpenOptions};
@@ -20,12 +19,9 @@ pub struct Args {
     json: bool,
 }
 
+/// Prints the description.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let text = if weights::is_weights(&args.file) { weights(&args.file, args.json)? } else { image(&args)? };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
-        _ => Ok(()),
-    }
+    super::print(&if weights::is_weights(&args.file) { weights(&args.file, args.json)? } else { image(&args)? })
 }
 
 fn json(described: &impl Serialize) -> anyhow::Result<String> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
+
 /// Exit code of a run that was asked to stop, as shells have it for SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
@@ -18,16 +20,25 @@ impl Interrupt {
     pub fn listen() -> anyhow::Result<Interrupt> {
         let flag = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&flag);
-        ctrlc::set_handler(move || {
+        let handler = move || {
             if seen.swap(true, Ordering::SeqCst) {
                 std::process::exit(i32::from(EXIT_CODE));
             }
-        })?;
+        };
+        ctrlc::set_handler(handler).context("cannot listen for interrupts")?;
         Ok(Interrupt(flag))
     }
 
     /// True once the user asked to stop.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+
+    /// Goes on, or ends the run once the user asked to stop.
+    ///
+    /// # Errors
+    /// [`medsegx::Error::Cancelled`].
+    pub fn check(&self) -> medsegx::Result<()> {
+        if self.requested() { Err(medsegx::Error::Cancelled) } else { Ok(()) }
     }
 }

@@ -1,6 +1,6 @@
 //! `medsegx kernels`: the CUDA kernels, and the PTX that the driver loads.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -20,17 +20,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
         for (kernel, ptx) in kernels::texts() {
             let path = folder.join(format!("{}.ptx", kernel.entry));
-            medsegx::atomic::write_atomically(&path, true, |file| file.write_all(ptx.as_bytes()))?;
+            medsegx::atomic::write_atomically(&path, true, |file| std::io::Write::write_all(file, ptx.as_bytes()))?;
         }
         return Ok(());
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{:28} threads registers shared bound         tile of a block", "kernel")?;
+    let mut table = format!("{:28} threads registers shared bound         tile of a block\n", "kernel");
     for kernel in kernels::all() {
         let (entry, threads, bound, tile) = (kernel.entry, kernel.threads, kernel.bound, kernel.tile);
         let known = kernels::resources(entry).map(|(registers, shared)| (registers.to_string(), shared.to_string()));
         let (registers, shared) = known.unwrap_or_else(|| ("?".into(), "?".into()));
-        writeln!(out, "{entry:28} {threads:7} {registers:>9} {shared:>6} {bound:13} {tile}")?;
+        writeln!(table, "{entry:28} {threads:7} {registers:>9} {shared:>6} {bound:13} {tile}")?;
     }
-    Ok(())
+    super::print(&table)
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod convert;
 mod eval;
+mod files;
 mod info;
 mod interrupt;
 #[cfg(feature = "cuda")]
@@ -14,6 +15,7 @@ mod progress;
 mod segment;
 mod synth;
 mod tasks;
+mod weights_output;
 mod weights_source;
 
 use std::io::{Read, Write};
@@ -21,8 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use medsegx::weights::Dtype;
+use clap::{CommandFactory, Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
 /// Fast, local and dependable segmentation of medical images with MedSegX. Research software, not a medical device.
@@ -54,7 +55,7 @@ pub fn main() -> ExitCode {
         usage.exit();
     }
     let code = exit_code(&error);
-    eprintln!("medsegx: {}", message(&error));
+    say(&format!("medsegx: {}", message(&error)));
     ExitCode::from(code)
 }
 
@@ -95,12 +96,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Prints a line; a reader that closed the pipe has seen enough.
-fn print(line: &str) -> anyhow::Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
+/// Prints a text; a reader that closed the pipe has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Says a line on stderr. Where nobody can hear it the run goes on; `eprintln!` would panic.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// SHA-256 of a file in lower-case hexadecimal.
@@ -120,22 +127,4 @@ fn sha256(path: &Path) -> medsegx::Result<String> {
 /// A mistake in the arguments that only shows when they are seen together; the process ends with 2.
 fn usage(message: &str) -> anyhow::Error {
     Cli::command().error(ErrorKind::ArgumentConflict, message).into()
-}
-
-/// Number formats of weight files, as users type them.
-#[derive(Clone, Copy, ValueEnum)]
-enum DtypeName {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl From<DtypeName> for Dtype {
-    fn from(name: DtypeName) -> Self {
-        match name {
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F16 => Dtype::F16,
-            DtypeName::Bf16 => Dtype::BF16,
-        }
-    }
 }

@@ -21,7 +21,7 @@ pub struct ModelArgs {
     #[arg(long, default_value = "auto")]
     pub device: Device,
     /// CPU threads; default: all
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = threads())]
     pub threads: Option<u16>,
     /// Numbers of the large products on a CPU: f32, or bf16 where the processor multiplies it
     #[arg(long, default_value = "f32", value_parser = precision)]
@@ -49,6 +49,11 @@ impl ModelArgs {
         let default = if model.config().kind == Kind::MedSegX { 4 } else { 1 };
         self.batch.map_or(default, usize::from)
     }
+}
+
+/// A number of threads that a machine may have; far more only wait for each other.
+pub fn threads() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=1024)
 }
 
 /// A precision by its name.

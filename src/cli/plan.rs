@@ -1,6 +1,6 @@
 //! `medsegx plan`: the steps of a run with shapes, FLOP and bytes, and a bound of the memory, before anything runs.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use medsegx::backend::Backend;
@@ -21,13 +21,13 @@ pub struct Args {
     #[arg(long, value_parser = preset)]
     config: Option<Preset>,
     /// With --config: 256 is MedSegX, 1024 plain SAM
-    #[arg(long, default_value = "256", value_parser = ["256", "1024"])]
+    #[arg(long, default_value = "256", value_parser = ["256", "1024"], conflicts_with = "weights")]
     image_size: String,
     /// Slices in a batch, each with one box
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     batch: u16,
     /// CPU threads; default: all
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = super::model_args::threads())]
     threads: Option<u16>,
     /// JSON instead of a table
     #[arg(long)]
@@ -95,8 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let memory = memory(&config, &cpu, &plans);
     let [encoder, decoder] = &plans;
     let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
-    let mut out = std::io::stdout().lock();
-    if args.json { Ok(writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?) } else { print(&report, &mut out) }
+    super::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
 }
 
 fn part(name: &'static str, plan: &Plan) -> Part {
@@ -134,7 +133,8 @@ fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
     Memory { parameters, prepared, session, loading, peak: prepared + session.max(loading) }
 }
 
-fn print(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
+fn table(report: &Report) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
     for part in &report.parts {
         for step in &part.steps {
             let shapes: Vec<String> = step.shapes.iter().map(|shape| format!("{shape:?}")).collect();
@@ -150,5 +150,5 @@ fn print(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
     let [parameters, prepared, session] = [parameters, prepared, session].map(|bytes| mb(*bytes));
     writeln!(out, "parameters {parameters:.1} MB, prepared {prepared:.1} MB, session {session:.1} MB")?;
     writeln!(out, "loading adds {:.1} MB for a moment; at most {:.1} MB in all", mb(*loading), mb(*peak))?;
-    Ok(())
+    Ok(out)
 }

@@ -1,12 +1,12 @@
 //! `medsegx synth`: made-up weights for tests and benchmarks.
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
 use medsegx::model::{Config, Preset};
-use medsegx::weights::{self, Dtype, Weights};
+use medsegx::weights::{self, Weights};
 
-use super::{DtypeName, usage};
+use super::interrupt::Interrupt;
+use super::usage;
+use super::weights_output::WeightsOutput;
 
 /// Write synthetic weights for tests and benchmarks. They are not trained and segment nothing
 #[derive(clap::Args)]
@@ -32,15 +32,8 @@ pub struct Args {
     /// Blocks that have adapters, as 1,3 [default: all]
     #[arg(long, value_delimiter = ',')]
     adapter_blocks: Option<Vec<usize>>,
-    /// Number format of the file
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: DtypeName,
-    /// The safetensors file to write
-    #[arg(short, long)]
-    output: PathBuf,
-    /// Replace an existing file
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    file: WeightsOutput,
 }
 
 /// The presets by name.
@@ -65,10 +58,11 @@ fn image_size(text: &str) -> Result<usize, String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let config = config(&args)?;
     let weights = Weights::synthetic(&config, args.seed);
-    let dtype = Dtype::from(args.dtype);
-    let tensors = weights::names(&config);
-    weights::write(&args.output, args.force, &tensors, weights.metadata(), dtype, |name| weights.load(name))?;
-    eprintln!("synthetic weights, for tests and benchmarks only: {}", args.output.display());
+    let (WeightsOutput { dtype, output, force }, tensors) = (args.file, weights::names(&config));
+    let interrupt = Interrupt::listen()?;
+    let values = |name: &str| interrupt.check().and_then(|()| weights.load(name));
+    weights::write(&output, force, &tensors, weights.metadata(), dtype.into(), values)?;
+    super::say(&format!("synthetic weights, for tests and benchmarks only: {}", output.display()));
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! `medsegx tasks`: MedSegDB's tree, searchable.
 
-use std::io::Write;
-
 use anyhow::bail;
 use medsegx::taxonomy::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, Target, UNSEEN_TASK, nearest_target, search};
 
@@ -25,11 +23,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             None => bail!("nothing in the task tree is called '{query}'"),
         }
     }
-    let text = if args.json { json(&found)? } else { tree(&found) };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    super::print(&if args.json { json(&found)? } else { tree(&found) })
 }
 
 fn tree(found: &[&Target]) -> String {

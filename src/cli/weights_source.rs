@@ -25,7 +25,7 @@ impl WeightsSource {
             #[cfg(feature = "demo-weights")]
             None => {
                 if !quiet {
-                    eprintln!("medsegx: {}", medsegx::weights::demo::NOTICE);
+                    super::say(&format!("medsegx: {}", medsegx::weights::demo::NOTICE));
                 }
                 Ok(WeightsSource::Demo)
             }

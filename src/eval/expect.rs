@@ -41,8 +41,8 @@ pub enum Outcome {
 /// One published row and its comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// Published name of the slice.
-    pub file: String,
+    /// The row.
+    pub published: Published,
     /// What became of it.
     pub outcome: Outcome,
     /// Whether the run fails for it.
@@ -81,12 +81,23 @@ impl Expected {
     }
 }
 
+impl Comparison {
+    /// The comparison in a word: `ok`, `FAILS`, or `noted` for a difference that does not count.
+    pub fn verdict(&self) -> &'static str {
+        match self.outcome {
+            _ if self.fails => "FAILS",
+            Outcome::Compared { dsc, .. } if dsc.abs() <= DSC_TOLERANCE => "ok",
+            _ => "noted",
+        }
+    }
+}
+
 fn compare(published: &Published, found: Option<&Row>) -> Comparison {
-    let file = published.file.clone();
-    let Some(row) = found else { return Comparison { file, outcome: Outcome::Missing, fails: true } };
+    let published = published.clone();
+    let Some(row) = found else { return Comparison { published, outcome: Outcome::Missing, fails: true } };
     let (dsc, hd) = (row.best().dsc - published.dsc, row.best().hd95 - published.hd);
     // Not `>`: a NaN fails.
     let close = dsc.abs() <= DSC_TOLERANCE;
-    let fails = !close && !file.contains(NOT_REPRODUCIBLE);
-    Comparison { file, outcome: Outcome::Compared { dsc, hd }, fails }
+    let fails = !close && !published.file.contains(NOT_REPRODUCIBLE);
+    Comparison { published, outcome: Outcome::Compared { dsc, hd }, fails }
 }

@@ -131,6 +131,11 @@ impl Geometry {
         inverse.iter().flatten().all(|v| v.is_finite()).then_some(inverse)
     }
 
+    /// The largest distance in millimetres between the places that this and `other` give a corner of a volume of `dims`.
+    pub fn distance(&self, other: &Geometry, dims: [usize; 3]) -> f64 {
+        corner_distance(&self.affine, &other.affine, dims.map(|n| n as u64).as_slice())
+    }
+
     fn check_shape(&self, zooms: &[f64; 3], warnings: &mut Vec<String>) {
         if self.inverse().is_none() {
             warnings.push("the affine is singular: ITK refuses such a file".into());
@@ -227,19 +232,20 @@ fn base(dims: &[u64], zooms: &[f64; 3]) -> Affine {
     affine
 }
 
+/// The largest distance between the places that two affines give a corner of a volume of `dims`; infinite for NaN.
+fn corner_distance(one: &Affine, other: &Affine, dims: &[u64]) -> f64 {
+    let last = |i: usize| dims.get(i).map_or(0.0, |&n| (n - 1) as f64);
+    (0..8).fold(0.0, |apart: f64, corner| {
+        let voxel = [0, 1, 2].map(|i| if corner >> i & 1 == 1 { last(i) } else { 0.0 });
+        let place = |m: &Affine, r: usize| dot(&[m[r][0], m[r][1], m[r][2]], &voxel) + m[r][3];
+        let distance = (0..3).map(|r| (place(one, r) - place(other, r)).powi(2)).sum::<f64>().sqrt();
+        if distance.is_nan() { f64::INFINITY } else { apart.max(distance) }
+    })
+}
+
 /// Warns when the two forms put a corner of the volume at different places.
 fn compare_forms(sform: &Affine, qform: &Affine, dims: &[u64], warnings: &mut Vec<String>) {
-    let last = |i: usize| dims.get(i).map_or(0.0, |&n| (n - 1) as f64);
-    let mut apart: f64 = 0.0;
-    for corner in 0..8 {
-        let voxel = [0, 1, 2].map(|i| if corner >> i & 1 == 1 { last(i) } else { 0.0 });
-        let squares = (0..3).map(|r| {
-            let place = |m: &Affine| m[r][0] * voxel[0] + m[r][1] * voxel[1] + m[r][2] * voxel[2] + m[r][3];
-            (place(sform) - place(qform)).powi(2)
-        });
-        let distance = squares.sum::<f64>().sqrt();
-        apart = if distance.is_nan() { f64::INFINITY } else { apart.max(distance) };
-    }
+    let apart = corner_distance(sform, qform, dims);
     let voxel = (0..3).map(|c| dot(&column(sform, c), &column(sform, c)).sqrt()).fold(f64::INFINITY, f64::min);
     if apart > 0.01 * voxel {
         warnings

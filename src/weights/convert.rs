@@ -26,12 +26,13 @@ const DROPPED: [&str; 3] =
 
 /// Writes `output` from `sam`, a checkpoint of SAM or MedSAM at 1024 px, and `medsegx`, the tensors that MedSegX adds.
 /// Without `medsegx` the model is kept as it is and `kind` says what it is; Meta's own files need none. Names and
-/// SHA-256 of the sources go into the metadata. Returns the converted model's sizes.
+/// SHA-256 of the sources go into the metadata. `watch` is called before each tensor; its error ends the conversion and
+/// leaves no file. Returns the converted model's sizes.
 ///
 /// # Errors
 /// [`Error::Argument`] when `kind` is missing or contradicts the files, [`Error::File`] and [`Error::Weights`] when a
 /// source is malformed or not a complete model, [`Error::Tensor`] when a value is not finite or too large for `dtype`,
-/// those of [`write()`].
+/// those of [`write()`] and of `watch`.
 pub fn convert(
     sam: &Path,
     medsegx: Option<&Path>,
@@ -39,6 +40,7 @@ pub fn convert(
     output: &Path,
     dtype: Dtype,
     force: bool,
+    watch: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Config> {
     check_writable(output, force)?;
     let base = Checkpoint::open(sam)?;
@@ -56,11 +58,13 @@ pub fn convert(
     let base_kind = if kind == Kind::MedSam { Kind::MedSam } else { Kind::Sam };
     let base_config = sizes::config(sam, &base_shapes, Some(kind_name(base_kind)))?;
     let Some(extra) = extra else {
-        write(output, force, &names(&base_config), &metadata, dtype, |name| base.load(name))?;
+        let load = |name: &str| watch().and_then(|()| base.load(name));
+        write(output, force, &names(&base_config), &metadata, dtype, load)?;
         return Ok(base_config);
     };
     let merged = Merged::new(&base_config, &base_shapes, &extra)?;
-    write(output, force, &names(&merged.config), &metadata, dtype, |name| merged.load(name, &base, &extra))?;
+    let load = |name: &str| watch().and_then(|()| merged.load(name, &base, &extra));
+    write(output, force, &names(&merged.config), &metadata, dtype, load)?;
     Ok(merged.config)
 }
 

@@ -1,18 +1,14 @@
-//! Flags of `medsegx segment`, and the targets they ask for.
+//! Flags of `medsegx segment`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use medsegx::atomic::check_writable;
 use medsegx::mask::MaskChoice;
-use medsegx::prompt::{self, Grid, PixelBox, Target, VolumeBox};
-use medsegx::segment::volume::Request;
-use medsegx::taxonomy::{self, Context, Query};
-use medsegx::volume::{Intensity, OpenOptions, Orientation, SliceFrame, Volume};
+use medsegx::prompt::{PixelBox, VolumeBox};
+use medsegx::volume::{Intensity, Orientation};
 
+use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
-use crate::cli::usage;
 
 /// Segment an image: boxes and the name of what to look for in, a mask on the image's own grid out
 #[derive(clap::Args)]
@@ -34,10 +30,10 @@ pub struct Args {
     pub model: ModelArgs,
 
     #[command(flatten, next_help_heading = "What to look for")]
-    context: ContextArgs,
+    pub context: ContextArgs,
 
     #[command(flatten, next_help_heading = "Where to look (inclusive voxel indices of the stored array)")]
-    prompts: PromptArgs,
+    pub prompts: PromptArgs,
 
     /// minmax, percentile, window:LEVEL,WIDTH, soft, lung, brain, bone, mediastinum or raw; default: minmax of the volume, raw
     /// for colour and 8-bit pictures
@@ -79,165 +75,71 @@ impl Axis {
     }
 }
 
+/// A place in MedSegDB's tree.
 #[derive(clap::Args)]
-struct ContextArgs {
+pub struct ContextArgs {
     /// Task of MedSegDB: CT_Liver (`medsegx tasks` lists them)
     #[arg(long)]
-    task: Option<String>,
-    /// CT, MR, US, ...; overrides what --task implies, as do the next four
+    pub task: Option<String>,
+    /// CT, MRI, US, ... (`medsegx tasks` lists them); overrides what --task implies, as do the next four
     #[arg(long)]
-    modality: Option<String>,
+    pub modality: Option<String>,
     /// Body part
     #[arg(long)]
-    body_part: Option<String>,
+    pub body_part: Option<String>,
     /// Body subregion
     #[arg(long)]
-    subregion: Option<String>,
+    pub subregion: Option<String>,
     /// Organ or tissue
     #[arg(long)]
-    organ: Option<String>,
+    pub organ: Option<String>,
     /// Target, or `unseen` for the spare task row
     #[arg(long)]
-    target: Option<String>,
+    pub target: Option<String>,
 }
 
+/// Exactly one prompt, and what goes with some of them.
 #[derive(clap::Args)]
-struct PromptArgs {
+pub struct PromptArgs {
     /// Box on one slice
     #[arg(long = "box", value_name = "x0,y0,x1,y1", group = "prompt", allow_hyphen_values = true)]
-    pixel_box: Option<PixelBox>,
+    pub pixel_box: Option<PixelBox>,
     /// Slice of --box or --points
-    #[arg(long, value_name = "K")]
-    slice: Option<usize>,
+    #[arg(long, value_name = "K", conflicts_with_all = ["box3d", "boxes", "rough"])]
+    pub slice: Option<usize>,
     /// The same rectangle on a run of slices
     #[arg(long, value_name = "x0,y0,z0,x1,y1,z1", group = "prompt", allow_hyphen_values = true)]
-    box3d: Option<VolumeBox>,
-    /// Boxes file, one or more targets
+    pub box3d: Option<VolumeBox>,
+    /// Boxes file, one or more targets; where their masks overlap, the later one wins
     #[arg(long, value_name = "FILE.json", group = "prompt")]
-    boxes: Option<PathBuf>,
+    pub boxes: Option<PathBuf>,
     /// A box a slice around a rough mask
     #[arg(long, value_name = "MASK", group = "prompt")]
-    rough: Option<PathBuf>,
-    /// Voxels added around the rough mask
-    #[arg(long, default_value_t = 0, requires = "rough")]
-    margin: u32,
+    pub rough: Option<PathBuf>,
+    /// Voxels added around the rough mask [default: 0]
+    #[arg(long, value_name = "N", requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
+    pub margin: Option<u32>,
     /// Points on one slice, label 1 inside and 0 outside (SAM weights)
     #[arg(long, value_name = "x,y,label;...", group = "prompt", allow_hyphen_values = true)]
-    points: Option<String>,
-}
-
-/// One target with its context resolved as far as the flags and the boxes file say.
-pub struct JobTarget {
-    pub name: String,
-    pub label: u16,
-    pub query: Query,
-    pub boxes: BTreeMap<usize, PixelBox>,
-    pub points: BTreeMap<usize, Vec<(f64, f64, bool)>>,
-    pub warnings: Vec<String>,
-}
-
-impl JobTarget {
-    /// Rows of the context embeddings.
-    pub fn context(&self) -> anyhow::Result<Option<Context>> {
-        Ok(if self.query.is_empty() { None } else { Some(taxonomy::resolve(&self.query)?) })
-    }
-
-    /// What the segmenter is asked.
-    pub fn request(&self, needs_context: bool) -> anyhow::Result<Request> {
-        let context = if needs_context { self.context()? } else { None };
-        if needs_context && context.is_none() {
-            let what =
-                format!("{}: these weights need --task, or --modality and the organ's place in the tree", self.name);
-            return Err(usage(&what));
-        }
-        Ok(Request { label: self.label, context, boxes: self.boxes.clone(), points: self.points.clone() })
-    }
+    pub points: Option<String>,
 }
 
 impl Args {
-    /// Refuses outputs that cannot be written before any work is done.
+    /// Refuses outputs that cannot be written, or that are files of this run, before any work is done.
     pub fn check_outputs(&self) -> anyhow::Result<()> {
-        let files = [Some(&self.output), self.logits.as_ref(), self.report.as_ref()];
-        for path in files.into_iter().flatten() {
-            check_writable(path, self.force)?;
-        }
-        Ok(())
-    }
-
-    /// The targets that the flags ask for.
-    pub fn targets(&self, volume: &Volume, frame: &SliceFrame) -> anyhow::Result<Vec<JobTarget>> {
-        let grid = Grid { dims: volume.dims(), axis: frame.axis(), affine: volume.affine() };
-        let prompts = &self.prompts;
-        if prompts.slice.is_some() && prompts.pixel_box.is_none() && prompts.points.is_none() {
-            return Err(usage("--slice goes with --box or --points"));
-        }
-        if let Some(path) = &prompts.boxes {
-            let defaults = self.query();
-            let targets = prompt::read_boxes(path, &grid)?;
-            return Ok(targets.into_iter().map(|target| from_file(target, &defaults)).collect());
-        }
-        let mut target = self.single_target();
-        if let Some(pixel_box) = prompts.pixel_box {
-            target.boxes = prompt::slice_box(pixel_box, prompts.slice, &grid)?;
-        } else if let Some(box3d) = prompts.box3d {
-            target.boxes = prompt::volume_box(box3d, "box3d", &grid)?;
-        } else if let Some(path) = &prompts.rough {
-            target.boxes = rough_boxes(path, prompts.margin, &grid)?;
-        } else if let Some(text) = &prompts.points {
-            let slice = match prompts.slice {
-                Some(slice) => slice,
-                None if grid.slices() == 1 => 0,
-                None => return Err(usage("--points on a volume needs --slice K")),
-            };
-            if slice >= grid.slices() {
-                return Err(usage(&format!("--slice: expected 0..={}, found {slice}", grid.slices() - 1)));
-            }
-            let (width, height) = grid.slice_size();
-            let points = prompt::parse_points(text, width, height)?;
-            target.points.insert(slice, points.iter().map(|p| (p.x, p.y, p.inside)).collect());
-        }
-        Ok(vec![target])
-    }
-
-    fn query(&self) -> Query {
-        let c = &self.context;
-        Query {
-            task: c.task.clone(),
-            modality: c.modality.clone(),
-            body_part: c.body_part.clone(),
-            subregion: c.subregion.clone(),
-            organ: c.organ.clone(),
-            target: c.target.clone(),
-        }
-    }
-
-    fn single_target(&self) -> JobTarget {
-        let c = &self.context;
-        let name = c.task.clone().or_else(|| c.target.clone()).or_else(|| c.organ.clone());
-        JobTarget {
-            name: name.unwrap_or_else(|| "target".into()),
-            label: 1,
-            query: self.query(),
-            boxes: BTreeMap::new(),
-            points: BTreeMap::new(),
-            warnings: Vec::new(),
-        }
+        let PromptArgs { boxes, rough, .. } = &self.prompts;
+        let reads = [
+            ("INPUT", Some(&self.input)),
+            ("--weights", self.model.weights.as_ref()),
+            ("--boxes", boxes.as_ref()),
+            ("--rough", rough.as_ref()),
+        ];
+        let writes =
+            [("--output", Some(&self.output)), ("--logits", self.logits.as_ref()), ("--report", self.report.as_ref())];
+        files::check_outputs(&given(&reads), &given(&writes), self.force)
     }
 }
 
-fn from_file(target: Target, defaults: &Query) -> JobTarget {
-    let Target { name, label, query, boxes, warnings } = target;
-    JobTarget { name, label, query: query.or(defaults), boxes, points: BTreeMap::new(), warnings }
-}
-
-fn rough_boxes(path: &std::path::Path, margin: u32, grid: &Grid) -> anyhow::Result<BTreeMap<usize, PixelBox>> {
-    let rough = Volume::open(path, &OpenOptions::default())?;
-    if rough.dims() != grid.dims {
-        let (expected, found) = (format!("dims {:?}, as the image", grid.dims), format!("{:?}", rough.dims()));
-        return Err(medsegx::Error::file(path, "rough mask", expected, found).into());
-    }
-    let (slope, intercept) = rough.scaling();
-    let inside = |index: usize| rough.voxels().get(index).is_some_and(|v| (slope * v + intercept).abs() > 0.0);
-    let labels: Vec<bool> = (0..rough.voxels().len()).map(inside).collect();
-    Ok(prompt::rough_boxes(&labels, |inside| inside, margin, grid)?)
+fn given<'a>(files: &[(&'static str, Option<&'a PathBuf>)]) -> Vec<Named<'a>> {
+    files.iter().filter_map(|&(name, path)| Some((name, path?.as_path()))).collect()
 }

@@ -2,7 +2,9 @@
 
 mod args;
 mod report;
+mod targets;
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,29 +12,33 @@ use std::time::Instant;
 
 pub use args::Args;
 
-use anyhow::Context as _;
 use medsegx::segment::volume::{Observer, Outcome, segment_volume};
 use medsegx::segment::{Capacity, Model, Segmenter};
 use medsegx::volume::{Intensity, IntensityMap, OpenOptions, SliceFrame, Volume, mask_writer};
+use medsegx::weights::Weights;
 
 use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
+use targets::JobTarget;
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
-    let job = Job::prepare(&args)?;
+    args.check_outputs()?;
+    let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    let weights = source.open(args.model.access())?;
+    let job = Job::prepare(&args, source, weights.config().adapters.is_some())?;
     let hashes = args.report.is_some().then(|| report::Hashes::start(&args.input, &job.source));
-    let model = load(&args, &job)?;
+    let model = load(&args, weights)?;
     let loaded = start.elapsed();
 
     let capacity = Capacity { batch: args.model.batch(&model), points: job.points(), mask_prompt: false };
     let mut segmenter = Segmenter::new(&model, capacity, args.mask)?;
     let mut watcher = Watcher::new(&args, &job, &segmenter)?;
-    let outcome =
-        segment_volume(&mut segmenter, &job.volume, &job.frame, &job.intensity, &job.requests(&model)?, &mut watcher)?;
+    let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
+    let outcome = segment_volume(&mut segmenter, &job.volume, &job.frame, &job.intensity, &requests, &mut watcher)?;
     watcher.progress.finish();
 
     let written = Instant::now();
@@ -53,22 +59,25 @@ pub struct Job {
     pub volume: Volume,
     pub frame: SliceFrame,
     pub intensity: IntensityMap,
-    pub targets: Vec<args::JobTarget>,
+    pub targets: Vec<JobTarget>,
     pub source: WeightsSource,
 }
 
 impl Job {
-    fn prepare(args: &Args) -> anyhow::Result<Job> {
-        args.check_outputs()?;
-        let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    /// `steered` tells whether the weights have adapters.
+    fn prepare(args: &Args, source: WeightsSource, steered: bool) -> anyhow::Result<Job> {
         let options = OpenOptions { time_point: args.volume, ..OpenOptions::default() };
         let volume = Volume::open(&args.input, &options)?;
         mask_writer::check(&volume, &args.output)?;
         let frame = volume.frame(args.axis.index(), args.orient)?;
-        let targets = args.targets(&volume, &frame)?;
+        let targets = targets::targets(args, &volume, &frame, steered)?;
         let rule = args.intensity.unwrap_or_else(|| Intensity::default_for(&volume));
         let intensity = rule.resolve(&volume)?;
-        Ok(Job { volume, frame, intensity, targets, source })
+        let job = Job { volume, frame, intensity, targets, source };
+        if !args.quiet {
+            job.warn();
+        }
+        Ok(job)
     }
 
     /// Prompt points of the largest prompt, padding included.
@@ -81,18 +90,23 @@ impl Job {
         self.targets.iter().map(|t| t.boxes.len() + t.points.len()).sum()
     }
 
-    /// What the segmenter is asked; a model without adapters needs no context.
-    fn requests(&self, model: &Model) -> anyhow::Result<Vec<medsegx::segment::volume::Request>> {
-        let needs_context = model.config().adapters.is_some();
-        self.targets.iter().map(|target| target.request(needs_context)).collect()
+    /// Says what looks wrong with the image and the boxes; the report has all of it.
+    fn warn(&self) {
+        const MOST: usize = 20;
+        let warnings: Vec<&String> =
+            self.volume.warnings().iter().chain(self.targets.iter().flat_map(|target| &target.warnings)).collect();
+        warnings.iter().take(MOST).for_each(|warning| super::say(&format!("medsegx: warning: {warning}")));
+        if warnings.len() > MOST {
+            super::say(&format!("medsegx: and {} more warnings", warnings.len() - MOST));
+        }
     }
 }
 
-fn load(args: &Args, job: &Job) -> anyhow::Result<Arc<Model>> {
-    let weights = job.source.open(args.model.access())?;
+/// The weights are dropped once the model has them.
+fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
     let model = Model::load(&weights, &args.model.options())?;
     if let (Some(reason), false) = (model.fallback(), args.quiet) {
-        eprintln!("medsegx: on the CPU: {reason}");
+        super::say(&format!("medsegx: on the CPU: {reason}"));
     }
     Ok(Arc::new(model))
 }
@@ -109,9 +123,9 @@ impl Watcher {
         let shape = [job.prompts(), segmenter.masks().count(), segmenter.model().config().logits_size()];
         let create = |path: &Path| LogitsFile::create(path, shape, args.force);
         Ok(Watcher {
-            progress: Progress::new(job.prompts(), "slices", args.quiet),
+            interrupt: Interrupt::listen()?,
             logits: args.logits.as_deref().map(create).transpose()?,
-            interrupt: Interrupt::listen().context("cannot listen for interrupts")?,
+            progress: Progress::new(job.prompts(), "slices", args.quiet),
         })
     }
 }
@@ -128,10 +142,13 @@ impl Observer for Watcher {
 }
 
 fn summary(job: &Job, outcome: &Outcome, output: &Path) -> anyhow::Result<()> {
+    let mut text = String::new();
     for (index, target) in job.targets.iter().enumerate() {
         let slices: Vec<_> = outcome.slices.iter().filter(|s| s.request == index).collect();
-        let pixels: u64 = slices.iter().map(|s| s.pixels).sum();
-        super::print(&format!("{}: {} slices, {pixels} voxels", target.name, slices.len()))?;
+        let (count, pixels) = (slices.len(), slices.iter().map(|s| s.pixels).sum::<u64>());
+        let plural = if count == 1 { "" } else { "s" };
+        writeln!(text, "{}: {count} slice{plural}, {pixels} voxels", target.name.escape_debug())?;
     }
-    super::print(&format!("wrote {}", output.display()))
+    writeln!(text, "wrote {}", output.display())?;
+    super::print(&text)
 }

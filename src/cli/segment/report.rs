@@ -50,16 +50,16 @@ pub fn write(
 ) -> anyhow::Result<()> {
     let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
     let config = model.config();
-    let targets: anyhow::Result<Vec<Value>> = (0..job.targets.len()).map(|i| target(job, outcome, i)).collect();
+    let targets: Vec<Value> = (0..job.targets.len()).map(|i| target(job, outcome, i)).collect();
     let report = json!({
         "medsegx": medsegx::VERSION,
         "notice": "research software, not a medical device",
         "input": {
-            "file": args.input, "sha256": input_hash, "dims": job.volume.dims(), "channels": job.volume.channels(),
+            "file": text(&args.input), "sha256": input_hash, "dims": job.volume.dims(), "channels": job.volume.channels(),
             "time_point": args.volume, "warnings": job.volume.warnings(),
         },
         "weights": { "file": job.source.name(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
-        "output": args.output,
+        "output": text(&args.output),
         "device": model.device(),
         "precision": format!("{:?}", args.model.precision).to_lowercase(),
         "threads": args.model.threads,
@@ -68,7 +68,7 @@ pub fn write(
         },
         "slices": { "axis": job.frame.axis(), "orient": format!("{:?}", args.orient).to_lowercase() },
         "mask_choice": mask_choice(args, model),
-        "targets": targets?,
+        "targets": targets,
         "seconds": {
             "load": times.load.as_secs_f64(),
             "prepare": outcome.stages.prepare.as_secs_f64(),
@@ -79,8 +79,13 @@ pub fn write(
             "total": times.total.as_secs_f64(),
         },
     });
-    let text = serde_json::to_string_pretty(&report)?;
-    Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+    let json = serde_json::to_string_pretty(&report)?;
+    Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, json.as_bytes()))?)
+}
+
+/// A path as JSON can hold it; what is not UTF-8 is replaced.
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// How masks were chosen: by the user, or by which rule.
@@ -94,7 +99,7 @@ fn mask_choice(args: &Args, model: &Model) -> Value {
     }
 }
 
-fn target(job: &Job, outcome: &Outcome, index: usize) -> anyhow::Result<Value> {
+fn target(job: &Job, outcome: &Outcome, index: usize) -> Value {
     let target = &job.targets[index];
     let slices: Vec<_> = outcome.slices.iter().filter(|s| s.request == index).collect();
     let voxels = count(&outcome.labels, target.label);
@@ -115,16 +120,16 @@ fn target(job: &Job, outcome: &Outcome, index: usize) -> anyhow::Result<Value> {
             })
         })
         .collect();
-    Ok(json!({
+    json!({
         "name": target.name,
         "label": target.label,
-        "context": target.context()?.map(|c| c.names()),
+        "context": target.context.map(|c| c.names()),
         "warnings": target.warnings,
         "voxels": voxels,
         "volume_mm3": voxel_volume.map(|v| v * voxels as f64),
         "volume_missing": voxel_volume.is_none().then_some("the input has no voxel size"),
         "slices": rows,
-    }))
+    })
 }
 
 fn count(volume: &LabelVolume, label: u16) -> usize {
