@@ -9,6 +9,21 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, ParamId, Plan, ValueId};
 
+/// The numbers of a parameter, row-major, for backends that convert them a piece at a time.
+pub trait Numbers {
+    /// All of them.
+    ///
+    /// # Errors
+    /// What reading them returns.
+    fn all(&mut self) -> Result<Vec<f32>>;
+
+    /// Whole rows of the first axis from element `first` on, as many as fill `out`.
+    ///
+    /// # Errors
+    /// What reading them returns.
+    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()>;
+}
+
 /// A device and the kernels for it.
 pub trait Backend: Send + Sync + 'static {
     /// A parameter as the kernels want it: packed panels on a CPU, device memory in f16 on a GPU.
@@ -29,6 +44,14 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// Memory, or a device that fails.
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Self::Param>;
+
+    /// As [`Backend::prepare`], of numbers that are still to be read.
+    ///
+    /// # Errors
+    /// As [`Backend::prepare`], and what reading returns.
+    fn prepare_from(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Self::Param> {
+        self.prepare(graph, id, numbers.all()?)
+    }
 
     /// Memory in which every one of `plans` can run, one after another. Values that are [`Place::Embedding`] outlive a
     /// run: a later plan reads what an earlier one wrote.

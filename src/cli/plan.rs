@@ -67,7 +67,7 @@ struct Memory {
     prepared: usize,
     /// Arena, embeddings and scratch of all threads.
     session: usize,
-    /// Tensors of the largest parameter, which exist beside its prepared form for a moment, on each thread.
+    /// What preparing a parameter needs for a moment, on each thread.
     loading: usize,
     /// Of these together; the program itself and its pictures come on top.
     peak: usize,
@@ -123,8 +123,7 @@ fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
             let bytes = size_of::<f32>() * param.len();
             parameters += bytes;
             prepared += cpu.param_bytes(&graph, ParamId(index));
-            // The tensors that a parameter is made of, and the parameter before it is packed.
-            loading = loading.max(2 * bytes);
+            loading = loading.max(cpu.loading_bytes(&graph, ParamId(index)));
         }
     }
     // Each thread prepares one parameter at a time.

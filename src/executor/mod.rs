@@ -2,6 +2,7 @@
 //! of the plan one after another. Nothing else.
 
 mod network;
+mod numbers;
 mod request;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::internal;
+use super::numbers::Stored;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::graph::{Graph, ParamId};
@@ -25,7 +26,9 @@ impl<B: Backend> Network<B> {
     /// # Errors
     /// What reading returns, memory, or a device that fails.
     pub fn load(weights: &Weights, backend: B) -> Result<Network<B>> {
-        Network::from_tensors(weights.config(), backend, |name| weights.load(name))
+        Network::make(weights.config(), backend, |backend, graph, id| {
+            backend.prepare_from(graph, id, &mut Stored::new(&graph[id], weights))
+        })
     }
 
     /// Makes every parameter that any encoder or decoder graph of `config` can ask for. `tensor` returns a checkpoint
@@ -38,6 +41,17 @@ impl<B: Backend> Network<B> {
         backend: B,
         tensor: impl Fn(&str) -> Result<Vec<f32>> + Sync,
     ) -> Result<Network<B>> {
+        Network::make(config, backend, |backend, graph, id| {
+            backend.prepare(graph, id, graph[id].make(&mut |name| tensor(name))?)
+        })
+    }
+
+    /// Every parameter by `prepare`, on as many threads as the backend takes.
+    fn make(
+        config: &Config,
+        backend: B,
+        prepare: impl Fn(&B, &Graph, ParamId) -> Result<B::Param> + Sync,
+    ) -> Result<Network<B>> {
         let graphs = every_graph(config);
         let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
         let mut seen = HashSet::new();
@@ -47,7 +61,7 @@ impl<B: Backend> Network<B> {
         let (next, params) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(wanted.len())));
         let load = || -> Result<()> {
             while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let param = Arc::new(backend.prepare(graph, id, graph[id].make(&mut |name| tensor(name))?)?);
+                let param = Arc::new(prepare(&backend, graph, id)?);
                 params.lock().unwrap_or_else(PoisonError::into_inner).insert(graph[id].name.clone(), param);
             }
             Ok(())

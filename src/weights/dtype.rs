@@ -37,6 +37,11 @@ impl Dtype {
         }
     }
 
+    /// True where a file's bytes are the f32 of this machine's memory.
+    pub(super) fn is_memory_format(self) -> bool {
+        self == Dtype::F32 && cfg!(target_endian = "little")
+    }
+
     /// Values of `bytes`, which may start at any address. `bytes` holds `values.len()` values.
     pub(crate) fn decode(self, bytes: &[u8], values: &mut [f32]) {
         match self {

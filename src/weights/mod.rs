@@ -163,28 +163,59 @@ impl Weights {
         if values.len() != tensor.len() {
             return Err(wrong(name, format!("room for {} values", tensor.len()), values.len().to_string()));
         }
+        self.load_part(name, 0, values)
+    }
+
+    /// The values of a tensor from element `first` on, as many as fit in the caller's memory.
+    ///
+    /// # Errors
+    /// As [`Weights::load`], of these values; also [`Error::Tensor`] when the tensor has fewer.
+    pub fn load_part(&self, name: &str, first: usize, values: &mut [f32]) -> Result<()> {
+        let tensor = self.tensor(name)?;
+        if first.checked_add(values.len()).is_none_or(|end| end > tensor.len()) {
+            let (expected, found) =
+                (format!("a part of {} values", tensor.len()), format!("{first} + {}", values.len()));
+            return Err(wrong(name, expected, found));
+        }
         match &self.values {
-            Values::Synthetic(seed) => synth::fill(name, &tensor.shape, *seed, values),
-            Values::Stored(source) => self.read(name, source, tensor, values)?,
+            Values::Synthetic(seed) => synth::fill_from(name, &tensor.shape, *seed, first, values),
+            Values::Stored(source) => self.read(name, source, tensor, first, values)?,
         }
         Ok(())
+    }
+
+    /// The number of values of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when there is none of that name.
+    pub fn count(&self, name: &str) -> Result<usize> {
+        Ok(self.tensor(name)?.len())
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {
         self.tensors.get(name).ok_or_else(|| wrong(name, "a tensor of this model", "none of that name"))
     }
 
-    fn read(&self, name: &str, source: &Source, tensor: &Tensor, values: &mut [f32]) -> Result<()> {
+    fn read(&self, name: &str, source: &Source, tensor: &Tensor, first: usize, values: &mut [f32]) -> Result<()> {
         let size = tensor.dtype.size();
-        let (mut rest, mut finite) = (values, true);
-        let range = tensor.start..tensor.start + (tensor.len() * size) as u64;
-        source.read(&self.path, range, |bytes| {
-            let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / size);
-            tensor.dtype.decode(bytes, now);
-            // On the copy, so that a file that changes meanwhile cannot slip one in.
-            finite &= now.iter().fold(true, |finite, value| finite & value.is_finite());
-            rest = later;
-        })?;
+        let start = tensor.start + (first * size) as u64;
+        // On the copy, so that a file that changes meanwhile cannot slip one in.
+        let all_finite = |values: &[f32]| values.iter().fold(true, |finite, value| finite & value.is_finite());
+        let mut finite = true;
+        if tensor.dtype.is_memory_format() {
+            // Straight into place; what was just read is still in a cache when it is looked at.
+            source.read_into(&self.path, start, bytemuck::cast_slice_mut(values))?;
+            finite = all_finite(values);
+        } else {
+            let mut rest = &mut *values;
+            let range = start..start + (rest.len() * size) as u64;
+            source.read(&self.path, range, |bytes| {
+                let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / size);
+                tensor.dtype.decode(bytes, now);
+                finite &= all_finite(now);
+                rest = later;
+            })?;
+        }
         if finite { Ok(()) } else { Err(wrong(name, "finite values", "NaN or infinity")) }
     }
 

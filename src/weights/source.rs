@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::Mmap;
 use sha2::{Digest as _, Sha256};
@@ -29,9 +30,21 @@ pub enum Access {
 /// Bytes are handed out in pieces of this size, a multiple of every value's size.
 const PIECE: u64 = 4 << 20;
 
+/// Mapped pages are dropped each time that as many bytes were read: seldom enough to cost nothing, often enough that a
+/// file does not take its own length of memory beside what is made of it.
+const WINDOW: u64 = 16 << 20;
+
 pub(super) enum Source {
-    Mapped { map: Mmap, file: Arc<File> },
-    File { file: Arc<File>, length: u64 },
+    /// `read` counts bytes since pages were last dropped.
+    Mapped {
+        map: Mmap,
+        file: Arc<File>,
+        read: AtomicU64,
+    },
+    File {
+        file: Arc<File>,
+        length: u64,
+    },
     Owned(Arc<Vec<u8>>),
     Static(&'static [u8]),
 }
@@ -50,7 +63,7 @@ impl Source {
         // outlive a call, and every value is valid for every bit pattern, so a file that changes meanwhile changes
         // numbers at worst; one that shrinks is described at `Access::Map`.
         let map = unsafe { Mmap::map(&*file) }.map_err(|e| Error::io(path, "map", e))?;
-        Ok(Source::Mapped { map, file })
+        Ok(Source::Mapped { map, file, read: AtomicU64::new(0) })
     }
 
     pub fn length(&self) -> u64 {
@@ -62,15 +75,14 @@ impl Source {
         }
     }
 
-    /// Calls `each` with the bytes of `range`, piece after piece, then drops the mapped pages. `range` lies within
-    /// [`Source::length`].
+    /// Calls `each` with the bytes of `range`, piece after piece. `range` lies within [`Source::length`].
     pub fn read(&self, path: &Path, range: Range<u64>, mut each: impl FnMut(&[u8])) -> Result<()> {
         let mut buffer = Vec::new();
         let mut start = range.start;
         while start < range.end {
             let piece = start..range.end.min(start + PIECE);
             match self {
-                Source::Mapped { map, file } => {
+                Source::Mapped { map, file, .. } => {
                     check_length(path, file, map.len() as u64)?;
                     each(slice(path, map, &piece)?);
                 }
@@ -84,15 +96,33 @@ impl Source {
                 Source::Static(bytes) => each(slice(path, bytes, &piece)?),
             }
             start = piece.end;
+            self.drop_pages(piece.end - piece.start);
         }
-        self.drop_pages();
         Ok(())
+    }
+
+    /// Fills `bytes` from `start` on, which lie within [`Source::length`].
+    pub fn read_into(&self, path: &Path, start: u64, bytes: &mut [u8]) -> Result<()> {
+        if let Source::File { file, length } = self {
+            check_length(path, file, *length)?;
+            return read_exact_at(file, bytes, start).map_err(|e| Error::io(path, "read", e));
+        }
+        let mut rest = &mut *bytes;
+        self.read(path, start..start + rest.len() as u64, |piece| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(piece.len());
+            now.copy_from_slice(piece);
+            rest = later;
+        })
     }
 
     /// All of them and not a range: the system maps neighbours of a page that is read, half the file in the end.
     #[cfg(unix)]
-    fn drop_pages(&self) {
-        if let Source::Mapped { map, .. } = self {
+    fn drop_pages(&self, bytes: u64) {
+        if let Source::Mapped { map, read, .. } = self {
+            if read.fetch_add(bytes, Ordering::Relaxed) + bytes < WINDOW {
+                return;
+            }
+            read.store(0, Ordering::Relaxed);
             // SAFETY: the mapping is shared with the file and read-only, so a dropped page is read again from the file
             // by whoever still needs it.
             let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
@@ -100,12 +130,12 @@ impl Source {
     }
 
     #[cfg(not(unix))]
-    fn drop_pages(&self) {}
+    fn drop_pages(&self, _bytes: u64) {}
 
     /// What [`Digest`] needs, without the mapping.
     pub fn digest(&self) -> Digest {
         match self {
-            Source::Mapped { map, file } => Digest::File(file.clone(), map.len() as u64),
+            Source::Mapped { map, file, .. } => Digest::File(file.clone(), map.len() as u64),
             Source::File { file, length } => Digest::File(file.clone(), *length),
             Source::Owned(bytes) => Digest::Owned(bytes.clone()),
             Source::Static(bytes) => Digest::Static(bytes),

@@ -17,9 +17,14 @@ pub fn tensor(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
 
 /// As [`tensor`], into the caller's memory.
 pub fn fill(name: &str, shape: &[usize], seed: u64, values: &mut [f32]) {
+    fill_from(name, shape, seed, 0, values);
+}
+
+/// As [`fill`], from element `first` on.
+pub(super) fn fill_from(name: &str, shape: &[usize], seed: u64, first: usize, values: &mut [f32]) {
     let (scale, offset) = scale_and_offset(name, shape);
     let base = base(name, seed);
-    for (index, value) in values.iter_mut().enumerate() {
+    for (index, value) in (first..).zip(values) {
         *value = unit(base, index) * scale + offset;
     }
 }

@@ -29,11 +29,12 @@ use std::sync::Arc;
 
 pub use ceiling::Ceiling;
 pub use memory::Arena;
+use memory::Pool;
 pub use step::Param;
 use step::Step;
 use threads::Threads;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Numbers};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ParamId, Plan, Role, ValueId};
 
@@ -177,6 +178,8 @@ pub struct Cpu {
     level: Level,
     precision: Precision,
     threads: Threads,
+    /// Memory of the parameters.
+    pool: Pool,
 }
 
 impl Cpu {
@@ -197,7 +200,7 @@ impl Cpu {
             let found = format!("{level} of a processor with {}", Level::detect());
             return Err(Error::Argument { name: "precision bf16", expected: "AVX512-BF16".into(), found });
         }
-        Ok(Cpu { level, precision, threads })
+        Ok(Cpu { level, precision, threads, pool: Pool::default() })
     }
 
     /// The numbers of the large products.
@@ -213,6 +216,11 @@ impl Cpu {
     /// Bytes of a parameter once it is prepared.
     pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
         size_of::<f32>() * step::prepared(self.level, self.precision, graph, id)
+    }
+
+    /// Bytes that preparing a parameter needs for a moment, beside what it is prepared to.
+    pub fn loading_bytes(&self, graph: &Graph, id: ParamId) -> usize {
+        size_of::<f32>() * step::loading(self.level, self.precision, graph, id)
     }
 
     /// Bytes of everything that a session of these plans allocates.
@@ -247,7 +255,11 @@ impl Backend for Cpu {
     }
 
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
-        Param::prepare(self.level, self.precision, graph, id, data)
+        self.prepare_from(graph, id, &mut Held(data))
+    }
+
+    fn prepare_from(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Param> {
+        Param::prepare(self.level, self.precision, &self.pool, graph, id, numbers)
     }
 
     fn arena(&self, plans: &[&Plan]) -> Result<Arena> {
@@ -291,6 +303,24 @@ impl Backend for Cpu {
         let step_of = Step { level, threads, graph, params, active, scratch };
         let node = &plan.graph.nodes[step];
         step_of.run(&node.op, views)
+    }
+}
+
+/// Numbers that are in memory already.
+struct Held(Vec<f32>);
+
+impl Numbers for Held {
+    fn all(&mut self) -> Result<Vec<f32>> {
+        Ok(std::mem::take(&mut self.0))
+    }
+
+    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
+        let part = self.0.get(first..first + out.len());
+        out.copy_from_slice(part.ok_or_else(|| Error::Internal {
+            place: "backend::cpu".into(),
+            what: format!("a parameter of {} numbers is too short", self.0.len()),
+        })?);
+        Ok(())
     }
 }
 

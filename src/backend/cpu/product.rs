@@ -7,8 +7,9 @@
 #![allow(unsafe_code)]
 
 use super::Level;
-use super::memory::Buffer;
-use super::simd::Simd;
+use super::memory::{Buffer, Pool};
+use super::simd::{Kernel, Simd};
+use crate::backend::Numbers;
 use crate::error::Result;
 
 /// Inputs summed in registers before the sum goes to memory: a panel's block stays in the second-level cache, and
@@ -55,28 +56,28 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Packs a row-major `[outputs, inputs]` for the tiles of `level`.
-    pub fn new(level: Level, matrix: &[f32], outputs: usize) -> Result<Packed> {
-        let (inputs, width) = (matrix.len() / outputs.max(1), level.panel());
-        let mut data = Buffer::new("packed weights", outputs.div_ceil(width) * width * inputs)?;
-        let panels = data.as_mut_slice().chunks_exact_mut((width * inputs).max(1));
-        for (panel, rows) in panels.zip(matrix.chunks((width * inputs).max(1))) {
-            for (column, row) in rows.chunks_exact(inputs).enumerate() {
-                for (to, &x) in panel[column..].iter_mut().step_by(width).zip(row) {
-                    *to = x;
-                }
-            }
+    /// Packs a row-major `[outputs, inputs]` for the tiles of `level`, the rows of one panel at a time.
+    pub fn new(level: Level, pool: &Pool, [outputs, inputs]: [usize; 2], numbers: &mut dyn Numbers) -> Result<Packed> {
+        let width = level.panel();
+        let mut data = pool.buffer("packed weights", outputs.div_ceil(width) * width * inputs)?;
+        let mut rows = Buffer::new("rows of a panel", outputs.min(width) * inputs)?;
+        for (index, panel) in data.as_mut_slice().chunks_exact_mut((width * inputs).max(1)).enumerate() {
+            let rows = &mut rows.as_mut_slice()[..width.min(outputs - index * width) * inputs];
+            numbers.part(index * width * inputs, rows)?;
+            level.run(Columns { rows, inputs, panel, width });
         }
         Ok(Packed { data, inputs, outputs, width })
     }
 
     /// As [`Packed::new`] in bf16, neighbouring inputs as the two halves of 32 bits; `inputs` is even.
-    pub fn pairs(level: Level, mut matrix: Vec<f32>, outputs: usize) -> Result<Packed> {
-        let half = matrix.len() / 2;
-        for i in 0..half {
-            matrix[i] = f32::from_bits(u32::from(bf16(matrix[2 * i])) | u32::from(bf16(matrix[2 * i + 1])) << 16);
-        }
-        Packed::new(level, &matrix[..half], outputs)
+    pub fn pairs(
+        level: Level,
+        pool: &Pool,
+        [outputs, inputs]: [usize; 2],
+        numbers: &mut dyn Numbers,
+    ) -> Result<Packed> {
+        let singles = Buffer::new("rows of a panel", outputs.min(level.panel()) * inputs)?;
+        Packed::new(level, pool, [outputs, inputs / 2], &mut Halved { numbers, singles, level })
     }
 
     /// Number of panels.
@@ -88,6 +89,80 @@ impl Packed {
     pub fn panel(&self, index: usize) -> &[f32] {
         &self.data.as_slice()[index * self.width * self.inputs..][..self.width * self.inputs]
     }
+}
+
+/// Rows of a matrix as the columns of a panel.
+struct Columns<'a> {
+    /// At most `width`, each `inputs` long.
+    rows: &'a [f32],
+    inputs: usize,
+    /// `[inputs, width]`, zero.
+    panel: &'a mut [f32],
+    width: usize,
+}
+
+impl Kernel for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        // A cache line of each row at a time: what it becomes, a few rows of the panel, stays in the first-level cache.
+        const LINE: usize = 16;
+        let Columns { rows, inputs, panel, width } = self;
+        for first in (0..inputs).step_by(LINE) {
+            let count = LINE.min(inputs - first);
+            let lines = &mut panel[first * width..(first + count) * width];
+            for (column, row) in rows.chunks_exact(inputs).enumerate() {
+                let row = &row[first..first + count];
+                row.iter().zip(lines.chunks_exact_mut(width)).for_each(|(&x, line)| line[column] = x);
+            }
+        }
+    }
+}
+
+/// Numbers as bf16, two in the room of one.
+struct Halved<'a> {
+    numbers: &'a mut dyn Numbers,
+    /// Room for the rows of a panel.
+    singles: Buffer,
+    level: Level,
+}
+
+impl Numbers for Halved<'_> {
+    fn all(&mut self) -> Result<Vec<f32>> {
+        let mut all = self.numbers.all()?;
+        let half = all.len() / 2;
+        (0..half).for_each(|i| all[i] = pair(all[2 * i], all[2 * i + 1]));
+        all.truncate(half);
+        Ok(all)
+    }
+
+    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
+        let singles = &mut self.singles.as_mut_slice()[..2 * out.len()];
+        self.numbers.part(2 * first, singles)?;
+        self.level.run(ToPairs { singles, out });
+        Ok(())
+    }
+}
+
+struct ToPairs<'a> {
+    singles: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for ToPairs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.out.iter_mut().zip(self.singles.as_chunks::<2>().0).for_each(|(to, &[a, b])| *to = pair(a, b));
+    }
+}
+
+/// Two numbers as bf16, the first in the lower half.
+#[inline(always)]
+fn pair(a: f32, b: f32) -> f32 {
+    f32::from_bits(u32::from(bf16(a)) | u32::from(bf16(b)) << 16)
 }
 
 /// To the nearest bf16, ties to even.

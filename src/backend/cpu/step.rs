@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::memory::{Buffer, Scratch, Views};
+use super::memory::{Buffer, Pool, Scratch, Views};
 use super::product::Packed;
 use super::threads::Threads;
 use super::{Level, Precision, attention, conv3x3, gate, image_source, layer_norm, linear, mask_embed, patch_embed};
 use super::{prompt_tokens, token_attention, token_heads, upscale};
+use crate::backend::Numbers;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, ParamId};
+use crate::graph::{Graph, Op, ParamId, Recipe};
 
 /// A parameter as the kernels read it.
 pub enum Param {
@@ -34,15 +35,17 @@ impl Param {
     pub(super) fn prepare(
         level: Level,
         precision: Precision,
+        pool: &Pool,
         graph: &Graph,
         id: ParamId,
-        data: Vec<f32>,
+        numbers: &mut dyn Numbers,
     ) -> Result<Param> {
+        let inputs = |outputs: usize| graph[id].len() / outputs.max(1);
         Ok(match Form::of(precision, graph, id) {
-            Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, data, outputs)?),
-            Form::Plain => Param::Plain(data),
-            Form::Packed { outputs } => Param::Packed(Packed::new(level, &data, outputs)?),
-            Form::Table => Param::Table(attention::table(level, &data, graph[id].shape[1])?),
+            Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, pool, [outputs, inputs(outputs)], numbers)?),
+            Form::Plain => Param::Plain(numbers.all()?),
+            Form::Packed { outputs } => Param::Packed(Packed::new(level, pool, [outputs, inputs(outputs)], numbers)?),
+            Form::Table => Param::Table(attention::table(level, &numbers.all()?, graph[id].shape[1])?),
         })
     }
 }
@@ -61,6 +64,19 @@ pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: Pa
         Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Table => graph[id].shape[0].next_multiple_of(level.lanes()) * graph[id].shape[1],
+    }
+}
+
+/// f32 that exist for a moment while a parameter is prepared: the rows of one panel, twice where tensors stand side by
+/// side, or the tensors of a parameter that is made as a whole.
+pub(super) fn loading(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
+    let len = graph[id].len();
+    let streamed = matches!(graph[id].recipe, Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::Columns(_));
+    match Form::of(precision, graph, id) {
+        Form::Packed { outputs } | Form::Pairs { outputs } if streamed => {
+            2 * (len / outputs.max(1) * level.panel()).min(len)
+        }
+        _ => 2 * len,
     }
 }
 
