@@ -263,6 +263,8 @@ class PromptEncoder(nn.Module):
 
 
 class TokenAttention(nn.Module):
+    """q [Q, n, P], k and v [Q, m, P]; either side may have one row for several of the other, as a picture's grid for its prompts."""
+
     def __init__(self, P, inner):
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(P, inner) for _ in range(3))
@@ -270,7 +272,9 @@ class TokenAttention(nn.Module):
 
     def forward(self, q, k, v):
         split = lambda x: x.unflatten(-1, (DECODER_HEADS, -1)).transpose(1, 2)
-        q, k, v = split(self.q_proj(q)), split(self.k_proj(k)), split(self.v_proj(v))
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        rows = max(len(q), len(k))
+        q, k, v = (split(x.repeat_interleave(rows // len(x), 0)) for x in (q, k, v))
         out = attend(q, k, v, q.shape[-1] ** -0.5)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -284,7 +288,7 @@ class TwoWayLayer(nn.Module):
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(P) for _ in range(4))
 
     def forward(self, tokens, first, src, pos, replace):
-        """tokens, first [Q, t, P] (`first` is their position encoding), src [Q, N, P], pos [N, P]"""
+        """tokens, first [Q, t, P] (`first` is their position encoding), src [Q, N, P] or one for several Q, pos [N, P]"""
         if replace:
             tokens = self.norm1(self.self_attn(tokens, tokens, tokens))
         else:
@@ -292,7 +296,8 @@ class TwoWayLayer(nn.Module):
             tokens = self.norm1(tokens + self.self_attn(q, q, tokens))
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + first, src + pos, src))
         tokens = self.norm3(tokens + self.mlp["lin2"](F.relu(self.mlp["lin1"](tokens))))
-        return tokens, self.norm4(src + self.cross_attn_image_to_token(src + pos, tokens + first, tokens))
+        change = self.cross_attn_image_to_token(src + pos, tokens + first, tokens)
+        return tokens, self.norm4(src.repeat_interleave(len(change) // len(src), 0) + change)
 
 
 class Head(nn.Module):
@@ -338,7 +343,8 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Head(P, 256, 256, 4)
 
     def attend(self, embedding, sparse, dense, pos):
-        """embedding [Q, N, P], sparse [Q, t, P], dense [Q or 1, N or 1, P], pos [N, P] -> tokens [Q, 5 + t, P], src [Q, N, P]"""
+        """embedding [B, N, P], each row for Q / B prompts, sparse [Q, t, P], dense [Q or 1, N or 1, P], pos [N, P]
+        -> tokens [Q, 5 + t, P], src [Q, N, P]"""
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(sparse), -1, -1)
         return self.transformer(torch.cat([own, sparse], 1), embedding + dense, pos)
 

@@ -67,8 +67,39 @@ def _field_of_view(canvas, label, kind, outside):
 
 
 @fast
+def _coarse(canvas, label, height, width, average):
+    """The picture as it looks when it was sampled on a coarser grid (means of the pixels, or single ones) and enlarged between
+    samples, as the engine enlarges it; labels stay in blocks, as labels are on such a grid."""
+    small = np.empty((height, width), np.float32)
+    blocks = np.empty((height, width), np.uint8)
+    sy, sx = SIZE / height, SIZE / width
+    for y in range(height):
+        for x in range(width): blocks[y, x] = label[int((y + 0.5) * sy), int((x + 0.5) * sx)]
+    for y in range(SIZE):
+        for x in range(SIZE): label[y, x] = blocks[int((y + 0.5) / sy), int((x + 0.5) / sx)]
+    for ch in range(canvas.shape[0]):
+        for y in range(height):
+            for x in range(width):
+                if average:
+                    y0, y1, x0, x1 = int(y * sy), int(np.ceil((y + 1) * sy)), int(x * sx), int(np.ceil((x + 1) * sx))
+                    small[y, x] = canvas[ch, y0:min(y1, SIZE), x0:min(x1, SIZE)].mean()
+                else:
+                    small[y, x] = canvas[ch, int((y + 0.5) * sy), int((x + 0.5) * sx)]
+        for y in range(SIZE):
+            v = min(max((y + 0.5) / sy - 0.5, 0.0), height - 1.0)
+            i = min(int(v), height - 2)
+            for x in range(SIZE):
+                u = min(max((x + 0.5) / sx - 0.5, 0.0), width - 1.0)
+                j = min(int(u), width - 2)
+                top = small[i, j] + (u - j) * (small[i, j + 1] - small[i, j])
+                low = small[i + 1, j] + (u - j) * (small[i + 1, j + 1] - small[i + 1, j])
+                canvas[ch, y, x] = top + (v - i) * (low - top)
+
+
+@fast
 def camera(canvas, label, bank, style, easy):
-    """Blur, bias field, noise, field of view, gamma and range of the modality."""
+    """Blur, bias field, noise, grid, field of view, gamma and range of the modality. Returns height and width of the grid that boxes
+    are counted on before they are scaled to 256."""
     n_ch = canvas.shape[0]
     hard = 1 - easy
     if np.random.random() < 0.5: _blur(canvas, np.random.randint(1, 5))
@@ -86,7 +117,14 @@ def camera(canvas, label, bank, style, easy):
         _noise(canvas, bank, hard * log_uniform(0.5, 14.0), 1, False)
     else:
         _noise(canvas, bank, hard * log_uniform(0.4, 9.0 if style == CT else 6.0), 0, np.random.random() < 0.4)
-    if np.random.random() < 0.35: _blur(canvas, np.random.randint(1, 7))      # slices enlarged from a coarser grid
+    height, width = SIZE, SIZE
+    if np.random.random() < (0.5 if style <= MR else 0.2):
+        side = log_uniform(80.0, 230.0)
+        height, width = int(side), min(max(int(side * log_uniform(0.75, 1.33)), 80), 250)
+        _coarse(canvas, label, height, width, np.random.random() < 0.6)
+        if np.random.random() < 0.3: height, width = SIZE, SIZE               # enlarged before anybody drew a box
+    elif np.random.random() < 0.3:
+        _blur(canvas, np.random.randint(1, 7))
     u = np.random.random()
     if style == US and u < 0.6: _field_of_view(canvas, label, 2, 0.0)
     elif style >= ENDOSCOPY and u < 0.6: _field_of_view(canvas, label, 1, 2.0)
@@ -108,3 +146,4 @@ def camera(canvas, label, bank, style, easy):
                 v = min(max((canvas[ch, y, x] - lo) * gain, 0.0), 255.0)
                 if gamma != 1.0: v = 255.0 * (v / 255.0) ** gamma
                 canvas[ch, y, x] = v
+    return height, width

@@ -44,15 +44,16 @@ def resize(x, height, width):
 
 @torch.no_grad()
 def logits_of(model, image, boxes, context):
-    """image [3, H, W] u8, boxes [Q][4] of that slice -> logits [Q, 3, H, W]"""
+    """image [3, H, W] u8, boxes [Q][4] of that slice -> for every box: logits [3, 256, 256], the box there, masks [3, H, W] bool"""
     _, H, W = image.shape
     x = torch.from_numpy(image.astype(np.float32))
     x = x if (H, W) == (256, 256) else resize(x, 256, 256).round()
     scale = torch.tensor([256 / W, 256 / H] * 2)
     embedding = [model.encode(x[None], torch.tensor([c])) for c in context]
-    box = torch.tensor(np.array(boxes), dtype=torch.float32) * scale
-    logits = model.decode(torch.cat(embedding), box=box)[0][:, 1:]
-    return np.stack([(m if (H, W) == (256, 256) else resize(m, H, W)).numpy() for m in logits])
+    scaled = torch.tensor(np.array(boxes), dtype=torch.float32) * scale
+    logits = model.decode(torch.cat(embedding), box=scaled)[0][:, 1:]
+    masks = [((m if (H, W) == (256, 256) else resize(m, H, W)) > 0).numpy() for m in logits]
+    return list(zip(logits.numpy(), scaled.numpy(), masks))
 
 
 def box_of(mask):
@@ -66,11 +67,10 @@ def ellipse(box, shape):
     return ((x - (x0 + x1) / 2) / ((x1 - x0 + 1) / 2)) ** 2 + ((y - (y0 + y1) / 2) / ((y1 - y0 + 1) / 2)) ** 2 <= 1
 
 
-def score(logits, mask, box, rule):
-    """-> DSC best of three, by the rule, of the ellipse"""
-    each = rules.dice(logits > 0, mask[None])
-    chosen = int(np.argmax(rules.measures(logits, box)[rule]))
-    return float(each.max()), float(each[chosen]), float(rules.dice(ellipse(box, mask.shape), mask))
+def score(output, mask, box, rule):
+    """output of `logits_of` -> DSC of the three masks, of the ellipse; the rule's scores"""
+    logits, scaled, masks = output
+    return rules.dice(masks, mask[None]), float(rules.dice(ellipse(box, mask.shape), mask)), rules.measures(logits, scaled)[rule]
 
 
 def show(name, values):
@@ -83,7 +83,7 @@ def generated(model, args):
     for logits, masks, boxes, _ in validate.outputs(model, range(args.pictures), seed=RULE_SEED):
         for x, mask, box in zip(logits, masks, boxes):
             records.append((rules.measures(x, box), rules.dice(x > 0, mask[None])))
-            baseline.append(rules.dice(validate.ellipse(box), mask))
+            baseline.append(rules.dice(validate.ellipse(validate.tight_box(mask)), mask))
     rules.compare(records)
     print(f"ellipse inscribed in the box {np.mean(baseline):.4f}")
 
@@ -102,8 +102,9 @@ def slices(model, args):
             image = np.load(os.path.join(folder, file)).transpose(2, 0, 1)
             mask = np.load(os.path.join(os.path.dirname(folder), "npy_gts", file)) > 0
             box = box_of(mask)
-            logits = logits_of(model, image, [box], [context_of(taxonomy, *task.split("_", 1))])[0]
-            everything.append(score(logits, mask, box, args.rule))
+            output = logits_of(model, image, [box], [context_of(taxonomy, *task.split("_", 1))])[0]
+            each, baseline, scores = score(output, mask, box, args.rule)
+            everything.append((each.max(), each[np.argmax(scores)], baseline))
             show(f"{task} {file[:-4]}", everything[-1:])
     show("mean", everything)
 
@@ -126,13 +127,28 @@ def volume(model, args):
         boxes = [box_of(mask) for _, _, mask in here]
         context = [context_of(taxonomy, args.modality, task.split("_", 1)[1] if task else None) for _, task, _ in here]
         image = np.repeat(grey[:, :, k].T[None], 3, 0)
-        for (name, _, mask), box, logits in zip(here, boxes, logits_of(model, image, boxes, context)):
-            per_name.setdefault(name, []).append(score(logits, mask, box, args.rule))
-    print("| structure | slices | best of 3 | chosen | ellipse |\n|---|---|---|---|---|")
-    for name in sorted(per_name):
-        show(name, per_name[name])
-    show("mean over slices", [v for values in per_name.values() for v in values])
-    show("mean over structures", [np.mean(values, 0) for values in per_name.values()])
+        for (name, _, mask), box, output in zip(here, boxes, logits_of(model, image, boxes, context)):
+            each, baseline, scores = score(output, mask, box, args.rule)
+            per_name.setdefault(name, []).append((k, output[2], each, baseline, scores))
+    print("| structure | slices | best of 3 | slice by slice | chosen | ellipse |\n|---|---|---|---|---|---|")
+    rows = {name: rows_of(per_name[name]) for name in sorted(per_name)}
+    for name, values in rows.items():
+        show(name, values)
+    show("mean over slices", [v for values in rows.values() for v in values])
+    show("mean over structures", [np.mean(values, 0) for values in rows.values()])
+
+
+def rows_of(found):
+    """Slices (index, masks, DSC of each, of the ellipse, scores) of a structure, in order -> rows of DSC: best of three, by the rule alone,
+    by the rule and continuity over each run of adjacent slices, ellipse"""
+    rows, start = [], 0
+    for i in range(1, len(found) + 1):
+        if i == len(found) or found[i][0] != found[i - 1][0] + 1:
+            run = found[start:i]
+            chosen = rules.continuous([f[4] for f in run], [f[1] for f in run])
+            rows += [(each.max(), each[np.argmax(scores)], each[c], baseline) for c, (_, _, each, baseline, scores) in zip(chosen, run)]
+            start = i
+    return rows
 
 
 def main():

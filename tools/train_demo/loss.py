@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 GRID, CELL, SIZE = 16, 16, 256
 MARGIN = 6
-WHOLE_WEIGHT, BCE_WEIGHT, MEAN_WEIGHT = 0.25, 2.0, 0.3
+WHOLE_WEIGHT, BCE_WEIGHT = 0.25, 2.0
 
 
 def z_order():
@@ -23,8 +23,8 @@ ROW, COLUMN = z_order()
 
 def choose_tokens(boxes, others, generator):
     """boxes [Q, 4] -> prompt index [M], token index [M], weight of the token for the whole picture [M]"""
-    low = ((boxes[:, :2] - MARGIN).clamp(min=0) // CELL).long()
-    high = ((boxes[:, 2:] + MARGIN).clamp(max=SIZE - 1) // CELL).long()
+    low = ((boxes[:, :2] - MARGIN).floor().clamp(min=0) // CELL).long()
+    high = ((boxes[:, 2:] + MARGIN).ceil().clamp(max=SIZE - 1) // CELL).long()
     cell = torch.arange(GRID)
     inside = lambda axis: (cell >= low[:, axis, None]) & (cell <= high[:, axis, None])
     near = (inside(1)[:, :, None] & inside(0)[:, None, :]).flatten(1)
@@ -38,7 +38,7 @@ def choose_tokens(boxes, others, generator):
 
 
 def logits_at(model, embedding, boxes, prompt, token):
-    """embedding [Q, N, P] -> logits [M, 3, 256] of masks 1..3 at the chosen tokens"""
+    """embedding [B, N, P], boxes [B K, 4] -> logits [M, 3, 256] of masks 1..3 at the chosen tokens"""
     sparse, dense = model.prompt_encoder(SIZE, box=boxes)
     tokens, src = model.mask_decoder.attend(embedding, sparse, dense, model.dense_position())
     up = model.mask_decoder.upscale(src[prompt, token])
@@ -54,7 +54,7 @@ def loss_per_prompt(logits, masks, boxes, prompt, token, weight):
     target = cells[prompt, token][:, ROW * CELL + COLUMN].float()[:, None]                            # [M, 1, 256]
     y = (token // GRID * CELL)[:, None] + ROW
     column = (token % GRID * CELL)[:, None] + COLUMN
-    low, high = (boxes[:, :2] - MARGIN).clamp(min=0), (boxes[:, 2:] + MARGIN).clamp(max=SIZE - 1)
+    low, high = (boxes[:, :2] - MARGIN).floor().clamp(min=0), (boxes[:, 2:] + MARGIN).ceil().clamp(max=SIZE - 1)
     region = ((column >= low[prompt, 0:1]) & (column <= high[prompt, 0:1]) & (y >= low[prompt, 1:2]) & (y <= high[prompt, 1:2])).float()
     size = (high - low + 1).prod(1)
     pixel = region / size[prompt, None] + WHOLE_WEIGHT * weight[:, None] / SIZE ** 2                  # [M, 256]
@@ -66,12 +66,12 @@ def loss_per_prompt(logits, masks, boxes, prompt, token, weight):
     return BCE_WEIGHT * bce + dice
 
 
-def loss(model, image, context, boxes, masks, others, generator):
-    """image [B, 3, 256, 256] f32, context [B, 5], boxes [B, K, 4], masks [B, K, 256, 256] -> mean loss, mean of the best of three"""
-    B, K = boxes.shape[:2]
+def loss(model, image, context, boxes, masks, others, mean_weight, generator):
+    """image [B, 3, 256, 256] f32, context [B, 5], boxes [B, K, 4], masks [B, K, 256, 256] -> loss, mean of the best of three.
+    The loss is the best of three plus mean_weight times the mean of three."""
     boxes, masks = boxes.flatten(0, 1), masks.flatten(0, 1)
     prompt, token, weight = choose_tokens(boxes, others, generator)
-    embedding = model.encode(image, context).repeat_interleave(K, 0)
+    embedding = model.encode(image, context)
     each = loss_per_prompt(logits_at(model, embedding, boxes, prompt, token), masks, boxes, prompt, token, weight)
     best = each.min(1).values
-    return (best + MEAN_WEIGHT * each.mean(1)).mean(), best.mean().detach()
+    return (best + mean_weight * each.mean(1)).mean(), best.mean().detach()

@@ -7,9 +7,9 @@ Grey levels are 0..255 throughout, lengths are pixels.
 import numpy as np
 
 from camera import CT, DERMOSCOPY, FUNDUS, MR, US, XRAY, camera
-from shapes import FINE, MAX_OBJECTS, MIDDLE, PINK, SIZE, draw, fast, log_uniform, pick, sign, speck, texture_bank, thread
+from shapes import FINE, MAX_OBJECTS, MIDDLE, PINK, SIZE, draw, fast, log_uniform, pick, sign, speck, texture_bank, thread, tube
 
-VERSION = 3
+VERSION = 4
 STYLE_WEIGHTS = np.array([0.36, 0.29, 0.09, 0.07, 0.08, 0.06, 0.05])
 STYLE_MODALITIES = ((2, 2, 2, 3, 0), (7, 7), (8, 8), (9, 9), (4, 4), (5, 1), (6, 6))      # rows of MedSegDB's modality table
 
@@ -94,8 +94,10 @@ def _insides(canvas, label, parent, painted, bank, used, cx, cy, a, b, surface, 
         spread = (0.25 if f < 0.5 else 0.06) * b
         x, y = cx + np.random.normal(0, spread), cy + np.random.normal(0, spread)
         _value_near(canvas, x, y, style, easy, value)
+        complexity = 1.0 - 0.6 * easy
+        if np.random.random() < 0.3: complexity = 0.0
         painted[used], parent[used] = draw(canvas, label, bank, used, x, y, a * f, b * f, False, value, surface[0], surface[1], surface[2],
-                                           0.0, 0.0, 1.0, 1.0 - 0.6 * easy, 0)
+                                           0.0, 0.0, 1.0, complexity, 0)
         used += 1
     return used
 
@@ -115,11 +117,12 @@ def _clutter(canvas, style, easy):
 
 
 @fast
-def _size(one_large, easy):
+def _size(one_large, plain, easy):
     """Half axes of an object, the longer one first"""
     size = log_uniform(14.0, 80.0) if easy > 0.5 else log_uniform(5.0, 80.0)
-    if one_large: size = log_uniform(55.0, 150.0)
+    if one_large: size = log_uniform(55.0, 160.0)
     aspect = log_uniform(1.0, 2.4) if np.random.random() < 0.85 else log_uniform(2.0, 5.0)
+    if plain: size, aspect = log_uniform(4.0, 45.0), log_uniform(1.0, 1.6)
     return size * np.sqrt(aspect), size / np.sqrt(aspect)
 
 
@@ -138,28 +141,42 @@ def _scene(canvas, label, parent, painted, bank, style, easy):
     siblings, eldest, contrast, cx, cy, last_a, last_b = 0, 0, 0.0, 0.0, 0.0, 1.0, 1.0
     for k in range(count):
         if used + 6 >= MAX_OBJECTS: break
-        a, b = _size(one_large and k == 0, easy)
+        large = one_large and k == 0
+        plain = not large and np.random.random() < 0.2                        # a disc or ellipse: a vessel cut across, a cyst
+        a, b = _size(large, plain, easy)
         if siblings > 0:                                                      # another piece of the same organ, as bowel loops are
             siblings -= 1
             scale = 0.6 + 0.8 * np.random.random()
             a, b = last_a * scale, last_b * scale
             cx, cy = cx + np.random.normal(0, 2.2) * b, cy + np.random.normal(0, 2.2) * b
+        elif k > 0 and not plain and np.random.random() < 0.12 * complexity:  # a neighbour of nearly the same grey, as muscles have
+            eldest, angle, gap = 0, np.random.random() * 6.2832, 0.75 + 0.3 * np.random.random()
+            cx, cy = cx + np.cos(angle) * gap * (last_a + b), cy + np.sin(angle) * gap * (last_a + b)
+            value += np.random.normal(0, 4.0)
+            last_a, last_b = a, b
         else:
             cx, cy = mx + (2 * np.random.random() - 1) * rx, my + (2 * np.random.random() - 1) * ry
-            if one_large and k == 0: cx, cy = 128 + np.random.normal(0, 30), 128 + np.random.normal(0, 30)
+            if large: cx, cy = 128 + np.random.normal(0, 30), 128 + np.random.normal(0, 30)
             contrast = _value_near(canvas, cx, cy, style, easy, value)
             eldest, last_a, last_b = 0, a, b
             if np.random.random() < 0.07 * complexity and a * b < 1600: siblings, eldest = np.random.randint(1, 4), used
-        seeds = np.random.randint(2, 5) if np.random.random() < 0.15 * complexity and b > 12 else 0
         surface = _surface(style, easy, b)
+        if eldest == 0 and not large and not plain and np.random.random() < 0.09 * complexity:
+            radius = log_uniform(1.5, 10.0)
+            painted[used] = tube(canvas, label, bank, used, cx, cy, radius, log_uniform(4.0, 25.0) * radius, log_uniform(0.005, 0.08), value,
+                                 min(surface[0], radius), surface[1])
+            used += 1
+            continue
+        seeds = np.random.randint(2, 5) if np.random.random() < 0.2 * complexity and b > 12 and not plain else 0
         adds = style == XRAY and np.random.random() < 0.7
         if adds: value[:] = contrast
         opacity = 1.0 if adds or np.random.random() < 0.8 else 0.35 + 0.6 * np.random.random()
-        painted[used], parent[used] = draw(canvas, label, bank, used, cx, cy, a, b, adds, value, *surface, opacity, complexity, seeds)
+        variety = 0.0 if plain else complexity
+        painted[used], parent[used] = draw(canvas, label, bank, used, cx, cy, a, b, adds, value, *surface, opacity, variety, seeds)
         if eldest > 0 and used > eldest: parent[used] = eldest
         for j in range(seeds): parent[used + 1 + j] = used
         used += 1 + seeds
-        if seeds == 0 and b > 8 and np.random.random() < 0.35:
+        if seeds == 0 and not plain and b > 8 and np.random.random() < 0.35:
             used = _insides(canvas, label, parent, painted, bank, used, cx, cy, a, b, surface, style, easy)
     _clutter(canvas, style, easy)
     return used
@@ -184,8 +201,9 @@ def _target(label, parent, used, which, take, mask):
 
 
 @fast
-def _prompts(label, parent, painted, used, masks, boxes, tight):
-    """Fills masks [K] and boxes [K, 4]; returns how many there are."""
+def _prompts(label, parent, painted, used, height, width, masks, boxes, tight):
+    """Fills masks [K] and boxes [K, 4]; returns how many there are. Boxes are inclusive on a grid of height x width and then scaled to
+    256, as the engine scales them: on a coarse grid they end short of the last row and column, since that is what a user gives."""
     order = np.random.permutation(used - 1) + 1
     areas = np.zeros(MAX_OBJECTS, np.int64)
     for y in range(SIZE):
@@ -196,16 +214,19 @@ def _prompts(label, parent, painted, used, masks, boxes, tight):
         tried += 1
         has_parts = which + 1 < used and parent[which + 1] == which
         if areas[which] < 30 and not has_parts: continue
-        take = 2.0 if np.random.random() < 0.6 else np.random.random()
+        take = 2.0 if np.random.random() < 0.7 else np.random.random()
         area, x0, y0, x1, y1 = _target(label, parent, used, which, take, masks[found])
         w, h = x1 - x0 + 1, y1 - y0 + 1
-        if area < 40 or w < 5 or h < 5 or area < 0.22 * w * h or area > 0.95 * SIZE * SIZE: continue
+        if area * height * width < 20 * SIZE * SIZE or area < 40 or w < 5 or h < 5: continue
+        if area < 0.15 * w * h or area > 0.97 * SIZE * SIZE: continue
         if area < 0.6 * painted[which] and np.random.random() < 0.85: continue      # hidden for the most part
+        sx, sy = SIZE / width, SIZE / height
+        left, right, top, bottom = int((x0 + 0.5) / sx) * sx, int((x1 + 0.5) / sx) * sx, int((y0 + 0.5) / sy) * sy, int((y1 + 0.5) / sy) * sy
         reach = 0 if np.random.random() < tight else (5 if np.random.random() < 0.5 else 20)
         if reach > 0:
-            x0, y0 = max(0, x0 - np.random.randint(reach)), max(0, y0 - np.random.randint(reach))
-            x1, y1 = min(SIZE - 1, x1 + np.random.randint(reach)), min(SIZE - 1, y1 + np.random.randint(reach))
-        boxes[found, 0], boxes[found, 1], boxes[found, 2], boxes[found, 3] = x0, y0, x1, y1
+            left, top = max(0.0, left - np.random.randint(reach)), max(0.0, top - np.random.randint(reach))
+            right, bottom = min(SIZE - 1.0, right + np.random.randint(reach)), min(SIZE - 1.0, bottom + np.random.randint(reach))
+        boxes[found, 0], boxes[found, 1], boxes[found, 2], boxes[found, 3] = left, top, right, bottom
         found += 1
     return found
 
@@ -221,8 +242,8 @@ def _picture(seed, bank, easy, tight, style_cdf, image, masks, boxes):
     parent = np.full(MAX_OBJECTS, -1, np.int64)
     painted = np.zeros(MAX_OBJECTS, np.int64)
     used = _scene(canvas, label, parent, painted, bank, style, easy)
-    camera(canvas, label, bank, style, easy)
-    found = _prompts(label, parent, painted, used, masks, boxes, tight)
+    height, width = camera(canvas, label, bank, style, easy)
+    found = _prompts(label, parent, painted, used, height, width, masks, boxes, tight)
     if found < min(3, len(masks)): return -1
     for k in range(found, len(masks)):
         masks[k] = masks[k - found]

@@ -1,12 +1,9 @@
 """Ways to choose one of three masks without the ground truth; the same definitions as the engine's (src/mask.rs)."""
 import numpy as np
 
-from validate import dice
+from validate import dice, tight_box
 
-
-def tight_box(mask):
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1], rows[-1]
+CONTINUITY_WEIGHT = 0.25
 
 
 def box_agreement(mask, box):
@@ -40,6 +37,21 @@ def measures(logits, box):
            "box x stability x consensus": b * s[1.0] * c, "stability x consensus, offset 2": s[2.0] * c,
            "box x stability, offset 2": b * s[2.0], "box x stability x consensus, offset 2": b * s[2.0] * c}
     return {k: np.where(some, v, 0) for k, v in out.items()}
+
+
+def continuous(scores, masks, weight=CONTINUITY_WEIGHT):
+    """One mask a slice of adjacent slices, the highest sum of scores and of `weight` x Dice x geometric mean of the scores over the pairs
+    of neighbours (Viterbi). scores [S][3], masks [S][3, H, W]."""
+    best, back = np.array(scores[0]), []
+    for s in range(1, len(scores)):
+        pair = np.array([[dice(p, q) for q in masks[s]] for p in masks[s - 1]])
+        value = best[:, None] + weight * pair * np.sqrt(np.outer(scores[s - 1], scores[s]))
+        back.append(value.argmax(0))
+        best = value.max(0) + scores[s]
+    chosen = [int(best.argmax())]
+    for step in reversed(back):
+        chosen.append(int(step[chosen[-1]]))
+    return chosen[::-1]
 
 
 def compare(records):

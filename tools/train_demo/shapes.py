@@ -50,10 +50,10 @@ def sign():
 
 
 @fast
-def _profile(kind, rough, out):
-    """Radius over the diamond angle (256 steps): 0 harmonics, 1 super-ellipse, 2 polygon; `rough` is the amplitude of high harmonics."""
+def _profile(kind, lumpy, rough, out):
+    """Radius over the diamond angle (256 steps): 0 harmonics, 1 super-ellipse, 2 polygon; `lumpy` and `rough` are the amplitudes of low
+    and of high harmonics."""
     amp, phase = np.zeros(24), np.zeros(24)
-    lumpy = np.random.random() ** 3 * (0.5 if kind == 0 else 0.12)
     for k in range(2, 6):
         amp[k] = np.random.random() * lumpy / k
         phase[k] = np.random.random() * 6.2832
@@ -85,12 +85,14 @@ def _profile(kind, rough, out):
 
 @fast
 def _outline(a, b, complexity):
-    """A random outline in its own unit frame: radius over the diamond angle, turn, bend, bite and hole."""
+    """A random outline in its own unit frame: radius over the diamond angle, turn, bend, bite and hole. Complexity 0 is a plain ellipse."""
     table = np.empty(256)
     u = np.random.random()
     kind = 0 if u < 0.78 else (1 if u < 0.93 else 2)
+    lumpy = np.random.random() ** 3 * (0.5 if kind == 0 else 0.12)
+    if complexity == 0: kind, lumpy = 0, 0.0
     rough = 0.0 if np.random.random() < 0.82 else complexity * 0.06 * np.random.random()
-    _profile(kind, rough, table)
+    _profile(kind, lumpy, rough, table)
     turn = np.random.random() * 6.2832
     bend = 0.0 if np.random.random() < 0.7 else np.random.normal(0, 0.5) * complexity
     bite = np.random.random() < 0.12 * complexity
@@ -199,6 +201,35 @@ def draw(canvas, label, bank, me, cx, cy, a, b, adds, value, soft, tex_amp, tex_
                 label[y, x] = me + part
     under = np.argmax(counts)
     return painted, under if counts[under] > 0.92 * painted else -1
+
+
+@fast
+def tube(canvas, label, bank, me, x, y, radius, length, wiggle, value, soft, tex_amp):
+    """A winding tube that is a target: a bowel or vessel lying in the slice. Returns the pixels painted."""
+    depth = np.full((SIZE, SIZE), np.float32(-1e9))                               # distance inside the wall, negative outside
+    direction, turn, swell = np.random.random() * 6.2832, 0.0, 0.0
+    for _ in range(int(length)):
+        x += np.cos(direction); y += np.sin(direction)
+        turn = 0.93 * turn + np.random.normal(0, wiggle)
+        swell = 0.97 * swell + np.random.normal(0, 0.03)
+        direction += turn
+        r = radius * min(max(1 + swell, 0.6), 1.5)
+        reach = r + soft + 1
+        for py in range(max(0, int(y - reach)), min(SIZE, int(y + reach) + 1)):
+            for px in range(max(0, int(x - reach)), min(SIZE, int(x + reach) + 1)):
+                depth[py, px] = max(depth[py, px], r - np.sqrt((px - x) ** 2 + (py - y) ** 2))
+    texture, o1, o2 = pick(PINK), np.random.randint(256), np.random.randint(256)
+    painted = 0
+    for py in range(SIZE):
+        for px in range(SIZE):
+            alpha = min(depth[py, px] / max(soft, 0.7) + 0.5, 1.0)
+            if alpha <= 0: continue
+            shade = tex_amp * bank[texture, (py + o1) & 255, (px + o2) & 255]
+            for ch in range(canvas.shape[0]): canvas[ch, py, px] += alpha * (value[ch] + shade - canvas[ch, py, px])
+            if alpha >= 0.5:
+                painted += 1
+                label[py, px] = me
+    return painted
 
 
 @fast

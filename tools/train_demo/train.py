@@ -5,6 +5,8 @@ the gradients of, and updates, its own slice. DIR gets checkpoint.pt (everything
 named stop in it ends the run early, with a checkpoint.
 """
 import argparse
+import hashlib
+import json
 import os
 import sys
 import time
@@ -13,6 +15,7 @@ import numba
 import numpy as np
 import torch
 import torch.multiprocessing as mp
+from safetensors import safe_open
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
@@ -25,7 +28,6 @@ import validate
 MAX_GRADIENT_NORM = 1.0
 BETA1, BETA2, EPSILON, DECAY = 0.9, 0.98, 1e-8, 0.02
 WARM_UP_STEPS, FINAL_RATE = 300, 0.01
-EASY_PART = 0.12          # of the schedule, over which the pictures grow from easy to their full difficulty
 EMA_DECAY = 0.997
 STATE = ("parameters", "average", "first", "second")
 
@@ -84,12 +86,32 @@ def make_model(args):
     config = torch_model.Config(args.width, args.depth, args.width // 64, tuple(range(args.depth)), args.prompt_width)
     model = torch_model.Sam(config)
     initial.initialise(model, args.seed)
+    if args.positions is not None:
+        model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.copy_(args.positions)
     return model
+
+
+def start_from(model, path):
+    """Fills the model from an exported file; returns the records of that file and of those before it, for the metadata of what comes
+    out, and the file's position matrix, which is no parameter and which every rank needs."""
+    with safe_open(path, "pt") as file:
+        note = file.metadata()
+        model.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()}, strict=True)
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    record = {k: note[k] for k in ("seed", "steps", "pictures", "training_minutes", "settings", "generator_versions") if k in note}
+    positions = model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.clone()
+    return [*json.loads(note.get("ancestors", "[]")), {"sha256": digest} | record], positions
 
 
 def rate_at(step, progress, peak):
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
     return peak * warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * min(progress, 1.0))))
+
+
+def mean_weight_at(progress):
+    """Weight of the mean of the three masks: small while they find their parts, larger at the end, so that less hangs on the choice."""
+    return 0.3 + 0.4 * max(0.0, 2 * progress - 1)
 
 
 def save(path, shared, info):
@@ -124,13 +146,13 @@ def train_rank(rank, args, shared, counters, barrier):
         progress = float(counters[2])
         if progress >= 1 or counters[3]:
             break
-        easy = max(0.0, 1 - progress / EASY_PART)
+        easy = max(0.0, 1 - progress / args.easy_part) if args.easy_part else 0.0
         generator = torch.Generator().manual_seed(args.seed * 1000003 + step * args.ranks + rank)
         first = step * args.batch + rank * per_rank
         image, masks, boxes, context, _ = source.batch(range(first, first + per_rank), easy)
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.f32):
             value, best = objective.loss(model, torch.from_numpy(image).float(), torch.from_numpy(context), torch.from_numpy(boxes),
-                                         torch.from_numpy(masks), args.others, generator)
+                                         torch.from_numpy(masks), args.others, mean_weight_at(progress), generator)
         value.backward()
         counters[8 + rank] = best
         barrier.wait()
@@ -155,13 +177,13 @@ def train_rank(rank, args, shared, counters, barrier):
         barrier.wait()
         if rank == 0 and time.time() - saved > 180:
             saved = time.time()
-            save(os.path.join(args.dir, "checkpoint.pt"), shared, dict(step=step, seconds=before + saved - began, args=vars(args), history=args.history))
+            save(os.path.join(args.dir, "checkpoint.pt"), shared, dict(step=step, seconds=before + saved - began, args=vars(args)))
         if float(counters[1]) - validated > 60 * args.validate_every:
             validated = float(counters[1])
             report(rank, args, shared, counters, barrier, log, step)
     report(rank, args, shared, counters, barrier, log, step)
     if rank == 0:
-        save(os.path.join(args.dir, "checkpoint.pt"), shared, dict(step=step, seconds=float(counters[1]), args=vars(args), history=args.history))
+        save(os.path.join(args.dir, "checkpoint.pt"), shared, dict(step=step, seconds=float(counters[1]), args=vars(args)))
 
 
 def report(rank, args, shared, counters, barrier, log, step):
@@ -184,12 +206,14 @@ def main():
     parser.add_argument("--minutes", type=float, default=120, help="wall-clock length of the whole schedule, earlier starts included")
     parser.add_argument("--steps", type=int, default=0, help="length in steps instead: the same result on every run")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--from", dest="start", metavar="FILE", help="exported weights to start from, with a fresh optimiser; take another --seed")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="pictures a step, all ranks together")
     parser.add_argument("--prompts", type=int, default=8, help="prompts a picture")
     parser.add_argument("--others", type=int, default=8, help="grid tokens outside the box that the loss samples")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--easy-part", type=float, default=0.12, help="of the schedule, over which the pictures grow to their full difficulty")
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--prompt-width", type=int, default=128)
@@ -200,19 +224,21 @@ def main():
     os.makedirs(args.dir, exist_ok=True)
     if os.path.exists(os.path.join(args.dir, "stop")):
         parser.error(f"{args.dir}/stop asks every run to end; remove it first")
+    args.history, args.ancestors, args.positions = [], [], None
     model = make_model(args)
+    if args.start:
+        args.ancestors, args.positions = start_from(model, args.start)
     named, _ = ordered_parameters(model)
     flat = torch.cat([p.detach().flatten() for _, p in named])
     shared = {"parameters": flat, "average": flat.clone(), "first": torch.zeros_like(flat), "second": torch.zeros_like(flat),
               "gradients": torch.zeros(args.ranks, len(flat))}
-    args.history = []
     counters = torch.zeros(16 + 8 * args.ranks, dtype=torch.float64)
     if args.resume:
         old = torch.load(os.path.join(args.dir, "checkpoint.pt"), weights_only=False)
         for k in STATE:
             shared[k].copy_(old[k])
         counters[0], counters[1] = old["step"], old["seconds"]
-        args.history = old.get("history", [])
+        args.history, args.ancestors, args.positions = (old["args"][k] for k in ("history", "ancestors", "positions"))
     args.history.append({"from_step": int(counters[0]), "generator": pictures.VERSION, "batch": args.batch, "prompts": args.prompts})
     for t in (*shared.values(), counters):
         t.share_memory_()

@@ -11,6 +11,11 @@ def dice(a, b):
     return 2 * (a & b).sum((-1, -2)) / np.maximum(a.sum((-1, -2)) + b.sum((-1, -2)), 1)
 
 
+def tight_box(mask):
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return columns[0], rows[0], columns[-1], rows[-1]
+
+
 def ellipse(box):
     """The ellipse inscribed in an inclusive box, the baseline that a box model has to beat."""
     x0, y0, x1, y1 = box
@@ -20,22 +25,23 @@ def ellipse(box):
 
 @torch.no_grad()
 def outputs(model, numbers, f32=True, seed=SEED):
-    """Yields (logits [K, 3, 256, 256], masks [K, 256, 256] bool, boxes [K, 4], style) a picture."""
+    """Yields (logits [K, 3, 256, 256], masks [K, 256, 256] bool, boxes [K, 4], style) a picture. The boxes are tight on the picture's own
+    grid, which may be coarser than 256."""
     source = pictures.Pictures(seed, PROMPTS, tight=1.0)
     for number in numbers:
         image, masks, boxes, context, style = source.batch([number])
         with torch.autocast("cpu", torch.bfloat16, enabled=not f32):
             embedding = model.encode(torch.from_numpy(image).float(), torch.from_numpy(context))
-            logits = model.decode(embedding.expand(PROMPTS, -1, -1), box=torch.from_numpy(boxes[0]))[0][:, 1:]
+            logits = model.decode(embedding, box=torch.from_numpy(boxes[0]))[0][:, 1:]
         yield logits.float().numpy(), masks[0] > 0, boxes[0], int(style[0])
 
 
 def sums(model, numbers, f32=True):
     """count, and sums of: best of three, each mask, ellipse"""
     total = np.zeros(6)
-    for logits, masks, boxes, _ in outputs(model, numbers, f32):
+    for logits, masks, _, _ in outputs(model, numbers, f32):
         each = dice(logits > 0, masks[:, None])
-        baseline = dice(np.stack([ellipse(b) for b in boxes]), masks)
+        baseline = dice(np.stack([ellipse(tight_box(m)) for m in masks]), masks)
         total += len(masks), each.max(1).sum(), *each.sum(0), baseline.sum()
     return total
 
