@@ -4,6 +4,8 @@
     python3 tools/train_demo/evaluate.py WEIGHTS slices ROOT --taxonomy FILE     # a MedSegDB folder
     python3 tools/train_demo/evaluate.py WEIGHTS volume IMAGE LABELS --names FILE --modality CT --taxonomy FILE
 
+FILE of --names: a boxes file, or {name of the labels file: targets}; a target has name, label and, if there is one, task.
+
 Procedural pictures are for steering; real slices are for measuring once, when everything else is decided.
 """
 import argparse
@@ -112,7 +114,8 @@ def slices(model, args):
 def volume(model, args):
     import nibabel
     taxonomy, names = json.load(open(args.taxonomy)), json.load(open(args.names))
-    names = names[os.path.basename(args.labels).split(".")[0]] if isinstance(names, dict) else names
+    if isinstance(names, dict):
+        names = names["targets"] if "targets" in names else names[os.path.basename(args.labels).split(".")[0]]
     data, labels = nibabel.load(args.image).get_fdata(), np.asarray(nibabel.load(args.labels).dataobj).astype(int)
     low, high = data.min(), data.max()
     if args.window:
