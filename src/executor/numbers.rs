@@ -20,26 +20,32 @@ impl<'a> Stored<'a> {
         Stored { param, weights, whole: None, rows: Vec::new() }
     }
 
-    /// Part of tensors one below the other.
-    fn below(&self, names: &[String], first: usize, out: &mut [f32]) -> Result<()> {
+    /// Part of tensors one below the other, `gap` rows of zeros below the first.
+    fn below(&self, names: &[String], gap: usize, first: usize, out: &mut [f32]) -> Result<()> {
+        let gap = gap * self.param.shape[1..].iter().product::<usize>();
+        let mut pieces: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+        pieces.insert(pieces.len().min(1), None);
         let (mut start, mut at, mut rest) = (0, first, out);
-        for name in names {
-            let end = start + self.weights.count(name)?;
+        for piece in pieces {
+            let end = start + piece.map_or(Ok(gap), |name| self.weights.count(name))?;
             let here = end.saturating_sub(at).min(rest.len());
             let (now, later) = rest.split_at_mut(here);
-            self.weights.load_part(name, at.saturating_sub(start).min(end - start), now)?;
+            match piece {
+                Some(name) => self.weights.load_part(name, at.saturating_sub(start).min(end - start), now)?,
+                None => now.fill(0.0),
+            }
             (start, at, rest) = (end, at + here, later);
         }
         if rest.is_empty() { Ok(()) } else { Err(self.mismatch(start)) }
     }
 
-    /// Whole rows of matrices side by side.
-    fn beside(&mut self, names: &[String], first: usize, out: &mut [f32]) -> Result<()> {
+    /// Whole rows of matrices side by side, `gap` columns of zeros beside the first.
+    fn beside(&mut self, names: &[String], gap: usize, first: usize, out: &mut [f32]) -> Result<()> {
         let rows = self.param.shape[0].max(1);
         let width = self.param.len() / rows;
         let (first_row, wanted) = (first / width.max(1), out.len() / width.max(1));
         let mut column = 0;
-        for name in names {
+        for (index, name) in names.iter().enumerate() {
             let own = self.weights.count(name)? / rows;
             if column + own > width {
                 return Err(self.mismatch(rows * (column + own)));
@@ -50,6 +56,11 @@ impl<'a> Stored<'a> {
                 to[column..column + own].copy_from_slice(from);
             }
             column += own;
+            if index == 0 {
+                let end = (column + gap).min(width);
+                out.chunks_exact_mut(width).for_each(|row| row[column..end].fill(0.0));
+                column = end;
+            }
         }
         if column == width { Ok(()) } else { Err(self.mismatch(rows * column)) }
     }
@@ -68,8 +79,9 @@ impl Numbers for Stored<'_> {
     fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
         match &self.param.recipe {
             Recipe::Tensor(name) => self.weights.load_part(name, first, out),
-            Recipe::Rows(names) => self.below(names, first, out),
-            Recipe::Columns(names) => self.beside(names, first, out),
+            Recipe::Rows(names) => self.below(names, 0, first, out),
+            Recipe::RowsWithGap { names, gap } => self.below(names, *gap, first, out),
+            Recipe::ColumnsWithGap { names, gap } => self.beside(names, *gap, first, out),
             _ => {
                 let whole = match self.whole.take() {
                     Some(whole) => whole,
@@ -92,7 +104,11 @@ mod tests {
 
     #[test]
     fn parts_are_those_of_the_whole() {
-        let config = Preset::Tiny.medsegx();
+        let mut config = Preset::Tiny.medsegx();
+        // An odd number of expert channels, so that zeros fill their rows.
+        if let Some(adapters) = &mut config.adapters {
+            (adapters.experts, adapters.bottleneck) = (3, 5);
+        }
         let weights = Weights::synthetic(&config, 3);
         for graph in every_graph(&config) {
             for param in &graph.params {
@@ -115,7 +131,13 @@ mod tests {
         let weights = Weights::synthetic(&config, 0);
         let name = || "image_encoder.blocks.0.mlp.mlp.lin1.bias".to_string();
         let param = |recipe| Param { name: "p".into(), shape: vec![2, 400], recipe };
-        for recipe in [Recipe::Tensor(name()), Recipe::Rows(vec![name()]), Recipe::Columns(vec![name()])] {
+        let recipes = [
+            Recipe::Tensor(name()),
+            Recipe::Rows(vec![name()]),
+            Recipe::RowsWithGap { names: vec![name()], gap: 0 },
+            Recipe::ColumnsWithGap { names: vec![name()], gap: 1 },
+        ];
+        for recipe in recipes {
             let param = param(recipe);
             assert!(Stored::new(&param, &weights).part(0, &mut [0.0; 800]).is_err(), "{:?}", param.recipe);
         }

@@ -71,7 +71,10 @@ pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: Pa
 /// side, or the tensors of a parameter that is made as a whole.
 pub(super) fn loading(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
-    let streamed = matches!(graph[id].recipe, Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::Columns(_));
+    let streamed = matches!(
+        graph[id].recipe,
+        Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::RowsWithGap { .. } | Recipe::ColumnsWithGap { .. }
+    );
     match Form::of(precision, graph, id) {
         Form::Packed { outputs } | Form::Pairs { outputs } if streamed => {
             2 * (len / outputs.max(1) * level.panel()).min(len)
