@@ -2,15 +2,13 @@
 //! The reference pads the windows as the published code does; operands are random numbers that f16 holds.
 #![cfg(feature = "cuda")]
 
-#[path = "common/interpreter.rs"]
-mod interpreter;
 #[path = "common/one_op.rs"]
 mod one_op;
 #[path = "common/reference.rs"]
 mod reference;
 
-use interpreter::Interpreter;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::Op;
 use one_op::{Case, Random};
 use ptxvm::{Checks, Class, Report};
@@ -107,7 +105,7 @@ impl Attention {
         let (heads, grid, window) = (self.heads, self.grid, self.window);
         let op = Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out };
         case.graph.push("attention", op);
-        let backend = Cuda::new(Interpreter::new(2, checks)).expect("the interpreter starts");
+        let backend = Cuda::new(Interpreter::new(2, checks).counting()).expect("the interpreter starts");
         let found = case.run(&backend, self.batch, &[out]).unwrap_or_else(|e| panic!("{}: {e}", self.name()));
         assert_close(&self.name(), &found[0], &self.expected(&data), F16_PROBABILITIES);
         let mut reports = backend.driver().take_reports();

@@ -3,17 +3,15 @@
 #![cfg(feature = "cuda")]
 
 mod common;
-#[path = "common/interpreter.rs"]
-mod interpreter;
 
 use common::golden::Golden;
 use common::relative_l2;
 use common::run::{boxes, encode, synthetic};
 use common::tolerance;
-use interpreter::Interpreter;
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::executor::Session;
 use medsegx::model::{Config, Preset};
 

@@ -1,15 +1,13 @@
 //! The decoder's kernels on ptxvm against f64, at the widths of the published and of small models.
 #![cfg(feature = "cuda")]
 
-#[path = "common/interpreter.rs"]
-mod interpreter;
 #[path = "common/one_op.rs"]
 mod one_op;
 #[path = "common/reference.rs"]
 mod reference;
 
-use interpreter::Interpreter;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::op::{Dense, Norm};
 use medsegx::graph::{Element, Op, Role, ValueId};
 use one_op::{Case, Random};

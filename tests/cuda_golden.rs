@@ -2,15 +2,13 @@
 #![cfg(feature = "cuda")]
 
 mod common;
-#[path = "common/interpreter.rs"]
-mod interpreter;
 
 use common::golden::Golden;
 use common::run::tiny_variant;
 use common::stages::{all_logits, sam, stages};
 use common::tolerance;
-use interpreter::Interpreter;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::model::Preset;
 
 fn ptxvm(checks: ptxvm::Checks) -> Cuda<Interpreter> {

@@ -4,15 +4,13 @@
 
 #[path = "common/gelu.rs"]
 mod gelu;
-#[path = "common/interpreter.rs"]
-mod interpreter;
 #[path = "common/one_op.rs"]
 mod one_op;
 
 use gelu::gelu;
 use half::f16;
-use interpreter::Interpreter;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::op::{Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op};
 use one_op::{Case, Random};

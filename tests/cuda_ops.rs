@@ -2,13 +2,11 @@
 #![cfg(feature = "cuda")]
 
 mod common;
-#[path = "common/interpreter.rs"]
-mod interpreter;
 
 use common::{op_cases, tolerance};
-use interpreter::Interpreter;
 use medsegx::Error;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 
 /// Cases of sizes that no model has and the kernels refuse by name.
 const REFUSED: &[(&str, &str)] = &[

@@ -2,8 +2,6 @@
 #![cfg(feature = "cuda")]
 
 mod common;
-#[path = "common/interpreter.rs"]
-mod interpreter;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +10,9 @@ use common::golden::Golden;
 use common::run::{boxes, decode, encode};
 use common::tolerance;
 use common::{relative_l2, tensor};
-use interpreter::Interpreter;
 use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::executor::{Network, Session};
 use medsegx::model::Preset;
 use medsegx::weights::Weights;

@@ -1,15 +1,13 @@
 //! Logits to masks of a slice's own size on ptxvm: the same pixels as on the CPU.
 #![cfg(feature = "cuda")]
 
-#[path = "common/interpreter.rs"]
-mod interpreter;
 #[path = "common/masks.rs"]
 mod masks;
 #[path = "common/one_op.rs"]
 mod one_op;
 
-use interpreter::Interpreter;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::volume::resize::{Fit, LogitResizer};
 use one_op::Random;
 

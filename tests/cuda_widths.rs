@@ -1,17 +1,15 @@
 //! One window block, one global block and the rest of the encoder at the published widths, on ptxvm, against the CPU.
 #![cfg(feature = "cuda")]
 
-#[path = "common/interpreter.rs"]
-mod interpreter;
 #[path = "common/one_op.rs"]
 mod one_op;
 
 use std::sync::Arc;
 
-use interpreter::Interpreter;
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::model::{Config, Masks, Preset};
 use medsegx::weights::Weights;

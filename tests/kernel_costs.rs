@@ -1,8 +1,6 @@
 //! What the kernels cost in instructions, bank conflicts and sectors, counted by ptxvm; written in kernels/README.md.
 #![cfg(feature = "cuda")]
 
-#[path = "common/interpreter.rs"]
-mod interpreter;
 #[path = "common/masks.rs"]
 mod masks;
 #[path = "common/one_op.rs"]
@@ -14,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use interpreter::Interpreter;
+use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::backend::cuda::{Cuda, kernels};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{Activation, Norm};
@@ -31,7 +29,7 @@ struct Costs(BTreeMap<&'static str, (String, Counters)>);
 
 impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
-        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
         self.take(size, &backend);
     }
@@ -198,7 +196,7 @@ fn decoder(costs: &mut Costs) {
     for (mask_prompt, upscaling) in [(false, vec![64, 32, 16, 8]), (true, vec![64, 32])] {
         let config = Config { upscaling, ..config.clone() };
         let random = &mut Random(6);
-        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let network = Arc::new(Network::load(&Weights::synthetic(&config, 0), backend).expect("weights are made"));
         let options = SessionOptions { slices: 1, prompts: 1, points: 2, mask_prompt, masks: Masks::Three };
         let mut session = Session::new(network.clone(), options).expect("a session");
@@ -220,7 +218,7 @@ fn decoder(costs: &mut Costs) {
 fn resizing(costs: &mut Costs) {
     for (fit, slice) in [(Fit::Stretch, [512, 400]), (Fit::LongestSide, [512, 400])] {
         let random = &mut Random(7);
-        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts");
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let logits = random.vec(256 * 256, 4.0);
         let (_, _) = masks::resize(&backend, &logits, fit, slice);
         costs.take(&format!("256 x 256 to {} x {}", slice[0], slice[1]), &backend);

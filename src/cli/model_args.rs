@@ -17,7 +17,11 @@ pub struct ModelArgs {
     /// Read the weights file instead of mapping it
     #[arg(long)]
     pub no_mmap: bool,
-    /// auto, cpu, cuda or cuda:N
+    #[cfg_attr(not(feature = "ptxvm"), doc = "auto, cpu, cuda or cuda:N")]
+    #[cfg_attr(
+        feature = "ptxvm",
+        doc = "auto, cpu, cuda, cuda:N, ptxvm (interprets the kernels, all checks) or ptxvm:fast"
+    )]
     #[arg(long, default_value = "auto")]
     pub device: Device,
     /// CPU threads; default: all

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::backend::cpu::{Cpu, CpuOptions};
+#[cfg(feature = "ptxvm")]
+use crate::backend::cuda::interpreter::{Checks, Interpreter};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{Cuda, real::Nvidia};
 use crate::error::{Error, Result};
@@ -22,21 +24,28 @@ pub enum Device {
     Cpu,
     /// The CUDA device of this ordinal.
     Cuda(usize),
+    /// The CUDA backend's kernels, interpreted on the CPU: slow, for checking them without a GPU.
+    #[cfg(feature = "ptxvm")]
+    Ptxvm(Checks),
 }
+
+/// What [`Device`] is parsed from.
+const DEVICES: &str =
+    if cfg!(feature = "ptxvm") { "auto, cpu, cuda, cuda:N, ptxvm or ptxvm:fast" } else { "auto, cpu, cuda or cuda:N" };
 
 impl std::str::FromStr for Device {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::Argument {
-            name: "device",
-            expected: "auto, cpu, cuda or cuda:N".into(),
-            found: format!("'{text}'"),
-        };
+        let wrong = || Error::Argument { name: "device", expected: DEVICES.into(), found: format!("'{text}'") };
         match text.to_lowercase().as_str() {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
             "cuda" => Ok(Device::Cuda(0)),
+            #[cfg(feature = "ptxvm")]
+            "ptxvm" => Ok(Device::Ptxvm(Checks::Full)),
+            #[cfg(feature = "ptxvm")]
+            "ptxvm:fast" => Ok(Device::Ptxvm(Checks::Fast)),
             other => {
                 let ordinal = other.strip_prefix("cuda:").and_then(|n| n.parse().ok());
                 ordinal.map(Device::Cuda).ok_or_else(wrong)
@@ -67,6 +76,8 @@ enum Loaded {
     Cpu(Arc<Network<Cpu>>),
     #[cfg(feature = "cuda")]
     Cuda(Arc<Network<Cuda<Nvidia>>>),
+    #[cfg(feature = "ptxvm")]
+    Ptxvm(Arc<Network<Cuda<Interpreter>>>),
 }
 
 impl Model {
@@ -87,6 +98,8 @@ impl Model {
         let (network, fallback) = match options.device {
             Device::Cpu => (cpu(weights, options)?, None),
             Device::Cuda(ordinal) => (cuda(weights, ordinal)?, None),
+            #[cfg(feature = "ptxvm")]
+            Device::Ptxvm(checks) => (ptxvm(weights, options, checks)?, None),
             Device::Auto => match cuda(weights, 0) {
                 Ok(network) => (network, None),
                 Err(error @ Error::Device { .. }) => (cpu(weights, options)?, Some(error.to_string())),
@@ -97,6 +110,8 @@ impl Model {
             Loaded::Cpu(network) => network.backend().name(),
             #[cfg(feature = "cuda")]
             Loaded::Cuda(network) => network.backend().name(),
+            #[cfg(feature = "ptxvm")]
+            Loaded::Ptxvm(network) => network.backend().name(),
         };
         Ok(Model { network, config, device, fallback })
     }
@@ -133,11 +148,21 @@ fn cuda(_weights: &Weights, ordinal: usize) -> Result<Loaded> {
     Err(Error::Device { device: format!("cuda:{ordinal}"), operation: "open".into(), message })
 }
 
+/// The interpreter on as many threads as the CPU backend would take.
+#[cfg(feature = "ptxvm")]
+fn ptxvm(weights: &Weights, options: &ModelOptions, checks: Checks) -> Result<Loaded> {
+    let threads = options.cpu.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+    let backend = Cuda::new(Interpreter::new(threads.unwrap_or(1), checks))?;
+    Ok(Loaded::Ptxvm(Arc::new(Network::load(weights, backend)?)))
+}
+
 /// A session on whichever device the model is.
 pub(super) enum Runner {
     Cpu(Session<Cpu>),
     #[cfg(feature = "cuda")]
     Cuda(Session<Cuda<Nvidia>>),
+    #[cfg(feature = "ptxvm")]
+    Ptxvm(Session<Cuda<Interpreter>>),
 }
 
 impl Runner {
@@ -146,6 +171,8 @@ impl Runner {
             Loaded::Cpu(network) => Runner::Cpu(Session::new(Arc::clone(network), options)?),
             #[cfg(feature = "cuda")]
             Loaded::Cuda(network) => Runner::Cuda(Session::new(Arc::clone(network), options)?),
+            #[cfg(feature = "ptxvm")]
+            Loaded::Ptxvm(network) => Runner::Ptxvm(Session::new(Arc::clone(network), options)?),
         })
     }
 
@@ -154,6 +181,8 @@ impl Runner {
             Runner::Cpu(session) => session.encode(slices),
             #[cfg(feature = "cuda")]
             Runner::Cuda(session) => session.encode(slices),
+            #[cfg(feature = "ptxvm")]
+            Runner::Ptxvm(session) => session.encode(slices),
         }
     }
 
@@ -162,6 +191,8 @@ impl Runner {
             Runner::Cpu(session) => session.decode(prompts, logits, iou),
             #[cfg(feature = "cuda")]
             Runner::Cuda(session) => session.decode(prompts, logits, iou),
+            #[cfg(feature = "ptxvm")]
+            Runner::Ptxvm(session) => session.decode(prompts, logits, iou),
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod driver;
 mod gate;
 mod gemm;
 mod image_source;
+#[cfg(feature = "ptxvm")]
+pub mod interpreter;
 pub mod kernels;
 mod layer_norm;
 mod mask_embed;

@@ -1,12 +1,14 @@
-//! [`Driver`] over ptxvm: runs the PTX that ships, on the CPU, with full checks, and keeps what each launch cost.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
+//! [`Driver`] over ptxvm: runs the PTX that ships, on the CPU, and checks it as it runs.
+#![allow(unsafe_code, reason = "a launch trusts its caller for addresses and sizes; here every access is checked")]
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use medsegx::Error;
-use medsegx::backend::cuda::driver::{Arg, Driver};
-use medsegx::backend::cuda::kernels::Kernel;
+pub use ptxvm::{Checks, Report};
+
+use super::driver::{Arg, Driver};
+use super::kernels::Kernel;
+use crate::error::{Error, Result};
 
 /// A device that is an interpreter.
 pub struct Interpreter {
@@ -15,7 +17,8 @@ pub struct Interpreter {
 
 struct State {
     machine: ptxvm::Machine,
-    reports: Vec<(&'static str, ptxvm::Report)>,
+    /// What each launch cost, where that is asked for.
+    reports: Option<Vec<(&'static str, Report)>>,
     /// Launches captured so far, while a capture is on.
     capture: Option<Vec<Launch>>,
 }
@@ -37,8 +40,21 @@ pub struct Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Ok(mut state) = self.state.lock() {
-            let _ = state.machine.free(self.address);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only an address that is no buffer's is refused.
+        let _ = state.machine.free(self.address);
+    }
+}
+
+impl Buffer {
+    /// Where a range that lies in the buffer starts.
+    fn range(&self, offset: usize, bytes: usize) -> Result<u64> {
+        match offset.checked_add(bytes) {
+            Some(end) if end <= self.bytes => Ok(self.address + offset as u64),
+            _ => Err(Error::Internal {
+                place: NAME.into(),
+                what: format!("copy of {bytes} bytes at {offset} of a buffer of {}", self.bytes),
+            }),
         }
     }
 }
@@ -54,27 +70,38 @@ pub struct Recording(Vec<Launch>);
 
 impl Interpreter {
     /// A device on `threads` host threads that checks as much as `checks` says.
-    pub fn new(threads: usize, checks: ptxvm::Checks) -> Self {
+    pub fn new(threads: usize, checks: Checks) -> Self {
         let machine = ptxvm::Machine::new().threads(threads).checks(checks);
-        Interpreter { state: Arc::new(Mutex::new(State { machine, reports: Vec::new(), capture: None })) }
+        Interpreter { state: Arc::new(Mutex::new(State { machine, reports: None, capture: None })) }
+    }
+
+    /// Keeps what each launch costs, for [`Interpreter::take_reports`].
+    #[must_use]
+    pub fn counting(self) -> Self {
+        self.state().reports = Some(Vec::new());
+        self
     }
 
     /// Kernel and report of every launch since the last call.
-    pub fn take_reports(&self) -> Vec<(&'static str, ptxvm::Report)> {
-        std::mem::take(&mut self.state().reports)
+    pub fn take_reports(&self) -> Vec<(&'static str, Report)> {
+        self.state().reports.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The name of this device in reports and errors.
+const NAME: &str = "ptxvm";
+
+/// An error of the interpreter: of a fault in a kernel it names entry, PTX line, block and thread.
 fn failure(operation: impl Into<String>, error: ptxvm::Error) -> Error {
-    Error::Device { device: "ptxvm".into(), operation: operation.into(), message: error.to_string() }
+    Error::Device { device: NAME.into(), operation: operation.into(), message: error.to_string() }
 }
 
 impl State {
-    fn launch(&mut self, launch: &Launch) -> Result<(), Error> {
+    fn launch(&mut self, launch: &Launch) -> Result<()> {
         if let Some(capture) = &mut self.capture {
             capture.push(launch.clone());
             return Ok(());
@@ -85,7 +112,9 @@ impl State {
             .machine
             .launch(&launch.module, kernel.entry, size, &launch.params)
             .map_err(|e| failure(format!("launch {}", kernel.entry), e))?;
-        self.reports.push((kernel.entry, report));
+        if let Some(reports) = &mut self.reports {
+            reports.push((kernel.entry, report));
+        }
         Ok(())
     }
 }
@@ -97,15 +126,15 @@ impl Driver for Interpreter {
     type Recording = Recording;
 
     fn name(&self) -> String {
-        "ptxvm".into()
+        NAME.into()
     }
 
-    fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Function, Error> {
+    fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Function> {
         let module = ptxvm::Module::parse(ptx).map_err(|e| failure(format!("load {}", kernel.entry), e))?;
         Ok(Function { kernel, module })
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
         let address = self.state().machine.alloc(bytes.max(1) as u64).map_err(|e| failure("allocate", e))?;
         Ok(Buffer { state: self.state.clone(), address, bytes })
     }
@@ -114,17 +143,17 @@ impl Driver for Interpreter {
         buffer.address
     }
 
-    fn write(&self, buffer: &Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        assert!(offset + bytes.len() <= buffer.bytes, "write past the end of a buffer");
-        self.state().machine.write(buffer.address + offset as u64, bytes).map_err(|e| failure("write", e))
+    fn write(&self, buffer: &Buffer, offset: usize, bytes: &[u8]) -> Result<()> {
+        let address = buffer.range(offset, bytes.len())?;
+        self.state().machine.write(address, bytes).map_err(|e| failure("write", e))
     }
 
-    fn read(&self, buffer: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
-        assert!(offset + bytes.len() <= buffer.bytes, "read past the end of a buffer");
-        self.state().machine.read(buffer.address + offset as u64, bytes).map_err(|e| failure("read", e))
+    fn read(&self, buffer: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        let address = buffer.range(offset, bytes.len())?;
+        self.state().machine.read(address, bytes).map_err(|e| failure("read", e))
     }
 
-    unsafe fn launch(&self, function: &Function, grid: [u32; 3], args: &[Arg]) -> Result<(), Error> {
+    unsafe fn launch(&self, function: &Function, grid: [u32; 3], args: &[Arg]) -> Result<()> {
         let kernel = function.kernel;
         let args: Vec<ptxvm::Arg> = args
             .iter()
@@ -139,28 +168,28 @@ impl Driver for Interpreter {
         self.state().launch(&Launch { kernel, module: function.module.clone(), grid, params })
     }
 
-    fn synchronize(&self) -> Result<(), Error> {
+    fn synchronize(&self) -> Result<()> {
         Ok(())
     }
 
-    fn record(&self) -> Result<Instant, Error> {
+    fn record(&self) -> Result<Instant> {
         Ok(Instant::now())
     }
 
-    fn elapsed(&self, start: &Instant, end: &Instant) -> Result<Duration, Error> {
+    fn elapsed(&self, start: &Instant, end: &Instant) -> Result<Duration> {
         Ok(*end - *start)
     }
 
-    fn begin_capture(&self) -> Result<(), Error> {
+    fn begin_capture(&self) -> Result<()> {
         self.state().capture = Some(Vec::new());
         Ok(())
     }
 
-    fn end_capture(&self) -> Result<Recording, Error> {
+    fn end_capture(&self) -> Result<Recording> {
         Ok(Recording(self.state().capture.take().unwrap_or_default()))
     }
 
-    unsafe fn replay(&self, recording: &Recording) -> Result<(), Error> {
+    unsafe fn replay(&self, recording: &Recording) -> Result<()> {
         let mut state = self.state();
         recording.0.iter().try_for_each(|launch| state.launch(launch))
     }
