@@ -28,10 +28,22 @@ impl Param {
 pub enum Recipe {
     /// The tensor of this name, unchanged.
     Tensor(String),
-    /// Tensors stacked along the first axis: expert Downs under lin1, the three parts of a bias.
+    /// Tensors stacked along the first axis: the prompt encoder's embeddings, the experts' biases.
     Rows(Vec<String>),
-    /// Matrices side by side along the second axis: expert Ups beside lin2.
-    Columns(Vec<String>),
+    /// As `Rows`, `gap` rows of zeros behind the first tensor: expert Downs under lin1.
+    RowsWithGap {
+        /// The tensors.
+        names: Vec<String>,
+        /// Rows.
+        gap: usize,
+    },
+    /// Matrices side by side along the second axis, `gap` columns of zeros behind the first: expert Ups beside lin2.
+    ColumnsWithGap {
+        /// The tensors.
+        names: Vec<String>,
+        /// Columns.
+        gap: usize,
+    },
     /// Convolution weight `[out, in, ky, kx]` as `[out, ky, kx, in]`, the order of channels-last pixels.
     ChannelsLast(String),
     /// Transposed convolution weight `[in, out, 2, 2]` as `[2, 2, out, in]`: a Linear from one token to four.
@@ -60,7 +72,9 @@ impl Recipe {
     pub fn sources(&self) -> Vec<String> {
         match self {
             Recipe::Tensor(name) | Recipe::ChannelsLast(name) | Recipe::FourTokens(name) => vec![name.clone()],
-            Recipe::Rows(names) | Recipe::Columns(names) => names.clone(),
+            Recipe::Rows(names) | Recipe::RowsWithGap { names, .. } | Recipe::ColumnsWithGap { names, .. } => {
+                names.clone()
+            }
             Recipe::PatchPosition { position, bias } => vec![position.clone(), bias.clone()],
             Recipe::DensePosition { gaussian, linears, .. } => {
                 let weights = linears.iter().filter(|(_, reads)| *reads).map(|(path, _)| format!("{path}.weight"));

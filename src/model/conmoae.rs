@@ -9,6 +9,10 @@ use crate::graph::{Bias, Gated, Graph, Op, Recipe, ValueId};
 /// Scale of the adapters' sum.
 const SCALE: f32 = 0.1;
 
+/// The hidden channels of MLP and experts together are filled up to a multiple of this with columns of zeros: rows of
+/// f16 must start at multiples of 16 bytes to be copied to tensor cores. E R = 64 of the published models needs none.
+const ALIGNMENT: usize = 8;
+
 /// `x + mlp(norm2(x)) + adapters(norm2(x))`.
 pub(super) fn mlp(g: &mut Graph, c: &Config, block: usize, x: ValueId, context: Option<ValueId>, eps: f32) -> ValueId {
     let path = format!("image_encoder.blocks.{block}");
@@ -54,14 +58,12 @@ fn adapted(g: &mut Graph, c: &Config, a: &Adapters, block: &str, u: ValueId, gat
         let rest = (0..a.experts).map(|k| format!("{path}.adapter_{kind}.{k}.{part}"));
         std::iter::once(format!("{path}.mlp.{first}.{part}")).chain(rest).collect()
     };
-    let columns = c.mlp + a.experts * a.bottleneck;
-    let weight = g.param(
-        format!("{path}.lin1|adapter_down.weight"),
-        &[columns, c.width],
-        Recipe::Rows(experts("down", "weight", "lin1")),
-    );
-    let bias =
-        g.param(format!("{path}.lin1|adapter_down.bias"), &[columns], Recipe::Rows(experts("down", "bias", "lin1")));
+    let used = c.mlp + a.experts * a.bottleneck;
+    let columns = used.next_multiple_of(ALIGNMENT);
+    let gap = columns - used;
+    let downs = |part: &str| Recipe::RowsWithGap { names: experts("down", part, "lin1"), gap };
+    let weight = g.param(format!("{path}.lin1|adapter_down.weight"), &[columns, c.width], downs("weight"));
+    let bias = g.param(format!("{path}.lin1|adapter_down.bias"), &[columns], downs("bias"));
     let hidden = g.activation(format!("{path}.hidden"), &[c.tokens(), columns]);
     let gated = Some(Gated::Columns { gate, bottleneck: a.bottleneck, scale: SCALE });
     let bias = Bias::Row(bias);
@@ -71,7 +73,7 @@ fn adapted(g: &mut Graph, c: &Config, a: &Adapters, block: &str, u: ValueId, gat
     let weight = g.param(
         format!("{path}.lin2|adapter_up.weight"),
         &[c.width, columns],
-        Recipe::Columns(experts("up", "weight", "lin2")),
+        Recipe::ColumnsWithGap { names: experts("up", "weight", "lin2"), gap },
     );
     let bias = Bias::Row(g.tensor(format!("{path}.mlp.lin2.bias"), &[c.width]));
     let ups = (0..a.experts).map(|k| format!("{path}.adapter_up.{k}.bias")).collect();

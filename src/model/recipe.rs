@@ -14,8 +14,9 @@ impl Param {
     pub fn make(&self, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
         let data = match &self.recipe {
             Recipe::Tensor(name) => tensor(name)?,
-            Recipe::Rows(names) => rows(names, tensor)?,
-            Recipe::Columns(names) => columns(names, self.shape[0], tensor)?,
+            Recipe::Rows(names) => rows(names, 0, tensor)?,
+            Recipe::RowsWithGap { names, gap } => rows(names, gap * self.shape[1..].iter().product::<usize>(), tensor)?,
+            Recipe::ColumnsWithGap { names, gap } => columns(names, *gap, self.shape[0], tensor)?,
             Recipe::ChannelsLast(name) => {
                 let [outputs, height, width, inputs] = self.shape4()?;
                 let data = sized(name, tensor(name)?, self.len())?;
@@ -50,22 +51,25 @@ fn sized(name: &str, data: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
     Err(mismatch(name, format!("{expected} elements"), format!("{}", data.len())))
 }
 
-fn rows(names: &[String], tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+/// Tensors one behind the other, `gap` zeros behind the first.
+fn rows(names: &[String], gap: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
     let mut out = Vec::new();
-    for name in names {
+    for (index, name) in names.iter().enumerate() {
         out.append(&mut tensor(name)?);
+        out.resize(out.len() + if index == 0 { gap } else { 0 }, 0.0);
     }
     Ok(out)
 }
 
-/// Matrices of `rows` rows side by side.
-fn columns(names: &[String], rows: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+/// Matrices of `rows` rows side by side, `gap` columns of zeros behind the first.
+fn columns(names: &[String], gap: usize, rows: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
     let parts = names.iter().map(|name| tensor(name)).collect::<Result<Vec<_>>>()?;
-    let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum::<usize>() + rows * gap);
     for row in 0..rows {
-        for part in &parts {
+        for (index, part) in parts.iter().enumerate() {
             let width = part.len() / rows;
             out.extend_from_slice(&part[row * width..(row + 1) * width]);
+            out.resize(out.len() + if index == 0 { gap } else { 0 }, 0.0);
         }
     }
     Ok(out)
@@ -162,8 +166,18 @@ mod tests {
     #[test]
     fn columns_stand_side_by_side() {
         let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
-        let data = make(&[2, 3], Recipe::Columns(vec!["a".into(), "b".into()]), &tensors).unwrap();
+        let names = || vec!["a".into(), "b".into()];
+        let data = make(&[2, 3], Recipe::ColumnsWithGap { names: names(), gap: 0 }, &tensors).unwrap();
         assert_eq!(data, [0.0, 1.0, 10.0, 2.0, 3.0, 11.0]);
+        let data = make(&[2, 5], Recipe::ColumnsWithGap { names: names(), gap: 2 }, &tensors).unwrap();
+        assert_eq!(data, [0.0, 1.0, 0.0, 0.0, 10.0, 2.0, 3.0, 0.0, 0.0, 11.0]);
+    }
+
+    #[test]
+    fn a_gap_of_rows_is_as_wide_as_a_row() {
+        let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
+        let recipe = Recipe::RowsWithGap { names: vec!["a".into(), "b".into()], gap: 1 };
+        assert_eq!(make(&[4, 2], recipe, &tensors).unwrap(), [0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 10.0, 11.0]);
     }
 
     #[test]
