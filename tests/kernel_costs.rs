@@ -23,9 +23,9 @@ use medsegx::weights::Weights;
 use one_op::{Case, Random};
 use ptxvm::{Class, Counters};
 
-/// Longest launch of every kernel, with the size of the launch in words.
+/// Longest launch of every kernel, with the size of the launch in words and its blocks.
 #[derive(Default)]
-struct Costs(BTreeMap<&'static str, (String, Counters)>);
+struct Costs(BTreeMap<&'static str, (String, u64, Counters)>);
 
 impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
@@ -37,8 +37,8 @@ impl Costs {
     fn take(&mut self, size: &str, backend: &Cuda<Interpreter>) {
         for (entry, report) in backend.driver().take_reports() {
             let longest = self.0.entry(entry).or_default();
-            if report.counters.issued > longest.1.issued {
-                *longest = (size.to_string(), report.counters);
+            if report.counters.issued > longest.2.issued {
+                *longest = (size.to_string(), report.ctas, report.counters);
             }
         }
     }
@@ -234,15 +234,17 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     attention(&mut costs);
     decoder(&mut costs);
     resizing(&mut costs);
-    let mut table =
-        String::from("| kernel | launch | instructions / mma | wavefronts | sectors |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| kernel | launch | instructions / mma | / block | wavefronts | sectors |\n|---|---|---|---|---|---|\n",
+    );
     for kernel in kernels::all() {
-        let Some((size, c)) = costs.0.get(kernel.entry) else { continue };
+        let Some((size, blocks, c)) = costs.0.get(kernel.entry) else { continue };
         let per_mma = c.instructions_per_mma().map_or("-".into(), |x| format!("{x:.2}"));
+        let per_block = c.issued / blocks;
         let waves = if c.wavefronts == 0 { "-".into() } else { format!("{} / {}", c.wavefronts, c.wavefronts_ideal) };
         let _ = writeln!(
             table,
-            "| {} | {size} | {per_mma} | {waves} | {} / {} |",
+            "| {} | {size} | {per_mma} | {per_block} | {waves} | {} / {} |",
             kernel.entry, c.sectors, c.sectors_ideal
         );
         // The lines that read operands of tensor cores or copy them asynchronously are the main loop.

@@ -30,6 +30,8 @@ pub trait Backend: Send + Sync + 'static {
     type Param: Send + Sync;
     /// Memory of one session: the arena of its plans, the embedding buffer and what the kernels need besides.
     type Arena: Send;
+    /// The steps of one run, to be repeated at the cost of one launch.
+    type Recording: Send;
 
     /// The word for reports: `cpu`, `cuda:0`.
     fn name(&self) -> String;
@@ -62,6 +64,15 @@ pub trait Backend: Send + Sync + 'static {
     /// Memory that cannot be had.
     fn arena(&self, plans: &[&Plan]) -> Result<Self::Arena>;
 
+    /// Bytes that [`Backend::arena`] of these plans takes.
+    fn arena_bytes(&self, plans: &[&Plan]) -> usize;
+
+    /// Memory that an arena may take without taking it from the host; `None` where both share theirs.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn free_bytes(&self) -> Result<Option<usize>>;
+
     /// Copies host bytes, in the graph's element type, into an input value from slice `first` of its batch on.
     ///
     /// # Errors
@@ -81,6 +92,25 @@ pub trait Backend: Send + Sync + 'static {
     fn run_all(&self, arena: &mut Self::Arena, plan: &Plan, params: &[Arc<Self::Param>], active: usize) -> Result<()> {
         (0..plan.graph.nodes.len()).try_for_each(|step| self.run(arena, plan, params, step, active))
     }
+
+    /// Records the run that [`Backend::run_all`] would do, without doing it; `None` where that gains nothing. Every kernel
+    /// has to have run before.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn record(
+        &self,
+        arena: &mut Self::Arena,
+        plan: &Plan,
+        params: &[Arc<Self::Param>],
+        active: usize,
+    ) -> Result<Option<Self::Recording>>;
+
+    /// Repeats a recorded run on what its arena holds by now.
+    ///
+    /// # Errors
+    /// As [`Backend::run`].
+    fn replay(&self, arena: &mut Self::Arena, recording: &Self::Recording) -> Result<()>;
 
     /// How many threads may prepare parameters at the same time.
     fn loaders(&self) -> usize {

@@ -84,10 +84,10 @@ fn score(args: &Args, sets: &[Set]) -> anyhow::Result<Vec<Vec<Row>>> {
     }
     let model = Arc::new(Model::load(&weights, &args.model.options())?);
     drop(weights);
-    let capacity = Capacity { batch: args.model.batch(&model), ..Capacity::default() };
+    let total = sets.iter().map(|set| set.cases.len()).sum();
+    let capacity = args.model.capacity(&model, Capacity::default(), MaskChoice::Auto, total)?;
     let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
     let interrupt = Interrupt::listen()?;
-    let total = sets.iter().map(|set| set.cases.len()).sum();
     let progress = Progress::new(total, "slices", args.quiet);
     let mut scored: Vec<Vec<Row>> = Vec::new();
     for set in sets {

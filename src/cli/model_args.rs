@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use medsegx::backend::cpu::{CpuOptions, Precision};
-use medsegx::model::Kind;
-use medsegx::segment::{Device, Model, ModelOptions};
+use medsegx::mask::MaskChoice;
+use medsegx::segment::{Capacity, Device, Model, ModelOptions};
 use medsegx::weights::Access;
 
 /// Which model, and where and how it runs
@@ -30,7 +30,7 @@ pub struct ModelArgs {
     /// Numbers of the large products on a CPU: f32, or bf16 where the processor multiplies it
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub precision: Precision,
-    /// Slices in one batch; default: 4 at 256 px, 1 at 1024 px
+    /// Slices in one batch; default: on a GPU as many as memory allows, at most 64; on a CPU 4 at 256 px, 1 at 1024 px
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub batch: Option<u16>,
 }
@@ -48,10 +48,18 @@ impl ModelArgs {
         ModelOptions { device: self.device, cpu }
     }
 
-    /// Slices in one batch.
-    pub fn batch(&self, model: &Model) -> usize {
-        let default = if model.config().kind == Kind::MedSegX { 4 } else { 1 };
-        self.batch.map_or(default, usize::from)
+    /// `capacity` with the batch that was asked for, or the one that suits `slices` slices.
+    pub fn capacity(
+        &self,
+        model: &Model,
+        capacity: Capacity,
+        choice: MaskChoice,
+        slices: usize,
+    ) -> medsegx::Result<Capacity> {
+        match self.batch {
+            Some(batch) => Ok(Capacity { batch: usize::from(batch), ..capacity }),
+            None => capacity.with_batch_for(model, choice, slices),
+        }
     }
 }
 

@@ -128,7 +128,7 @@ fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
     }
     // Each thread prepares one parameter at a time.
     loading *= cpu.threads();
-    let session = cpu.session_bytes(&[&plans[0], &plans[1]]);
+    let session = cpu.arena_bytes(&[&plans[0], &plans[1]]);
     Memory { parameters, prepared, session, loading, peak: prepared + session.max(loading) }
 }
 

@@ -4,17 +4,19 @@
 mod network;
 mod numbers;
 mod request;
+mod stage;
 
 use std::sync::Arc;
 
 pub use network::{Network, every_graph};
 pub use request::{Point, Prompt, Slice};
 use request::{check_count, check_len};
+use stage::Stage;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, ValueId};
-use crate::model::{Masks, Prompts, image_encoder, mask_decoder};
+use crate::model::{Config, Masks, Prompts, image_encoder, mask_decoder};
 
 /// What a session makes room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +48,6 @@ pub struct Session<B: Backend> {
     staging: Staging,
 }
 
-/// A plan and its parameters.
-struct Stage<B: Backend> {
-    plan: Plan,
-    params: Vec<Arc<B::Param>>,
-}
-
 /// Prompts of one run, side by side.
 struct Staging {
     slots: Vec<i32>,
@@ -81,28 +77,15 @@ impl<B: Backend> Session<B> {
         options: SessionOptions,
         plan: impl Fn(Graph, &dyn Fn(&Graph, ValueId) -> usize) -> Plan,
     ) -> Result<Session<B>> {
-        let SessionOptions { slices, prompts, points, mask_prompt, masks } = options;
-        for (name, found) in [("slices", slices), ("prompts", prompts)] {
-            if found == 0 {
-                return Err(Error::Argument { name, expected: "at least 1".into(), found: "0".into() });
-            }
-        }
-        let stage = |graph: Graph| -> Result<Stage<B>> {
-            let params = network.params_of(&graph)?;
-            Ok(Stage { plan: plan(graph, &|graph, id| network.backend().element_bytes(graph, id)), params })
-        };
-        let encoder = stage(image_encoder::graph(network.config(), slices))?;
-        let mut decoders = Vec::new();
-        for mask in [mask_prompt, false].into_iter().take(1 + usize::from(mask_prompt)) {
-            // A mask alone has no prompt token; without a mask a prompt has at least one.
-            for points in usize::from(!mask && points > 0)..=points {
-                let variant = Prompts { points, mask, masks };
-                decoders.push((variant, stage(mask_decoder::graph(network.config(), prompts, slices, variant))?));
-            }
-        }
+        let place = |graph| plan(graph, &|graph, id| network.backend().element_bytes(graph, id));
+        let (encoder, decoders) = graphs(network.config(), options)?;
+        let encoder = Stage::new(&network, place(encoder))?;
+        let stage = |(variant, graph)| Ok((variant, Stage::new(&network, place(graph))?));
+        let decoders: Vec<(Prompts, Stage<B>)> = decoders.into_iter().map(stage).collect::<Result<_>>()?;
         let plans: Vec<&Plan> =
             [&encoder].into_iter().chain(decoders.iter().map(|(_, s)| s)).map(|s| &s.plan).collect();
         let arena = network.backend().arena(&plans)?;
+        let SessionOptions { prompts, points, .. } = options;
         let staging = Staging {
             slots: Vec::with_capacity(prompts),
             points: Vec::with_capacity(prompts * points),
@@ -132,15 +115,20 @@ impl<B: Backend> Session<B> {
         slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
         let (plan, backend) = (&self.encoder.plan, self.network.backend());
         let [pixels, scaling] = [find(plan, io::PIXELS)?, find(plan, io::SCALING)?];
+        // Input by input: what lies side by side on the device goes there in one copy.
         for (i, slice) in slices.iter().enumerate() {
             backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
+        }
+        for (i, slice) in slices.iter().enumerate() {
             backend.write(&mut self.arena, plan, scaling, i, bytemuck::bytes_of(&slice.scaling))?;
-            if let Some(context) = plan.graph.find(io::CONTEXT) {
+        }
+        if let Some(context) = plan.graph.find(io::CONTEXT) {
+            for (i, slice) in slices.iter().enumerate() {
                 backend.write(&mut self.arena, plan, context, i, bytemuck::bytes_of(&slice.context))?;
             }
         }
         self.decoded_last = None;
-        backend.run_all(&mut self.arena, plan, &self.encoder.params, slices.len())?;
+        self.encoder.run(backend, &mut self.arena, slices.len())?;
         self.encoded = slices.len();
         Ok(())
     }
@@ -166,7 +154,7 @@ impl<B: Backend> Session<B> {
         };
 
         self.staging.fill(prompts);
-        let (decoder, backend) = (&self.decoders[which].1, self.network.backend());
+        let (decoder, backend) = (&mut self.decoders[which].1, self.network.backend());
         let plan = &decoder.plan;
         for (name, bytes) in self.staging.inputs() {
             backend.write(&mut self.arena, plan, find(plan, name)?, 0, bytes)?;
@@ -175,7 +163,8 @@ impl<B: Backend> Session<B> {
             backend.write(&mut self.arena, plan, find(plan, io::MASK)?, i, bytemuck::cast_slice(mask))?;
         }
         self.decoded_last = Some(which);
-        backend.run_all(&mut self.arena, plan, &decoder.params, count)?;
+        decoder.run(backend, &mut self.arena, count)?;
+        let plan = &decoder.plan;
         backend.read(&mut self.arena, plan, find(plan, io::LOGITS)?, bytemuck::cast_slice_mut(logits))?;
         backend.read(&mut self.arena, plan, find(plan, io::IOU)?, bytemuck::cast_slice_mut(iou))
     }
@@ -193,6 +182,36 @@ impl<B: Backend> Session<B> {
         self.network.backend().read(&mut self.arena, plan, id, bytemuck::cast_slice_mut(&mut data))?;
         Ok(data)
     }
+}
+
+/// Bytes of the arena of a session that would be made with `options`.
+///
+/// # Errors
+/// A capacity of zero.
+pub fn session_bytes<B: Backend>(network: &Network<B>, options: SessionOptions) -> Result<usize> {
+    let (encoder, decoders) = graphs(network.config(), options)?;
+    let graphs = std::iter::once(encoder).chain(decoders.into_iter().map(|(_, graph)| graph));
+    let plans = graphs.map(|graph| Plan::new(graph, |graph, id| network.backend().element_bytes(graph, id)));
+    Ok(network.backend().arena_bytes(&plans.collect::<Vec<_>>().iter().collect::<Vec<_>>()))
+}
+
+/// The encoder, and a decoder for each number of points and each of with and without a mask.
+fn graphs(config: &Config, options: SessionOptions) -> Result<(Graph, Vec<(Prompts, Graph)>)> {
+    let SessionOptions { slices, prompts, points, mask_prompt, masks } = options;
+    for (name, found) in [("slices", slices), ("prompts", prompts)] {
+        if found == 0 {
+            return Err(Error::Argument { name, expected: "at least 1".into(), found: "0".into() });
+        }
+    }
+    let mut decoders = Vec::new();
+    for mask in [mask_prompt, false].into_iter().take(1 + usize::from(mask_prompt)) {
+        // A mask alone has no prompt token; without a mask a prompt has at least one.
+        for points in usize::from(!mask && points > 0)..=points {
+            let variant = Prompts { points, mask, masks };
+            decoders.push((variant, mask_decoder::graph(config, prompts, slices, variant)));
+        }
+    }
+    Ok((image_encoder::graph(config, slices), decoders))
 }
 
 /// Single steps, for benches of kernels.

@@ -52,6 +52,40 @@ impl Default for Capacity {
     }
 }
 
+impl Capacity {
+    /// What the executor makes room for.
+    fn options(self, kind: Kind, choice: MaskChoice) -> Result<SessionOptions> {
+        let batch = self.batch.max(1);
+        let (points, mask_prompt) = (self.points.max(2), self.mask_prompt);
+        Ok(SessionOptions { slices: batch, prompts: batch, points, mask_prompt, masks: masks_for(kind, choice)? })
+    }
+
+    /// This capacity with a batch for `slices` slices: on a GPU the largest that they can fill and half of the free
+    /// memory holds, so that a second session still fits; on a CPU, where a larger batch gains little, 4 small pictures
+    /// or a large one.
+    ///
+    /// # Errors
+    /// A mask that the model does not have; a device that fails.
+    pub fn with_batch_for(self, model: &Model, choice: MaskChoice, slices: usize) -> Result<Capacity> {
+        let Some(free) = model.free_bytes()? else {
+            let batch = if model.config().kind == Kind::MedSegX { 4 } else { 1 };
+            return Ok(Capacity { batch, ..self });
+        };
+        let mut batch = slices.clamp(1, MOST_SLICES).next_power_of_two();
+        while batch > 1 {
+            let capacity = Capacity { batch, ..self };
+            if model.session_bytes(capacity.options(model.config().kind, choice)?)? <= free / 2 {
+                break;
+            }
+            batch /= 2;
+        }
+        Ok(Capacity { batch, ..self })
+    }
+}
+
+/// Largest batch that is chosen without being asked for: beyond it a GPU gains little and the first mask comes later.
+const MOST_SLICES: usize = 64;
+
 /// One slice as grey levels or colour.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
@@ -101,15 +135,8 @@ impl Segmenter {
     /// Memory that cannot be had; a mask that the model does not have.
     pub fn new(model: &Arc<Model>, capacity: Capacity, choice: MaskChoice) -> Result<Segmenter> {
         let config = model.config();
-        let masks = masks_for(config.kind, choice)?;
-        let batch = capacity.batch.max(1);
-        let options = SessionOptions {
-            slices: batch,
-            prompts: batch,
-            points: capacity.points.max(2),
-            mask_prompt: capacity.mask_prompt,
-            masks,
-        };
+        let options = capacity.options(config.kind, choice)?;
+        let (batch, masks) = (options.slices, options.masks);
         let (size, side) = (config.image_size, config.logits_size());
         Ok(Segmenter {
             runner: Runner::new(model, options)?,

@@ -10,7 +10,7 @@ use crate::backend::cuda::interpreter::{Checks, Interpreter};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{Cuda, real::Nvidia};
 use crate::error::{Error, Result};
-use crate::executor::{Network, Prompt, Session, SessionOptions, Slice};
+use crate::executor::{Network, Prompt, Session, SessionOptions, Slice, session_bytes};
 use crate::model::Config;
 use crate::weights::{Access, Weights};
 
@@ -124,6 +124,28 @@ impl Model {
     /// What it runs on: `cpu`, `cuda:0`.
     pub fn device(&self) -> &str {
         &self.device
+    }
+
+    /// Memory that sessions may take on a device with memory of its own.
+    pub(super) fn free_bytes(&self) -> Result<Option<usize>> {
+        match &self.network {
+            Loaded::Cpu(network) => network.backend().free_bytes(),
+            #[cfg(feature = "cuda")]
+            Loaded::Cuda(network) => network.backend().free_bytes(),
+            #[cfg(feature = "ptxvm")]
+            Loaded::Ptxvm(network) => network.backend().free_bytes(),
+        }
+    }
+
+    /// Bytes of a session.
+    pub(super) fn session_bytes(&self, options: SessionOptions) -> Result<usize> {
+        match &self.network {
+            Loaded::Cpu(network) => session_bytes(network, options),
+            #[cfg(feature = "cuda")]
+            Loaded::Cuda(network) => session_bytes(network, options),
+            #[cfg(feature = "ptxvm")]
+            Loaded::Ptxvm(network) => session_bytes(network, options),
+        }
     }
 
     /// Why [`Device::Auto`] did not take a GPU, if it did not.

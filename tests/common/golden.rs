@@ -18,6 +18,7 @@ pub struct Golden {
 }
 
 /// Prompt and context of a case.
+#[derive(Clone)]
 pub struct Case {
     /// u8 `[256, 256, 3]`.
     pub pixels: Vec<u8>,

@@ -18,6 +18,6 @@ pub fn resize<D: Driver>(backend: &Cuda<D>, logits: &[f32], fit: Fit, slice: [us
     let resizer = LogitResizer::new(256, side, slice, fit).expect("sizes");
     let device = backend.mask_resizer(&resizer).expect("taps are uploaded");
     let mut mask = vec![9; slice[0] * slice[1]];
-    let count = backend.mask(&arena, &plan, (id, 1), &device, &mut mask).expect("the mask is resized");
+    let count = backend.mask(&mut arena, &plan, (id, 1), &device, &mut mask).expect("the mask is resized");
     (mask, count)
 }

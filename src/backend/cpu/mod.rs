@@ -24,6 +24,7 @@ mod token_attention;
 mod token_heads;
 mod upscale;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -223,13 +224,6 @@ impl Cpu {
         size_of::<f32>() * step::loading(self.level, self.precision, graph, id)
     }
 
-    /// Bytes of everything that a session of these plans allocates.
-    pub fn session_bytes(&self, plans: &[&Plan]) -> usize {
-        let most = |bytes: &dyn Fn(&Plan) -> usize| plans.iter().map(|plan| bytes(plan)).max().unwrap_or(0);
-        let scratch = size_of::<f32>() * self.scratch(plans) * self.threads();
-        most(&|plan| plan.arena_bytes) + most(&|plan| plan.embedding_bytes()) + scratch
-    }
-
     /// f32 of scratch that a thread needs for any step of `plans`.
     fn scratch(&self, plans: &[&Plan]) -> usize {
         let nodes = plans.iter().flat_map(|plan| plan.graph.nodes.iter().map(|node| (&plan.graph, &node.op)));
@@ -245,6 +239,7 @@ impl Cpu {
 impl Backend for Cpu {
     type Param = Param;
     type Arena = Arena;
+    type Recording = Infallible;
 
     fn name(&self) -> String {
         "cpu".into()
@@ -266,6 +261,16 @@ impl Backend for Cpu {
         let bytes = plans.iter().map(|plan| plan.arena_bytes).max().unwrap_or(0);
         let embedding_bytes = plans.iter().map(|plan| plan.embedding_bytes()).max().unwrap_or(0);
         Arena::new(bytes, embedding_bytes, self.scratch(plans), self.threads())
+    }
+
+    fn arena_bytes(&self, plans: &[&Plan]) -> usize {
+        let most = |bytes: &dyn Fn(&Plan) -> usize| plans.iter().map(|plan| bytes(plan)).max().unwrap_or(0);
+        let scratch = size_of::<f32>() * self.scratch(plans) * self.threads();
+        most(&|plan| plan.arena_bytes) + most(&|plan| plan.embedding_bytes()) + scratch
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        Ok(None)
     }
 
     fn write(&self, arena: &mut Arena, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()> {
@@ -291,6 +296,14 @@ impl Backend for Cpu {
     fn run_all(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], active: usize) -> Result<()> {
         let steps = 0..plan.graph.nodes.len();
         self.threads.inside(|| steps.into_iter().try_for_each(|step| self.run(arena, plan, params, step, active)))
+    }
+
+    fn record(&self, _: &mut Arena, _: &Plan, _: &[Arc<Param>], _: usize) -> Result<Option<Infallible>> {
+        Ok(None)
+    }
+
+    fn replay(&self, _: &mut Arena, recording: &Infallible) -> Result<()> {
+        match *recording {}
     }
 
     fn loaders(&self) -> usize {

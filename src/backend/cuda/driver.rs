@@ -1,6 +1,7 @@
 //! What the CUDA backend needs of a device. cudarc implements it over the real driver, `ptxvm` over an interpreter.
 #![allow(unsafe_code, reason = "a launch trusts its caller for addresses and sizes")]
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::kernels::{Kernel, Type};
@@ -28,19 +29,39 @@ impl Arg {
     }
 }
 
+/// How much memory a device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that nobody holds.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
 /// A device with one queue: copies, launches and events happen in the order of the calls.
 pub trait Driver: Send + Sync + 'static {
     /// Device memory, freed when dropped.
     type Buffer: Send + Sync;
+    /// Host memory that the device copies from and to while the host goes on; freed when dropped, after every copy
+    /// queued so far.
+    type Pinned: Send;
     /// A loaded kernel.
     type Function: Send + Sync;
     /// A point in the queue.
     type Event: Send;
+    /// A queue of its own, in which launches are captured and not run.
+    type Capture;
     /// Launches captured once, to be replayed at the cost of one.
     type Recording: Send;
 
     /// The word for reports and errors: `cuda:0`.
     fn name(&self) -> String;
+
+    /// Memory of the device by now; `None` where it has no memory of its own.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn memory(&self) -> Result<Option<Memory>>;
 
     /// Loads PTX text and finds the kernel's entry in it.
     ///
@@ -69,7 +90,31 @@ pub trait Driver: Send + Sync + 'static {
     /// A range outside the buffer; a device that fails, also in an earlier launch.
     fn read(&self, buffer: &Self::Buffer, offset: usize, bytes: &mut [u8]) -> Result<()>;
 
-    /// Queues one launch with the threads and shared memory of the kernel's row.
+    /// Pinned memory, zeroed.
+    ///
+    /// # Errors
+    /// Memory that cannot be had.
+    fn pinned(&self, bytes: usize) -> Result<Self::Pinned>;
+
+    /// The bytes of pinned memory.
+    fn host<'a>(&self, pinned: &'a mut Self::Pinned) -> &'a mut [u8];
+
+    /// Queues a copy of the bytes `from` of pinned memory to `buffer` from byte `offset` on.
+    ///
+    /// # Safety
+    /// The bytes must not change until the queue has passed this copy.
+    ///
+    /// # Errors
+    /// A range outside either; a device that fails.
+    unsafe fn queue_write(
+        &self,
+        buffer: &Self::Buffer,
+        offset: usize,
+        pinned: &Self::Pinned,
+        from: Range<usize>,
+    ) -> Result<()>;
+
+    /// Queues one launch with the threads and shared memory of the kernel's row; into `capture`, where there is one.
     ///
     /// # Safety
     /// `args` must have the kernel's types, its pointers must be alive in device memory until the launch has ended,
@@ -77,7 +122,13 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     /// A launch that the device refuses.
-    unsafe fn launch(&self, function: &Self::Function, grid: [u32; 3], args: &[Arg]) -> Result<()>;
+    unsafe fn launch(
+        &self,
+        capture: Option<&Self::Capture>,
+        function: &Self::Function,
+        grid: [u32; 3],
+        args: &[Arg],
+    ) -> Result<()>;
 
     /// Waits for everything queued so far.
     ///
@@ -97,17 +148,17 @@ pub trait Driver: Send + Sync + 'static {
     /// A device that fails.
     fn elapsed(&self, start: &Self::Event, end: &Self::Event) -> Result<Duration>;
 
-    /// Launches from here on are captured, not run. No allocation, copy or wait may happen until `end_capture`.
+    /// A queue to capture launches in, used by one thread. What happens on the device meanwhile is not captured.
     ///
     /// # Errors
     /// A device that fails.
-    fn begin_capture(&self) -> Result<()>;
+    fn begin_capture(&self) -> Result<Self::Capture>;
 
     /// Ends the capture.
     ///
     /// # Errors
     /// Something that cannot be captured.
-    fn end_capture(&self) -> Result<Self::Recording>;
+    fn end_capture(&self, capture: Self::Capture) -> Result<Self::Recording>;
 
     /// Queues the captured launches.
     ///

@@ -1,12 +1,14 @@
 //! [`Driver`] over ptxvm: runs the PTX that ships, on the CPU, and checks it as it runs.
 #![allow(unsafe_code, reason = "a launch trusts its caller for addresses and sizes; here every access is checked")]
 
+use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use ptxvm::{Checks, Report};
 
-use super::driver::{Arg, Driver};
+use super::driver::{Arg, Driver, Memory};
 use super::kernels::Kernel;
 use crate::error::{Error, Result};
 
@@ -19,8 +21,6 @@ struct State {
     machine: ptxvm::Machine,
     /// What each launch cost, where that is asked for.
     reports: Option<Vec<(&'static str, Report)>>,
-    /// Launches captured so far, while a capture is on.
-    capture: Option<Vec<Launch>>,
 }
 
 #[derive(Clone)]
@@ -65,6 +65,9 @@ pub struct Function {
     module: ptxvm::Module,
 }
 
+/// Launches that are being captured.
+pub struct Capture(RefCell<Vec<Launch>>);
+
 /// Captured launches.
 pub struct Recording(Vec<Launch>);
 
@@ -72,7 +75,7 @@ impl Interpreter {
     /// A device on `threads` host threads that checks as much as `checks` says.
     pub fn new(threads: usize, checks: Checks) -> Self {
         let machine = ptxvm::Machine::new().threads(threads).checks(checks);
-        Interpreter { state: Arc::new(Mutex::new(State { machine, reports: None, capture: None })) }
+        Interpreter { state: Arc::new(Mutex::new(State { machine, reports: None })) }
     }
 
     /// Keeps what each launch costs, for [`Interpreter::take_reports`].
@@ -102,10 +105,6 @@ fn failure(operation: impl Into<String>, error: ptxvm::Error) -> Error {
 
 impl State {
     fn launch(&mut self, launch: &Launch) -> Result<()> {
-        if let Some(capture) = &mut self.capture {
-            capture.push(launch.clone());
-            return Ok(());
-        }
         let kernel = launch.kernel;
         let size = ptxvm::Launch { grid: launch.grid, block: [kernel.threads, 1, 1], shared_bytes: kernel.shared };
         let report = self
@@ -122,11 +121,17 @@ impl State {
 impl Driver for Interpreter {
     type Buffer = Buffer;
     type Function = Function;
+    type Pinned = Vec<u8>;
     type Event = Instant;
+    type Capture = Capture;
     type Recording = Recording;
 
     fn name(&self) -> String {
         NAME.into()
+    }
+
+    fn memory(&self) -> Result<Option<Memory>> {
+        Ok(None)
     }
 
     fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Function> {
@@ -153,7 +158,27 @@ impl Driver for Interpreter {
         self.state().machine.read(address, bytes).map_err(|e| failure("read", e))
     }
 
-    unsafe fn launch(&self, function: &Function, grid: [u32; 3], args: &[Arg]) -> Result<()> {
+    fn pinned(&self, bytes: usize) -> Result<Vec<u8>> {
+        Ok(vec![0; bytes])
+    }
+
+    fn host<'a>(&self, pinned: &'a mut Vec<u8>) -> &'a mut [u8] {
+        pinned
+    }
+
+    unsafe fn queue_write(&self, buffer: &Buffer, offset: usize, pinned: &Vec<u8>, from: Range<usize>) -> Result<()> {
+        let what = || format!("copy of {from:?} from {} bytes of pinned memory", pinned.len());
+        let bytes = pinned.get(from.clone()).ok_or_else(|| Error::Internal { place: NAME.into(), what: what() })?;
+        self.write(buffer, offset, bytes)
+    }
+
+    unsafe fn launch(
+        &self,
+        capture: Option<&Capture>,
+        function: &Function,
+        grid: [u32; 3],
+        args: &[Arg],
+    ) -> Result<()> {
         let kernel = function.kernel;
         let args: Vec<ptxvm::Arg> = args
             .iter()
@@ -165,7 +190,12 @@ impl Driver for Interpreter {
             .collect();
         let params =
             function.module.pack(kernel.entry, &args).map_err(|e| failure(format!("launch {}", kernel.entry), e))?;
-        self.state().launch(&Launch { kernel, module: function.module.clone(), grid, params })
+        let launch = Launch { kernel, module: function.module.clone(), grid, params };
+        match capture {
+            Some(capture) => capture.0.borrow_mut().push(launch),
+            None => self.state().launch(&launch)?,
+        }
+        Ok(())
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -180,13 +210,12 @@ impl Driver for Interpreter {
         Ok(*end - *start)
     }
 
-    fn begin_capture(&self) -> Result<()> {
-        self.state().capture = Some(Vec::new());
-        Ok(())
+    fn begin_capture(&self) -> Result<Capture> {
+        Ok(Capture(RefCell::default()))
     }
 
-    fn end_capture(&self) -> Result<Recording> {
-        Ok(Recording(self.state().capture.take().unwrap_or_default()))
+    fn end_capture(&self, capture: Capture) -> Result<Recording> {
+        Ok(Recording(capture.0.into_inner()))
     }
 
     unsafe fn replay(&self, recording: &Recording) -> Result<()> {

@@ -43,3 +43,21 @@ pub fn resources(entry: &str) -> Option<(u32, u32)> {
     let shared = cells.next()?.parse().ok()?;
     Some((cells.next()?.parse().ok()?, shared))
 }
+
+/// Warp instructions of a kernel, as ptxvm counted them in the launch that kernels/README.md names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Instructions {
+    /// Of a launch for each of its `mma`; `None` without any.
+    pub per_mma: Option<f64>,
+    /// Of a launch for each of its blocks.
+    pub per_block: f64,
+}
+
+/// Instructions of the kernel `entry`: columns of a table in kernels/README.md, which a test compares with a fresh count.
+pub fn instructions(entry: &str) -> Option<Instructions> {
+    let (_, costs) = README.split_once("<!-- costs -->")?;
+    let row = costs.lines().find(|line| line.starts_with(&format!("| {entry} |")))?;
+    let mut cells = row.split('|').map(str::trim).skip(3);
+    let per_mma = cells.next()?.parse().ok();
+    Some(Instructions { per_mma, per_block: cells.next()?.parse().ok()? })
+}

@@ -4,6 +4,7 @@
 //! The residual stream, LayerNorm statistics, gates, the embedding and the logits are f32; operands of tensor cores
 //! are f16, converted with saturation, and what did not fit is counted ([`Cuda::saturated`]).
 
+mod arena;
 mod attention;
 mod conv3x3;
 pub mod driver;
@@ -14,6 +15,7 @@ mod image_source;
 pub mod interpreter;
 pub mod kernels;
 mod layer_norm;
+pub mod ledger;
 mod mask_embed;
 mod patch_embed;
 mod prompt_tokens;
@@ -31,22 +33,27 @@ use std::sync::{Arc, OnceLock};
 
 use half::f16;
 
+pub use self::arena::Arena;
 use self::driver::{Arg, Driver};
 use self::step::Step;
 use self::storage::Storage;
 use super::Backend;
 use crate::error::{Error, Result};
-use crate::graph::plan::Place;
 use crate::graph::{Graph, Op, ParamId, Plan, ValueId};
 
 /// A device with its kernels, loaded when first launched.
 pub struct Cuda<D: Driver> {
     driver: D,
+    resident: Arc<Resident<D>>,
+    saturated_by_host: AtomicU64,
+}
+
+/// What launches use besides a session's arena and parameters.
+struct Resident<D: Driver> {
     /// One a kernel of the table.
     functions: Vec<OnceLock<D::Function>>,
     /// u32 on the device, counted up by every kernel that writes f16.
     saturated: D::Buffer,
-    saturated_by_host: AtomicU64,
     /// u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the last one ends it.
     counters: D::Buffer,
 }
@@ -59,10 +66,12 @@ pub struct Param<D: Driver> {
     buffer: D::Buffer,
 }
 
-/// Memory of one session.
-pub struct Arena<D: Driver> {
-    values: D::Buffer,
-    embedding: D::Buffer,
+/// The launches of one run, with a share in all memory that they use. The launches are dropped first.
+pub struct Recording<D: Driver> {
+    launches: D::Recording,
+    _params: Vec<Arc<Param<D>>>,
+    _memory: Arc<arena::Memory<D>>,
+    _resident: Arc<Resident<D>>,
 }
 
 /// How many values f16 could not hold, so that they were stored as the largest f16.
@@ -85,7 +94,8 @@ impl<D: Driver> Cuda<D> {
         let counters = driver.allocate(MOST_PROMPTS * size_of::<u32>())?;
         driver.write(&counters, 0, &vec![0; MOST_PROMPTS * size_of::<u32>()])?;
         let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
-        Ok(Cuda { driver, functions, saturated, saturated_by_host: AtomicU64::new(0), counters })
+        let resident = Arc::new(Resident { functions, saturated, counters });
+        Ok(Cuda { driver, resident, saturated_by_host: AtomicU64::new(0) })
     }
 
     /// The device.
@@ -99,23 +109,24 @@ impl<D: Driver> Cuda<D> {
     /// A device that fails.
     pub fn saturated(&self) -> Result<Saturated> {
         let mut bytes = [0; size_of::<u32>()];
-        self.driver.read(&self.saturated, 0, &mut bytes)?;
+        self.driver.read(&self.resident.saturated, 0, &mut bytes)?;
         let by_host = self.saturated_by_host.load(Ordering::Relaxed);
         Ok(Saturated { by_host, values: u32::from_ne_bytes(bytes).into() })
     }
 
     /// The loaded kernel of index `index`.
     fn function(&self, index: usize, kernel: &'static kernels::Kernel, ptx: &str) -> Result<&D::Function> {
-        if let Some(function) = self.functions[index].get() {
+        let kept = &self.resident.functions[index];
+        if let Some(function) = kept.get() {
             return Ok(function);
         }
         let function = self.driver.load(kernel, ptx)?;
-        Ok(self.functions[index].get_or_init(|| function))
+        Ok(kept.get_or_init(|| function))
     }
 
     /// The one place that launches kernels.
     #[allow(unsafe_code, reason = "running a kernel is the hardware boundary")]
-    fn launch(&self, entry: &str, grid: [u32; 3], args: &[Arg]) -> Result<()> {
+    fn launch(&self, capture: Option<&D::Capture>, entry: &str, grid: [u32; 3], args: &[Arg]) -> Result<()> {
         let (index, kernel, ptx) = kernels::find(entry)?;
         if !args.iter().map(Arg::kind).eq(kernel.params.iter().map(|&(_, kind)| kind)) {
             return Err(Error::Internal { place: entry.into(), what: "arguments do not match the kernel".into() });
@@ -125,26 +136,45 @@ impl<D: Driver> Cuda<D> {
         }
         let function = self.function(index, kernel, ptx)?;
         // SAFETY: the types were just compared with the table, which a test compares with the PTX; addresses and sizes
-        // come from a plan's values and parameters, whose buffers the caller's borrow of arena and parameters keeps.
-        unsafe { self.driver.launch(function, grid, args) }
+        // come from a plan's values and parameters, whose buffers the caller's borrow of arena and parameters keeps,
+        // and a recording its share in them.
+        unsafe { self.driver.launch(capture, function, grid, args) }
     }
 
     fn out_of_range(&self, what: &str, found: usize, limit: usize) -> Error {
         Error::Internal { place: self.driver.name(), what: format!("{what}: {found} bytes, there are {limit}") }
     }
 
-    /// Buffer and byte offset of a value.
-    fn place<'a>(arena: &'a Arena<D>, plan: &Plan, id: ValueId) -> (&'a D::Buffer, usize) {
-        match plan.places[id.0] {
-            Place::Arena(offset) => (&arena.values, offset),
-            Place::Embedding => (&arena.embedding, 0),
-        }
+    /// Runs every step, or captures its launches.
+    fn all_steps(
+        &self,
+        capture: Option<&D::Capture>,
+        arena: &Arena<D>,
+        plan: &Plan,
+        params: &[Arc<Param<D>>],
+        active: usize,
+    ) -> Result<()> {
+        (0..plan.graph.nodes.len()).try_for_each(|step| self.one_step(capture, arena, plan, params, step, active))
+    }
+
+    fn one_step(
+        &self,
+        capture: Option<&D::Capture>,
+        arena: &Arena<D>,
+        plan: &Plan,
+        params: &[Arc<Param<D>>],
+        step: usize,
+        active: usize,
+    ) -> Result<()> {
+        let node = &plan.graph.nodes[step];
+        run_op(&Step { cuda: self, arena, plan, params, name: &node.name, active, capture }, &node.op)
     }
 }
 
 impl<D: Driver> Backend for Cuda<D> {
     type Param = Param<D>;
     type Arena = Arena<D>;
+    type Recording = Recording<D>;
 
     fn name(&self) -> String {
         self.driver.name()
@@ -175,9 +205,16 @@ impl<D: Driver> Backend for Cuda<D> {
     }
 
     fn arena(&self, plans: &[&Plan]) -> Result<Arena<D>> {
-        let most = |bytes: &dyn Fn(&Plan) -> usize| plans.iter().map(|plan| bytes(plan)).max().unwrap_or(0);
-        let (values, embedding) = (most(&|plan| plan.arena_bytes), most(&|plan| plan.embedding_bytes()));
-        Ok(Arena { values: self.driver.allocate(values)?, embedding: self.driver.allocate(embedding)? })
+        Arena::new(&self.driver, plans)
+    }
+
+    fn arena_bytes(&self, plans: &[&Plan]) -> usize {
+        arena::sizes(plans).iter().sum()
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        let memory = self.driver.memory()?;
+        Ok(memory.map(|memory| usize::try_from(memory.free).unwrap_or(usize::MAX)))
     }
 
     fn write(&self, arena: &mut Arena<D>, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()> {
@@ -187,16 +224,15 @@ impl<D: Driver> Backend for Cuda<D> {
         if bytes.len() > limit {
             return Err(self.out_of_range(&value.name, bytes.len(), limit));
         }
-        let (buffer, offset) = Self::place(arena, plan, id);
-        let offset = offset + skipped * self.element_bytes(&plan.graph, id);
+        let offset = skipped * self.element_bytes(&plan.graph, id);
         match storage::value(&plan.graph, id) {
-            Storage::Native => self.driver.write(buffer, offset, bytes),
+            Storage::Native => arena.take(&self.driver, plan, id, offset, bytes),
             Storage::Half => {
                 let words = bytes.chunks_exact(size_of::<f32>());
                 let data: Vec<f32> = words.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
                 let (halves, saturated) = storage::to_half(&data);
                 self.saturated_by_host.fetch_add(saturated, Ordering::Relaxed);
-                self.driver.write(buffer, offset, bytemuck::cast_slice(&halves))
+                arena.take(&self.driver, plan, id, offset, bytemuck::cast_slice(&halves))
             }
         }
     }
@@ -206,18 +242,52 @@ impl<D: Driver> Backend for Cuda<D> {
         if bytes.len() > limit {
             return Err(self.out_of_range(&plan.graph[id].name, bytes.len(), limit));
         }
-        let (buffer, offset) = Self::place(arena, plan, id);
+        arena.flush(&self.driver)?;
+        let (buffer, offset) = arena.memory.place(plan, id);
         match storage::value(&plan.graph, id) {
-            Storage::Native => self.driver.read(buffer, offset, bytes),
+            Storage::Native => self.driver.read(buffer, offset, bytes)?,
             Storage::Half => {
                 let mut halves = vec![f16::ZERO; bytes.len() / size_of::<f32>()];
                 self.driver.read(buffer, offset, bytemuck::cast_slice_mut(&mut halves))?;
                 for (out, half) in bytes.chunks_exact_mut(size_of::<f32>()).zip(halves) {
                     out.copy_from_slice(&half.to_f32().to_ne_bytes());
                 }
-                Ok(())
             }
         }
+        arena.waited();
+        Ok(())
+    }
+
+    fn run_all(&self, arena: &mut Arena<D>, plan: &Plan, params: &[Arc<Param<D>>], active: usize) -> Result<()> {
+        arena.flush(&self.driver)?;
+        self.all_steps(None, arena, plan, params, active)
+    }
+
+    fn record(
+        &self,
+        arena: &mut Arena<D>,
+        plan: &Plan,
+        params: &[Arc<Param<D>>],
+        active: usize,
+    ) -> Result<Option<Recording<D>>> {
+        let capture = self.driver.begin_capture()?;
+        let captured = self.all_steps(Some(&capture), arena, plan, params, active);
+        // Ended in any case: a queue must not stay in capture.
+        let launches = self.driver.end_capture(capture);
+        captured?;
+        Ok(Some(Recording {
+            launches: launches?,
+            _params: params.to_vec(),
+            _memory: Arc::clone(&arena.memory),
+            _resident: Arc::clone(&self.resident),
+        }))
+    }
+
+    #[allow(unsafe_code, reason = "running kernels is the hardware boundary")]
+    fn replay(&self, arena: &mut Arena<D>, recording: &Recording<D>) -> Result<()> {
+        arena.flush(&self.driver)?;
+        // SAFETY: the recording has a share in all memory that its launches use.
+        unsafe { self.driver.replay(&recording.launches) }
     }
 
     fn run(
@@ -228,28 +298,32 @@ impl<D: Driver> Backend for Cuda<D> {
         step: usize,
         active: usize,
     ) -> Result<()> {
-        let node = &plan.graph.nodes[step];
-        let step = Step { cuda: self, arena, plan, params, name: &node.name, active };
-        match &node.op {
-            Op::PatchEmbed { pixels, scaling, weight, token_bias, out } => {
-                patch_embed::patch_embed(&step, *pixels, *scaling, *weight, *token_bias, *out)
-            }
-            Op::LayerNorm { input, norm, out, mean } => layer_norm::layer_norm(&step, *input, norm, *out, *mean),
-            &Op::Gate { mean, context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out } => {
-                let op = gate::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
-                gate::gate(&step, &op)
-            }
-            &Op::Linear { input, weight, bias, activation, gated, residual, out } => {
-                gemm::linear(&step, &gemm::Linear { input, weight, bias, activation, gated, residual, out })
-            }
-            Op::Conv3x3 { input, weight, grid, out } => conv3x3::conv3x3(&step, *input, *weight, *grid, *out),
-            &Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } => {
-                let rel_pos = [rel_pos_h, rel_pos_w];
-                let op = attention::Attention { qkv, qkv_bias, rel_pos, heads, grid, window, out };
-                attention::attention(&step, &op)
-            }
-            _ => decoder(&step, &node.op),
+        arena.flush(&self.driver)?;
+        self.one_step(None, arena, plan, params, step, active)
+    }
+}
+
+/// Launches the kernels of one operation.
+fn run_op<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
+    match op {
+        Op::PatchEmbed { pixels, scaling, weight, token_bias, out } => {
+            patch_embed::patch_embed(step, *pixels, *scaling, *weight, *token_bias, *out)
         }
+        Op::LayerNorm { input, norm, out, mean } => layer_norm::layer_norm(step, *input, norm, *out, *mean),
+        &Op::Gate { mean, context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out } => {
+            let op = gate::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
+            gate::gate(step, &op)
+        }
+        &Op::Linear { input, weight, bias, activation, gated, residual, out } => {
+            gemm::linear(step, &gemm::Linear { input, weight, bias, activation, gated, residual, out })
+        }
+        Op::Conv3x3 { input, weight, grid, out } => conv3x3::conv3x3(step, *input, *weight, *grid, *out),
+        &Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } => {
+            let rel_pos = [rel_pos_h, rel_pos_w];
+            let op = attention::Attention { qkv, qkv_bias, rel_pos, heads, grid, window, out };
+            attention::attention(step, &op)
+        }
+        _ => decoder(step, op),
     }
 }
 

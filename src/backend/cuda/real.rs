@@ -2,7 +2,9 @@
 #![allow(unsafe_code, reason = "the driver's interface is C")]
 
 use std::ffi::{CString, c_void};
+use std::ops::Range;
 use std::panic::catch_unwind;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use cudarc::driver::sys::{
 use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result};
 
 use super::Cuda;
-use super::driver::{Arg, Driver};
+use super::driver::{Arg, Driver, Memory};
 use super::kernels::Kernel;
 use crate::error::{Error, Result};
 
@@ -62,11 +64,35 @@ impl Drop for Function {
     }
 }
 
+/// Page-locked host memory.
+pub struct Pinned {
+    start: NonNull<u8>,
+    bytes: usize,
+    stream: Arc<CudaStream>,
+}
+
+// SAFETY: host memory of its own, which any thread may touch and give back.
+unsafe impl Send for Pinned {}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let context = self.stream.context();
+        // A queued copy may still read it.
+        context.record_err(self.stream.synchronize());
+        // SAFETY: it came from `malloc_host` and is given back once.
+        context.record_err(unsafe { result::free_host(self.start.as_ptr().cast()) });
+    }
+}
+
 /// A captured graph. It may move to another thread but is used by one at a time, since it is not `Sync`.
 pub struct Recording(CudaGraph);
 
 // SAFETY: the driver asks that calls on one graph do not overlap; `Recording` is not `Sync`, so they cannot.
 unsafe impl Send for Recording {}
+
+/// A stream that is being captured. Never the one that everything runs on: what other threads queue there meanwhile, or
+/// free, is no part of the graph.
+pub struct Capture(Arc<CudaStream>);
 
 impl Cuda<Nvidia> {
     /// The backend on NVIDIA device `ordinal`.
@@ -195,11 +221,18 @@ impl Nvidia {
 impl Driver for Nvidia {
     type Buffer = Buffer;
     type Function = Function;
+    type Pinned = Pinned;
     type Event = CudaEvent;
+    type Capture = Capture;
     type Recording = Recording;
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn memory(&self) -> Result<Option<Memory>> {
+        let (free, total) = self.context.mem_get_info().map_err(|e| self.failed("ask for free memory", e))?;
+        Ok(Some(Memory { free: free as u64, total: total as u64 }))
     }
 
     fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Function> {
@@ -255,7 +288,47 @@ impl Driver for Nvidia {
         self.stream.synchronize().map_err(fail)
     }
 
-    unsafe fn launch(&self, function: &Function, grid: [u32; 3], args: &[Arg]) -> Result<()> {
+    fn pinned(&self, bytes: usize) -> Result<Pinned> {
+        let fail = |e| self.failed(format!("allocate {bytes} bytes of pinned memory"), e);
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: zeroed just below, before anything reads it.
+        let start = unsafe { result::malloc_host(bytes.max(1), 0) }.map_err(fail)?.cast::<u8>();
+        let start = NonNull::new(start)
+            .ok_or_else(|| Error::Internal { place: self.name.clone(), what: "pinned memory at address 0".into() })?;
+        // SAFETY: so many bytes were allocated.
+        unsafe { start.write_bytes(0, bytes) };
+        Ok(Pinned { start, bytes, stream: self.stream.clone() })
+    }
+
+    fn host<'a>(&self, pinned: &'a mut Pinned) -> &'a mut [u8] {
+        // SAFETY: allocated with this size, zeroed, and borrowed as `pinned` is.
+        unsafe { std::slice::from_raw_parts_mut(pinned.start.as_ptr(), pinned.bytes) }
+    }
+
+    unsafe fn queue_write(&self, buffer: &Buffer, offset: usize, pinned: &Pinned, from: Range<usize>) -> Result<()> {
+        let fail = |e| self.failed("copy to the device", e);
+        let address = self.range(buffer, offset, from.len())?;
+        if from.start > from.end || from.end > pinned.bytes {
+            let what = format!("copy of {from:?} from {} bytes of pinned memory", pinned.bytes);
+            return Err(Error::Internal { place: self.name.clone(), what });
+        }
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: both ranges were checked; the bytes stay as they are (the caller's promise), and their memory is given
+        // back only behind the queue.
+        unsafe {
+            let source = std::slice::from_raw_parts(pinned.start.as_ptr().add(from.start), from.len());
+            result::memcpy_htod_async(address, source, self.stream.cu_stream())
+        }
+        .map_err(fail)
+    }
+
+    unsafe fn launch(
+        &self,
+        capture: Option<&Capture>,
+        function: &Function,
+        grid: [u32; 3],
+        args: &[Arg],
+    ) -> Result<()> {
         let fail = |e| self.failed(format!("launch {}", function.kernel.entry), e);
         let mut pointers: Vec<*mut c_void> = args
             .iter()
@@ -267,7 +340,7 @@ impl Driver for Nvidia {
             .collect();
         let [x, y, z] = grid;
         let block = (function.kernel.threads, 1, 1);
-        let stream = self.stream.cu_stream();
+        let stream = capture.map_or(&self.stream, |capture| &capture.0).cu_stream();
         self.context.bind_to_thread().map_err(fail)?;
         // SAFETY: one pointer a parameter, to a value of its type (the caller's promise), read during the call; what
         // the arguments point to is the caller's promise too.
@@ -290,14 +363,15 @@ impl Driver for Nvidia {
         Ok(Duration::from_secs_f64(f64::from(milliseconds.max(0.0)) * 1e-3))
     }
 
-    fn begin_capture(&self) -> Result<()> {
-        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode).map_err(|e| self.failed("begin a capture", e))
+    fn begin_capture(&self) -> Result<Capture> {
+        let fail = |e| self.failed("begin a capture", e);
+        let stream = self.context.new_stream().map_err(fail)?;
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(fail)?;
+        Ok(Capture(stream))
     }
 
-    fn end_capture(&self) -> Result<Recording> {
-        let graph =
-            self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(|e| self.failed("end a capture", e))?;
+    fn end_capture(&self, capture: Capture) -> Result<Recording> {
+        let graph = capture.0.end_capture(CUgraphInstantiate_flags(0)).map_err(|e| self.failed("end a capture", e))?;
         graph.map(Recording).ok_or_else(|| Error::Device {
             device: self.name.clone(),
             operation: "end a capture".into(),
@@ -306,7 +380,11 @@ impl Driver for Nvidia {
     }
 
     unsafe fn replay(&self, recording: &Recording) -> Result<()> {
-        recording.0.launch().map_err(|e| self.failed("replay a capture", e))
+        let fail = |e| self.failed("replay a capture", e);
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: the graph is instantiated and alive; what its launches use is the caller's promise. It runs in the one
+        // stream, not in that of the capture.
+        unsafe { result::graph::launch(recording.0.cu_graph_exec(), self.stream.cu_stream()) }.map_err(fail)
     }
 }
 

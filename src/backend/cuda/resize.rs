@@ -65,7 +65,7 @@ impl<D: Driver> Cuda<D> {
     /// A map that is not there, a mask of another size; a device that fails.
     pub fn mask(
         &self,
-        arena: &Arena<D>,
+        arena: &mut Arena<D>,
         plan: &Plan,
         (logits, map): (ValueId, usize),
         resizer: &MaskResizer<D>,
@@ -81,7 +81,8 @@ impl<D: Driver> Cuda<D> {
             return Err(self.out_of_range("map or mask", map, maps));
         }
         self.driver.write(&resizer.count, 0, &0u32.to_ne_bytes())?;
-        let (buffer, offset) = Self::place(arena, plan, logits);
+        arena.flush(&self.driver)?;
+        let (buffer, offset) = arena.memory.place(plan, logits);
         let mut source = self.driver.address(buffer) + (offset + 4 * map * height * width) as u64;
         let mut source_width = width;
         for (i, stage) in resizer.stages.iter().enumerate() {
@@ -113,6 +114,6 @@ impl<D: Driver> Cuda<D> {
         // Sides are at most 2^20, see `Resizer`.
         let sizes = [source_width, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[1]];
         args.extend(sizes.map(|size| Arg::U32(size as u32)));
-        self.launch(entry, [to[1].div_ceil(THREADS) as u32, to[0] as u32, 1], &args)
+        self.launch(None, entry, [to[1].div_ceil(THREADS) as u32, to[0] as u32, 1], &args)
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Step<'a, D: Driver> {
     pub name: &'a str,
     /// How many slices or prompts of the batch to compute.
     pub active: usize,
+    /// Where launches are captured instead of run.
+    pub capture: Option<&'a D::Capture>,
 }
 
 impl<D: Driver> Step<'_, D> {
@@ -30,8 +32,8 @@ impl<D: Driver> Step<'_, D> {
     pub fn value(&self, id: ValueId) -> u64 {
         let driver = &self.cuda.driver;
         match self.plan.places[id.0] {
-            Place::Arena(offset) => driver.address(&self.arena.values) + offset as u64,
-            Place::Embedding => driver.address(&self.arena.embedding),
+            Place::Arena(offset) => driver.address(&self.arena.memory.values) + offset as u64,
+            Place::Embedding => driver.address(&self.arena.memory.embedding),
         }
     }
 
@@ -64,12 +66,12 @@ impl<D: Driver> Step<'_, D> {
 
     /// Device address of the u32 that counts values f16 could not hold.
     pub fn saturated(&self) -> u64 {
-        self.cuda.driver.address(&self.cuda.saturated)
+        self.cuda.driver.address(&self.cuda.resident.saturated)
     }
 
     /// Device address of a u32 a prompt, all 0 between launches, with which the blocks of a prompt count themselves.
     pub fn counters(&self) -> u64 {
-        self.cuda.driver.address(&self.cuda.counters)
+        self.cuda.driver.address(&self.cuda.resident.counters)
     }
 
     /// A size as a kernel takes it.
@@ -84,7 +86,7 @@ impl<D: Driver> Step<'_, D> {
             return Err(self.unsupported("at most 65535 blocks along y and z", format!("{y}, {z}")));
         }
         let grid = [self.u32(x)?, self.u32(y)?, self.u32(z)?];
-        self.cuda.launch(entry, grid, args)
+        self.cuda.launch(self.capture, entry, grid, args)
     }
 
     /// An error for a shape or storage that no kernel handles.

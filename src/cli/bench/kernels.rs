@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     print(&rows, &describe(network.backend(), &ceiling), common.json)
 }
 
-fn shapes(graph: &Graph, op: &Op) -> String {
+pub(super) fn shapes(graph: &Graph, op: &Op) -> String {
     let list = |ids: Vec<medsegx::graph::ValueId>| -> Vec<String> {
         ids.iter().map(|&id| graph[id].shape[1..].iter().map(usize::to_string).collect::<Vec<_>>().join("x")).collect()
     };

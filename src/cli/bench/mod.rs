@@ -1,5 +1,9 @@
 //! `medsegx bench`: how fast the model and its kernels are, checked before they are timed.
 
+#[cfg(feature = "cuda")]
+mod cards;
+#[cfg(feature = "cuda")]
+mod floors;
 mod kernels;
 mod model;
 
@@ -26,6 +30,9 @@ enum What {
     Model(model::Args),
     /// Every operation at the model's shapes: time, rate, and share of this machine's measured ceiling
     Kernels(kernels::Args),
+    /// The time of a run on a GPU on paper: FLOP, bytes, floors, and what the instructions of the kernels say
+    #[cfg(feature = "cuda")]
+    Floors(floors::Args),
 }
 
 /// What both benches need.
@@ -68,6 +75,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Model(args) => model::run(&args),
         What::Kernels(args) => kernels::run(&args),
+        #[cfg(feature = "cuda")]
+        What::Floors(args) => floors::run(&args),
     }
 }
 

@@ -34,7 +34,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let model = load(&args, weights)?;
     let loaded = start.elapsed();
 
-    let capacity = Capacity { batch: args.model.batch(&model), points: job.points(), mask_prompt: false };
+    let capacity = Capacity { points: job.points(), ..Capacity::default() };
+    let capacity = args.model.capacity(&model, capacity, args.mask, job.prompts())?;
     let mut segmenter = Segmenter::new(&model, capacity, args.mask)?;
     let mut watcher = Watcher::new(&args, &job, &segmenter)?;
     let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();

@@ -1,0 +1,104 @@
+//! GPUs that models of time are made for. Figures are those of the makers' data sheets: dense f16 products with f32 sums
+//! at the boost clock.
+
+/// One GPU.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Card {
+    /// How it is asked for.
+    pub name: &'static str,
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Boost clock.
+    pub ghz: f64,
+    /// Dense f16 products with f32 sums.
+    pub tensor_tflops: f64,
+    /// What `mma.sync`, which the kernels use, reaches of it at most: on Hopper the rest is for `wgmma` alone
+    /// (arXiv:2501.12084, table of mma throughputs).
+    pub mma_sync_share: f64,
+    /// Memory bandwidth.
+    pub gbytes: f64,
+    /// Second-level cache.
+    pub l2_mbytes: f64,
+}
+
+/// The known cards.
+pub const CARDS: [Card; 5] = [
+    Card {
+        name: "a100",
+        multiprocessors: 108,
+        ghz: 1.41,
+        tensor_tflops: 312.0,
+        mma_sync_share: 1.0,
+        gbytes: 2039.0,
+        l2_mbytes: 40.0,
+    },
+    Card {
+        name: "h100",
+        multiprocessors: 132,
+        ghz: 1.83,
+        tensor_tflops: 989.4,
+        mma_sync_share: 0.63,
+        gbytes: 3352.0,
+        l2_mbytes: 50.0,
+    },
+    Card {
+        name: "h200",
+        multiprocessors: 132,
+        ghz: 1.83,
+        tensor_tflops: 989.4,
+        mma_sync_share: 0.63,
+        gbytes: 4800.0,
+        l2_mbytes: 50.0,
+    },
+    Card {
+        name: "rtx4090",
+        multiprocessors: 128,
+        ghz: 2.52,
+        tensor_tflops: 165.2,
+        mma_sync_share: 1.0,
+        gbytes: 1008.0,
+        l2_mbytes: 72.0,
+    },
+    Card {
+        name: "rtx5090",
+        multiprocessors: 170,
+        ghz: 2.41,
+        tensor_tflops: 209.5,
+        mma_sync_share: 1.0,
+        gbytes: 1792.0,
+        l2_mbytes: 96.0,
+    },
+];
+
+/// A card by its name.
+pub fn card(text: &str) -> Result<Card, String> {
+    let known = || CARDS.map(|card| card.name).join(", ");
+    CARDS.into_iter().find(|card| card.name == text).ok_or_else(|| format!("expected one of {}", known()))
+}
+
+impl Card {
+    /// Seconds of `flop` floating-point operations at the best rate.
+    pub fn seconds_of_flop(&self, flop: u64, on_tensor_cores: bool) -> f64 {
+        // A multiprocessor does 128 f32 multiply-adds a clock.
+        let fma = 2.0 * 128.0 * f64::from(self.multiprocessors) * self.ghz * 1e9;
+        let rate = if on_tensor_cores { self.tensor_tflops * self.mma_sync_share * 1e12 } else { fma };
+        flop as f64 / rate
+    }
+
+    /// Seconds of moving parameters and values. Values that fill less than half of the second-level cache stay there.
+    pub fn seconds_of_bytes(&self, params: u64, values: u64) -> f64 {
+        let from_memory = if values as f64 > 0.5e6 * self.l2_mbytes { params + values } else { params };
+        from_memory as f64 / (self.gbytes * 1e9)
+    }
+
+    /// Seconds of issuing warp instructions: four a clock on each multiprocessor.
+    pub fn seconds_of_instructions(&self, instructions: f64) -> f64 {
+        instructions / (4.0 * f64::from(self.multiprocessors) * self.ghz * 1e9)
+    }
+
+    /// How much longer `blocks` equal blocks take than if the last round filled every multiprocessor.
+    pub fn rounding(&self, blocks: u64) -> f64 {
+        let all = u64::from(self.multiprocessors);
+        (blocks.max(1).div_ceil(all) * all) as f64 / blocks.max(1) as f64
+    }
+}

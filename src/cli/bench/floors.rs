@@ -1,0 +1,206 @@
+//! `bench floors`: the time of a run on paper. For every step the FLOP and bytes, how long a GPU needs for them at least,
+//! and what the counts of instructions in kernels/README.md say; no GPU is asked.
+
+use std::io::Write;
+
+use medsegx::backend::cuda::kernels;
+use medsegx::backend::cuda::ledger::{Launched, launches};
+use medsegx::backend::cuda::storage::{self, Storage};
+use medsegx::graph::{Graph, Plan};
+use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
+use serde::Serialize;
+
+use super::cards::{Card, card};
+
+/// Options.
+#[derive(clap::Args)]
+pub struct Args {
+    /// tiny, vit_b, vit_l or vit_h
+    #[arg(long, default_value = "vit_b", value_parser = crate::cli::plan::preset)]
+    config: Preset,
+    /// Batch sizes, each slice with one box
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    batch: Vec<u16>,
+    /// a100, h100, h200, rtx4090, rtx5090
+    #[arg(long, value_delimiter = ',', default_values = ["h100", "h200", "rtx4090"], value_parser = card)]
+    card: Vec<Card>,
+    /// Microseconds from the end of one node of a CUDA graph to the start of the next that waits for it
+    #[arg(long, default_value_t = 1.2)]
+    node: f64,
+    /// Only the last line of each
+    #[arg(long)]
+    summary: bool,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Templates whose kernels multiply on tensor cores.
+const ON_TENSOR_CORES: [&str; 5] = ["attention", "conv3x3", "gemm", "patch_embed", "upscale"];
+
+/// Multiply-adds of an `mma.m16n8k16`, times 2.
+const FLOP_PER_MMA: f64 = 2.0 * 16.0 * 8.0 * 16.0;
+
+/// Steps of one kind and shape.
+#[derive(Serialize)]
+struct Row {
+    op: &'static str,
+    shapes: String,
+    /// How often the model runs it.
+    count: usize,
+    /// Kernels of one.
+    kernels: Vec<&'static str>,
+    blocks: u64,
+    /// Of one, as are the rest.
+    flop: u64,
+    param_bytes: u64,
+    value_bytes: u64,
+    flop_us: f64,
+    bytes_us: f64,
+    /// The larger of the two.
+    floor_us: f64,
+    /// With whole rounds of blocks, and no faster than instructions can be issued.
+    counted_us: f64,
+}
+
+#[derive(Serialize)]
+struct Report {
+    config: &'static str,
+    batch: usize,
+    card: Card,
+    nodes: usize,
+    floor_us: f64,
+    counted_us: f64,
+    /// `counted_us` and the gaps between nodes.
+    total_us: f64,
+    slices_per_second: f64,
+    rows: Vec<Row>,
+}
+
+/// Prints a model of time for each card and batch.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let mut reports = Vec::new();
+    for &batch in &args.batch {
+        anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
+        let (batch, config) = (usize::from(batch), args.config.medsegx());
+        let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
+        let graphs = [image_encoder::graph(&config, batch), mask_decoder::graph(&config, batch, batch, prompts)];
+        let plans = graphs.map(launches).into_iter().collect::<medsegx::Result<Vec<_>>>()?;
+        for card in &args.card {
+            reports.push(report(args, batch, card, &plans));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?);
+    }
+    reports.iter().try_for_each(|report| print(report, args, &mut out))
+}
+
+fn report(args: &Args, batch: usize, card: &Card, plans: &[(Plan, Vec<Vec<Launched>>)]) -> Report {
+    let mut rows: Vec<Row> = Vec::new();
+    for (plan, steps) in plans {
+        for (step, launched) in steps.iter().enumerate() {
+            let row = row(card, plan, step, launched);
+            match rows.iter_mut().find(|seen| seen.op == row.op && seen.shapes == row.shapes) {
+                Some(seen) => seen.count += 1,
+                None => rows.push(row),
+            }
+        }
+    }
+    let sum = |of: &dyn Fn(&Row) -> f64| rows.iter().map(|row| row.count as f64 * of(row)).sum::<f64>();
+    let nodes = plans.iter().flat_map(|(_, steps)| steps).map(Vec::len).sum();
+    let (floor_us, counted_us) = (sum(&|row| row.floor_us), sum(&|row| row.counted_us));
+    let total_us = counted_us + args.node * nodes as f64;
+    Report {
+        config: args.config.name(),
+        batch,
+        card: *card,
+        nodes,
+        floor_us,
+        counted_us,
+        total_us,
+        slices_per_second: batch as f64 / total_us * 1e6,
+        rows,
+    }
+}
+
+fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
+    let graph = &plan.graph;
+    let op = &graph.nodes[step].op;
+    let flop = graph.cost(step).flop;
+    let param_bytes = op.params().into_iter().map(|id| param_bytes(graph, id)).sum();
+    let value_bytes = op.reads().into_iter().chain(op.writes()).map(|id| plan.bytes[id.0] as u64).sum();
+    let on_tensor_cores = launched.iter().any(|launch| ON_TENSOR_CORES.contains(&launch.kernel.template));
+    let flop_us = 1e6 * card.seconds_of_flop(flop, on_tensor_cores);
+    let bytes_us = 1e6 * card.seconds_of_bytes(param_bytes, value_bytes);
+    let floor_us = flop_us.max(bytes_us);
+    let blocks = launched.iter().map(Launched::blocks).max().unwrap_or(0);
+    let issue_us: f64 = launched.iter().map(|launch| issue_us(card, launch, flop)).sum();
+    Row {
+        op: op.name(),
+        shapes: super::kernels::shapes(graph, op),
+        count: 1,
+        kernels: launched.iter().map(|launch| launch.kernel.entry).collect(),
+        blocks,
+        flop,
+        param_bytes,
+        value_bytes,
+        flop_us,
+        bytes_us,
+        floor_us,
+        counted_us: bytes_us.max(flop_us * card.rounding(blocks)).max(issue_us),
+    }
+}
+
+fn param_bytes(graph: &Graph, id: medsegx::graph::ParamId) -> u64 {
+    let element = if storage::param(graph, id) == Storage::Half { 2 } else { 4 };
+    (graph[id].len() * element) as u64
+}
+
+/// Time of issuing a launch's instructions, which kernels/README.md counts for each `mma` or for each block.
+fn issue_us(card: &Card, launch: &Launched, flop: u64) -> f64 {
+    let Some(counted) = kernels::instructions(launch.kernel.entry) else { return 0.0 };
+    let instructions = match counted.per_mma {
+        Some(per_mma) => per_mma * flop as f64 / FLOP_PER_MMA,
+        None => counted.per_block * launch.blocks() as f64,
+    };
+    1e6 * card.seconds_of_instructions(instructions) * card.rounding(launch.blocks())
+}
+
+fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let Report { config, batch, card, nodes, floor_us, counted_us, total_us, slices_per_second, rows } = report;
+    if !args.summary {
+        let (tensor, share) = (card.tensor_tflops, 100.0 * card.mma_sync_share);
+        writeln!(
+            out,
+            "{config}, batch {batch}, {}: {} multiprocessors at {} GHz, {tensor} TFLOP/s of f16, of it {share:.0} % by \
+             mma.sync, {} GB/s, {} MB of L2",
+            card.name, card.multiprocessors, card.ghz, card.gbytes, card.l2_mbytes
+        )?;
+        let columns = ["GFLOP", "MB params", "MB values", "floor us", "counted us"];
+        let [a, b, c, d, e] = columns;
+        writeln!(
+            out,
+            "{:20} {:44} {:>5} {:>7} {a:>8} {b:>9} {c:>9} {d:>9} {e:>10}",
+            "op", "shapes", "times", "blocks"
+        )?;
+        for row in rows {
+            let Row { op, shapes, count, blocks, floor_us, counted_us, .. } = row;
+            let [gflop, params, values] =
+                [row.flop as f64 * 1e-9, row.param_bytes as f64 * 1e-6, row.value_bytes as f64 * 1e-6];
+            writeln!(
+                out,
+                "{op:20} {shapes:44} {count:5} {blocks:7} {gflop:8.3} {params:9.2} {values:9.2} {floor_us:9.2} \
+                 {counted_us:10.2}"
+            )?;
+        }
+    }
+    writeln!(
+        out,
+        "{config} batch {batch:3} on {:8} floor {floor_us:8.0} us, counted {counted_us:8.0} us, with {} us for each of \
+         {nodes} nodes {total_us:8.0} us: {slices_per_second:6.0} slices/s",
+        card.name, args.node
+    )?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Runs of the CUDA backend as recordings, on ptxvm: the same bits as without, one launch a run, nothing allocated, and
+//! recordings gone before the memory that they use.
+#![cfg(feature = "cuda")]
+
+mod common;
+#[path = "common/watched.rs"]
+mod watched;
+
+use std::sync::Arc;
+
+use common::golden::{Case, Golden};
+use common::run::{boxes, segment, synthetic};
+use common::tolerance;
+use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::ledger::launches;
+use medsegx::executor::Session;
+use medsegx::graph::Graph;
+use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
+use watched::{Counts, Seen, Watched};
+
+type Watch = Cuda<Watched<Interpreter>>;
+
+fn session(count: usize) -> (Session<Watch>, Arc<Seen>) {
+    let (driver, seen) = Watched::new(Interpreter::new(2, ptxvm::Checks::Fast));
+    let network = synthetic(&Preset::Tiny.medsegx(), Cuda::new(driver).unwrap());
+    (Session::new(network, boxes(count)).unwrap(), seen)
+}
+
+fn cases() -> [Case; 2] {
+    let golden = Golden::portable("tiny", tolerance::F16);
+    [golden.case(0), golden.case(1)]
+}
+
+/// Uploads of the encoder: pixels with scaling, which lie side by side, and context; of the decoder: slots, points, labels.
+const COPIES: usize = 5;
+
+#[test]
+fn recorded_runs_give_the_bits_of_the_first_and_allocate_nothing() {
+    let ([one, other], (mut session, seen)) = (cases(), session(2));
+    let pairs = [vec![one.clone(), other.clone()], vec![other, one]];
+    // Each of the two orders first outside of a recording.
+    let first: Vec<_> = pairs.iter().map(|pair| segment(&mut self::session(2).0, pair)).collect();
+    let mut nodes = 0;
+    for run in 0..4 {
+        let mut found = Default::default();
+        let counts = seen.during(|| found = segment(&mut session, &pairs[run % 2]));
+        assert!(found == first[run % 2], "run {run}: other bits than outside of a recording");
+        if run > 0 {
+            let expected =
+                Counts { captured: counts.captured, replays: 2, queued_writes: COPIES, reads: 2, ..Counts::default() };
+            assert_eq!(counts, expected, "run {run}");
+            assert_eq!(counts.captured, if run == 1 { nodes } else { 0 }, "run {run}: captured launches");
+        } else {
+            nodes = counts.launches;
+            assert_eq!((counts.allocations, counts.replays, counts.queued_writes), (0, 0, COPIES));
+        }
+    }
+}
+
+#[test]
+fn every_number_of_slices_has_its_own_recording() {
+    let ([one, other], (mut session, seen)) = (cases(), session(2));
+    for (run, slices) in [vec![one.clone()], vec![one.clone(), other], vec![one]].iter().enumerate() {
+        let counts = seen.during(|| {
+            segment(&mut session, slices);
+        });
+        assert_eq!(
+            counts.replays,
+            if run == 2 { 2 } else { 0 },
+            "run {run}: only a number that came before is replayed"
+        );
+    }
+    assert_eq!(seen.recordings().0, 2, "one of the encoder and one of the decoder");
+}
+
+#[test]
+fn recordings_are_dropped_before_their_memory() {
+    let ([one, _], (mut session, seen)) = (cases(), session(1));
+    for _ in 0..2 {
+        segment(&mut session, std::slice::from_ref(&one));
+    }
+    assert_eq!(seen.recordings(), (2, 0));
+    drop(session);
+    assert_eq!(seen.recordings(), (0, 0), "recordings left, buffers freed before those that use them");
+}
+
+#[test]
+fn the_ledger_counts_what_a_run_launches() {
+    let ([one, _], (mut session, seen)) = (cases(), session(1));
+    let counts = seen.during(|| {
+        segment(&mut session, std::slice::from_ref(&one));
+    });
+    let nodes = |graph| launches(graph).unwrap().1.iter().map(Vec::len).sum::<usize>();
+    let [encoder, decoder] = graphs(Preset::Tiny);
+    assert_eq!(counts.launches, nodes(encoder) + nodes(decoder));
+}
+
+/// Encoder and decoder of one slice with one box.
+fn graphs(preset: Preset) -> [Graph; 2] {
+    let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
+    let config = preset.medsegx();
+    [image_encoder::graph(&config, 1), mask_decoder::graph(&config, 1, 1, prompts)]
+}
+
+/// Every node of a graph costs about a microsecond at batch 1, whatever it does.
+#[test]
+fn nodes_of_the_graphs() {
+    for (preset, encoder, decoder) in [(Preset::VitB, 113, 20), (Preset::VitL, 221, 20), (Preset::VitH, 293, 20)] {
+        let found = graphs(preset).map(|graph| launches(graph).unwrap().1.iter().map(Vec::len).sum::<usize>());
+        println!("{}: {} nodes of the encoder, {} of the decoder", preset.name(), found[0], found[1]);
+        assert_eq!(found, [encoder, decoder], "{}", preset.name());
+    }
+    let (plan, steps) = launches(graphs(Preset::VitB)[0].clone()).unwrap();
+    let of_block = |name: &str| name.starts_with("image_encoder.blocks.1.");
+    let block = plan
+        .graph
+        .nodes
+        .iter()
+        .zip(&steps)
+        .filter(|(node, _)| of_block(&node.name) || node.name == "image_encoder.blocks.1");
+    let kernels: Vec<_> = block.flat_map(|(_, launched)| launched).map(|launch| launch.kernel.template).collect();
+    let feed_forward = ["layer_norm", "token_mean", "gate", "gemm", "gemm"];
+    assert_eq!(kernels, [&["layer_norm", "gemm", "attention", "gemm"][..], &feed_forward].concat());
+}
