@@ -141,8 +141,10 @@ pub enum FaultKind {
         /// Line of the other access.
         line: u32,
     },
-    /// Two CTAs touched the same bytes of global memory; nothing orders CTAs within a launch.
-    #[error("race on global memory at {address:#x}: {this} here, {other} by {by} at line {line}; nothing orders CTAs")]
+    /// Two CTAs touched the same bytes of global memory, and nothing orders them: no atomics with the fences they need.
+    #[error(
+        "race on global memory at {address:#x}: {this} here, {other} by {by} at line {line}; nothing orders these CTAs"
+    )]
     CtaRace {
         /// Device address.
         address: u64,

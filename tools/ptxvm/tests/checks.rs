@@ -238,6 +238,111 @@ fn races_between_ctas() {
     assert!(matches!(kind, FaultKind::CtaRace { this: "read", other: "write", .. }), "{kind:?}");
 }
 
+/// Three CTAs write 64 words each, count themselves, and the last one adds up all of them: `before` and `behind` stand
+/// around the count by thread 0, `last` before the sums.
+fn last_cta(before: &str, count: &str, behind: &str, last: &str) -> String {
+    format!(
+        ".reg .u64 %y;
+    mov.u32 %i, %ctaid.x;
+    mad.lo.u32 %b, %i, 64, %t;
+    mad.wide.u32 %x, %b, 4, %out;
+    st.global.u32 [%x], %b;
+    {before}
+    setp.ne.u32 %p, %t, 0;
+    @%p bra COUNTED;
+    {count}
+    st.shared.u32 [%a], %r0;
+COUNTED:
+    {behind}
+    ld.shared.u32 %r0, [s];
+    setp.ne.u32 %p, %r0, 2;
+    @%p bra END;
+    {last}
+    mad.wide.u32 %y, %t, 4, %out;
+    ld.global.u32 %r1, [%y];
+    ld.global.u32 %r2, [%y+256];
+    ld.global.u32 %r3, [%y+512];
+    add.u32 %r1, %r1, %r2;
+    add.u32 %r1, %r1, %r3;
+    st.global.u32 [%y+768], %r1;
+END:"
+    )
+}
+
+#[test]
+fn data_handed_over_between_ctas() {
+    const COUNT: &str = "atom.global.inc.u32 %r0, [%in], 2;";
+    let all = ["membar.gl; bar.sync 0;", COUNT, "bar.sync 0;", "membar.gl;"];
+    let passes = |[before, count, behind, last]: [&str; 4]| {
+        let input: Vec<u32> = (0..256).collect();
+        let text = kernel(&last_cta(before, count, behind, last));
+        let out =
+            run(&text, line(3, 64), &input, 256).unwrap_or_else(|e| panic!("{before} {count} {behind} {last}: {e}"));
+        assert!((0..64).all(|t| out[192 + t as usize] == 3 * t + 192));
+    };
+    passes(all);
+    // One thread fences for all, behind a barrier and before the next one.
+    let fence = "fence.acq_rel.gpu;";
+    passes(["bar.sync 0;", &format!("{fence} {COUNT} {fence}"), "bar.sync 0;", ""]);
+    passes(["bar.sync 0;", "atom.acq_rel.gpu.global.inc.u32 %r0, [%in], 2;", "bar.sync 0;", ""]);
+
+    let fails = |what: &str, parts: [&str; 4]| {
+        let [before, count, behind, last] = parts;
+        let kind =
+            twins(line(3, 64), &last_cta(before, count, behind, last), &last_cta(all[0], all[1], all[2], all[3]));
+        let FaultKind::CtaRace { this: "read", other: "write", .. } = kind else { panic!("{what}: {kind:?}") };
+    };
+    let [before, count, behind, last] = all;
+    fails("no fence before the count", ["bar.sync 0;", count, behind, last]);
+    fails("no fence behind the count", [before, count, behind, ""]);
+    fails("no barrier before the count", ["membar.gl;", count, behind, last]);
+    fails("fences of the CTA alone", ["membar.cta; bar.sync 0;", count, behind, last]);
+    fails("a count of the CTA alone", [before, "atom.cta.global.inc.u32 %r0, [%in], 2;", behind, last]);
+    fails("a write behind the fence", ["membar.gl; st.global.u32 [%x], %t; bar.sync 0;", count, behind, last]);
+    fails(
+        "an atomic that only releases",
+        ["bar.sync 0;", "atom.release.gpu.global.inc.u32 %r0, [%in], 2;", behind, ""],
+    );
+    fails("a fence that serves its own thread only", ["fence.acq_rel.gpu; bar.sync 0;", count, behind, last]);
+}
+
+#[test]
+fn flags_between_ctas() {
+    // CTA 0 writes words and raises a flag, CTA 1 sees it and reads them; they run in this order here.
+    let hand_over = |write: &str, read: &str| {
+        format!(
+            "mov.u32 %i, %ctaid.x;
+    mad.wide.u32 %x, %t, 4, %out;
+    setp.ne.u32 %p, %i, 0;
+    @%p bra READ;
+    st.global.u32 [%x], %t;
+    bar.sync 0;
+    setp.ne.u32 %p, %t, 0;
+    @%p bra END;
+    {write}
+    bra END;
+READ:
+    {read}
+    ld.global.u32 %r1, [%x];
+END:"
+        )
+    };
+    let (release, acquire) = ("st.release.gpu.global.u32 [%in], 1;", "ld.acquire.gpu.global.u32 %r0, [%in];");
+    let (set, look) = ("st.relaxed.gpu.global.u32 [%in], 1;", "ld.relaxed.gpu.global.u32 %r0, [%in];");
+    let right = hand_over(release, acquire);
+    for wrong in
+        [hand_over(set, acquire), hand_over(release, look), hand_over(set, "ld.volatile.global.u32 %r0, [%in];")]
+    {
+        let kind = twins(line(2, 64), &wrong, &right);
+        assert!(matches!(kind, FaultKind::CtaRace { this: "read", other: "write", .. }), "{kind:?}");
+    }
+    let fences = hand_over(&format!("fence.sc.gpu; {set}"), &format!("{look} fence.sc.gpu;"));
+    twins(line(2, 64), &hand_over(set, look), &fences);
+    // A later write to the flag that releases nothing hides the first one.
+    let again = format!("{release} {set}");
+    twins(line(2, 64), &hand_over(&again, acquire), &right);
+}
+
 #[test]
 fn missing_waits_of_cp_async() {
     let issue = "cp.async.ca.shared.global [%a], [%in], 4; cp.async.commit_group;";

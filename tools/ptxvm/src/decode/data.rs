@@ -2,7 +2,7 @@
 
 use super::{Ctx, Mods, Refusal, row32, row64};
 use crate::isa::{
-    Access, Atom, AtomOp, AtomTy, BoolOp, Cmp, CmpTy, Cvt, Half, MemSpace, Num, Op, PredSrc, Reg, Round, Setp,
+    Access, Atom, AtomOp, AtomTy, BoolOp, Cmp, CmpTy, Cvt, Half, MemSpace, Num, Op, PredSrc, Reg, Round, Setp, Strong,
 };
 use crate::parse::{Operand, Type};
 
@@ -192,14 +192,22 @@ fn cache_hints(mods: &mut Mods<'_>) {
     }
 }
 
-/// Memory order and scope: the machine is sequentially consistent, so they change nothing. Says whether there was one.
-fn order(mods: &mut Mods<'_>) -> bool {
+/// Memory order and scope. The machine is sequentially consistent, so they change no result; the check of races between
+/// CTAs goes by them.
+fn order(mods: &mut Mods<'_>) -> Option<Strong> {
     mods.take("weak");
-    let ordered = mods.choose(&[("relaxed", ()), ("acquire", ()), ("release", ()), ("acq_rel", ()), ("volatile", ())]);
-    for scope in ["cta", "gpu", "sys", "cluster"] {
-        mods.take(scope);
-    }
-    ordered.is_some()
+    let (none, acquire, release, both) = ((false, false), (true, false), (false, true), (true, true));
+    let orders = [("relaxed", none), ("acquire", acquire), ("release", release), ("acq_rel", both), ("volatile", none)];
+    let order = mods.choose(&orders);
+    let scopes = [("cta", false), ("gpu", true), ("sys", true), ("cluster", false)];
+    let device = mods.choose(&scopes).unwrap_or(true);
+    order.map(|(acquire, release)| Strong { acquire, release, device })
+}
+
+/// Atomics are relaxed unless they say more, and then need not say so; their scope counts even so.
+fn atomic_order(mods: &mut Mods<'_>) -> Strong {
+    let narrow = mods.has("cta") || mods.has("cluster");
+    order(mods).unwrap_or(Strong { acquire: false, release: false, device: !narrow })
 }
 
 struct Shape {
@@ -207,7 +215,7 @@ struct Shape {
     n: usize,
     ty: Type,
     constant: bool,
-    ordered: bool,
+    strong: Option<Strong>,
 }
 
 fn access_shape(mods: &mut Mods<'_>, load: bool) -> Result<Shape, Refusal> {
@@ -219,27 +227,27 @@ fn access_shape(mods: &mut Mods<'_>, load: bool) -> Result<Shape, Refusal> {
     let n = mods.choose(&[("v2", 2), ("v4", 4)]).unwrap_or(1);
     let constant = load && space == MemSpace::Global && mods.take("nc");
     cache_hints(mods);
-    let ordered = order(mods);
+    let strong = order(mods);
     if n as u32 * ty.bytes() > 16 {
         return Err("an access has at most 16 bytes".into());
     }
-    Ok(Shape { space, n, ty, constant, ordered })
+    Ok(Shape { space, n, ty, constant, strong })
 }
 
 fn load(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     ctx.arity(2..=2)?;
-    let Shape { space, n, ty, constant, ordered } = access_shape(mods, true)?;
+    let Shape { space, n, ty, constant, strong } = access_shape(mods, true)?;
     let mut regs = Vec::with_capacity(n);
     for element in elements(ctx.operand(0)?, n)? {
         regs.push(ctx.names.destination(&element, ty, true)?);
     }
     let address = ctx.names.address(&ctx.operands[1])?;
-    Ok(Op::Load(Box::new(Access { space, size: ty.bytes(), constant, ordered, signed: ty.signed(), regs, address })))
+    Ok(Op::Load(Box::new(Access { space, size: ty.bytes(), constant, strong, signed: ty.signed(), regs, address })))
 }
 
 fn store(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     ctx.arity(2..=2)?;
-    let Shape { space, n, ty, ordered, .. } = access_shape(mods, false)?;
+    let Shape { space, n, ty, strong, .. } = access_shape(mods, false)?;
     if matches!(space, MemSpace::Const | MemSpace::Param) {
         return Err("this state space is read-only".into());
     }
@@ -248,7 +256,7 @@ fn store(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
         regs.push(Some(ctx.names.source(&element, ty, true)?));
     }
     let address = ctx.names.address(&ctx.operands[0])?;
-    Ok(Op::Store(Box::new(Access { space, size: ty.bytes(), constant: false, ordered, signed: false, regs, address })))
+    Ok(Op::Store(Box::new(Access { space, size: ty.bytes(), constant: false, strong, signed: false, regs, address })))
 }
 
 fn elements<'a>(operand: &Operand<'a>, n: usize) -> Result<Vec<Operand<'a>>, Refusal> {
@@ -403,7 +411,7 @@ fn atom_ty(op: AtomOp, ty: Type) -> Result<AtomTy, Refusal> {
 fn atom(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>, returns: bool) -> Result<Op, Refusal> {
     let ty = mods.ty()?;
     let space = mods.choose(&SPACES[..3]).unwrap_or(MemSpace::Generic);
-    order(mods);
+    let strong = atomic_order(mods);
     let op = mods.must("atomic operation", ATOM_OPS)?;
     let noftz = mods.take("noftz");
     let atom_ty = atom_ty(op, ty)?;
@@ -424,7 +432,7 @@ fn atom(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>, returns: bool) -> Result<Op,
     if ty.bits() == 64 {
         row64(b)?;
     }
-    Ok(Op::Atom(Box::new(Atom { space, op, ty: atom_ty, d, address, b, c })))
+    Ok(Op::Atom(Box::new(Atom { space, op, ty: atom_ty, strong, d, address, b, c })))
 }
 
 fn prefetch(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {

@@ -257,7 +257,7 @@ fn granule(code: &[Inst], which: impl Fn(&Op) -> Option<&Access>) -> u32 {
 fn orders_ctas(code: &[Inst]) -> bool {
     code.iter().any(|inst| match &inst.op {
         Op::Atom(a) => a.space != MemSpace::Shared && a.d.is_some(),
-        Op::Load(a) => a.space != MemSpace::Shared && a.ordered,
+        Op::Load(a) => a.space != MemSpace::Shared && a.strong.is_some(),
         _ => false,
     })
 }

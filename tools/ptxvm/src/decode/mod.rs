@@ -30,6 +30,11 @@ impl<'a> Mods<'a> {
         }
     }
 
+    /// Whether a modifier is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains(&name)
+    }
+
     /// Takes two modifiers that must follow each other.
     pub fn take_pair(&mut self, first: &str, second: &str) -> bool {
         let at = self.0.windows(2).position(|pair| pair == [first, second]);

@@ -28,7 +28,7 @@ pub fn decode(head: &str, mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<
         }
         "trap" => Ok(Op::Trap),
         "bar" | "barrier" => barrier(mods, ctx),
-        "membar" | "fence" => fence(mods, ctx),
+        "membar" | "fence" => fence(head, mods, ctx),
         "nanosleep" => {
             mods.ty()?;
             ctx.src32(0, Type::U32)?;
@@ -64,12 +64,14 @@ fn branch(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     }
 }
 
-fn fence(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
+/// `membar` is `fence.sc`.
+fn fence(head: &str, mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     ctx.arity(0..=0)?;
-    mods.take("sc");
+    let sc = mods.take("sc") || (head == "membar" && !mods.take("acq_rel"));
     mods.take("acq_rel");
-    mods.must("scope", &[("cta", ()), ("gpu", ()), ("gl", ()), ("sys", ()), ("cluster", ())])?;
-    Ok(Op::Nop)
+    let scopes = [("cta", false), ("gpu", true), ("gl", true), ("sys", true), ("cluster", false)];
+    let device = mods.must("scope", &scopes)?;
+    Ok(if device { Op::Fence { sc } } else { Op::Nop })
 }
 
 fn barrier(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {

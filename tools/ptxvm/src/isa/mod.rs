@@ -287,6 +287,10 @@ pub enum Op {
     BarWarp {
         members: R32,
     },
+    /// A fence whose scope reaches other CTAs.
+    Fence {
+        sc: bool,
+    },
     Shfl(Box<Shfl>),
     Vote {
         mode: VoteMode,
@@ -364,7 +368,7 @@ impl Op {
             Op::Pack32 { .. } | Op::Unpack32 { .. } | Op::Pack64 { .. } | Op::Unpack64 { .. } => Class::Move,
             Op::PackQuad { .. } | Op::UnpackQuad { .. } | Op::CvtaShared { .. } => Class::Move,
             Op::Shfl(_) | Op::Vote { .. } | Op::Redux { .. } | Op::ActiveMask { .. } => Class::Shuffle,
-            Op::Bar { .. } | Op::BarWarp { .. } => Class::Barrier,
+            Op::Bar { .. } | Op::BarWarp { .. } | Op::Fence { .. } => Class::Barrier,
             Op::Branch { .. } | Op::Exit => Class::Branch,
             Op::Nop | Op::Trap => Class::Other,
             _ => Class::Integer,

@@ -125,6 +125,17 @@ pub struct Address {
     pub offset: i64,
 }
 
+/// Memory order of a strong access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strong {
+    /// `.acquire` or `.acq_rel`.
+    pub acquire: bool,
+    /// `.release` or `.acq_rel`.
+    pub release: bool,
+    /// Whether the scope reaches other CTAs.
+    pub device: bool,
+}
+
 /// A load or a store.
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -134,8 +145,8 @@ pub struct Access {
     pub size: u32,
     /// Whether the load promises that nobody writes (`.nc`).
     pub constant: bool,
-    /// Whether memory order was asked for (`.acquire`, `.relaxed`, `.volatile`, ...).
-    pub ordered: bool,
+    /// The memory order that was asked for (`.acquire`, `.relaxed`, `.volatile`, ...).
+    pub strong: Option<Strong>,
     /// Whether a narrow load extends the sign.
     pub signed: bool,
     /// The elements' registers; `None` where a vector says `_`.
@@ -187,6 +198,7 @@ pub struct Atom {
     pub space: MemSpace,
     pub op: AtomOp,
     pub ty: AtomTy,
+    pub strong: Strong,
     pub d: Option<Reg>,
     pub address: Address,
     pub b: Reg,

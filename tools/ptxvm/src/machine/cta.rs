@@ -7,6 +7,7 @@ use super::memory::GlobalMemory;
 use super::shared::Shared;
 use super::warp::{LANES, State, Warp};
 use super::{Checks, Launch};
+use crate::check::cta_order::{CtaOrder, Exchange};
 use crate::check::cta_race::{By, CtaRace};
 use crate::check::race::{Clock, MAX_WARPS, RaceCheck};
 use crate::counters::{Counters, Report, Tally};
@@ -40,10 +41,12 @@ impl Grid<'_> {
         let next = AtomicU64::new(0);
         let failed: Mutex<Option<(u64, Error)>> = Mutex::new(None);
         let total = Mutex::new(vec![Tally::default(); self.entry.code.len()]);
-        let several = self.checks == Checks::Full && ctas > 1 && !self.entry.orders_ctas;
-        let cta_race = several.then(|| CtaRace::new(self.memory.lengths(), self.entry.global_granule));
+        let several = self.checks == Checks::Full && ctas > 1;
+        let granule = self.entry.global_granule;
+        let race = (several && !self.entry.orders_ctas).then(|| CtaRace::new(self.memory.lengths(), granule));
+        let exchange = (several && self.entry.orders_ctas).then(|| Exchange::new(self.memory.lengths(), granule));
         let work = || {
-            let mut worker = Worker::new(self, cta_race.as_ref());
+            let mut worker = Worker::new(self, race.as_ref(), exchange.as_ref());
             loop {
                 let index = next.fetch_add(1, Relaxed);
                 if index >= ctas {
@@ -117,11 +120,12 @@ struct Worker<'a> {
     /// The CTA's linear number.
     index: u32,
     cta_race: Option<&'a CtaRace>,
+    order: Option<CtaOrder<'a>>,
     full: bool,
 }
 
 impl<'a> Worker<'a> {
-    fn new(grid: &'a Grid<'a>, cta_race: Option<&'a CtaRace>) -> Self {
+    fn new(grid: &'a Grid<'a>, cta_race: Option<&'a CtaRace>, exchange: Option<&'a Exchange>) -> Self {
         let full = grid.checks == Checks::Full;
         let bytes = grid.shared_bytes();
         let race = full.then(|| RaceCheck::new(bytes, grid.entry.shared_granule, grid.warps()));
@@ -134,6 +138,7 @@ impl<'a> Worker<'a> {
             cta: [0; 3],
             index: 0,
             cta_race,
+            order: exchange.map(|exchange| CtaOrder::new(exchange, grid.warps())),
             full,
         };
         for w in 0..worker.warps.len() {
@@ -183,6 +188,9 @@ impl<'a> Worker<'a> {
         self.index = (index % u64::from(u32::MAX - 1)) as u32;
         self.shared.start();
         self.barriers = [Barrier::default(); BARRIERS];
+        if let Some(order) = &mut self.order {
+            order.start(self.index);
+        }
         let threads = self.grid.block_threads() as usize;
         for (w, warp) in self.warps.iter_mut().enumerate() {
             let lanes = (threads - w * LANES).min(LANES);
@@ -271,6 +279,7 @@ impl<'a> Worker<'a> {
                         tally,
                         full: self.full,
                         cta_race: self.cta_race,
+                        order: self.order.as_mut(),
                         by: By { cta: self.index, pc },
                         warp: w,
                         pc,
@@ -323,6 +332,9 @@ impl<'a> Worker<'a> {
         if let Some(race) = &mut self.shared.race {
             race.arrive(w, &mut barrier.joined);
         }
+        if let Some(order) = &mut self.order {
+            order.arrive(w, number as usize);
+        }
         if !only_arrive {
             barrier.waiting |= 1 << w;
             self.warps[w].state = State::Waiting { barrier: number, pc };
@@ -331,6 +343,9 @@ impl<'a> Worker<'a> {
             let done = std::mem::take(barrier);
             if let Some(race) = &mut self.shared.race {
                 race.release(done.waiting, &done.joined);
+            }
+            if let Some(order) = &mut self.order {
+                order.release(done.waiting, number as usize);
             }
             for v in (0..MAX_WARPS).filter(|v| done.waiting >> v & 1 == 1) {
                 self.warps[v].state = State::Ready;

@@ -1,13 +1,13 @@
 //! Asynchronous copies from global to shared memory.
 
-use super::memory::{check_align, check_read, check_written, locate};
+use super::memory::{check_align, check_written, locate};
 use super::{Ctx, Done, cta_fault, fault, lanes, shared_fault};
 use crate::check::cost;
 use crate::isa::CpAsync;
 use crate::machine::warp::{Copy, CopyGroup, LANES, Warp};
 
 /// `cp.async`: checked now, done at the wait.
-pub fn cp_async(w: &mut Warp, mask: u32, c: &CpAsync, ctx: &mut Ctx<'_>) -> Done {
+pub fn cp_async(w: &mut Warp, mask: u32, c: &CpAsync, ctx: &mut Ctx<'_, '_>) -> Done {
     let (to, from) = (w.addresses(c.dst), w.addresses(c.src));
     let sizes = c.src_size.map_or([c.size; LANES], |r| w.get(r));
     let ignored = c.ignore.map_or(0, |p| w.pred(p));
@@ -20,7 +20,7 @@ pub fn cp_async(w: &mut Warp, mask: u32, c: &CpAsync, ctx: &mut Ctx<'_>) -> Done
         if src_size > 0 {
             let (buffer, offset) = locate(ctx, &mut w.hint, l, from[l], (src_size, size), access)?;
             check_written(ctx, buffer, offset, src_size, l, access)?;
-            check_read(ctx, w.hint, offset, src_size, false).map_err(|c| cta_fault(l, from[l], "read", c))?;
+            ctx.check_read(l, (w.hint, offset), src_size, false).map_err(|c| cta_fault(l, from[l], "read", c))?;
             reading |= 1 << l;
         }
         if ctx.full {
@@ -52,7 +52,7 @@ pub fn commit(w: &mut Warp, mask: u32) {
 }
 
 /// `cp.async.wait_group` and `wait_all`: the copies of the oldest groups arrive.
-pub fn wait(w: &mut Warp, mask: u32, keep: u32, all: bool, ctx: &mut Ctx<'_>) -> Done {
+pub fn wait(w: &mut Warp, mask: u32, keep: u32, all: bool, ctx: &mut Ctx<'_, '_>) -> Done {
     if all {
         commit(w, mask);
     }
@@ -71,7 +71,7 @@ pub fn wait(w: &mut Warp, mask: u32, keep: u32, all: bool, ctx: &mut Ctx<'_>) ->
 }
 
 /// Groups are a thread's own: lanes that committed apart have different ones.
-fn wait_by_lane(w: &mut Warp, mask: u32, keep: usize, ctx: &mut Ctx<'_>) -> Done {
+fn wait_by_lane(w: &mut Warp, mask: u32, keep: usize, ctx: &mut Ctx<'_, '_>) -> Done {
     let mut groups = std::mem::take(&mut w.committed);
     for l in lanes(mask) {
         let own = groups.iter().filter(|g| g.mask >> l & 1 == 1).count();
@@ -88,7 +88,7 @@ fn wait_by_lane(w: &mut Warp, mask: u32, keep: usize, ctx: &mut Ctx<'_>) -> Done
     Ok(())
 }
 
-fn land(w: &mut Warp, copy: &Copy, ctx: &mut Ctx<'_>) -> Done {
+fn land(w: &mut Warp, copy: &Copy, ctx: &mut Ctx<'_, '_>) -> Done {
     let mut words = [0u32; 4];
     if copy.src_size > 0 {
         let lane = usize::from(copy.lane);

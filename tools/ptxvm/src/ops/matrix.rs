@@ -16,7 +16,12 @@ fn whole_warp(w: &Warp, mask: u32, instruction: &'static str) -> Done {
 }
 
 /// Offsets of the rows of all matrices: lane 8 m + r gives row r of matrix m.
-fn rows(w: &Warp, m: &Matrix, ctx: &mut Ctx<'_>, access: &'static str) -> Result<[u32; LANES], Box<super::OpFault>> {
+fn rows(
+    w: &Warp,
+    m: &Matrix,
+    ctx: &mut Ctx<'_, '_>,
+    access: &'static str,
+) -> Result<[u32; LANES], Box<super::OpFault>> {
     let addresses = w.addresses(m.address);
     let mut offsets = [0; LANES];
     for l in 0..8 * m.regs.len() {
@@ -32,7 +37,7 @@ fn rows(w: &Warp, m: &Matrix, ctx: &mut Ctx<'_>, access: &'static str) -> Result
 }
 
 /// `ldmatrix`: lane l gets elements 2 (l % 4) and the next of row l / 4, transposed of column l / 4.
-pub fn ldmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_>) -> Done {
+pub fn ldmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_, '_>) -> Done {
     whole_warp(w, mask, "ldmatrix")?;
     let access = "ldmatrix from shared";
     let offsets = rows(w, m, ctx, access)?;
@@ -65,7 +70,7 @@ pub fn ldmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_>) -> Done 
 }
 
 /// `stmatrix`, the inverse of `ldmatrix`.
-pub fn stmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_>) -> Done {
+pub fn stmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_, '_>) -> Done {
     whole_warp(w, mask, "stmatrix")?;
     let access = "stmatrix to shared";
     let offsets = rows(w, m, ctx, access)?;

@@ -4,7 +4,7 @@ use super::float::fma;
 use super::half_float::{narrow, widen};
 use super::{Ctx, Done, OpFault, cta_fault, fault, lanes, shared_fault};
 use crate::check::cost;
-use crate::check::cta_race::CtaConflict;
+use crate::check::cta_order::{Exchanged, Tells};
 use crate::error::FaultKind;
 use crate::isa::{Access, Atom, AtomOp, AtomTy, Half, MemSpace, Reg};
 use crate::machine::warp::{LANES, Row, Row64, Warp};
@@ -37,7 +37,7 @@ fn split(space: MemSpace, mask: u32, addresses: &mut Row64) -> (u32, u32) {
 }
 
 /// `ld`
-pub fn load(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_>) -> Done {
+pub fn load(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_, '_>) -> Done {
     let bytes = a.bytes();
     let mut addresses = w.addresses(a.address);
     let mut words: Words = [[0; LANES]; 4];
@@ -56,7 +56,7 @@ pub fn load(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_>) -> Done {
     Ok(())
 }
 
-fn load_param(mask: u32, addresses: &Row64, bytes: u32, ctx: &Ctx<'_>, words: &mut Words) -> Done {
+fn load_param(mask: u32, addresses: &Row64, bytes: u32, ctx: &Ctx<'_, '_>, words: &mut Words) -> Done {
     let access = "load from param";
     for l in lanes(mask) {
         let address = addresses[l];
@@ -83,7 +83,7 @@ pub fn check_align(lane: usize, address: u64, align: u32, access: &'static str) 
     Err(fault(lane, FaultKind::Misaligned { access, address, align }))
 }
 
-fn load_shared(mask: u32, addresses: &Row64, bytes: u32, ctx: &mut Ctx<'_>, words: &mut Words) -> Done {
+fn load_shared(mask: u32, addresses: &Row64, bytes: u32, ctx: &mut Ctx<'_, '_>, words: &mut Words) -> Done {
     for l in lanes(mask) {
         let offset = ctx.shared.offset(addresses[l], bytes, bytes, LOAD_SHARED).map_err(|k| fault(l, k))?;
         if ctx.full {
@@ -112,7 +112,7 @@ fn load_shared(mask: u32, addresses: &Row64, bytes: u32, ctx: &mut Ctx<'_>, word
 /// The buffer of one lane's access, checked for bounds and alignment.
 #[inline(always)]
 pub fn locate<'m>(
-    ctx: &Ctx<'m>,
+    ctx: &Ctx<'m, '_>,
     hint: &mut usize,
     lane: usize,
     address: u64,
@@ -127,14 +127,8 @@ pub fn locate<'m>(
     Ok(found)
 }
 
-/// Checks a read against what other CTAs wrote.
-#[inline(always)]
-pub fn check_read(ctx: &Ctx<'_>, buffer: usize, offset: u64, bytes: u32, constant: bool) -> Result<(), CtaConflict> {
-    ctx.cta_race.map_or(Ok(()), |race| race.read(buffer, offset, bytes, ctx.by, constant))
-}
-
 pub fn check_written(
-    ctx: &Ctx<'_>,
+    ctx: &Ctx<'_, '_>,
     buffer: &Buffer,
     offset: u64,
     bytes: u32,
@@ -147,13 +141,12 @@ pub fn check_written(
     Err(fault(lane, FaultKind::UninitialisedMemory { access, address: buffer.base + offset, bytes }))
 }
 
-fn load_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, ctx: &mut Ctx<'_>, words: &mut Words) -> Done {
+fn load_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, ctx: &mut Ctx<'_, '_>, words: &mut Words) -> Done {
     let bytes = a.bytes();
     for l in lanes(mask) {
         let (buffer, offset) = locate(ctx, &mut w.hint, l, at[l], (bytes, bytes), LOAD_GLOBAL)?;
         check_written(ctx, buffer, offset, bytes, l, LOAD_GLOBAL)?;
-        check_read(ctx, w.hint, offset, bytes, a.constant).map_err(|c| cta_fault(l, at[l], "read", c))?;
-        match bytes {
+        let mut read = || match bytes {
             16 => {
                 for (k, row) in words.iter_mut().enumerate() {
                     row[l] = buffer.word(offset + 4 * k as u64);
@@ -166,7 +159,13 @@ fn load_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, ctx: &mut Ctx<'_
             4 => words[0][l] = buffer.word(offset),
             2 => words[0][l] = buffer.word(offset) >> (8 * (offset & 2)) & 0xffff,
             _ => words[0][l] = buffer.word(offset) >> (8 * (offset & 3)) & 0xff,
+        };
+        if let Some(strong) = a.strong {
+            ctx.exchange(l, at[l], Exchanged { strong, learns: true, tells: Tells::Nothing }, read);
+            continue;
         }
+        read();
+        ctx.check_read(l, (w.hint, offset), bytes, a.constant).map_err(|c| cta_fault(l, at[l], "read", c))?;
     }
     if ctx.full {
         cost::global(ctx.tally, mask, at, bytes);
@@ -240,7 +239,7 @@ fn collect(w: &Warp, a: &Access) -> Words {
 }
 
 /// `st`
-pub fn store(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_>) -> Done {
+pub fn store(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_, '_>) -> Done {
     let bytes = a.bytes();
     let mut addresses = w.addresses(a.address);
     let words = collect(w, a);
@@ -249,12 +248,12 @@ pub fn store(w: &mut Warp, mask: u32, a: &Access, ctx: &mut Ctx<'_>) -> Done {
         store_shared(shared, &addresses, bytes, &words, ctx)?;
     }
     if global != 0 {
-        store_global(w, global, &addresses, bytes, &words, ctx)?;
+        store_global(w, global, &addresses, a, &words, ctx)?;
     }
     Ok(())
 }
 
-fn store_shared(mask: u32, addresses: &Row64, bytes: u32, words: &Words, ctx: &mut Ctx<'_>) -> Done {
+fn store_shared(mask: u32, addresses: &Row64, bytes: u32, words: &Words, ctx: &mut Ctx<'_, '_>) -> Done {
     for l in lanes(mask) {
         let offset = ctx.shared.offset(addresses[l], bytes, bytes, STORE_SHARED).map_err(|k| fault(l, k))?;
         if ctx.full {
@@ -277,17 +276,14 @@ fn store_shared(mask: u32, addresses: &Row64, bytes: u32, words: &Words, ctx: &m
     Ok(())
 }
 
-fn store_global(w: &mut Warp, mask: u32, at: &Row64, bytes: u32, words: &Words, ctx: &mut Ctx<'_>) -> Done {
+fn store_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, words: &Words, ctx: &mut Ctx<'_, '_>) -> Done {
+    let bytes = a.bytes();
     for l in lanes(mask) {
         let (buffer, offset) = locate(ctx, &mut w.hint, l, at[l], (bytes, bytes), STORE_GLOBAL)?;
         if buffer.read_only {
             return Err(fault(l, FaultKind::ReadOnly { address: at[l] }));
         }
-        if let Some(race) = ctx.cta_race {
-            let same = holds(buffer, offset, bytes, words, l);
-            race.write(w.hint, offset, bytes, ctx.by, same).map_err(|c| cta_fault(l, at[l], "write", c))?;
-        }
-        match bytes {
+        let write = || match bytes {
             4 | 8 | 16 => {
                 for k in 0..bytes / 4 {
                     buffer.set_word(offset + 4 * u64::from(k), words[k as usize][l]);
@@ -297,6 +293,13 @@ fn store_global(w: &mut Warp, mask: u32, at: &Row64, bytes: u32, words: &Words, 
                 let shift = 8 * (offset & 3);
                 buffer.set_bits(offset, ((1u32 << (8 * bytes)) - 1) << shift, words[0][l] << shift);
             }
+        };
+        if let Some(strong) = a.strong {
+            ctx.exchange(l, at[l], Exchanged { strong, learns: false, tells: Tells::Alone }, write);
+        } else {
+            let same = || holds(buffer, offset, bytes, words, l);
+            ctx.check_write(l, (w.hint, offset), bytes, same).map_err(|c| cta_fault(l, at[l], "write", c))?;
+            write();
         }
         buffer.mark(offset, bytes);
     }
@@ -316,7 +319,7 @@ fn holds(buffer: &Buffer, offset: u64, bytes: u32, words: &Words, lane: usize) -
 }
 
 /// `atom` and `red`: lanes in order.
-pub fn atom(w: &mut Warp, mask: u32, a: &Atom, ctx: &mut Ctx<'_>) -> Done {
+pub fn atom(w: &mut Warp, mask: u32, a: &Atom, ctx: &mut Ctx<'_, '_>) -> Done {
     let bytes = if matches!(a.ty, AtomTy::U64 | AtomTy::S64 | AtomTy::B64) { 8 } else { 4 };
     let mut addresses = w.addresses(a.address);
     let (shared, _) = split(a.space, mask, &mut addresses);
@@ -339,10 +342,12 @@ pub fn atom(w: &mut Warp, mask: u32, a: &Atom, ctx: &mut Ctx<'_>) -> Done {
                 return Err(fault(l, FaultKind::ReadOnly { address: addresses[l] }));
             }
             check_written(ctx, buffer, offset, bytes, l, access)?;
-            match bytes {
+            let how = Exchanged { strong: a.strong, learns: a.d.is_some(), tells: Tells::More };
+            let memory = ctx.memory;
+            ctx.exchange(l, addresses[l], how, || match bytes {
                 4 => u64::from(buffer.update(offset, |x| f(u64::from(x)) as u32)),
-                _ => ctx.memory.update64(buffer, offset, f),
-            }
+                _ => memory.update64(buffer, offset, f),
+            })
         };
     }
     if ctx.full {
@@ -360,7 +365,7 @@ fn atom_shared(
     l: usize,
     address: u64,
     bytes: u32,
-    ctx: &mut Ctx<'_>,
+    ctx: &mut Ctx<'_, '_>,
     f: impl Fn(u64) -> u64,
 ) -> Result<u64, Box<OpFault>> {
     let access = "atomic on shared";

@@ -9,6 +9,7 @@ mod matrix;
 mod memory;
 mod sync;
 
+use crate::check::cta_order::{At, CtaOrder, Exchanged};
 use crate::check::cta_race::{By, CtaConflict, CtaRace};
 use crate::check::race::Access;
 use crate::counters::Tally;
@@ -18,7 +19,7 @@ use crate::machine::warp::{LANES, Row, Row64, Warp};
 use crate::machine::{GlobalMemory, Shared, SharedFault};
 
 /// What an instruction may touch besides its warp's registers.
-pub struct Ctx<'a> {
+pub struct Ctx<'a, 'g> {
     /// Global memory.
     pub memory: &'a GlobalMemory,
     /// The parameter block.
@@ -31,6 +32,8 @@ pub struct Ctx<'a> {
     pub full: bool,
     /// Who touched global memory in this launch.
     pub cta_race: Option<&'a CtaRace>,
+    /// Likewise where CTAs hand data to each other, and what orders them.
+    pub order: Option<&'a mut CtaOrder<'g>>,
     /// CTA and instruction, for it.
     pub by: By,
     /// The warp's number in the CTA.
@@ -74,7 +77,50 @@ pub fn cta_fault(lane: usize, address: u64, this: &'static str, c: CtaConflict) 
     Box::new(OpFault { lane: lane as u32, kind, other: Some(c.pc) })
 }
 
-impl Ctx<'_> {
+impl Ctx<'_, '_> {
+    /// Checks a read of global memory against what other CTAs wrote.
+    #[inline(always)]
+    pub fn check_read(
+        &mut self,
+        lane: usize,
+        (buffer, offset): (usize, u64),
+        bytes: u32,
+        constant: bool,
+    ) -> Result<(), CtaConflict> {
+        let at = At { buffer, offset, bytes, warp: self.warp, lane, pc: self.pc };
+        match (&mut self.order, self.cta_race) {
+            (Some(order), _) => order.read(at, constant),
+            (None, Some(race)) => race.read(buffer, offset, bytes, self.by, constant),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Checks a write of global memory against what other CTAs did; `same` says whether it changes nothing.
+    #[inline(always)]
+    pub fn check_write(
+        &mut self,
+        lane: usize,
+        (buffer, offset): (usize, u64),
+        bytes: u32,
+        same: impl Fn() -> bool,
+    ) -> Result<(), CtaConflict> {
+        let at = At { buffer, offset, bytes, warp: self.warp, lane, pc: self.pc };
+        match (&mut self.order, self.cta_race) {
+            (Some(order), _) => order.write(at, same()),
+            (None, Some(race)) => race.write(buffer, offset, bytes, self.by, same()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Runs a strong access to global memory with what it tells other CTAs and learns of them.
+    #[inline(always)]
+    pub fn exchange<R>(&mut self, lane: usize, address: u64, how: Exchanged, run: impl FnOnce() -> R) -> R {
+        match &mut self.order {
+            Some(order) => order.strong((self.warp, lane), address, how, run),
+            None => run(),
+        }
+    }
+
     /// Who accesses memory, for the race check.
     #[inline(always)]
     pub fn thread(&self, lane: usize) -> Access {
@@ -146,7 +192,7 @@ pub fn wide2(a: Row64, b: Row64, f: impl Fn(u64, u64) -> u64) -> Row64 {
 }
 
 /// Executes one instruction in the lanes of `mask`, which is not 0.
-pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_>) -> Done {
+pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_, '_>) -> Done {
     match *op {
         Op::Load(ref a) => return memory::load(w, mask, a, ctx),
         Op::Store(ref a) => return memory::store(w, mask, a, ctx),
@@ -162,6 +208,11 @@ pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_>) -> Done {
         Op::Redux { op, d, a, members } => return sync::redux(w, mask, op, d, a, members),
         Op::BarWarp { members } => return sync::bar_warp(w, mask, members, ctx),
         Op::ActiveMask { d } => w.put(d, mask, &[w.active; LANES]),
+        Op::Fence { sc } => {
+            if let Some(order) = &mut ctx.order {
+                order.fence(ctx.warp, mask, sc);
+            }
+        }
         Op::Trap => return Err(fault(mask.trailing_zeros() as usize, FaultKind::Trap)),
         Op::F32 { .. } | Op::F32Fma { .. } | Op::F32Un { .. } => float::exec32(op, w, mask),
         Op::F64 { .. } | Op::F64Fma { .. } | Op::F64Un { .. } => float::exec64(op, w, mask),

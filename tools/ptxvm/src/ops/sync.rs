@@ -84,12 +84,17 @@ pub fn redux(w: &mut Warp, mask: u32, op: ReduxOp, d: R32, a: R32, named: R32) -
 }
 
 /// `bar.warp.sync`: orders the warp's lanes.
-pub fn bar_warp(w: &Warp, mask: u32, named: R32, ctx: &mut Ctx<'_>) -> Done {
+pub fn bar_warp(w: &Warp, mask: u32, named: R32, ctx: &mut Ctx<'_, '_>) -> Done {
     members(w, mask, named, "bar.warp.sync")?;
     if let Some(race) = &mut ctx.shared.race
         && mask == w.lanes
     {
         race.sync_warp(ctx.warp);
+    }
+    if let Some(order) = &mut ctx.order
+        && mask == w.lanes
+    {
+        order.sync_warp(ctx.warp);
     }
     Ok(())
 }
