@@ -77,8 +77,13 @@ fn columns(names: &[String], gap: usize, rows: usize, tensor: &mut Tensors<'_>) 
 
 /// `[outer, a, b]` to `[outer, b, a]`.
 fn swap_middle(data: &[f32], outer: usize, a: usize, b: usize) -> Vec<f32> {
-    let at = |i: usize| (i / (a * b) * a + i % a) * b + i / a % b;
-    (0..outer * a * b).map(|i| data[at(i)]).collect()
+    let mut out = Vec::with_capacity(outer * a * b);
+    for block in data.chunks_exact((a * b).max(1)) {
+        for column in 0..b {
+            out.extend(block[column..].iter().step_by(b));
+        }
+    }
+    out
 }
 
 /// `[in, out, area]` to `[area, out, in]`.
@@ -147,7 +152,7 @@ fn position(gaussian: &[f32], grid: usize, token: usize) -> Vec<f64> {
 /// `[rows, columns]` to `[columns, rows]`.
 fn transposed(data: &[f32], rows: usize) -> Vec<f32> {
     let columns = data.len() / rows.max(1);
-    (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect()
+    (0..columns).flat_map(|column| data[column..].iter().step_by(columns)).copied().collect()
 }
 
 #[cfg(test)]

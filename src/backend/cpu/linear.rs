@@ -17,7 +17,7 @@ const ROWS: usize = 256;
 /// Most columns of a panel at any level.
 const MAX_PANEL: usize = 64;
 
-/// Sums of a task and one row of its result.
+/// Sums of a task and, for a result in bf16, one row of it.
 pub(super) fn scratch(level: Level) -> usize {
     (ROWS + 1) * level.panel()
 }
@@ -146,12 +146,12 @@ impl Task<'_> {
         let ends = Ends::new(epilogue, slice, column, width, packed.outputs);
         for (row, sums) in (base + first..base + last).zip(sums.chunks_exact(packed.width)) {
             let at = row * packed.outputs + column;
-            let to = &mut finished[..width];
-            if let (Residual::InPlace, Out::Single(out)) = (epilogue.residual, out) {
-                // SAFETY: rows and columns of this task belong to no other, and the slice ends here.
+            let to = match out {
+                // SAFETY: rows and columns of this task belong to no other, and the slice ends with this row.
                 #[allow(unsafe_code)]
-                to.copy_from_slice(unsafe { out.part(at, width) });
-            }
+                Out::Single(out) => unsafe { out.part(at, width) },
+                Out::Half(_) => &mut finished[..width],
+            };
             let token = epilogue.token_bias.map(|bias| &bias[(row - base) * packed.outputs + column..][..width]);
             let apart = if let Residual::Apart(data) = epilogue.residual { Some(&data[at..at + width]) } else { None };
             let in_place = matches!(epilogue.residual, Residual::InPlace);
@@ -176,10 +176,12 @@ impl Task<'_> {
                 }
                 s.write_any(&mut to[lanes.clone()], x);
             }
-            // SAFETY: as above.
-            #[allow(unsafe_code)]
-            unsafe {
-                out.write(at, to);
+            if let Out::Half(_) = out {
+                // SAFETY: as above.
+                #[allow(unsafe_code)]
+                unsafe {
+                    out.write(at, to);
+                }
             }
         }
     }

@@ -105,17 +105,23 @@ impl Kernel for Columns<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        // A cache line of each row at a time: what it becomes, a few rows of the panel, stays in the first-level cache.
-        const LINE: usize = 16;
+    fn run<S: Simd>(self, s: S) {
         let Columns { rows, inputs, panel, width } = self;
-        for first in (0..inputs).step_by(LINE) {
-            let count = LINE.min(inputs - first);
-            let lines = &mut panel[first * width..(first + count) * width];
-            for (column, row) in rows.chunks_exact(inputs).enumerate() {
-                let row = &row[first..first + count];
-                row.iter().zip(lines.chunks_exact_mut(width)).for_each(|(&x, line)| line[column] = x);
+        let columns = rows.len() / inputs.max(1);
+        assert!(columns <= width && panel.len() >= inputs * width);
+        let whole = [inputs, columns].map(|count| count / S::LANES * S::LANES);
+        // A few numbers of each row at a time: what they become, a few rows of the panel, stays in the nearest cache.
+        for first in (0..whole[0]).step_by(S::LANES) {
+            for column in (0..whole[1]).step_by(S::LANES) {
+                let (from, to) = (&rows[column * inputs + first..], &mut panel[first * width + column..]);
+                // SAFETY: `LANES` rows of `LANES` numbers lie within `rows`, as many within the panel.
+                unsafe { s.transpose(from.as_ptr(), inputs, to.as_mut_ptr(), width) };
             }
+        }
+        for (column, row) in rows.chunks_exact(inputs).enumerate() {
+            let first = if column < whole[1] { whole[0] } else { 0 };
+            let lines = panel[first * width..].chunks_exact_mut(width);
+            row[first..].iter().zip(lines).for_each(|(&x, line)| line[column] = x);
         }
     }
 }

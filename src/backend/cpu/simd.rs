@@ -41,6 +41,20 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// `a > b ? x : y`.
     fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
 
+    /// `LANES` rows of `LANES` numbers as columns.
+    ///
+    /// # Safety
+    /// `LANES` readable numbers in each of `LANES` rows of `from`, as many writable in those of `to`, and no overlap.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(column * to_stride + row) = *from.add(row * from_stride + column) };
+            }
+        }
+    }
+
     /// `sum + a0 b0 + a1 b1` in each lane, whose 32 bits of `a` and `b` are two bf16. Where the processor has no such
     /// instruction, multiply-adds of the halves.
     #[inline(always)]

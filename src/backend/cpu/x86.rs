@@ -128,6 +128,40 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        use std::array::from_fn;
+        // SAFETY: `self` proves AVX-512; the caller promises the memory.
+        unsafe {
+            let rows: [__m512; 16] = from_fn(|row| _mm512_loadu_ps(from.add(row * from_stride)));
+            // In each 128 bits: two rows, then four, of one column. Index 4 i + c: rows 4 i.., columns c, c + 4, ..
+            let twos: [__m512; 16] = from_fn(|i| {
+                let (a, b) = (rows[i / 4 * 4 + i % 2 * 2], rows[i / 4 * 4 + i % 2 * 2 + 1]);
+                if i % 4 < 2 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
+            });
+            let fours: [__m512; 16] = from_fn(|i| {
+                let (a, b) = (twos[i / 4 * 4 + i % 4 / 2 * 2], twos[i / 4 * 4 + i % 4 / 2 * 2 + 1]);
+                let [a, b] = [a, b].map(|x| _mm512_castps_pd(x));
+                _mm512_castpd_ps(if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
+            });
+            // The 128 bits of one column together: eight rows of columns c and c + 8, or c + 4 and c + 12; then all.
+            let even = |a, b| _mm512_shuffle_f32x4::<0x88>(a, b);
+            let odd = |a, b| _mm512_shuffle_f32x4::<0xdd>(a, b);
+            let halves = |upper: usize, c: usize| [fours[8 * upper + c], fours[8 * upper + 4 + c]];
+            let eights: [[__m512; 8]; 2] = from_fn(|upper| {
+                from_fn(|i| {
+                    let [a, b] = halves(upper, i % 4);
+                    if i < 4 { even(a, b) } else { odd(a, b) }
+                })
+            });
+            for i in 0..8 {
+                let (a, b) = (eights[0][i], eights[1][i]);
+                _mm512_storeu_ps(to.add(i * to_stride), even(a, b));
+                _mm512_storeu_ps(to.add((i + 8) * to_stride), odd(a, b));
+            }
+        }
+    }
+
+    #[inline(always)]
     fn dot_pairs(self, sum: __m512, a: __m512, b: __m512) -> __m512 {
         if BF16 {
             // SAFETY: `self` proves AVX512-BF16; the registers are reinterpreted, all of 512 bits.
