@@ -190,11 +190,13 @@ fn attention(costs: &mut Costs) {
     }
 }
 
-/// The decoder of the published width, on the small encoder.
+/// The decoder on the small encoder: with the published width and with those of small models.
 fn decoder(costs: &mut Costs) {
-    let config = Preset::Tiny.medsegx();
-    for (mask_prompt, upscaling) in [(false, vec![64, 32, 16, 8]), (true, vec![64, 32])] {
-        let config = Config { upscaling, ..config.clone() };
+    for (width, mask_prompt, layers) in
+        [(256, false, 4), (256, true, 2), (128, false, 4), (128, true, 2), (64, false, 4), (64, true, 2)]
+    {
+        let upscaling = (2..2 + layers).map(|layer| width >> layer).collect();
+        let config = Config { upscaling, prompt_width: width, ..Preset::Tiny.medsegx() };
         let random = &mut Random(6);
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let network = Arc::new(Network::load(&Weights::synthetic(&config, 0), backend).expect("weights are made"));
