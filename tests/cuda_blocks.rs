@@ -1,12 +1,12 @@
-//! One window block and one global block of every published width through the CUDA backend on ptxvm, against the CPU
-//! backend in f32, which is itself compared with golden tensors.
+//! One window block, one global block and the rest of the network at every published width through the CUDA backend on
+//! ptxvm, against the CPU backend in f32, which is itself compared with golden tensors.
 #![cfg(feature = "cuda")]
 
 mod common;
 
 use common::golden::Golden;
 use common::relative_l2;
-use common::run::{boxes, encode, synthetic};
+use common::run::{boxes, decode, encode, synthetic};
 use common::tolerance;
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
@@ -38,8 +38,11 @@ fn two_blocks(preset: Preset) -> Config {
 
 fn probes<B: Backend>(config: &Config, backend: B) -> Vec<Vec<f32>> {
     let mut session = Session::for_probing(synthetic(config, backend), boxes(1)).unwrap();
-    encode(&mut session, &[Golden::portable("tiny", tolerance::F16).case(0)]);
-    STAGES.iter().map(|(_, name)| session.probe(name).unwrap()).collect()
+    let case = Golden::portable("tiny", tolerance::F16).case(0);
+    encode(&mut session, std::slice::from_ref(&case));
+    let mut found: Vec<_> = STAGES.iter().map(|(_, name)| session.probe(name).unwrap()).collect();
+    found.push(decode(&mut session, &[case]).0);
+    found
 }
 
 fn check(preset: Preset) {
@@ -47,7 +50,8 @@ fn check(preset: Preset) {
     let expected = probes(&config, Cpu::new(CpuOptions::default()).unwrap());
     let found = probes(&config, Cuda::new(Interpreter::new(2, ptxvm::Checks::Fast)).unwrap());
     let mut good = true;
-    for ((stage, name), (found, expected)) in STAGES.iter().zip(found.iter().zip(&expected)) {
+    let stages = STAGES.iter().chain([&("logits", "logits")]);
+    for ((stage, name), (found, expected)) in stages.zip(found.iter().zip(&expected)) {
         let row = tolerance::find(tolerance::F16, stage);
         let distance = relative_l2(found, expected);
         let share = 100.0 * distance / row.limit;

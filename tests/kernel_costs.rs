@@ -23,6 +23,25 @@ use medsegx::weights::Weights;
 use one_op::{Case, Random};
 use ptxvm::{Class, Counters};
 
+/// Kernels some of whose accesses fill no whole sectors, and why. All others have to.
+const PART_SECTORS: &[(&str, &str)] = &[
+    ("tokens_to_image_64", "4 channels a head: half a sector; no published model is so narrow"),
+    ("image_to_tokens_64", "4 channels a head: half a sector; no published model is so narrow"),
+    ("image_to_tokens_128", "8 channels a head in f16: half a sector; no published model is so narrow"),
+    (
+        "patch_embed_128x128",
+        "64 columns are 1 1/3 lines of a patch: pieces of 16 bytes, whose other half comes a stage later",
+    ),
+    (
+        "patch_embed_64x32",
+        "64 columns are 1 1/3 lines of a patch: pieces of 16 bytes, whose other half comes a stage later",
+    ),
+    ("resize_mask", "rows of 400 bytes and a source that is read from any column on begin inside of sectors"),
+    ("resize_plane", "a source that is read from any column on begins inside of sectors"),
+    ("upscale_small_64_2", "a token's logits are 4 floats wide: half a sector; no published model is so narrow"),
+    ("upscale_small_128_2", "a token's logits are 4 floats wide: half a sector; no published model is so narrow"),
+];
+
 /// Longest launch of every kernel, with the size of the launch in words and its blocks.
 #[derive(Default)]
 struct Costs(BTreeMap<&'static str, (String, u64, Counters)>);
@@ -31,11 +50,12 @@ impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
-        self.take(size, &backend);
+        self.take(size, &backend, |_| true);
     }
 
-    fn take(&mut self, size: &str, backend: &Cuda<Interpreter>) {
-        for (entry, report) in backend.driver().take_reports() {
+    /// Counts the launches since the last call, of those kernels that are `wanted`.
+    fn take(&mut self, size: &str, backend: &Cuda<Interpreter>, wanted: impl Fn(&str) -> bool) {
+        for (entry, report) in backend.driver().take_reports().into_iter().filter(|(entry, _)| wanted(entry)) {
             let longest = self.0.entry(entry).or_default();
             if report.counters.issued > longest.2.issued {
                 *longest = (size.to_string(), report.ctas, report.counters);
@@ -190,11 +210,13 @@ fn attention(costs: &mut Costs) {
     }
 }
 
-/// The decoder of the published width, on the small encoder.
+/// The decoder on the small encoder: with the published width and with those of small models.
 fn decoder(costs: &mut Costs) {
-    let config = Preset::Tiny.medsegx();
-    for (mask_prompt, upscaling) in [(false, vec![64, 32, 16, 8]), (true, vec![64, 32])] {
-        let config = Config { upscaling, ..config.clone() };
+    for (width, mask_prompt, layers) in
+        [(256, false, 4), (256, true, 2), (128, false, 4), (128, true, 2), (64, false, 4), (64, true, 2)]
+    {
+        let upscaling = (2..2 + layers).map(|layer| width >> layer).collect();
+        let config = Config { upscaling, prompt_width: width, ..Preset::Tiny.medsegx() };
         let random = &mut Random(6);
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let network = Arc::new(Network::load(&Weights::synthetic(&config, 0), backend).expect("weights are made"));
@@ -203,14 +225,14 @@ fn decoder(costs: &mut Costs) {
         let pixels: Vec<u8> = random.vec(256 * 256 * 3, 128.0).iter().map(|x| (x + 128.0) as u8).collect();
         let scaling = [0.017, 0.018, 0.0174, -2.1, -2.0, -1.8, 256.0, 256.0];
         session.encode(&[Slice { pixels: &pixels, scaling, context: [0; 5] }]).expect("the slice is encoded");
-        network.backend().driver().take_reports();
+        costs.take("E = 4, e = 16, 128 channels", network.backend(), |entry| entry == "gate");
         let points = [Point { x: 50.0, y: 60.0, label: 2 }, Point { x: 150.0, y: 160.0, label: 3 }];
         let mask = random.vec(64 * 64, 4.0);
         let prompt = Prompt { slot: 0, points: &points, mask: mask_prompt.then_some(&mask) };
         let side = config.logits_size();
         let (mut logits, mut iou) = (vec![0.0; 3 * side * side], [0.0; 4]);
         session.decode(&[prompt], &mut logits, &mut iou).expect("the prompt is decoded");
-        costs.take("one box on 16 x 16 tokens", network.backend());
+        costs.take("one box on 16 x 16 tokens", network.backend(), |_| true);
     }
 }
 
@@ -221,7 +243,7 @@ fn resizing(costs: &mut Costs) {
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let logits = random.vec(256 * 256, 4.0);
         let (_, _) = masks::resize(&backend, &logits, fit, slice);
-        costs.take(&format!("256 x 256 to {} x {}", slice[0], slice[1]), &backend);
+        costs.take(&format!("256 x 256 to {} x {}", slice[0], slice[1]), &backend, |_| true);
     }
 }
 
@@ -254,4 +276,21 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
         }
     }
     readme::check("costs", &table);
+    readme::check("sectors", &part_sectors(&costs));
+}
+
+/// By how much the kernels of [`PART_SECTORS`] need more sectors than the fewest; every other kernel must not.
+fn part_sectors(costs: &Costs) -> String {
+    let mut table = String::from("| kernel | more sectors | why |\n|---|---|---|\n");
+    for (entry, (_, _, c)) in &costs.0 {
+        match PART_SECTORS.iter().find(|(name, _)| name == entry) {
+            Some((_, why)) => {
+                let more = 100.0 * (c.sectors as f64 / c.sectors_ideal as f64 - 1.0);
+                assert!(more > 0.0, "{entry} fills its sectors");
+                let _ = writeln!(table, "| {entry} | {more:.1} % | {why} |");
+            }
+            None => assert_eq!(c.sectors, c.sectors_ideal, "{entry}: accesses that fill no whole sectors"),
+        }
+    }
+    table
 }

@@ -15,7 +15,11 @@ use medsegx::backend::cuda::kernels::Kernel;
 pub struct Watched<D> {
     inner: D,
     seen: Arc<Seen>,
+    edit: Box<Edit>,
 }
+
+/// Makes other PTX of a kernel's.
+type Edit = dyn Fn(&'static Kernel, &str) -> String + Send + Sync;
 
 /// What happened so far.
 #[derive(Default)]
@@ -99,7 +103,12 @@ impl Seen {
 impl<D> Watched<D> {
     pub fn new(inner: D) -> (Self, Arc<Seen>) {
         let seen = Arc::new(Seen::default());
-        (Watched { inner, seen: seen.clone() }, seen)
+        (Watched { inner, seen: seen.clone(), edit: Box::new(|_, ptx| ptx.into()) }, seen)
+    }
+
+    /// Loads what `edit` makes of the PTX.
+    pub fn editing(self, edit: impl Fn(&'static Kernel, &str) -> String + Send + Sync + 'static) -> Self {
+        Watched { edit: Box::new(edit), ..self }
     }
 }
 
@@ -148,7 +157,7 @@ impl<D: Driver> Driver for Watched<D> {
     }
 
     fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<D::Function, Error> {
-        self.inner.load(kernel, ptx)
+        self.inner.load(kernel, &(self.edit)(kernel, ptx))
     }
 
     fn allocate(&self, bytes: usize) -> Result<Self::Buffer, Error> {
