@@ -9,10 +9,12 @@ mod continuity;
 
 pub use continuity::{Runs, continuous};
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::model::{Config, Kind, Masks};
+use crate::model::Kind;
 
 /// Most masks that one prompt gives: tokens 0 to 3.
 pub const MOST_MASKS: usize = 4;
@@ -160,7 +162,7 @@ pub struct Measure {
 }
 
 /// What is known of all masks of a prompt.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measures {
     /// M.
     pub count: usize,
@@ -170,19 +172,45 @@ pub struct Measures {
     pub dice: [[f64; MOST_MASKS]; MOST_MASKS],
 }
 
+/// What is counted of one map, before any arithmetic: whoever counts, the same scores follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pixels of the mask.
+    pub area: u32,
+    /// Pixels above `+`[`STABILITY_OFFSET`].
+    pub above: u32,
+    /// Pixels above `-`[`STABILITY_OFFSET`].
+    pub below: u32,
+    /// Pixels of the mask whose middle lies in the prompt box, see [`pixels_of_box`]; any number without one.
+    pub inside: u32,
+    /// First column and row, last column and row of the mask; `None` for an empty one.
+    pub tight_box: Option<[u32; 4]>,
+}
+
 impl Measures {
     /// Measures every mask.
     pub fn new(candidates: &Candidates) -> Self {
-        let count = candidates.masks();
         let plane = candidates.side * candidates.side;
         let map = |m: usize| &candidates.logits[m * plane..][..plane];
-        let mut measures = Measures { count, masks: Default::default(), dice: [[1.0; MOST_MASKS]; MOST_MASKS] };
-        for m in 0..count {
-            measures.masks[m] = measure(map(m), candidates.side, candidates.prompt);
-            measures.masks[m].predicted_iou = candidates.predicted_iou.get(m).copied().map_or(0.0, f64::from);
+        let both = |a: usize, b: usize| count_pixels(map(a).iter().zip(map(b)), |&(&a, &b)| a > 0.0 && b > 0.0);
+        let counts = |m: usize| count(map(m), candidates.side, candidates.prompt);
+        Measures::of_counts(candidates.masks(), counts, both, candidates.prompt, candidates.predicted_iou)
+    }
+
+    /// From the counts of each of `masks` masks and the pixels of both of two; `predicted_iou` has one a map, or none.
+    pub fn of_counts(
+        masks: usize,
+        counts: impl Fn(usize) -> Counts,
+        both: impl Fn(usize, usize) -> u32,
+        prompt: Option<[f32; 4]>,
+        predicted_iou: &[f32],
+    ) -> Self {
+        let mut measures = Measures { count: masks, masks: Default::default(), dice: [[1.0; MOST_MASKS]; MOST_MASKS] };
+        for m in 0..masks {
+            measures.masks[m] = measure(&counts(m), prompt);
+            measures.masks[m].predicted_iou = predicted_iou.get(m).copied().map_or(0.0, f64::from);
             for other in 0..m {
-                let both = count_pixels(map(m).iter().zip(map(other)), |&(&a, &b)| a > 0.0 && b > 0.0);
-                let dice = dice(both, measures.masks[m].area, measures.masks[other].area);
+                let dice = dice(both(other, m), measures.masks[m].area, measures.masks[other].area);
                 (measures.dice[m][other], measures.dice[other][m]) = (dice, dice);
             }
         }
@@ -218,35 +246,18 @@ pub struct Verdict {
 
 /// Scores the masks and picks one. A fixed token that the candidates do not have counts as [`MaskChoice::Auto`].
 pub fn choose(candidates: &Candidates, choice: MaskChoice, rule: Rule) -> Verdict {
-    let measures = Measures::new(candidates);
+    judge(Measures::new(candidates), candidates.first_token, choice, rule)
+}
+
+/// [`choose`] for masks that are measured.
+pub fn judge(measures: Measures, first_token: usize, choice: MaskChoice, rule: Rule) -> Verdict {
     let scores = rule.scores(&measures);
     let fixed = match choice {
         MaskChoice::Auto => None,
-        MaskChoice::Fixed(token) => token.checked_sub(candidates.first_token).filter(|&index| index < measures.count),
+        MaskChoice::Fixed(token) => token.checked_sub(first_token).filter(|&index| index < measures.count),
     };
     let index = fixed.unwrap_or_else(|| best(&scores[..measures.count]));
-    Verdict { index, chosen: candidates.first_token + index, scores, measures }
-}
-
-/// [`choose`] for a decoder's output, by the rule of the model's kind. `logits` is `[M, L, L]`, `region` the prompt box in
-/// the model's frame, `iou` the IoU head's four predictions.
-pub fn judge(
-    logits: &[f32],
-    masks: Masks,
-    config: &Config,
-    region: Option<[f32; 4]>,
-    iou: &[f32],
-    choice: MaskChoice,
-) -> Verdict {
-    let side = config.logits_size();
-    let candidates = Candidates {
-        logits,
-        side,
-        first_token: masks.first(),
-        prompt: region.map(|region| box_of_logits(region, config.image_size, side)),
-        predicted_iou: iou.get(masks.first()..).unwrap_or_default(),
-    };
-    choose(&candidates, choice, Rule::of(config.kind))
+    Verdict { index, chosen: first_token + index, scores, measures }
 }
 
 /// Place of the highest score, the first of equals; NaN never wins.
@@ -260,18 +271,22 @@ fn best(scores: &[f64]) -> usize {
     best
 }
 
-fn measure(map: &[f32], side: usize, prompt: Option<[f32; 4]>) -> Measure {
-    let area = count_pixels(map.iter(), |&&logit| logit > 0.0);
-    let above = count_pixels(map.iter(), |&&logit| logit > STABILITY_OFFSET);
-    let below = count_pixels(map.iter(), |&&logit| logit > -STABILITY_OFFSET);
-    let tight_box = tight_box(map, side);
+fn count(map: &[f32], side: usize, prompt: Option<[f32; 4]>) -> Counts {
+    Counts {
+        area: count_pixels(map.iter(), |&&logit| logit > 0.0),
+        above: count_pixels(map.iter(), |&&logit| logit > STABILITY_OFFSET),
+        below: count_pixels(map.iter(), |&&logit| logit > -STABILITY_OFFSET),
+        inside: prompt.map_or(0, |prompt| area_inside(map, side, prompt)),
+        tight_box: tight_box(map, side),
+    }
+}
+
+fn measure(counts: &Counts, prompt: Option<[f32; 4]>) -> Measure {
+    let Counts { area, above, below, inside, tight_box } = *counts;
     let box_agreement = match (tight_box, prompt) {
         (None, _) => 0.0,
         (Some(_), None) => 1.0,
-        (Some(tight), Some(prompt)) => {
-            let inside = f64::from(area_inside(map, side, prompt)) / f64::from(area.max(1));
-            (box_iou(tight, prompt) * inside).max(0.0)
-        }
+        (Some(tight), Some(prompt)) => (box_iou(tight, prompt) * (f64::from(inside) / f64::from(area.max(1)))).max(0.0),
     };
     let stability = if below == 0 { 0.0 } else { f64::from(above) / f64::from(below) };
     Measure { area, tight_box, box_agreement, stability, predicted_iou: 0.0 }
@@ -292,14 +307,19 @@ fn tight_box(map: &[f32], side: usize) -> Option<[u32; 4]> {
     tight
 }
 
-/// Pixels of the mask whose middle lies in the prompt box.
-fn area_inside(map: &[f32], side: usize, prompt: [f32; 4]) -> u32 {
+/// Columns and rows of a map of side `side` whose middles lie in a prompt box.
+pub fn pixels_of_box(side: usize, prompt: [f32; 4]) -> [Range<usize>; 2] {
     let range = |first: f32, last: f32| {
         // Pixel p covers p - 0.5 .. p + 0.5 around its index; casts saturate.
         let (first, end) = ((first - 0.5).ceil().max(0.0) as usize, (last + 0.5).floor().max(-1.0) + 1.0);
         first.min(side)..(end as usize).clamp(first.min(side), side)
     };
-    let (columns, rows) = (range(prompt[0], prompt[2]), range(prompt[1], prompt[3]));
+    [range(prompt[0], prompt[2]), range(prompt[1], prompt[3])]
+}
+
+/// Pixels of the mask whose middle lies in the prompt box.
+fn area_inside(map: &[f32], side: usize, prompt: [f32; 4]) -> u32 {
+    let [columns, rows] = pixels_of_box(side, prompt);
     rows.map(|y| count_pixels(map[y * side..][columns.clone()].iter(), |&&logit| logit > 0.0)).sum()
 }
 

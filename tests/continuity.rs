@@ -77,11 +77,11 @@ fn alone(model: &Arc<Model>) -> Vec<([f64; 3], [Vec<bool>; 3])> {
         let (corners, mut points) = (region(slice).corners(), Vec::new());
         prompt_points(&frame, &[], Some(corners), &mut points);
         segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
-        let verdict = segmenter.verdict(0, Some(frame.region(corners)));
-        let mut logits = vec![0.0; WIDTH * HEIGHT];
+        let verdict = segmenter.verdict(0);
+        let mut mask = vec![0; WIDTH * HEIGHT];
         let masks = [1, 2, 3].map(|token| {
-            segmenter.restore(0, token, &frame, &mut logits).unwrap();
-            logits.iter().map(|&logit| logit > 0.0).collect()
+            segmenter.mask(0, token, &frame, &mut mask).unwrap();
+            mask.iter().map(|&inside| inside == 1).collect()
         });
         ([0, 1, 2].map(|m| verdict.scores[m]), masks)
     };

@@ -1,4 +1,5 @@
-//! Logits to masks of a slice's own size on ptxvm: the same pixels as on the CPU.
+//! What follows the decoder on ptxvm: the counts that choose a mask, and logits to masks of a slice's own size, both the same
+//! as on the CPU.
 #![cfg(feature = "cuda")]
 
 #[path = "common/masks.rs"]
@@ -6,8 +7,11 @@ mod masks;
 #[path = "common/one_op.rs"]
 mod one_op;
 
+use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::graph::{Element, Graph, Plan, Role};
+use medsegx::mask::{Candidates, Counts, Measures, pixels_of_box};
 use medsegx::volume::resize::{Fit, LogitResizer};
 use one_op::Random;
 
@@ -36,5 +40,60 @@ fn masks_are_those_of_the_cpu() {
         let differing = mask.iter().zip(&expected).filter(|(a, b)| a != b).count();
         assert_eq!(differing, 0, "{fit:?} {slice:?}: pixels that differ");
         assert_eq!(count as usize, inside, "{fit:?} {slice:?}: count");
+    }
+}
+
+/// Boxes as prompts give them: inside, over an edge, off by halves, of no pixel.
+const BOXES: [Option<[f32; 4]>; 4] =
+    [Some([40.0, 60.5, 199.5, 120.0]), Some([-9.0, 0.0, 300.0, 17.2]), None, Some([90.7, 90.7, 90.9, 90.9])];
+
+/// Measures of maps `[4, maps, side, side]` as the kernel counts them.
+fn counted(maps: usize, side: usize, logits: &[f32]) -> Vec<Measures> {
+    let (backend, prompts) = (backend(), BOXES.len());
+    let mut graph = Graph::new(prompts);
+    let id = graph.value("logits", &[maps, side, side], Element::F32, Role::Input);
+    let plan = Plan::new(graph, |graph, id| backend.element_bytes(graph, id));
+    let mut arena = backend.arena(&[&plan]).expect("memory");
+    backend.write(&mut arena, &plan, id, 0, bytemuck::cast_slice(logits)).expect("logits are written");
+    let mut counter = backend.map_counter(prompts, maps).expect("memory");
+    let corners = |region: &Option<[f32; 4]>| {
+        let [columns, rows] = region.map_or([0..side, 0..side], |region| pixels_of_box(side, region));
+        [columns.start, columns.end, rows.start, rows.end].map(|at| at as u32)
+    };
+    backend.count(&mut arena, &plan, id, BOXES.iter().map(corners), &mut counter).expect("the maps are counted");
+    let measures = |prompt: usize| {
+        let counts = |map: usize| {
+            let c = counter.map(prompt, map);
+            let tight_box = (c.area > 0).then_some(c.bounds);
+            Counts { area: c.area, above: c.above, below: c.below, inside: c.inside, tight_box }
+        };
+        Measures::of_counts(maps, counts, |a, b| counter.both(prompt, a + b - 1), BOXES[prompt], &[])
+    };
+    (0..prompts).map(measures).collect()
+}
+
+#[test]
+fn measures_are_those_of_the_cpu() {
+    for (maps, side) in [(3, 256), (1, 256), (3, 37), (1, 5)] {
+        let plane = side * side;
+        let mut logits = Random(maps as u64).vec(BOXES.len() * maps * plane, 3.0);
+        // Structure, so that tight boxes are not the whole map; an empty mask; numbers that are none.
+        for (i, logit) in logits.iter_mut().enumerate() {
+            let [x, y] = [i % plane % side, i % plane / side];
+            if x < side / 5 || y > side - side / 7 || i / plane == 1 {
+                *logit = -logit.abs();
+            }
+        }
+        logits[plane / 2] = f32::NAN;
+        logits[plane / 2 + 1] = 1.0;
+        let found = counted(maps, side, &logits);
+        for (prompt, found) in found.iter().enumerate() {
+            let logits = &logits[prompt * maps * plane..][..maps * plane];
+            let candidates = Candidates { logits, side, first_token: 0, prompt: BOXES[prompt], predicted_iou: &[] };
+            assert_eq!(*found, Measures::new(&candidates), "{maps} maps of {side}, prompt {prompt}");
+        }
+        if maps == 3 {
+            assert_eq!(found[0].masks[1].area, 0, "the case has an empty mask");
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod cuda;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::graph::{Graph, ParamId, Plan, ValueId};
@@ -32,6 +33,8 @@ pub trait Backend: Send + Sync + 'static {
     type Arena: Send;
     /// The steps of one run, to be repeated at the cost of one launch.
     type Recording: Send;
+    /// A moment between steps.
+    type Mark: Send;
 
     /// The word for reports: `cpu`, `cuda:0`.
     fn name(&self) -> String;
@@ -111,6 +114,18 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As [`Backend::run`].
     fn replay(&self, arena: &mut Self::Arena, recording: &Self::Recording) -> Result<()>;
+
+    /// The moment when every step so far has ended.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn mark(&self) -> Result<Self::Mark>;
+
+    /// Time from one moment to a later one, by the device's own clock, after waiting for it.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn between(&self, start: &Self::Mark, end: &Self::Mark) -> Result<Duration>;
 
     /// How many threads may prepare parameters at the same time.
     fn loaders(&self) -> usize {

@@ -22,7 +22,7 @@ pub struct SessionHandle {
     /// Grey levels of the slice at hand, `[h, w, channels]`.
     pub(super) grey: Vec<u8>,
     /// Logits at the slice's own size, `[h, w]`.
-    pub(super) restored: Vec<f32>,
+    pub(super) restored: Vec<u8>,
     /// Points as the caller gives them: x, y, foreground.
     pub(super) clicks: Vec<(f64, f64, bool)>,
     /// Points in the model's frame.

@@ -85,32 +85,31 @@ impl Request {
         session.segmenter.encode(1)?;
         stop_if(&stop)?;
         session.segmenter.decode(&[Prompt { slot: 0, points: &session.points, mask: mask_prompt }])?;
-        self.answer(session, &frame, region, mask, logits)
+        self.answer(session, &frame, mask, logits)
     }
 
     fn answer(
         &self,
         session: &mut SessionHandle,
         frame: &Frame,
-        region: Option<[f64; 4]>,
         mask: &mut [u8],
         logits: &mut [f32],
     ) -> Outcome<SliceResult> {
-        let verdict = session.segmenter.verdict(0, region.map(|region| frame.region(region)));
+        let verdict = session.segmenter.verdict(0);
         session.restored.clear();
-        session.restored.resize(frame.slice[0] * frame.slice[1], 0.0);
-        session.segmenter.restore(0, verdict.chosen, frame, &mut session.restored)?;
-        for (out, &logit) in mask.iter_mut().zip(&session.restored) {
-            *out = u8::from(logit > 0.0);
+        session.restored.resize(frame.slice[0] * frame.slice[1], 0);
+        session.segmenter.mask(0, verdict.chosen, frame, &mut session.restored)?;
+        for (out, &inside) in mask.iter_mut().zip(&session.restored) {
+            *out = inside;
         }
         if !logits.is_empty() {
-            logits.copy_from_slice(session.segmenter.logits(0));
+            logits.copy_from_slice(session.segmenter.logits(0)?);
         }
         let masks = session.segmenter.masks();
         let chosen = &verdict.measures.masks[verdict.index];
         Ok(SliceResult {
             chosen: verdict.chosen as i32,
-            pixels: session.restored.iter().filter(|&&logit| logit > 0.0).count() as u64,
+            pixels: session.restored.iter().map(|&inside| u64::from(inside)).sum(),
             mask_count: masks.count() as u32,
             first_token: masks.first() as u32,
             scores: verdict.scores,

@@ -25,12 +25,12 @@ impl Predictor for Segmenter {
         self.decode(&prompts)?;
         let mut predictions = Vec::with_capacity(slices.len());
         for (index, (slice, frame)) in slices.iter().zip(&frames).enumerate() {
-            let verdict = self.verdict(index, Some(frame.region(slice.region.corners())));
-            let mut logits = vec![0.0; slice.height * slice.width];
+            let verdict = self.verdict(index);
+            let mut mask = vec![0; slice.height * slice.width];
             let mut masks = Vec::new();
             for token in self.masks().first()..self.masks().first() + self.masks().count() {
-                self.restore(index, token, frame, &mut logits)?;
-                masks.push(logits.iter().map(|&logit| logit > 0.0).collect());
+                self.mask(index, token, frame, &mut mask)?;
+                masks.push(mask.iter().map(|&inside| inside != 0).collect());
             }
             predictions.push(Prediction { masks, verdict });
         }

@@ -7,6 +7,7 @@ mod request;
 mod stage;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use network::{Network, every_graph};
 pub use request::{Point, Prompt, Slice};
@@ -137,14 +138,24 @@ impl<B: Backend> Session<B> {
     /// prompts.
     ///
     /// # Errors
-    /// Too many prompts, a prompt that does not fit the session's options, answers of the wrong size, or a device that
-    /// fails.
+    /// As [`Session::answer`]; answers of the wrong size.
     pub fn decode(&mut self, prompts: &[Prompt<'_>], logits: &mut [f32], iou: &mut [f32]) -> Result<()> {
+        let (count, config) = (prompts.len(), self.network.config());
+        check_len("logits", logits.len(), count * self.options.masks.count() * config.logits_size().pow(2))?;
+        check_len("iou", iou.len(), count * 4)?;
+        self.answer(prompts)?;
+        self.logits(logits)?;
+        self.iou(iou)
+    }
+
+    /// Answers `prompts` on the slices encoded last; the answers stay on the device.
+    ///
+    /// # Errors
+    /// Too many prompts, a prompt that does not fit the session's options, or a device that fails.
+    pub fn answer(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         use mask_decoder::io;
         let (count, config) = (prompts.len(), self.network.config());
         check_count("prompts", count, self.options.prompts)?;
-        check_len("logits", logits.len(), count * self.options.masks.count() * config.logits_size().pow(2))?;
-        check_len("iou", iou.len(), count * 4)?;
         let variant = variant_of(prompts, &self.options);
         prompts.iter().try_for_each(|prompt| prompt.check(config, &variant, self.encoded))?;
         let Some(which) = self.decoders.iter().position(|(of, _)| *of == variant) else {
@@ -163,10 +174,35 @@ impl<B: Backend> Session<B> {
             backend.write(&mut self.arena, plan, find(plan, io::MASK)?, i, bytemuck::cast_slice(mask))?;
         }
         self.decoded_last = Some(which);
-        decoder.run(backend, &mut self.arena, count)?;
-        let plan = &decoder.plan;
-        backend.read(&mut self.arena, plan, find(plan, io::LOGITS)?, bytemuck::cast_slice_mut(logits))?;
-        backend.read(&mut self.arena, plan, find(plan, io::IOU)?, bytemuck::cast_slice_mut(iou))
+        decoder.run(backend, &mut self.arena, count)
+    }
+
+    /// Logits of the first prompts answered last, as many as `logits` `[b, M, L, L]` holds.
+    ///
+    /// # Errors
+    /// Nothing answered, more prompts than there is room for; a device that fails.
+    pub fn logits(&mut self, logits: &mut [f32]) -> Result<()> {
+        self.answers(|backend, arena, plan, id| backend.read(arena, plan, id, bytemuck::cast_slice_mut(logits)))
+    }
+
+    /// Predicted IoU of all four masks of the first prompts answered last, as many as `iou` `[b, 4]` holds.
+    ///
+    /// # Errors
+    /// As [`Session::logits`].
+    pub fn iou(&mut self, iou: &mut [f32]) -> Result<()> {
+        self.answers(|backend, arena, plan, _| {
+            backend.read(arena, plan, find(plan, mask_decoder::io::IOU)?, bytemuck::cast_slice_mut(iou))
+        })
+    }
+
+    /// Lets `work` at the logits of the last answers, where they are.
+    pub(crate) fn answers<T>(
+        &mut self,
+        work: impl FnOnce(&B, &mut B::Arena, &Plan, ValueId) -> Result<T>,
+    ) -> Result<T> {
+        let which = self.decoded_last.ok_or_else(|| internal("nothing was decoded".into()))?;
+        let plan = &self.decoders[which].1.plan;
+        work(self.network.backend(), &mut self.arena, plan, find(plan, mask_decoder::io::LOGITS)?)
     }
 
     /// The f32 value `name` of the run before, all slices of its capacity. For tests of a session made by
@@ -224,6 +260,45 @@ impl<B: Backend> Session<B> {
     fn largest(&self) -> usize {
         let SessionOptions { points, mask_prompt, .. } = self.options;
         self.decoders.iter().position(|(of, _)| of.points == points && of.mask == mask_prompt).unwrap_or(0)
+    }
+
+    /// Time of one run of encoder and decoder for `active` slices and prompts on what their inputs hold by now, in the mean
+    /// of `times`: without uploads and downloads.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn time_runs(&mut self, active: usize, times: usize) -> Result<Duration> {
+        let largest = self.largest();
+        let backend = self.network.backend();
+        let start = backend.mark()?;
+        for _ in 0..times {
+            self.encoder.run(backend, &mut self.arena, active)?;
+            self.decoders[largest].1.run(backend, &mut self.arena, active)?;
+        }
+        let end = backend.mark()?;
+        self.decoded_last = Some(largest);
+        Ok(backend.between(&start, &end)? / times.max(1) as u32)
+    }
+
+    /// Time of each step of the encoder's or the decoder's plan as they follow each other in a run. `cover` runs go ahead,
+    /// so that a device with a queue does not wait for the host.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn time_steps(&mut self, decoder: bool, active: usize, cover: usize) -> Result<Vec<Duration>> {
+        let largest = self.largest();
+        let stage = if decoder { &mut self.decoders[largest].1 } else { &mut self.encoder };
+        let backend = self.network.backend();
+        for _ in 0..cover {
+            stage.run(backend, &mut self.arena, active)?;
+        }
+        let mut marks = vec![backend.mark()?];
+        for step in 0..stage.plan.graph.nodes.len() {
+            backend.run(&mut self.arena, &stage.plan, &stage.params, step, active)?;
+            marks.push(backend.mark()?);
+        }
+        self.decoded_last = decoder.then_some(largest);
+        marks.windows(2).map(|pair| backend.between(&pair[0], &pair[1])).collect()
     }
 
     /// Runs one step of the encoder's (`decoder` false) or the decoder's plan `times` times on what its inputs hold by

@@ -11,16 +11,15 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// The pixels whose logit is above 0.
-    pub fn new(logits: &[f32]) -> Self {
+    /// The pixels that are not 0.
+    pub fn new(inside: &[u8]) -> Self {
         let mut mask = Runs::default();
-        for (index, _) in logits.iter().enumerate().filter(|&(_, &logit)| logit > 0.0) {
-            let index = index as u32;
-            mask.area += 1;
-            match mask.runs.last_mut() {
-                Some([_, end]) if *end == index => *end += 1,
-                _ => mask.runs.push([index, index + 1]),
-            }
+        let mut at = 0;
+        while let Some(gap) = inside[at..].iter().position(|&pixel| pixel != 0) {
+            let start = at + gap;
+            at = start + inside[start..].iter().position(|&pixel| pixel == 0).unwrap_or(inside.len() - start);
+            mask.area += (at - start) as u32;
+            mask.runs.push([start as u32, at as u32]);
         }
         mask
     }

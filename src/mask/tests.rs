@@ -96,25 +96,26 @@ fn boxes_of_other_frames() {
 fn runs_keep_every_pixel() {
     let blocks = [[0, 0, 7, 7], [4, 0, 11, 7], [0, 3, 15, 3], [15, 15, 15, 15], [0, 0, 15, 15]];
     let mut maps: Vec<Vec<f32>> = blocks.map(|inside| block(inside, 1.0)).to_vec();
-    maps.push((0..SIDE * SIDE).map(|i| if i * 7 % 5 < 2 { 1.0 } else { f32::NAN }).collect());
+    maps.push((0..SIDE * SIDE).map(|i| if i * 7 % 5 < 2 { 1.0 } else { -1.0 }).collect());
     maps.push(vec![-1.0; SIDE * SIDE]);
     let inside = |map: &[f32]| map.iter().map(|&logit| logit > 0.0).collect::<Vec<bool>>();
+    let runs = |map: &[f32]| Runs::new(&map.iter().map(|&logit| u8::from(logit > 0.0)).collect::<Vec<u8>>());
     for map in &maps {
-        let runs = Runs::new(map);
+        let runs_of_map = runs(map);
         let mut found = vec![true; SIDE * SIDE];
-        runs.fill(&mut found);
+        runs_of_map.fill(&mut found);
         assert_eq!(found, inside(map));
         let area = found.iter().filter(|&&inside| inside).count();
-        assert_eq!(runs.area() as usize, area);
+        assert_eq!(runs_of_map.area() as usize, area);
         for other in &maps {
             let both = found.iter().zip(inside(other)).filter(|&(&a, b)| a && b).count() as f64;
             let areas = area + inside(other).iter().filter(|&&inside| inside).count();
             let expected = if areas == 0 { 1.0 } else { 2.0 * both / areas as f64 };
-            assert_eq!(runs.dice(&Runs::new(other)), expected);
+            assert_eq!(runs_of_map.dice(&runs(other)), expected);
         }
     }
     let mut short = [false; 3];
-    Runs::new(&maps[0]).fill(&mut short);
+    runs(&maps[0]).fill(&mut short);
     assert_eq!(short, [true; 3]);
 }
 
@@ -139,15 +140,16 @@ fn continuity_finds_the_best_chain() {
 
 #[test]
 fn judging_maps_tokens_and_frames() {
-    let mut config = crate::model::Preset::Tiny.medsegx();
     let logits = vec![1.0; 3 * 256 * 256];
-    let full = Some([0.0, 0.0, 255.0, 255.0]);
-    let verdict = judge(&logits, Masks::Three, &config, full, &[0.9, 0.1, 0.2, 0.3], MaskChoice::Auto);
+    let prompt = Some(box_of_logits([0.0, 0.0, 255.0, 255.0], 256, 256));
+    let predicted = [0.9, 0.1, 0.2, 0.3];
+    let three = Candidates { logits: &logits, side: 256, first_token: 1, prompt, predicted_iou: &predicted[1..] };
+    let verdict = choose(&three, MaskChoice::Auto, Rule::of(Kind::MedSegX));
     assert_eq!((verdict.chosen, verdict.index, verdict.scores[0]), (1, 0, 0.0));
     assert_eq!(verdict.measures.masks[0].box_agreement, 1.0);
-    config.kind = Kind::Sam;
-    let verdict = judge(&logits, Masks::Three, &config, full, &[0.9, 0.1, 0.2, 0.3], MaskChoice::Auto);
+    let verdict = choose(&three, MaskChoice::Auto, Rule::of(Kind::Sam));
     assert_eq!((verdict.chosen, verdict.index), (3, 2));
-    let verdict = judge(&logits[..256 * 256], Masks::Single, &config, full, &[0.9, 0.1, 0.2, 0.3], MaskChoice::Auto);
+    let single = Candidates { logits: &logits[..256 * 256], first_token: 0, predicted_iou: &predicted, ..three };
+    let verdict = choose(&single, MaskChoice::Auto, Rule::of(Kind::Sam));
     assert_eq!((verdict.chosen, verdict.scores[0]), (0, f64::from(0.9f32)));
 }

@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! place (slice -> the model's picture) -> encode (once a slice and context) -> decode (once a prompt)
-//!     -> verdict (which of the masks) -> restore (logits -> the slice's own size)
+//!     -> verdict (which of the masks) -> mask (at the slice's own size)
 //! ```
 
+mod engine;
 pub mod frame;
 mod model;
 pub mod volume;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use crate::executor::{Point, Prompt};
@@ -20,11 +22,11 @@ pub use model::{Device, Model, ModelOptions};
 
 use crate::error::{Error, Result};
 use crate::executor::{SessionOptions, Slice};
-use crate::mask::{self, MaskChoice, Verdict};
+use crate::mask::{self, MaskChoice, Measures, Rule, Verdict, box_of_logits};
 use crate::model::{Kind, Masks};
 use crate::taxonomy::Context;
-use crate::volume::resize::{LogitResizer, Resizer};
-use model::Runner;
+use crate::volume::resize::Resizer;
+use engine::Engine;
 
 /// Point labels of the prompt encoder (MODEL.md section 4).
 mod label {
@@ -102,7 +104,7 @@ pub struct Picture<'a> {
 /// One thread's session on a [`Model`], with all the memory of a run.
 pub struct Segmenter {
     model: Arc<Model>,
-    runner: Runner,
+    engine: Box<dyn Engine>,
     masks: Masks,
     choice: MaskChoice,
     batch: usize,
@@ -110,19 +112,13 @@ pub struct Segmenter {
     pictures: Vec<u8>,
     scaling: Vec<[f32; 8]>,
     contexts: Vec<[i32; 5]>,
-    /// `[batch, M, L, L]`.
-    logits: Vec<f32>,
     /// `[batch, 4]`.
     iou: Vec<f32>,
-    /// To the model's picture and back, for the size of slice that came last.
-    resizers: Option<Resizers>,
-}
-
-struct Resizers {
-    frame: Frame,
-    channels: usize,
-    picture: Resizer,
-    logits: LogitResizer,
+    /// Boxes of the last decoded prompts in pixels of the logit maps, and what was measured of the maps.
+    regions: Vec<Option<[f32; 4]>>,
+    measures: Vec<Measures>,
+    /// To the model's picture, for the size of slice and the channels that came last.
+    resizer: Option<(Frame, usize, Resizer)>,
 }
 
 /// What an encoder without adapters gets for a context.
@@ -137,18 +133,19 @@ impl Segmenter {
         let config = model.config();
         let options = capacity.options(config.kind, choice)?;
         let (batch, masks) = (options.slices, options.masks);
-        let (size, side) = (config.image_size, config.logits_size());
+        let size = config.image_size;
         Ok(Segmenter {
-            runner: Runner::new(model, options)?,
+            engine: engine::start(&model.network, options)?,
             masks,
             choice,
             batch,
             pictures: zeros(batch * size * size * 3, "pictures")?,
             scaling: zeros(batch, "scaling")?,
             contexts: zeros(batch, "contexts")?,
-            logits: zeros(batch * masks.count() * side * side, "logits")?,
             iou: zeros(batch * 4, "scores")?,
-            resizers: None,
+            regions: Vec::with_capacity(batch),
+            measures: vec![Measures::default(); batch],
+            resizer: None,
             model: Arc::clone(model),
         })
     }
@@ -179,13 +176,16 @@ impl Segmenter {
         check_picture(picture)?;
         let length = config.image_size * config.image_size * 3;
         let row = self.context_row(context)?;
-        let side = config.logits_size();
         let Some(target) = self.pictures.chunks_exact_mut(length).nth(slot) else {
             let (expected, found) = (format!("below {}", self.batch), slot.to_string());
             return Err(Error::Argument { name: "slot", expected, found });
         };
-        let resizers = resizers(&mut self.resizers, &frame, picture.channels, side)?;
-        resizers.picture.picture(picture.pixels, picture.channels, target, frame.size)?;
+        let resizer = match self.resizer.take() {
+            Some(kept) if kept.0 == frame && kept.1 >= picture.channels => kept,
+            _ => (frame, picture.channels, Resizer::new(frame.slice, frame.valid, picture.channels)?),
+        };
+        let (_, _, resizer) = self.resizer.insert(resizer);
+        resizer.picture(picture.pixels, picture.channels, target, frame.size)?;
         self.scaling[slot] = frame.scaling(target);
         self.contexts[slot] = row;
         Ok(frame)
@@ -225,14 +225,14 @@ impl Segmenter {
             context: *context,
         };
         if let (1, Some(first)) = (count, placed.clone().next()) {
-            return self.runner.encode(&[slice(first)]);
+            return self.engine.encode(&[slice(first)]);
         }
         let slices: Vec<Slice<'_>> = placed.take(count).map(slice).collect();
-        self.runner.encode(&slices)
+        self.engine.encode(&slices)
     }
 
-    /// Decodes prompts in the model's frame, all with the same number of points; logits and scores are then there by
-    /// index.
+    /// Decodes prompts in the model's frame, all with the same number of points, and measures their masks; logits, scores
+    /// and masks are then there by index.
     ///
     /// # Errors
     /// [`Error::Prompt`] for more prompts than the batch holds or prompts that differ in shape; a device that fails.
@@ -241,23 +241,29 @@ impl Segmenter {
             let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
             return Err(Error::Prompt { what: "batch".into(), expected, found });
         }
-        let side = self.model.config().logits_size();
-        let logits = &mut self.logits[..prompts.len() * self.masks.count() * side * side];
-        self.runner.decode(prompts, logits, &mut self.iou[..prompts.len() * 4])
+        let iou = &mut self.iou[..prompts.len() * 4];
+        self.engine.decode(prompts, iou)?;
+        let config = self.model.config();
+        let region = |prompt: &Prompt<'_>| {
+            region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
+        };
+        self.regions.clear();
+        self.regions.extend(prompts.iter().map(region));
+        self.engine.measure(&self.regions, iou, &mut self.measures)
     }
 
-    /// Raw logits `[M, L, L]` of prompt `index` of the last decoded batch.
-    pub fn logits(&self, index: usize) -> &[f32] {
-        let side = self.model.config().logits_size();
-        let length = self.masks.count() * side * side;
-        &self.logits[index * length..(index + 1) * length]
+    /// Raw logits `[M, L, L]` of prompt `index` of the last decoded batch. On a GPU the first call after a batch downloads
+    /// those of all prompts.
+    ///
+    /// # Errors
+    /// Memory; a device that fails.
+    pub fn logits(&mut self, index: usize) -> Result<&[f32]> {
+        self.engine.logits(index)
     }
 
-    /// Which mask to take for prompt `index`, how sure, and how far the masks agree. `region` is the box in pixels of
-    /// the model's frame, if there is one.
-    pub fn verdict(&self, index: usize, region: Option<[f32; 4]>) -> Verdict {
-        let iou = &self.iou[index * 4..index * 4 + 4];
-        mask::judge(self.logits(index), self.masks, self.model.config(), region, iou, self.choice)
+    /// Which mask to take for prompt `index`, how sure, and how far the masks agree.
+    pub fn verdict(&self, index: usize) -> Verdict {
+        mask::judge(self.measures[index], self.masks.first(), self.choice, Rule::of(self.model.config().kind))
     }
 
     /// Whether a volume's masks are chosen with regard to the neighbouring slices: for MedSegX's three candidates, unless
@@ -266,41 +272,46 @@ impl Segmenter {
         self.choice == MaskChoice::Auto && self.masks == Masks::Three && self.model.config().kind == Kind::MedSegX
     }
 
-    /// Logits of one mask of prompt `index` at the slice's own size, `[height, width]`. `token` counts as in the
+    /// One mask of prompt `index` at the slice's own size, `[height, width]`, 1 inside. `token` counts as in the
     /// checkpoint: 0 is the single mask, 1 to 3 the candidates.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a mask that was not decoded or a buffer of another size.
-    pub fn restore(&mut self, index: usize, token: usize, frame: &Frame, out: &mut [f32]) -> Result<()> {
-        let side = self.model.config().logits_size();
-        let wanted = self.masks.first()..self.masks.first() + self.masks.count();
-        if !wanted.contains(&token) {
-            let (expected, found) = (format!("one of {wanted:?}"), token.to_string());
+    /// [`Error::Argument`] for a mask that was not decoded or a buffer of another size; a device that fails.
+    pub fn mask(&mut self, index: usize, token: usize, frame: &Frame, out: &mut [u8]) -> Result<()> {
+        self.mask_run(index..index + 1, token..token + 1, frame, out)
+    }
+
+    /// As [`Segmenter::mask`], several masks of several prompts on slices of one size: `[prompts, tokens, height, width]`.
+    ///
+    /// # Errors
+    /// As [`Segmenter::mask`].
+    pub fn mask_run(
+        &mut self,
+        prompts: Range<usize>,
+        tokens: Range<usize>,
+        frame: &Frame,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let first = self.masks.first();
+        let wanted = first..first + self.masks.count();
+        if tokens.is_empty() || tokens.start < wanted.start || tokens.end > wanted.end {
+            let (expected, found) = (format!("some of {wanted:?}"), format!("{tokens:?}"));
             return Err(Error::Argument { name: "mask", expected, found });
         }
-        let start = (index * self.masks.count() + token - wanted.start) * side * side;
-        let resizers = resizers(&mut self.resizers, frame, 1, side)?;
-        resizers.logits.run(&self.logits[start..start + side * side], out)
+        let length = prompts.len() * tokens.len() * frame.slice[0] * frame.slice[1];
+        if prompts.end > self.regions.len() || out.len() != length {
+            let expected = format!("{} decoded prompts, {length} pixels", self.regions.len());
+            return Err(Error::Argument { name: "mask", expected, found: format!("{prompts:?}, {}", out.len()) });
+        }
+        self.engine.masks(prompts, tokens.start - first..tokens.end - first, frame, out)
     }
 }
 
-/// The resizers for slices of `frame`; made only when the size of the slices changes, since making them allocates.
-fn resizers<'a>(
-    kept: &'a mut Option<Resizers>,
-    frame: &Frame,
-    channels: usize,
-    side: usize,
-) -> Result<&'a mut Resizers> {
-    let resizers = match kept.take() {
-        Some(resizers) if resizers.frame == *frame && resizers.channels >= channels => resizers,
-        _ => Resizers {
-            frame: *frame,
-            channels,
-            picture: Resizer::new(frame.slice, frame.valid, channels)?,
-            logits: LogitResizer::new(side, frame.size, frame.slice, frame.fit())?,
-        },
-    };
-    Ok(kept.insert(resizers))
+/// The box of a prompt, in its frame.
+fn region_of(points: &[Point]) -> Option<[f32; 4]> {
+    let corner = |label: i32| points.iter().find(|point| point.label == label).map(|point| [point.x, point.y]);
+    let ([x0, y0], [x1, y1]) = (corner(label::BOX_FIRST)?, corner(label::BOX_LAST)?);
+    Some([x0, y0, x1, y1])
 }
 
 /// Points of one prompt in the model's frame: `points` of the slice `(x, y, foreground)`, then the corners of the box, or

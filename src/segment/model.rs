@@ -10,7 +10,7 @@ use crate::backend::cuda::interpreter::{Checks, Interpreter};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{Cuda, real::Nvidia};
 use crate::error::{Error, Result};
-use crate::executor::{Network, Prompt, Session, SessionOptions, Slice, session_bytes};
+use crate::executor::{Network, SessionOptions, session_bytes};
 use crate::model::Config;
 use crate::weights::{Access, Weights};
 
@@ -65,14 +65,15 @@ pub struct ModelOptions {
 
 /// A loaded model.
 pub struct Model {
-    network: Loaded,
+    pub(super) network: Loaded,
     config: Config,
     device: String,
     /// Why `Device::Auto` did not take a GPU.
     fallback: Option<String>,
 }
 
-enum Loaded {
+/// The network on its device.
+pub(super) enum Loaded {
     Cpu(Arc<Network<Cpu>>),
     #[cfg(feature = "cuda")]
     Cuda(Arc<Network<Cuda<Nvidia>>>),
@@ -176,45 +177,4 @@ fn ptxvm(weights: &Weights, options: &ModelOptions, checks: Checks) -> Result<Lo
     let threads = options.cpu.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
     let backend = Cuda::new(Interpreter::new(threads.unwrap_or(1), checks))?;
     Ok(Loaded::Ptxvm(Arc::new(Network::load(weights, backend)?)))
-}
-
-/// A session on whichever device the model is.
-pub(super) enum Runner {
-    Cpu(Session<Cpu>),
-    #[cfg(feature = "cuda")]
-    Cuda(Session<Cuda<Nvidia>>),
-    #[cfg(feature = "ptxvm")]
-    Ptxvm(Session<Cuda<Interpreter>>),
-}
-
-impl Runner {
-    pub(super) fn new(model: &Model, options: SessionOptions) -> Result<Runner> {
-        Ok(match &model.network {
-            Loaded::Cpu(network) => Runner::Cpu(Session::new(Arc::clone(network), options)?),
-            #[cfg(feature = "cuda")]
-            Loaded::Cuda(network) => Runner::Cuda(Session::new(Arc::clone(network), options)?),
-            #[cfg(feature = "ptxvm")]
-            Loaded::Ptxvm(network) => Runner::Ptxvm(Session::new(Arc::clone(network), options)?),
-        })
-    }
-
-    pub(super) fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
-        match self {
-            Runner::Cpu(session) => session.encode(slices),
-            #[cfg(feature = "cuda")]
-            Runner::Cuda(session) => session.encode(slices),
-            #[cfg(feature = "ptxvm")]
-            Runner::Ptxvm(session) => session.encode(slices),
-        }
-    }
-
-    pub(super) fn decode(&mut self, prompts: &[Prompt<'_>], logits: &mut [f32], iou: &mut [f32]) -> Result<()> {
-        match self {
-            Runner::Cpu(session) => session.decode(prompts, logits, iou),
-            #[cfg(feature = "cuda")]
-            Runner::Cuda(session) => session.decode(prompts, logits, iou),
-            #[cfg(feature = "ptxvm")]
-            Runner::Ptxvm(session) => session.decode(prompts, logits, iou),
-        }
-    }
 }

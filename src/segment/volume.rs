@@ -31,6 +31,11 @@ pub trait Observer {
     /// Called after each batch with how many prompts are done, of how many. `Break` cancels the run.
     fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()>;
 
+    /// Whether [`Observer::logits`] is to be called; it costs a GPU their download.
+    fn wants_logits(&self) -> bool {
+        false
+    }
+
     /// Raw logits `[M, L, L]` of prompt `index`: prompts are counted by ascending slice, then in the order of requests.
     ///
     /// # Errors
@@ -88,6 +93,13 @@ struct Pending {
     region: Option<PixelBox>,
 }
 
+impl Pending {
+    fn outcome(&self, verdict: Verdict) -> SliceOutcome {
+        let Pending { request, slice, region, .. } = *self;
+        SliceOutcome { request, slice, region, verdict, pixels: 0, continuity: None }
+    }
+}
+
 struct Run<'a> {
     segmenter: &'a mut Segmenter,
     volume: &'a Volume,
@@ -99,7 +111,8 @@ struct Run<'a> {
     /// (slice, context) of each filled slot.
     slots: Vec<(usize, Option<Context>, Frame)>,
     pending: Vec<Pending>,
-    restored: Vec<f32>,
+    /// `[prompts, masks, height, width]`, 1 inside.
+    masks: Vec<u8>,
     /// Whether neighbouring slices take part in the choice of the mask.
     neighbours_count: bool,
     /// For each outcome the masks that may still be chosen, in the slice's own pixels.
@@ -127,6 +140,7 @@ pub fn segment_volume(
     let labels = LabelVolume::new(volume.dims(), highest)?;
     let outcome = Outcome { labels, slices: Vec::with_capacity(total), stages: Stages::default() };
     let (height, width) = slices.shape();
+    let segmenter_masks = segmenter.batch() * segmenter.masks().count() * height * width;
     let mut run = Run {
         segmenter,
         volume,
@@ -137,7 +151,7 @@ pub fn segment_volume(
         outcome,
         slots: Vec::new(),
         pending: Vec::new(),
-        restored: super::zeros(height * width, "a restored slice")?,
+        masks: super::zeros(segmenter_masks, "masks of a batch")?,
         neighbours_count: false,
         kept: Vec::new(),
     };
@@ -235,32 +249,43 @@ impl Run<'_> {
         self.segmenter.decode(&prompts)?;
         self.outcome.stages.decode += start.elapsed();
         let start = Instant::now();
-        for (index, pending) in chunk.iter().enumerate() {
-            self.observer.logits(self.outcome.slices.len(), self.segmenter.logits(index))?;
-            self.keep(index, pending)?;
+        if self.observer.wants_logits() {
+            for index in 0..chunk.len() {
+                self.observer.logits(self.outcome.slices.len() + index, self.segmenter.logits(index)?)?;
+            }
+        }
+        if self.neighbours_count {
+            self.keep_all(chunk)?
+        } else {
+            self.keep_chosen(chunk)?
         }
         self.outcome.stages.restore += start.elapsed();
         Ok(())
     }
 
-    /// Keeps the masks of prompt `index` until its neighbours are known.
-    fn keep(&mut self, index: usize, pending: &Pending) -> Result<()> {
-        let region = pending.region.map(|r| pending.frame.region(self.slices.to_slice(r.corners())));
-        let verdict = self.segmenter.verdict(index, region);
-        let first = verdict.chosen - verdict.index;
-        let tokens = if self.neighbours_count {
-            first..first + verdict.measures.count
-        } else {
-            verdict.chosen..verdict.chosen + 1
-        };
-        let mut masks = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            self.segmenter.restore(index, token, &pending.frame, &mut self.restored)?;
-            masks.push(Runs::new(&self.restored));
+    /// Keeps all masks of the decoded prompts until their neighbours are known.
+    fn keep_all(&mut self, chunk: &[Pending]) -> Result<()> {
+        let Some(frame) = chunk.first().map(|pending| pending.frame) else { return Ok(()) };
+        let (first, count) = (self.segmenter.masks().first(), self.segmenter.masks().count());
+        let area = frame.slice[0] * frame.slice[1];
+        let masks = &mut self.masks[..chunk.len() * count * area];
+        self.segmenter.mask_run(0..chunk.len(), first..first + count, &frame, masks)?;
+        for (index, (pending, masks)) in chunk.iter().zip(masks.chunks_exact(count * area)).enumerate() {
+            self.kept.push(masks.chunks_exact(area).map(Runs::new).collect());
+            self.outcome.slices.push(pending.outcome(self.segmenter.verdict(index)));
         }
-        let Pending { request, slice, region, .. } = *pending;
-        self.outcome.slices.push(SliceOutcome { request, slice, region, verdict, pixels: 0, continuity: None });
-        self.kept.push(masks);
+        Ok(())
+    }
+
+    /// Keeps the chosen mask of each decoded prompt.
+    fn keep_chosen(&mut self, chunk: &[Pending]) -> Result<()> {
+        for (index, pending) in chunk.iter().enumerate() {
+            let verdict = self.segmenter.verdict(index);
+            let mask = &mut self.masks[..pending.frame.slice[0] * pending.frame.slice[1]];
+            self.segmenter.mask(index, verdict.chosen, &pending.frame, mask)?;
+            self.kept.push(vec![Runs::new(mask)]);
+            self.outcome.slices.push(pending.outcome(verdict));
+        }
         Ok(())
     }
 
@@ -314,7 +339,8 @@ impl Run<'_> {
 
     /// Writes the chosen masks into the labels, in the order of the outcomes.
     fn paint(&mut self) -> Result<()> {
-        let mut inside = vec![false; self.restored.len()];
+        let (height, width) = self.slices.shape();
+        let mut inside = vec![false; height * width];
         for (outcome, masks) in self.outcome.slices.iter_mut().zip(&self.kept) {
             let mask = &masks[0];
             mask.fill(&mut inside);

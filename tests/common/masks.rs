@@ -17,7 +17,12 @@ pub fn resize<D: Driver>(backend: &Cuda<D>, logits: &[f32], fit: Fit, slice: [us
     let side = if fit == Fit::Stretch { 256 } else { 1024 };
     let resizer = LogitResizer::new(256, side, slice, fit).expect("sizes");
     let device = backend.mask_resizer(&resizer).expect("taps are uploaded");
-    let mut mask = vec![9; slice[0] * slice[1]];
-    let count = backend.mask(&mut arena, &plan, (id, 1), &device, &mut mask).expect("the mask is resized");
-    (mask, count)
+    let area = slice[0] * slice[1];
+    let (mut masks, mut counts) = (vec![9; 2 * area], [7; 2]);
+    backend.masks(&mut arena, &plan, id, (0, 1), &device, (&mut masks, &mut counts)).expect("the masks are resized");
+    // One alone is what it is beside others.
+    let (mut mask, mut count) = (vec![9; area], [7]);
+    backend.masks(&mut arena, &plan, id, (1, 2), &device, (&mut mask, &mut count)).expect("the mask is resized");
+    assert_eq!((&masks[area..], counts[1]), (&mask[..], count[0]));
+    (mask, count[0])
 }

@@ -43,9 +43,18 @@ impl OpCase {
 
     /// As [`OpCase::distances`], for a backend that may refuse the case.
     pub fn try_distances<B: Backend>(&self, backend: &B) -> Result<Vec<f64>, medsegx::Error> {
+        Ok(self.from_truth(&self.outputs(backend)?))
+    }
+
+    /// Runs it for the whole batch: each output.
+    pub fn outputs<B: Backend>(&self, backend: &B) -> Result<Vec<Vec<f32>>, medsegx::Error> {
         let ids: Vec<ValueId> = self.expected.iter().map(|(id, _)| *id).collect();
-        let found = self.case.run(backend, self.case.graph.batch, &ids)?;
-        Ok(found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect())
+        self.case.run(backend, self.case.graph.batch, &ids)
+    }
+
+    /// The relative L2 distance of each output from what it should be.
+    pub fn from_truth(&self, found: &[Vec<f32>]) -> Vec<f64> {
+        found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect()
     }
 }
 

@@ -27,6 +27,7 @@ mod upscale;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use ceiling::Ceiling;
 pub use memory::Arena;
@@ -240,6 +241,7 @@ impl Backend for Cpu {
     type Param = Param;
     type Arena = Arena;
     type Recording = Infallible;
+    type Mark = Instant;
 
     fn name(&self) -> String {
         "cpu".into()
@@ -304,6 +306,14 @@ impl Backend for Cpu {
 
     fn replay(&self, _: &mut Arena, recording: &Infallible) -> Result<()> {
         match *recording {}
+    }
+
+    fn mark(&self) -> Result<Instant> {
+        Ok(Instant::now())
+    }
+
+    fn between(&self, start: &Instant, end: &Instant) -> Result<Duration> {
+        Ok(end.duration_since(*start))
     }
 
     fn loaders(&self) -> usize {

@@ -57,6 +57,11 @@ pub trait Driver: Send + Sync + 'static {
     /// The word for reports and errors: `cuda:0`.
     fn name(&self) -> String;
 
+    /// The device in words, for whoever reads its numbers: model, architecture, driver.
+    fn describe(&self) -> String {
+        self.name()
+    }
+
     /// Memory of the device by now; `None` where it has no memory of its own.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod arena;
 mod attention;
+mod ceiling;
 mod conv3x3;
 pub mod driver;
 mod gate;
@@ -17,6 +18,7 @@ pub mod kernels;
 mod layer_norm;
 pub mod ledger;
 mod mask_embed;
+pub mod measure;
 mod patch_embed;
 mod prompt_tokens;
 pub mod real;
@@ -30,10 +32,12 @@ mod upscale;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use half::f16;
 
 pub use self::arena::Arena;
+pub use self::ceiling::Ceiling;
 use self::driver::{Arg, Driver};
 use self::step::Step;
 use self::storage::Storage;
@@ -141,10 +145,6 @@ impl<D: Driver> Cuda<D> {
         unsafe { self.driver.launch(capture, function, grid, args) }
     }
 
-    fn out_of_range(&self, what: &str, found: usize, limit: usize) -> Error {
-        Error::Internal { place: self.driver.name(), what: format!("{what}: {found} bytes, there are {limit}") }
-    }
-
     /// Runs every step, or captures its launches.
     fn all_steps(
         &self,
@@ -175,6 +175,7 @@ impl<D: Driver> Backend for Cuda<D> {
     type Param = Param<D>;
     type Arena = Arena<D>;
     type Recording = Recording<D>;
+    type Mark = D::Event;
 
     fn name(&self) -> String {
         self.driver.name()
@@ -288,6 +289,14 @@ impl<D: Driver> Backend for Cuda<D> {
         arena.flush(&self.driver)?;
         // SAFETY: the recording has a share in all memory that its launches use.
         unsafe { self.driver.replay(&recording.launches) }
+    }
+
+    fn mark(&self) -> Result<D::Event> {
+        self.driver.record()
+    }
+
+    fn between(&self, start: &D::Event, end: &D::Event) -> Result<Duration> {
+        self.driver.elapsed(start, end)
     }
 
     fn run(

@@ -29,6 +29,7 @@ const LOG_BYTES: usize = 16 << 10;
 /// One device of NVIDIA's driver, and one stream on it.
 pub struct Nvidia {
     name: String,
+    description: String,
     context: Arc<CudaContext>,
     /// Not the default stream, which cannot be captured.
     stream: Arc<CudaStream>,
@@ -158,7 +159,9 @@ impl Nvidia {
         // SAFETY: one stream orders all uses of all memory, so nothing needs events; and with them no capture is clean.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|e| check("make a stream", e))?;
-        Ok(Nvidia { name, context, stream })
+        let model = context.name().unwrap_or_else(|_| "a device without a name".into());
+        let driver = format!("driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
+        Ok(Nvidia { name, description: format!("{model}, sm_{major}{minor}, {driver}"), context, stream })
     }
 
     /// Registers and bytes of local memory that the driver's compiler gave a kernel.
@@ -228,6 +231,10 @@ impl Driver for Nvidia {
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn describe(&self) -> String {
+        self.description.clone()
     }
 
     fn memory(&self) -> Result<Option<Memory>> {

@@ -1,5 +1,4 @@
-//! Launches `kernels/resize.ptx.j2`: one logit map to a mask of its slice's own size, with the taps of
-//! [`LogitResizer`].
+//! Launches `kernels/resize.ptx.j2`: logit maps to masks of their slice's own size, with the taps of [`LogitResizer`].
 
 use super::driver::{Arg, Driver};
 use super::{Arena, Cuda};
@@ -9,36 +8,58 @@ use crate::volume::resize::{LogitResizer, Stage};
 
 /// Pixels of a row that one block makes.
 const THREADS: usize = 128;
+/// Maps that are resized by one launch, unless their results are large.
+const MOST_MAPS: usize = 48;
+/// Bytes of results that are worth keeping on the device at once.
+const MOST_BYTES: usize = 32 << 20;
 
-/// One resizing on the device, with memory for its result.
+/// One resizing on the device, with memory for its results.
 struct DeviceStage<D: Driver> {
     stage: Stage,
     /// Row firsts, row weights, column firsts, column weights.
     taps: [D::Buffer; 4],
-    /// f32, or bytes behind the last stage.
+    /// f32, or bytes behind the last stage, of as many maps as fit.
     out: D::Buffer,
 }
 
 /// What takes logit maps of one size to masks of one size.
 pub struct MaskResizer<D: Driver> {
     stages: Vec<DeviceStage<D>>,
-    /// u32, pixels of the mask.
+    /// Maps that one launch resizes.
+    maps: usize,
+    /// u32 a map: pixels of its mask.
     count: D::Buffer,
+    /// The zeros that counts start from.
+    zeros: D::Pinned,
 }
 
 impl<D: Driver> Cuda<D> {
     /// Uploads what `resizer` does.
     ///
     /// # Errors
-    /// A device that fails.
+    /// A mask with more than 65535 rows; a device that fails.
     pub fn mask_resizer(&self, resizer: &LogitResizer) -> Result<MaskResizer<D>> {
         let stages = resizer.stages();
         let last = stages.len() - 1;
-        let stages = stages.into_iter().enumerate().map(|(i, stage)| self.device_stage(stage, i == last));
-        Ok(MaskResizer { stages: stages.collect::<Result<_>>()?, count: self.driver.allocate(size_of::<u32>())? })
+        let bytes = |i: usize, stage: &Stage| stage.to[0] * stage.to[1] * if i == last { 1 } else { size_of::<f32>() };
+        if let Some(rows) = stages.iter().map(|stage| stage.to[0]).find(|&rows| rows > 65535) {
+            return Err(self.out_of_range("rows of the mask", rows, 65535));
+        }
+        let largest = stages.iter().enumerate().map(|(i, stage)| bytes(i, stage)).max().unwrap_or(1);
+        let maps = (MOST_BYTES / largest).clamp(1, MOST_MAPS);
+        let stages = stages.into_iter().enumerate().map(|(i, stage)| {
+            let room = maps * bytes(i, &stage);
+            self.device_stage(stage, room)
+        });
+        Ok(MaskResizer {
+            stages: stages.collect::<Result<_>>()?,
+            maps,
+            count: self.driver.allocate(maps * size_of::<u32>())?,
+            zeros: self.driver.pinned(maps * size_of::<u32>())?,
+        })
     }
 
-    fn device_stage(&self, stage: Stage, last: bool) -> Result<DeviceStage<D>> {
+    fn device_stage(&self, stage: Stage, room: usize) -> Result<DeviceStage<D>> {
         let upload = |bytes: &[u8]| {
             let buffer = self.driver.allocate(bytes.len())?;
             self.driver.write(&buffer, 0, bytes)?;
@@ -54,66 +75,88 @@ impl<D: Driver> Cuda<D> {
             upload(bytemuck::cast_slice(&columns.first))?,
             upload(bytemuck::cast_slice(&across))?,
         ];
-        let out = self.driver.allocate(stage.to[0] * stage.to[1] * if last { 1 } else { size_of::<f32>() })?;
-        Ok(DeviceStage { stage, taps, out })
+        Ok(DeviceStage { stage, taps, out: self.driver.allocate(room)? })
     }
 
-    /// Resizes map `map` of the value `logits` (counted over batch and masks) and writes 1 where it is above 0 to
-    /// `mask` `[h, w]`; the number of such pixels.
+    /// Resizes maps of the value `logits`, counted over batch and masks: every `step`-th from `first` on, as many as
+    /// `counts` has room for. Writes 1 where a map is above 0 to `masks` `[maps, h, w]`, and the number of such pixels to
+    /// `counts`.
     ///
     /// # Errors
-    /// A map that is not there, a mask of another size; a device that fails.
-    pub fn mask(
+    /// A map that is not there, masks of another size; a device that fails.
+    pub fn masks(
         &self,
         arena: &mut Arena<D>,
         plan: &Plan,
-        (logits, map): (ValueId, usize),
+        logits: ValueId,
+        (first, step): (usize, usize),
         resizer: &MaskResizer<D>,
-        mask: &mut [u8],
-    ) -> Result<u32> {
+        (masks, counts): (&mut [u8], &mut [u32]),
+    ) -> Result<()> {
         let [.., height, width] = plan.graph[logits].shape[..] else {
             return Err(self.out_of_range("axes of the logits", plan.graph[logits].shape.len(), 2));
         };
-        let maps = plan.graph[logits].len() / (height * width);
-        let [first, .., last] = [&resizer.stages[0], &resizer.stages[resizer.stages.len() - 1]];
-        let fits = first.stage.from == [height, width] && last.stage.to[0] * last.stage.to[1] == mask.len();
-        if map >= maps || !fits {
-            return Err(self.out_of_range("map or mask", map, maps));
+        let held = plan.graph[logits].len() / (height * width);
+        let [from, .., to] = [&resizer.stages[0].stage, &resizer.stages[resizer.stages.len() - 1].stage];
+        let (area, wanted) = (to.to[0] * to.to[1], counts.len());
+        if wanted == 0 {
+            return Ok(());
         }
-        self.driver.write(&resizer.count, 0, &0u32.to_ne_bytes())?;
+        if from.from != [height, width] || masks.len() != wanted * area || first + (wanted - 1) * step >= held {
+            return Err(self.out_of_range("maps or masks", first + wanted * step, held));
+        }
         arena.flush(&self.driver)?;
         let (buffer, offset) = arena.memory.place(plan, logits);
-        let mut source = self.driver.address(buffer) + (offset + 4 * map * height * width) as u64;
-        let mut source_width = width;
-        for (i, stage) in resizer.stages.iter().enumerate() {
-            let entry = if i + 1 == resizer.stages.len() { "resize_mask" } else { "resize_plane" };
-            self.resize(entry, stage, source, source_width, &resizer.count)?;
-            source = self.driver.address(&stage.out);
-            source_width = stage.stage.to[1];
+        let start = self.driver.address(buffer) + offset as u64;
+        let plane = height * width;
+        let parts = masks.chunks_mut(resizer.maps * area).zip(counts.chunks_mut(resizer.maps));
+        for (part, (masks, counts)) in parts.enumerate() {
+            let map = first + part * resizer.maps * step;
+            self.resize_some(start + (4 * map * plane) as u64, [width, step * plane], resizer, (masks, counts))?;
         }
-        self.driver.read(&last.out, 0, mask)?;
-        let mut count = [0; size_of::<u32>()];
-        self.driver.read(&resizer.count, 0, &mut count)?;
-        Ok(u32::from_ne_bytes(count))
+        arena.waited();
+        Ok(())
+    }
+
+    /// Resizes as many maps as `counts` has room for: their rows and the maps themselves lie `steps` f32 apart.
+    #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
+    fn resize_some(
+        &self,
+        source: u64,
+        steps: [usize; 2],
+        resizer: &MaskResizer<D>,
+        (masks, counts): (&mut [u8], &mut [u32]),
+    ) -> Result<()> {
+        // SAFETY: the zeros never change.
+        unsafe { self.driver.queue_write(&resizer.count, 0, &resizer.zeros, 0..size_of_val(counts)) }?;
+        let (mut source, mut steps) = (source, steps);
+        let last = resizer.stages.len() - 1;
+        for (i, device) in resizer.stages.iter().enumerate() {
+            let entry = if i == last { "resize_mask" } else { "resize_plane" };
+            self.resize(entry, device, (source, steps), &resizer.count, counts.len())?;
+            source = self.driver.address(&device.out);
+            steps = [device.stage.to[1], device.stage.to[0] * device.stage.to[1]];
+        }
+        self.driver.read(&resizer.stages[last].out, 0, masks)?;
+        self.driver.read(&resizer.count, 0, bytemuck::cast_slice_mut(counts))
     }
 
     fn resize(
         &self,
         entry: &str,
         device: &DeviceStage<D>,
-        source: u64,
-        source_width: usize,
+        (source, [row, plane]): (u64, [usize; 2]),
         count: &D::Buffer,
+        maps: usize,
     ) -> Result<()> {
         let Stage { from, to, taps: [rows, columns] } = &device.stage;
-        if to[0] > 65535 {
-            return Err(self.out_of_range("rows of the mask", to[0], 65535));
-        }
+        let plane = u32::try_from(plane).map_err(|_| self.out_of_range("values of a map", plane, u32::MAX as usize))?;
         let mut args = vec![Arg::Pointer(source)];
         args.extend(device.taps.iter().chain([&device.out, count]).map(|b| Arg::Pointer(self.driver.address(b))));
-        // Sides are at most 2^20, see `Resizer`.
-        let sizes = [source_width, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[1]];
+        args.push(Arg::U32(plane));
+        // Sides are at most 2^20, see `Resizer`; maps at most `MOST_MAPS` and their rows at most 65535.
+        let sizes = [row, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[1]];
         args.extend(sizes.map(|size| Arg::U32(size as u32)));
-        self.launch(None, entry, [to[1].div_ceil(THREADS) as u32, to[0] as u32, 1], &args)
+        self.launch(None, entry, [to[1].div_ceil(THREADS) as u32, to[0] as u32, maps as u32], &args)
     }
 }

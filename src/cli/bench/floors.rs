@@ -5,8 +5,7 @@ use std::io::Write;
 
 use medsegx::backend::cuda::kernels;
 use medsegx::backend::cuda::ledger::{Launched, launches};
-use medsegx::backend::cuda::storage::{self, Storage};
-use medsegx::graph::{Graph, Plan};
+use medsegx::graph::Plan;
 use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
 use serde::Serialize;
 
@@ -129,7 +128,7 @@ fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
     let graph = &plan.graph;
     let op = &graph.nodes[step].op;
     let flop = graph.cost(step).flop;
-    let param_bytes = op.params().into_iter().map(|id| param_bytes(graph, id)).sum();
+    let param_bytes = op.params().into_iter().map(|id| super::device::param_bytes(graph, id) as u64).sum();
     let value_bytes = op.reads().into_iter().chain(op.writes()).map(|id| plan.bytes[id.0] as u64).sum();
     let on_tensor_cores = launched.iter().any(|launch| ON_TENSOR_CORES.contains(&launch.kernel.template));
     let flop_us = 1e6 * card.seconds_of_flop(flop, on_tensor_cores);
@@ -151,11 +150,6 @@ fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
         floor_us,
         counted_us: bytes_us.max(flop_us * card.rounding(blocks)).max(issue_us),
     }
-}
-
-fn param_bytes(graph: &Graph, id: medsegx::graph::ParamId) -> u64 {
-    let element = if storage::param(graph, id) == Storage::Half { 2 } else { 4 };
-    (graph[id].len() * element) as u64
 }
 
 /// Time of issuing a launch's instructions, which kernels/README.md counts for each `mma` or for each block.

@@ -14,10 +14,10 @@ use super::{Common, Work, describe, median};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     /// Slices in the batch
     #[arg(long, default_value_t = 1)]
-    batch: usize,
+    pub(super) batch: usize,
 }
 
 #[derive(Serialize)]

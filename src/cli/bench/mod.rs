@@ -3,6 +3,8 @@
 #[cfg(feature = "cuda")]
 mod cards;
 #[cfg(feature = "cuda")]
+mod device;
+#[cfg(feature = "cuda")]
 mod floors;
 mod kernels;
 mod model;
@@ -13,8 +15,13 @@ use std::time::Instant;
 use clap::Subcommand;
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level, Precision};
+#[cfg(feature = "cuda")]
+use medsegx::backend::cuda::Cuda;
+#[cfg(feature = "ptxvm")]
+use medsegx::backend::cuda::interpreter::{Checks, Interpreter};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::model::{Config, Masks, Preset};
+use medsegx::segment::Device;
 use medsegx::weights::{Weights, synth};
 
 /// Measure the model and its kernels
@@ -44,6 +51,9 @@ struct Common {
     /// 256 is MedSegX, 1024 plain SAM
     #[arg(long, default_value = "256", value_parser = ["256", "1024"])]
     image_size: String,
+    /// cpu, cuda or cuda:N; in builds with ptxvm also ptxvm, where times say nothing of a GPU
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// CPU threads; default: all
     #[arg(long)]
     threads: Option<usize>,
@@ -73,8 +83,22 @@ fn level(text: &str) -> Result<Level, String> {
 /// Runs one of the benches.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
-        What::Model(args) => model::run(&args),
-        What::Kernels(args) => kernels::run(&args),
+        What::Model(args) => match args.common.device {
+            Device::Cpu => model::run(&args),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(ordinal) => device::model(&args.common, &args.batch, Cuda::open(ordinal)?),
+            #[cfg(feature = "ptxvm")]
+            Device::Ptxvm(checks) => device::model(&args.common, &args.batch, args.common.ptxvm(checks)?),
+            other => Err(args.common.refuse(other)),
+        },
+        What::Kernels(args) => match args.common.device {
+            Device::Cpu => kernels::run(&args),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(ordinal) => device::kernels(&args.common, args.batch, Cuda::open(ordinal)?),
+            #[cfg(feature = "ptxvm")]
+            Device::Ptxvm(checks) => device::kernels(&args.common, args.batch, args.common.ptxvm(checks)?),
+            other => Err(args.common.refuse(other)),
+        },
         #[cfg(feature = "cuda")]
         What::Floors(args) => floors::run(&args),
     }
@@ -87,6 +111,18 @@ impl Common {
 
     fn cpu(&self) -> medsegx::Result<Cpu> {
         Cpu::new(CpuOptions { threads: self.threads, level: self.level, precision: self.precision })
+    }
+
+    /// A device that this build cannot bench, or that is no single one.
+    fn refuse(&self, device: Device) -> anyhow::Error {
+        anyhow::anyhow!("--device: expected cpu, or cuda:N in a build with CUDA, found {device:?}")
+    }
+
+    /// The interpreter of the CUDA kernels.
+    #[cfg(feature = "ptxvm")]
+    fn ptxvm(&self, checks: Checks) -> medsegx::Result<Cuda<Interpreter>> {
+        let at_hand = || std::thread::available_parallelism().map_or(1, usize::from);
+        Cuda::new(Interpreter::new(self.threads.unwrap_or_else(at_hand), checks))
     }
 
     /// The path that every other is compared with.

@@ -15,10 +15,10 @@ use super::{Common, Work, describe, median};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     /// Batch sizes
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16])]
-    batch: Vec<usize>,
+    pub(super) batch: Vec<usize>,
 }
 
 #[derive(Serialize)]

@@ -137,6 +137,10 @@ impl Observer for Watcher {
         if self.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    fn wants_logits(&self) -> bool {
+        self.logits.is_some()
+    }
+
     fn logits(&mut self, _index: usize, logits: &[f32]) -> medsegx::Result<()> {
         self.logits.as_mut().map_or(Ok(()), |file| file.push(logits))
     }

@@ -2,6 +2,7 @@
 //! must agree with. Read by the library and by build.rs, so it uses nothing but the standard library.
 
 mod attention;
+mod ceiling;
 mod decoder;
 mod gate;
 mod gemm;
@@ -44,6 +45,7 @@ pub struct Kernel {
 /// All kernels, one list a template.
 pub const KERNELS: &[&[Kernel]] = &[
     attention::KERNELS,
+    ceiling::KERNELS,
     decoder::KERNELS,
     gate::KERNELS,
     gemm::KERNELS,

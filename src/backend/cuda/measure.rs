@@ -1,0 +1,136 @@
+//! Launches `kernels/measure.ptx.j2`: what the choice of a mask needs to know of logit maps, without the maps.
+
+use super::driver::{Arg, Driver};
+use super::{Arena, Cuda};
+use crate::error::{Error, Result};
+use crate::graph::{Plan, ValueId};
+
+/// Blocks of one prompt.
+const PARTS: usize = 16;
+/// Counts of a map.
+const OF_MAP: usize = 8;
+
+/// Counts of one map; its mask is the pixels above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapCounts {
+    /// Pixels of the mask.
+    pub area: u32,
+    /// Pixels above 1.
+    pub above: u32,
+    /// Pixels above -1.
+    pub below: u32,
+    /// Pixels of the mask inside the box.
+    pub inside: u32,
+    /// First column and row, last column and row of the mask; nothing else where it is empty.
+    pub bounds: [u32; 4],
+}
+
+/// Device and host memory for the counts of a batch.
+pub struct MapCounter<D: Driver> {
+    prompts: usize,
+    boxes: D::Buffer,
+    pinned: D::Pinned,
+    out: D::Buffer,
+    /// `[prompts, PARTS, counts]`.
+    landed: Vec<u32>,
+    counts: usize,
+}
+
+impl<D: Driver> MapCounter<D> {
+    /// Counts of map `map` of prompt `prompt` of the last [`Cuda::count`].
+    pub fn map(&self, prompt: usize, map: usize) -> MapCounts {
+        let parts = || self.parts(prompt).map(|part| &part[OF_MAP * map..][..OF_MAP]);
+        let sum = |at: usize| parts().map(|part| part[at]).sum();
+        let least = |at: usize| parts().map(|part| part[at]).min().unwrap_or(u32::MAX);
+        let most = |at: usize| parts().map(|part| part[at]).max().unwrap_or(0);
+        let bounds = [least(4), least(5), most(6), most(7)];
+        MapCounts { area: sum(0), above: sum(1), below: sum(2), inside: sum(3), bounds }
+    }
+
+    /// Pixels of both masks of pair `pair` (0-1, 0-2, 1-2) of prompt `prompt`.
+    pub fn both(&self, prompt: usize, pair: usize) -> u32 {
+        self.parts(prompt).map(|part| part[self.counts - pairs(self.counts) + pair]).sum()
+    }
+
+    fn parts(&self, prompt: usize) -> impl Iterator<Item = &[u32]> {
+        self.landed.chunks_exact(self.counts).skip(PARTS * prompt).take(PARTS)
+    }
+}
+
+/// Pairs of maps among so many counts of a prompt.
+fn pairs(counts: usize) -> usize {
+    counts % OF_MAP
+}
+
+impl<D: Driver> Cuda<D> {
+    /// Memory for the counts of `prompts` prompts of `maps` maps, which are 1 or 3.
+    ///
+    /// # Errors
+    /// Another number of maps; a device that fails.
+    pub fn map_counter(&self, prompts: usize, maps: usize) -> Result<MapCounter<D>> {
+        if !matches!(maps, 1 | 3) {
+            return Err(self.out_of_range("maps of a prompt", maps, 3));
+        }
+        let counts = OF_MAP * maps + maps * (maps - 1) / 2;
+        let word = size_of::<u32>();
+        Ok(MapCounter {
+            prompts,
+            boxes: self.driver.allocate(4 * word * prompts)?,
+            pinned: self.driver.pinned(4 * word * prompts)?,
+            out: self.driver.allocate(counts * PARTS * word * prompts)?,
+            landed: vec![0; counts * PARTS * prompts],
+            counts,
+        })
+    }
+
+    /// Counts the maps of the first prompts of the value `logits` `[prompts, maps, side, side]`, one a box: first column,
+    /// column behind the last, first row, row behind the last.
+    ///
+    /// # Errors
+    /// More boxes than there is room for, maps of another shape; a device that fails.
+    #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
+    pub fn count(
+        &self,
+        arena: &mut Arena<D>,
+        plan: &Plan,
+        logits: ValueId,
+        boxes: impl ExactSizeIterator<Item = [u32; 4]>,
+        counter: &mut MapCounter<D>,
+    ) -> Result<()> {
+        let &[held, maps, side, width] = &plan.graph[logits].shape[..] else {
+            return Err(self.out_of_range("axes of the logits", plan.graph[logits].shape.len(), 4));
+        };
+        let prompts = boxes.len();
+        let fits = side == width && maps * OF_MAP + maps * (maps - 1) / 2 == counter.counts;
+        if !fits || prompts > counter.prompts.min(held) || side > 1 << 12 {
+            return Err(self.out_of_range("prompts", prompts, counter.prompts.min(held)));
+        }
+        arena.flush(&self.driver)?;
+        let host = self.driver.host(&mut counter.pinned);
+        for (place, corners) in host.chunks_exact_mut(4 * size_of::<u32>()).zip(boxes) {
+            place.copy_from_slice(bytemuck::bytes_of(&corners));
+        }
+        // SAFETY: the bytes change only in the next call, and this one ends by waiting for the queue.
+        unsafe { self.driver.queue_write(&counter.boxes, 0, &counter.pinned, 0..4 * size_of::<u32>() * prompts) }?;
+        let (buffer, offset) = arena.memory.place(plan, logits);
+        let rows = side.div_ceil(PARTS);
+        let args = [
+            Arg::Pointer(self.driver.address(buffer) + offset as u64),
+            Arg::Pointer(self.driver.address(&counter.boxes)),
+            Arg::Pointer(self.driver.address(&counter.out)),
+            Arg::U32(side as u32),
+            Arg::U32(rows as u32),
+        ];
+        let entry = if maps == 1 { "measure_1" } else { "measure_3" };
+        self.launch(None, entry, [PARTS as u32, prompts as u32, 1], &args)?;
+        let landed = &mut counter.landed[..counter.counts * PARTS * prompts];
+        self.driver.read(&counter.out, 0, bytemuck::cast_slice_mut(landed))?;
+        arena.waited();
+        Ok(())
+    }
+
+    /// An error for what has no room.
+    pub(super) fn out_of_range(&self, what: &str, found: usize, limit: usize) -> Error {
+        Error::Internal { place: self.driver.name(), what: format!("{what}: {found}, there is room for {limit}") }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is checked and timed, each step by the program that users run.
+
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::{Job, child, volume};
+
+fn bench(job: &Job, what: &str, config: &str, batches: &[usize], repeats: usize) -> Command {
+    let mut command = Command::new(job.medsegx());
+    command.args(["bench", what, "--json", "--device", &job.device, "--config", config]);
+    let batches: Vec<String> = batches.iter().map(usize::to_string).collect();
+    command.args(["--batch", &batches.join(","), "--repeats", &repeats.to_string()]);
+    command
+}
+
+/// The device and its ceilings; refuses a machine without one.
+pub fn device(job: &Job) -> anyhow::Result<Value> {
+    let mut about = child::json(&mut bench(job, "model", "tiny", &[1], 1)).with_context(|| {
+        format!("no usable device {}. The bundle is complete; take it to a machine with an NVIDIA GPU", job.device)
+    })?;
+    if let Some(about) = about.as_object_mut() {
+        ["config", "rows", "load_seconds", "distance_from_cpu"].map(|key| about.remove(key));
+    }
+    Ok(about)
+}
+
+/// Every operation, the golden tensors, agreement with the interpreter, masks and scores.
+pub fn checks(job: &Job) -> anyhow::Result<Value> {
+    let mut command = Command::new(job.checks());
+    command.args(["--nocapture", "--test-threads", "1"]);
+    if job.interpreted() {
+        // `cargo test` has both on ptxvm with all its checks; they take minutes.
+        command.args(["--skip", "every_operation", "--skip", "goldens_of_the_large_network"]);
+    }
+    command.env("MEDSEGX_TEST_DEVICE", &job.device).env("MEDSEGX_TEST_ROOT", &job.bundle);
+    let output = child::run(&mut command)?;
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let result = lines.iter().rev().find(|line| line.starts_with("test result: ")).copied().unwrap_or("no result");
+    Ok(json!({ "passed": output.success, "result": result, "lines": lines }))
+}
+
+/// Whole forward passes.
+pub fn models(job: &Job) -> anyhow::Result<Value> {
+    let repeats = if job.interpreted() { 1 } else { 30 };
+    let one = |config: &String| child::json(&mut bench(job, "model", config, &job.batches, repeats));
+    job.configs.iter().map(one).collect()
+}
+
+/// Every step at the smallest batch and at the largest below 64.
+pub fn kernels(job: &Job) -> anyhow::Result<Value> {
+    let repeats = if job.interpreted() { 1 } else { 15 };
+    let least = job.batches.iter().min().copied();
+    let most = job.batches.iter().copied().filter(|&batch| batch <= 64).max().filter(|_| !job.interpreted());
+    let mut batches: Vec<usize> = least.into_iter().chain(most).collect();
+    batches.dedup();
+    let runs = job.configs.iter().flat_map(|config| batches.iter().map(move |&batch| (config, batch)));
+    runs.map(|(config, batch)| child::json(&mut bench(job, "kernels", config, &[batch], repeats))).collect()
+}
+
+/// File to file: a volume of 512 x 512 x 300 with one box a slice.
+pub fn volumes(job: &Job) -> anyhow::Result<Value> {
+    let dims = if job.interpreted() { [64, 48, 2] } else { [512, 512, 300] };
+    let folder = job.scratch.path();
+    let image = folder.join("ct.nii");
+    volume::write(&image, dims)?;
+    let Some(config) = job.configs.first() else { return Ok(json!([])) };
+    let weights = folder.join("weights.safetensors");
+    let mut synth = Command::new(job.medsegx());
+    synth.args(["synth", "--config", config, "-o"]).arg(&weights);
+    anyhow::ensure!(child::run(&mut synth)?.success, "weights cannot be made");
+    let [x, y, z] = dims.map(|n| n - 1);
+    let region = format!("{},{},0,{},{},{z}", x / 8, y / 8, x - x / 8, y - y / 8);
+    let mut rows = Vec::new();
+    for output in ["mask.nii", "mask.nii.gz"] {
+        let report = folder.join(format!("{output}.json"));
+        let mut segment = Command::new(job.medsegx());
+        segment.arg("segment").arg(&image).arg("-o").arg(folder.join(output)).arg("--weights").arg(&weights);
+        segment.args(["--task", "CT_Liver", "--box3d", &region, "--device", &job.device, "--quiet", "--report"]);
+        anyhow::ensure!(child::run(segment.arg(&report))?.success, "the volume cannot be segmented");
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(&report)?)?;
+        rows.push(json!({ "config": config, "dims": dims, "output": output, "seconds": report["seconds"] }));
+    }
+    Ok(json!(rows))
+}
+
+/// The same network in PyTorch, where this machine has it.
+pub fn torch(job: &Job) -> Value {
+    let script = job.bundle.join("torch_compare.py");
+    let batches: Vec<String> = job.batches.iter().map(usize::to_string).collect();
+    let one = |config: &String| {
+        let mut python = Command::new(&job.python);
+        python.arg(&script).args(["--config", config, "--batch", &batches.join(",")]);
+        if job.interpreted() {
+            python.args(["--device", "cpu", "--modes", "eager,sdpa", "--repeats", "1"]);
+        } else {
+            python.args(["--device", &job.device]);
+        }
+        child::json(&mut python).unwrap_or_else(|error| json!({ "config": config, "skipped": format!("{error:#}") }))
+    };
+    job.configs.iter().map(one).collect()
+}

@@ -1,0 +1,76 @@
+//! The short table that is printed last.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// A table of what was found.
+pub fn of(found: &Value) -> String {
+    let mut out = String::new();
+    let about = &found["device"];
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let _ = writeln!(
+        out,
+        "\n{} ({}), ceilings {:.4} TFLOP/s of mma.sync, {:.3} GB/s",
+        text(&about["device"]),
+        text(&about["description"]),
+        number(&about["tensor_ceiling_tflops"]),
+        number(&about["copy_ceiling_gbytes"])
+    );
+    let _ = writeln!(out, "checks: {}", text(&found["checks"]["result"]));
+    let _ = writeln!(
+        out,
+        "{:8} {:>5} {:>10} {:>10} {:>10}   PyTorch, slices/s",
+        "model", "batch", "ms", "slices/s", "of ceiling"
+    );
+    for model in list(&found["models"]) {
+        for row in list(&model["rows"]) {
+            let _ = writeln!(
+                out,
+                "{:8} {:>5} {:>10.3} {:>10.1} {:>8.1} %   {}",
+                text(&model["config"]),
+                row["batch"],
+                number(&row["ms"]),
+                number(&row["slices_per_second"]),
+                100.0 * number(&row["share_of_ceiling"]),
+                torch(&found["torch"], &model["config"], &row["batch"])
+            );
+        }
+    }
+    for row in list(&found["volumes"]) {
+        let seconds = &row["seconds"];
+        let inside = ["encode", "decode", "restore"].map(|stage| number(&seconds[stage])).iter().sum::<f64>();
+        let _ = writeln!(
+            out,
+            "{} to {}: {:.2} s, of it network and masks {inside:.2} s, loading the model {:.2} s, writing {:.2} s",
+            row["dims"],
+            text(&row["output"]),
+            number(&seconds["total"]),
+            number(&seconds["load"]),
+            number(&seconds["write"])
+        );
+    }
+    out
+}
+
+/// PyTorch's rates for a model and batch, mode by mode, or why there are none.
+fn torch(found: &Value, config: &Value, batch: &Value) -> String {
+    let Some(of_model) = list(found).iter().find(|run| run["config"] == *config) else { return "-".into() };
+    if let Some(why) = of_model["skipped"].as_str() {
+        return format!("none: {why}");
+    }
+    let rows = list(&of_model["rows"]).iter().filter(|row| row["batch"] == *batch);
+    let cells = rows.map(|row| match row["slices_per_second"].as_f64() {
+        Some(rate) => format!("{} {rate:.1}", text(&row["mode"])),
+        None => format!("{}: {}", text(&row["mode"]), text(&row["error"])),
+    });
+    cells.collect::<Vec<_>>().join(", ")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
