@@ -24,6 +24,7 @@ pub mod eval;
 pub mod executor;
 pub mod graph;
 pub mod mask;
+mod memory;
 pub mod model;
 pub mod prompt;
 pub mod segment;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recipe};
+use crate::memory::{reserve, zeros};
 
 /// Returns a checkpoint tensor by name, row-major.
 type Tensors<'a> = dyn FnMut(&str) -> Result<Vec<f32>> + 'a;
@@ -12,19 +13,22 @@ impl Param {
     /// # Errors
     /// What `tensor` returns, or [`Error::Tensor`] where sizes contradict the parameter's shape.
     pub fn make(&self, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+        let room = || reserve(self.len(), format_args!("parameter {}", self.name));
         let data = match &self.recipe {
             Recipe::Tensor(name) => tensor(name)?,
-            Recipe::Rows(names) => rows(names, 0, tensor)?,
-            Recipe::RowsWithGap { names, gap } => rows(names, gap * self.shape[1..].iter().product::<usize>(), tensor)?,
-            Recipe::ColumnsWithGap { names, gap } => columns(names, *gap, self.shape[0], tensor)?,
+            Recipe::Rows(names) => rows(names, 0, room()?, tensor)?,
+            Recipe::RowsWithGap { names, gap } => {
+                rows(names, gap * self.shape[1..].iter().product::<usize>(), room()?, tensor)?
+            }
+            Recipe::ColumnsWithGap { names, gap } => columns(names, *gap, self.shape[0], room()?, tensor)?,
             Recipe::ChannelsLast(name) => {
-                let [outputs, height, width, inputs] = self.shape4()?;
+                let [_, height, width, inputs] = self.shape4()?;
                 let data = sized(name, tensor(name)?, self.len())?;
-                swap_middle(&data, outputs, inputs, height * width)
+                swap_middle(&data, inputs, height * width, room()?)
             }
             Recipe::FourTokens(name) => {
                 let [height, width, outputs, inputs] = self.shape4()?;
-                four_tokens(&sized(name, tensor(name)?, self.len())?, inputs, outputs, height * width)
+                four_tokens(&sized(name, tensor(name)?, self.len())?, inputs, outputs, height * width, room()?)
             }
             Recipe::PatchPosition { position, bias } => patch_position(tensor(position)?, &tensor(bias)?),
             Recipe::DensePosition { gaussian, grid, linears } => {
@@ -52,8 +56,7 @@ fn sized(name: &str, data: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
 }
 
 /// Tensors one behind the other, `gap` zeros behind the first.
-fn rows(names: &[String], gap: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
-    let mut out = Vec::new();
+fn rows(names: &[String], gap: usize, mut out: Vec<f32>, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
     for (index, name) in names.iter().enumerate() {
         out.append(&mut tensor(name)?);
         out.resize(out.len() + if index == 0 { gap } else { 0 }, 0.0);
@@ -62,9 +65,8 @@ fn rows(names: &[String], gap: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f3
 }
 
 /// Matrices of `rows` rows side by side, `gap` columns of zeros behind the first.
-fn columns(names: &[String], gap: usize, rows: usize, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
+fn columns(names: &[String], gap: usize, rows: usize, mut out: Vec<f32>, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
     let parts = names.iter().map(|name| tensor(name)).collect::<Result<Vec<_>>>()?;
-    let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum::<usize>() + rows * gap);
     for row in 0..rows {
         for (index, part) in parts.iter().enumerate() {
             let width = part.len() / rows;
@@ -76,8 +78,7 @@ fn columns(names: &[String], gap: usize, rows: usize, tensor: &mut Tensors<'_>) 
 }
 
 /// `[outer, a, b]` to `[outer, b, a]`.
-fn swap_middle(data: &[f32], outer: usize, a: usize, b: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(outer * a * b);
+fn swap_middle(data: &[f32], a: usize, b: usize, mut out: Vec<f32>) -> Vec<f32> {
     for block in data.chunks_exact((a * b).max(1)) {
         for column in 0..b {
             out.extend(block[column..].iter().step_by(b));
@@ -87,8 +88,7 @@ fn swap_middle(data: &[f32], outer: usize, a: usize, b: usize) -> Vec<f32> {
 }
 
 /// `[in, out, area]` to `[area, out, in]`.
-fn four_tokens(data: &[f32], inputs: usize, outputs: usize, area: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(data.len());
+fn four_tokens(data: &[f32], inputs: usize, outputs: usize, area: usize, mut out: Vec<f32>) -> Vec<f32> {
     for pixel in 0..area {
         for output in 0..outputs {
             out.extend((0..inputs).map(|input| data[(input * outputs + output) * area + pixel]));
@@ -114,7 +114,7 @@ fn dense_position(
 ) -> Result<Vec<f32>> {
     let matrix = tensor(gaussian)?;
     let encodings: Vec<Vec<f64>> = (0..grid * grid).map(|token| position(&matrix, grid, token)).collect();
-    let mut out = vec![0.0; grid * grid * columns];
+    let mut out = zeros(grid * grid * columns, "the dense positions")?;
     let mut first = 0;
     for (path, reads_position) in linears {
         let bias = tensor(&format!("{path}.bias"))?;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::source::reserve;
 use super::voxels::{Voxel, with_voxels};
 use super::{DataType, Volume};
+use crate::memory::reserve;
 use crate::{Error, Result};
 
 /// A rule by which values become 0..255.

@@ -1,7 +1,7 @@
 //! Labels on the grid of a volume.
 
 use super::slices::SliceFrame;
-use super::source::reserve;
+use crate::memory::zeros;
 use crate::{Error, Result};
 
 /// One label a voxel, x fastest: a byte each while labels fit.
@@ -28,14 +28,9 @@ impl LabelVolume {
     pub fn new(dims: [usize; 3], highest: u16) -> Result<Self> {
         let too_large = || Error::Memory { what: "the mask".into(), bytes: u64::MAX };
         let count = dims.iter().try_fold(1_usize, |all, &n| all.checked_mul(n)).ok_or_else(too_large)?;
-        let labels = if highest <= 255 {
-            let mut labels = reserve(count, "the mask")?;
-            labels.resize(count, 0);
-            Labels::U8(labels)
-        } else {
-            let mut labels = reserve(count, "the mask")?;
-            labels.resize(count, 0);
-            Labels::U16(labels)
+        let labels = match highest {
+            ..=255 => Labels::U8(zeros(count, "the mask")?),
+            _ => Labels::U16(zeros(count, "the mask")?),
         };
         Ok(LabelVolume { dims, labels })
     }

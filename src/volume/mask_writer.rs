@@ -13,6 +13,7 @@ use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
 use super::{Container, OpenOptions, Volume, npy, png};
 use crate::atomic::write_atomically;
+use crate::memory::reserve;
 use crate::{Error, Result};
 
 /// `NIFTI_INTENT_LABEL`.
@@ -86,7 +87,8 @@ fn write_as(format: Format, volume: &Volume, mask: &LabelVolume, out: &mut BufWr
             match mask.labels() {
                 Labels::U8(labels) => png::write(out, [width, height], ::png::BitDepth::Eight, labels),
                 Labels::U16(labels) => {
-                    let bytes: Vec<u8> = labels.iter().flat_map(|l| l.to_be_bytes()).collect();
+                    let mut bytes = reserve(2 * labels.len(), "the picture").map_err(io::Error::other)?;
+                    bytes.extend(labels.iter().flat_map(|l| l.to_be_bytes()));
                     png::write(out, [width, height], ::png::BitDepth::Sixteen, &bytes)
                 }
             }

@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
-use super::source::{Kind, Source, reserve};
+use super::source::{Kind, Source};
 use super::voxels::{DataType, Voxel, Voxels};
+use crate::memory::reserve;
 use crate::{Error, Result};
 
 /// Longest header that is read; NumPy itself stops at 10,000 bytes unless told otherwise.

@@ -6,8 +6,9 @@ use std::path::Path;
 use ::png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use super::OpenOptions;
-use super::source::{Source, reserve};
+use super::source::Source;
 use super::voxels::Voxels;
+use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
 /// What [`read`] found.
@@ -43,8 +44,7 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
         return Err(Error::file(&source.path, "PNG palette", "1 to 256 colours of 3 bytes", found));
     }
     let size = reader.output_buffer_size().ok_or_else(|| bad(&source.path, "a picture too large for memory"))?;
-    let mut raw = reserve(size, "the picture")?;
-    raw.resize(size, 0);
+    let mut raw = zeros(size, "the picture")?;
     let frame = reader.next_frame(&mut raw).map_err(|e| bad(&source.path, e))?;
     let mut warnings = Vec::new();
     if reader.info().animation_control().is_some() {

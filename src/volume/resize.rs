@@ -3,7 +3,7 @@
 //!
 //! All memory is taken when a [`Resizer`] is made; resizing allocates nothing.
 
-use super::source::reserve;
+use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
 /// Longest side that is resized from or to.
@@ -107,12 +107,8 @@ impl Resizer {
             |axis: usize| (from[axis] != to[axis]).then(|| Taps::new(from[axis], to[axis], antialias)).transpose();
         let row = to[1] * channels;
         let size = from[0].checked_mul(row).ok_or(Error::Memory { what: "resizing".into(), bytes: u64::MAX })?;
-        let filled = |count: usize| -> Result<Vec<f32>> {
-            let mut values = reserve(count, "resizing")?;
-            values.resize(count, 0.0);
-            Ok(values)
-        };
-        Ok(Resizer { from, to, channels, columns: taps(1)?, rows: taps(0)?, narrow: filled(size)?, row: filled(row)? })
+        let (narrow, row) = (zeros(size, "resizing")?, zeros(row, "resizing")?);
+        Ok(Resizer { from, to, channels, columns: taps(1)?, rows: taps(0)?, narrow, row })
     }
 
     /// Height and width of what it makes.
@@ -241,8 +237,7 @@ impl LogitResizer {
             return Ok(LogitResizer { enlarge: None, resize: Resizer::new([logits, logits], slice, 1)? });
         }
         let enlarge = Resizer::with_antialias([logits, logits], [side, side], 1, false)?;
-        let mut picture = reserve(side * side, "resizing")?;
-        picture.resize(side * side, 0.0);
+        let picture = zeros(side * side, "resizing")?;
         let resize = Resizer::with_antialias(fitted(slice, side, fit), slice, 1, false)?;
         Ok(LogitResizer { enlarge: Some((enlarge, picture)), resize })
     }

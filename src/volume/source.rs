@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 
+use crate::memory::zeros;
 use crate::{Error, Result};
 
 /// Bytes looked at to tell what a file is: a NIfTI-2 header with its extension flag.
@@ -111,9 +112,7 @@ impl<R: BufRead> Source<R> {
 
     /// Reads the whole file, which must not be gzip.
     pub fn read_all(&mut self) -> Result<Vec<u8>> {
-        let size = usize::try_from(self.length).map_err(|_| memory("the file", self.length))?;
-        let mut bytes = reserve(size, "the file")?;
-        bytes.resize(size, 0);
+        let mut bytes = zeros(usize::try_from(self.length).unwrap_or(usize::MAX), "the file")?;
         self.fill("contents", &mut bytes)?;
         Ok(bytes)
     }
@@ -145,18 +144,6 @@ impl<R: BufRead> Source<R> {
             _ => Error::io(&self.path, "read", error),
         }
     }
-}
-
-/// An empty vector with room for `count` values, or an error instead of an abort.
-pub(super) fn reserve<T>(count: usize, what: &str) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
-    values.try_reserve_exact(count).map_err(|_| memory(what, bytes))?;
-    Ok(values)
-}
-
-fn memory(what: &str, bytes: u64) -> Error {
-    Error::Memory { what: what.into(), bytes }
 }
 
 fn not_an_image(path: &Path, found: &str) -> Error {

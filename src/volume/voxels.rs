@@ -2,8 +2,9 @@
 
 use bytemuck::Pod;
 
-use super::source::{Source, reserve};
+use super::source::Source;
 use crate::Result;
+use crate::memory::reserve;
 
 /// The type in which a file stores a voxel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

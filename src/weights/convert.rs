@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::sizes::{self, Shapes, kind_name};
 use super::torch::Checkpoint;
-use super::{Dtype, names, write, wrong};
+use super::{Dtype, names, shown, write, wrong};
 use crate::atomic::check_writable;
+use crate::memory::reserve;
 use crate::model::{Config, Kind};
 use crate::{Error, Result};
 
@@ -206,7 +207,7 @@ fn resize(name: &str, values: &[f32], outer: usize, from: usize, to: usize) -> R
         return Err(wrong(name, format!("{outer} x {from} rows"), format!("{} values", values.len())));
     }
     let scale = from as f32 / to as f32;
-    let mut resized = Vec::with_capacity(outer * to * inner);
+    let mut resized = reserve(outer * to * inner, format_args!("tensor {}", shown(name)))?;
     for plane in values.chunks_exact(from * inner) {
         for place in 0..to {
             let source = (scale * (place as f32 + 0.5) - 0.5).max(0.0);

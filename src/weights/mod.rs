@@ -26,6 +26,7 @@ pub use names::{MASK_TOKENS, names};
 pub use source::{Access, Digest, sha256};
 pub use write::write;
 
+use crate::memory::{reserve, zeros};
 use crate::model::Config;
 use crate::{Error, Result};
 use header::{Header, Tensor};
@@ -94,7 +95,7 @@ impl Weights {
         let mut first = [0; header::LENGTH as usize];
         source.read(&path, 0..header::LENGTH, |bytes| first.copy_from_slice(bytes))?;
         let length = header::json_length(&path, first, file)?;
-        let mut json = reserve(length, || "safetensors header".into())?;
+        let mut json = reserve(length, "the safetensors header")?;
         source.read(&path, header::LENGTH..header::LENGTH + length as u64, |bytes| json.extend_from_slice(bytes))?;
         let Header { tensors, metadata } = header::parse(&path, &json, file)?;
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
@@ -148,8 +149,7 @@ impl Weights {
     /// [`Error::Io`] and [`Error::File`] when the file can no longer be read whole.
     pub fn load(&self, name: &str) -> Result<Vec<f32>> {
         let length = self.tensor(name)?.len();
-        let mut values = reserve(length, || format!("tensor {name}"))?;
-        values.resize(length, 0.0);
+        let mut values = zeros(length, format_args!("tensor {}", shown(name)))?;
         self.load_into(name, &mut values)?;
         Ok(values)
     }
@@ -240,14 +240,6 @@ impl Weights {
 
 fn wrong(name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Tensor { name: shown(name), expected: expected.into(), found: found.into() }
-}
-
-/// An empty vector with room for `length` values.
-fn reserve<T>(length: usize, what: impl FnOnce() -> String) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
-    values.try_reserve_exact(length).map_err(|_| Error::Memory { what: what(), bytes })?;
-    Ok(values)
 }
 
 /// A name from a file as it may stand in a message: no control characters, not endless.

@@ -123,7 +123,10 @@ fn rough_boxes(
     }
     let (slope, intercept) = rough.scaling();
     let inside = |index: usize| rough.voxels().get(index).is_some_and(|v| (slope * v + intercept).abs() > 0.0);
-    let labels: Vec<bool> = (0..rough.voxels().len()).map(inside).collect();
+    let (count, mut labels) = (rough.voxels().len(), Vec::new());
+    let refused = |_| medsegx::Error::Memory { what: "the rough mask".into(), bytes: count as u64 };
+    labels.try_reserve_exact(count).map_err(refused)?;
+    labels.extend((0..count).map(inside));
     let boxes = prompt::rough_boxes(&labels, |inside| inside, margin, grid);
     Ok(boxes.map_err(|error| match error {
         medsegx::Error::Prompt { what, expected, found } => medsegx::Error::file(path, what, expected, found),

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::source::{Access, Digest, Source};
-use super::{Dtype, reserve, shown, wrong};
+use super::{Dtype, shown, wrong};
+use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 use pickle::{Pickle, Value};
 use tensor::{Element, View};
@@ -116,7 +117,7 @@ impl Checkpoint {
         if stored.view.is_whole(values.len()) {
             return Ok(values);
         }
-        let mut gathered = reserve(length, || format!("tensor {}", shown(name)))?;
+        let mut gathered = reserve(length, format_args!("tensor {}", shown(name)))?;
         stored.view.each(|index| gathered.extend(values.get(index)));
         Ok(gathered)
     }
@@ -124,8 +125,7 @@ impl Checkpoint {
     /// All values of one storage, its checksum compared.
     fn load_storage(&self, storage: &Storage, dtype: Dtype, name: &str) -> Result<Vec<f32>> {
         let length = usize::try_from(storage.length).map_err(|_| wrong(name, "a length that fits", "a longer one"))?;
-        let mut values = reserve(length, || format!("tensor {}", shown(name)))?;
-        values.resize(length, 0.0);
+        let mut values = zeros(length, format_args!("tensor {}", shown(name)))?;
         let (mut rest, mut checksum) = (values.as_mut_slice(), flate2::Crc::new());
         let range = storage.start..storage.start + storage.length * dtype.size() as u64;
         self.source.read(&self.path, range, |bytes| {
@@ -157,7 +157,7 @@ impl Checkpoint {
 
 /// Bytes of `range`, which is short.
 fn read(source: &Source, path: &Path, range: std::ops::Range<u64>) -> Result<Vec<u8>> {
-    let mut bytes = reserve((range.end - range.start) as usize, || "part of a checkpoint".into())?;
+    let mut bytes = reserve((range.end - range.start) as usize, "part of a checkpoint")?;
     source.read(path, range, |piece| bytes.extend_from_slice(piece))?;
     Ok(bytes)
 }

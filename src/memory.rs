@@ -1,0 +1,26 @@
+//! Memory whose size a file or a caller decides: had, or refused with an error. A failed `vec!` would end the process.
+
+use std::fmt::Display;
+
+use crate::{Error, Result};
+
+/// An empty vector with room for `count` values.
+///
+/// # Errors
+/// [`Error::Memory`], which says that it was for `what`.
+pub(crate) fn reserve<T>(count: usize, what: impl Display) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+    values.try_reserve_exact(count).map_err(|_| Error::Memory { what: what.to_string(), bytes })?;
+    Ok(values)
+}
+
+/// `count` zeros.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn zeros<T: bytemuck::Zeroable + Clone>(count: usize, what: impl Display) -> Result<Vec<T>> {
+    let mut values = reserve(count, what)?;
+    values.resize(count, T::zeroed());
+    Ok(values)
+}
