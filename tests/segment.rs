@@ -107,6 +107,39 @@ fn a_boxes_file_holds_several_targets_and_batches_do_not_change_the_mask() {
 }
 
 #[test]
+fn logits_stand_by_slice_and_then_in_the_order_of_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = volume(folder.path(), [4, 30, 44], |_| {});
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let targets = [
+        r#"{"name":"b","task":"MRI_Prostate","label":2,"box3d":[5,5,1,40,28,3]}"#,
+        r#"{"name":"a","task":"CT_Liver","label":1,"slices":{"0":[2,2,20,20],"2":[3,2,20,25]}}"#,
+    ];
+    let read = |name: &str, targets: &str, batch: &str, mask: &str| -> (String, Vec<u8>) {
+        let text = format!(r#"{{"version":1,"space":"voxel","inclusive":true,"targets":[{targets}]}}"#);
+        std::fs::write(path("boxes.json"), text).unwrap();
+        let more = ["--boxes", &path("boxes.json"), "--logits", &path(name), "--batch", batch, "--mask", mask];
+        let run = segment(&input, Path::new(&path("mask.npy")), &[&more[..], &["--force"]].concat());
+        assert!(run.status.success(), "{}", message(&run));
+        let bytes = std::fs::read(path(name)).unwrap();
+        let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        (String::from_utf8_lossy(&bytes[10..start]).into_owned(), bytes[start..].to_vec())
+    };
+    for (mask, masks) in [("auto", 3), ("0", 1)] {
+        let (header, together) = read("together.npy", &targets.join(","), "3", mask);
+        assert!(header.contains(&format!("'shape': (5, {masks}, 256, 256)")) && header.contains("'<f4'"), "{header}");
+        let [(_, first), (_, second)] = [0, 1].map(|i| read("alone.npy", targets[i], "1", mask));
+        let size = masks * 256 * 256 * 4;
+        // Slices 0 (a), 1 (b), 2 (b, a), 3 (b).
+        let expected = [(&second, 0), (&first, 0), (&first, 1), (&second, 1), (&first, 2)];
+        for (place, (alone, at)) in expected.into_iter().enumerate() {
+            let same = together[place * size..(place + 1) * size] == alone[at * size..(at + 1) * size];
+            assert!(same, "{place} of the logits, masks {masks}");
+        }
+    }
+}
+
+#[test]
 fn odd_images_have_a_defined_result() {
     for (name, shape, region) in [
         ("one voxel", [1, 1, 1], "0,0,0,0"),
