@@ -121,7 +121,8 @@ fn summary(sets: &[Set], scored: &[Vec<Row>]) -> anyhow::Result<()> {
     for (set, rows) in sets.iter().zip(scored) {
         let rows: Vec<&Row> = rows.iter().collect();
         let line = |[dsc, hd, nsd]: [f64; 3]| format!("DSC {dsc:.4}, HD95 {hd:.4}, NSD {nsd:.4}");
-        writeln!(text, "{}: {} slices", set.name, rows.len())?;
+        let plural = if rows.len() == 1 { "" } else { "s" };
+        writeln!(text, "{}: {} slice{plural}", set.name, rows.len())?;
         writeln!(text, "  best mask by the label: {}", line(means(&rows, Row::best)))?;
         writeln!(text, "  mask the engine chose:  {}", line(means(&rows, Row::chosen)))?;
         if let Some(first) = set.unlabelled.first() {
