@@ -6,6 +6,8 @@
 mod one_op;
 #[path = "common/reference.rs"]
 mod reference;
+#[path = "common/tolerance.rs"]
+mod tolerance;
 
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
@@ -13,9 +15,7 @@ use medsegx::graph::Op;
 use one_op::{Case, Random};
 use ptxvm::{Checks, Class, Report};
 use reference::{assert_close, softmax};
-
-/// Probabilities and result are rounded to f16 (2^-12 of each value at most, less in the mean), the rest is f32.
-const F16_PROBABILITIES: f64 = 4e-4;
+use tolerance::kernels::PROBABILITIES;
 
 struct Attention {
     batch: usize,
@@ -107,7 +107,7 @@ impl Attention {
         case.graph.push("attention", op);
         let backend = Cuda::new(Interpreter::new(2, checks).counting()).expect("the interpreter starts");
         let found = case.run(&backend, self.batch, &[out]).unwrap_or_else(|e| panic!("{}: {e}", self.name()));
-        assert_close(&self.name(), &found[0], &self.expected(&data), F16_PROBABILITIES);
+        assert_close(&self.name(), &found[0], &self.expected(&data), PROBABILITIES.limit);
         let mut reports = backend.driver().take_reports();
         assert_eq!(reports.len(), 1, "{}: launches", self.name());
         reports.remove(0).1

@@ -5,6 +5,8 @@
 mod one_op;
 #[path = "common/reference.rs"]
 mod reference;
+#[path = "common/tolerance.rs"]
+mod tolerance;
 
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
@@ -12,13 +14,7 @@ use medsegx::graph::op::{Dense, Norm};
 use medsegx::graph::{Element, Op, Role, ValueId};
 use one_op::{Case, Random};
 use reference::{add, assert_close, attention, gelu, layer_norm, linear, relu, wide};
-
-/// Sums in f32 of at most some thousand products of order 1.
-const F32_SUM: f64 = 2e-6;
-/// One rounding to f16: 2^-12 of each value at most, less in the mean.
-const F16_STORE: f64 = 3e-4;
-/// Five products with both operands rounded to f16, and LayerNorms between them.
-const F16_UPSCALE: f64 = 1.5e-3;
+use tolerance::kernels::{STORE, SUM, UPSCALE};
 
 fn backend() -> Cuda<Interpreter> {
     Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts")
@@ -104,7 +100,7 @@ fn token_self_attention() {
             let attended = layers[3].of(&attention(&q, &k, &v, p));
             expected.extend(norm.of(&if first { attended } else { add(&x, &attended) }));
         }
-        assert_close(&what, &run(&what, &case, active, &[out])[0], &expected, F32_SUM);
+        assert_close(&what, &run(&what, &case, active, &[out])[0], &expected, SUM.limit);
     }
 }
 
@@ -146,7 +142,7 @@ fn tokens_to_image() {
             let attended = last.of(&attention(&q.of(&add(&x, &position)), &k, &v, p / 2));
             expected.extend(norm.of(&add(&x, &attended)));
         }
-        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, F32_SUM);
+        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, SUM.limit);
     }
 }
 
@@ -166,7 +162,7 @@ fn token_mlp() {
         case.graph.push("mlp", Op::TokenMlp { tokens: x_id, layers, norm: norm.norm, out });
         let x = wide(&x);
         let expected = norm.of(&add(&x, &lin2.of(&relu(&lin1.of(&x)))));
-        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, F32_SUM);
+        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, SUM.limit);
     }
 }
 
@@ -197,7 +193,7 @@ fn image_to_tokens() {
             let q = columns(part(&image, b, batch), width, p, p / 2);
             expected.extend(attention(&q, &k.of(&add(&x, &position)), &v.of(&x), p / 2));
         }
-        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, F16_STORE);
+        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, STORE.limit);
     }
 }
 
@@ -235,8 +231,8 @@ fn token_heads() {
         let vectors: Vec<f64> =
             (0..batch * masks).flat_map(|i| of(i / masks, 1 + first_mask + i % masks, &hyper[i % masks])).collect();
         let predicted: Vec<f64> = (0..batch).flat_map(|b| of(b, 0, &iou)).collect();
-        assert_close(&format!("{what}: hyper"), &found[0], &vectors, F32_SUM);
-        assert_close(&format!("{what}: iou"), &found[1], &predicted, F32_SUM);
+        assert_close(&format!("{what}: hyper"), &found[0], &vectors, SUM.limit);
+        assert_close(&format!("{what}: iou"), &found[1], &predicted, SUM.limit);
     }
 }
 
@@ -282,7 +278,7 @@ fn prompt_tokens() {
                 }
             }
         }
-        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, F32_SUM);
+        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, SUM.limit);
     }
 }
 
@@ -316,7 +312,7 @@ fn image_source() {
             let added = if dense { wide(part(&prompt, b, batch)) } else { wide(&row).repeat(tokens) };
             expected.extend(add(&own, &added));
         }
-        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, F32_SUM);
+        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, SUM.limit);
     }
 }
 
@@ -362,7 +358,7 @@ fn mask_embed() {
             let x = gelu(&norms[1].of(&convs[1].of(&fold(&x, side / 2, 4))));
             expected.extend(convs[2].of(&x));
         }
-        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, F32_SUM);
+        assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, SUM.limit);
     }
 }
 
@@ -383,14 +379,14 @@ fn unfold(x: &[f64], side: usize, layer: &Layer, c: usize) -> Vec<f64> {
 #[test]
 fn upscale() {
     for (batch, p, doublings, grid, masks, tolerance) in [
-        (1, 64, 4, 4, 3, F32_SUM),
-        (2, 128, 4, 3, 3, F32_SUM),
-        (1, 64, 2, 3, 2, F32_SUM),
-        (1, 128, 2, 3, 1, F32_SUM),
-        (2, 256, 4, 4, 3, F16_UPSCALE),
-        (1, 256, 4, 5, 1, F16_UPSCALE),
-        (2, 256, 2, 5, 3, F16_UPSCALE),
-        (1, 256, 2, 16, 1, F16_UPSCALE),
+        (1, 64, 4, 4, 3, SUM.limit),
+        (2, 128, 4, 3, 3, SUM.limit),
+        (1, 64, 2, 3, 2, SUM.limit),
+        (1, 128, 2, 3, 1, SUM.limit),
+        (2, 256, 4, 4, 3, UPSCALE.limit),
+        (1, 256, 4, 5, 1, UPSCALE.limit),
+        (2, 256, 2, 5, 3, UPSCALE.limit),
+        (1, 256, 2, 16, 1, UPSCALE.limit),
     ] {
         let what = format!("{batch} x {grid}^2 tokens of {p}, {doublings} doublings, {masks} masks");
         let random = &mut Random((grid * p + doublings + masks) as u64);

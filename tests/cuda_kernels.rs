@@ -6,6 +6,10 @@
 mod gelu;
 #[path = "common/one_op.rs"]
 mod one_op;
+#[path = "common/reference.rs"]
+mod reference;
+#[path = "common/tolerance.rs"]
+mod tolerance;
 
 use gelu::gelu;
 use half::f16;
@@ -14,32 +18,11 @@ use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::op::{Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op};
 use one_op::{Case, Random};
-
-/// Sums in f32 of at most some thousand products of order 1.
-const F32_SUM: f64 = 2e-6;
-/// One rounding to f16: 2^-12 of each value at most, less in the mean.
-const F16_STORE: f64 = 3e-4;
+use reference::assert_close;
+use tolerance::kernels::{GATE, STORE, SUM};
 
 fn backend() -> Cuda<Interpreter> {
     Cuda::new(Interpreter::new(2, ptxvm::Checks::Full)).expect("the interpreter starts")
-}
-
-/// Relative L2 distance of `found` from `expected`.
-fn distance(found: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len(), "lengths differ");
-    let difference: f64 = found.iter().zip(expected).map(|(&f, e)| (f64::from(f) - e).powi(2)).sum();
-    let norm: f64 = expected.iter().map(|e| e * e).sum();
-    (difference / norm).sqrt()
-}
-
-#[track_caller]
-fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
-    let distance = distance(found, expected);
-    assert!(
-        distance <= tolerance,
-        "{what}: relative L2 {distance:.2e}, {:.0} % of the tolerance {tolerance:.0e}",
-        100.0 * distance / tolerance
-    );
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -191,7 +174,7 @@ impl Product {
         }
         let backend = backend();
         let found = case.run(&backend, active, &[out]).unwrap_or_else(|e| panic!("{}: {e}", self.name()));
-        let tolerance = if self.half_out { F16_STORE } else { F32_SUM };
+        let tolerance = if self.half_out { STORE.limit } else { SUM.limit };
         assert_close(&self.name(), &found[0], &expected, tolerance);
         assert_eq!(backend.saturated().expect("a counter").values, 0, "{}: nothing may saturate", self.name());
     }
@@ -309,7 +292,7 @@ fn layer_norms_and_token_means() {
         }
         let wanted: Vec<_> = [Some(out), mean].into_iter().flatten().collect();
         let found = case.run(&backend(), batch, &wanted).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_close(&what, &found[0], &expected, if half { F16_STORE } else { F32_SUM });
+        assert_close(&what, &found[0], &expected, if half { STORE.limit } else { SUM.limit });
         if with_mean {
             let mut means = vec![0f64; batch * channels];
             for (r, row) in expected.chunks_exact(channels).enumerate() {
@@ -317,7 +300,7 @@ fn layer_norms_and_token_means() {
                     means[r / tokens * channels + c] += x / tokens as f64;
                 }
             }
-            assert_close(&format!("{what}, mean"), &found[1], &means, if half { F16_STORE } else { F32_SUM });
+            assert_close(&format!("{what}, mean"), &found[1], &means, if half { STORE.limit } else { SUM.limit });
         }
     }
 }
@@ -385,7 +368,7 @@ fn gates() {
             expected.extend(softmax(apply(&last, &joined)));
         }
         let found = case.run(&backend(), batch, &[out]).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_close(&what, &found[0], &expected, 5.0 * F32_SUM);
+        assert_close(&what, &found[0], &expected, GATE.limit);
     }
 }
 
@@ -419,7 +402,7 @@ fn convolutions() {
             }
         }
         let found = case.run(&backend(), batch, &[out]).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_close(&what, &found[0], &expected, F32_SUM);
+        assert_close(&what, &found[0], &expected, SUM.limit);
     }
 }
 
@@ -469,7 +452,7 @@ fn patch_embeddings() {
             }
         }
         let found = case.run(&backend(), batch, &[out]).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_close(&what, &found[0], &expected, F32_SUM);
+        assert_close(&what, &found[0], &expected, SUM.limit);
     }
 }
 

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use medsegx::backend::cuda::kernels::{self, Kernel};
 
-/// Architectures whose machine code differs. 100a stands for 100: the same code, with features the kernels do not use.
-const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90", "100a", "120"];
+/// Architectures whose machine code differs.
+const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 /// What ptxas says of one kernel on one architecture.
 #[derive(Clone, Copy, Debug, PartialEq)]

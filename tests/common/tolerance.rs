@@ -1,4 +1,5 @@
 //! How far results may be from the references, and why. Relative L2 distances unless said.
+#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 /// One line of the table.
 pub struct Tolerance {
@@ -120,3 +121,16 @@ pub const F16_OPS: &[Tolerance] = &[
     row("token_heads", 1e-5, "f32, three sums"),
     row("upscale", 1e-3, "f16 operands between the transposed convolutions"),
 ];
+
+/// CUDA, one kernel of the network's shapes against f64, on operands that f16 holds.
+pub mod kernels {
+    use super::{Tolerance, row};
+
+    pub const SUM: Tolerance = row("f32 sums", 2e-6, "of at most some thousand products of order 1");
+    pub const GATE: Tolerance = row("gate", 1e-5, "four sums in a row, two softmaxes with exponentials of the device");
+    pub const STORE: Tolerance = row("f16 result", 3e-4, "one rounding: 2^-12 of each value at most, less in the mean");
+    pub const PROBABILITIES: Tolerance =
+        row("attention", 4e-4, "probabilities and result are rounded to f16, the rest is f32");
+    pub const UPSCALE: Tolerance =
+        row("upscale", 1.5e-3, "five products with both operands rounded to f16, and LayerNorms between them");
+}
