@@ -83,6 +83,8 @@ struct Cell {
 }
 
 type Page = OnceLock<Mutex<Box<[Cell]>>>;
+/// A page, locked, and a range of granules in it.
+type Cells<'a> = (MutexGuard<'a, Box<[Cell]>>, [usize; 2]);
 
 /// What the CTAs of a launch share: accesses to global memory, and what was released through which address.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Exchange {
     }
 
     /// The page of `bytes` (within 32 aligned bytes) at `offset` of a buffer, and the granules in it.
-    fn cells(&self, buffer: usize, offset: u64, bytes: u32) -> Option<(MutexGuard<'_, Box<[Cell]>>, [usize; 2])> {
+    fn cells(&self, buffer: usize, offset: u64, bytes: u32) -> Option<Cells<'_>> {
         let page = self.buffers.get(buffer)?.get((offset / PAGE) as usize)?;
         let cells = page.get_or_init(|| Mutex::new((0..PAGE >> self.shift).map(|_| Cell::default()).collect()));
         let at = offset % PAGE;
