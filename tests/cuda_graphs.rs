@@ -123,3 +123,30 @@ fn nodes_of_the_graphs() {
     let feed_forward = ["layer_norm", "token_mean", "gate", "gemm", "gemm"];
     assert_eq!(kernels, [&["layer_norm", "gemm", "attention", "gemm"][..], &feed_forward].concat());
 }
+
+#[test]
+fn the_model_of_time_adds_up() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_medsegx"));
+    let output =
+        command.args(["bench", "floors", "--batch", "1,32", "--card", "h100,rtx4090", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reports = reports.as_array().unwrap();
+    assert_eq!(reports.len(), 4);
+    for report in reports {
+        let number = |name: &str| report[name].as_f64().unwrap();
+        let rows = report["rows"].as_array().unwrap();
+        let sum = |name: &str| -> f64 {
+            rows.iter().map(|row| row["count"].as_f64().unwrap() * row[name].as_f64().unwrap()).sum()
+        };
+        assert_eq!(number("nodes"), 133.0);
+        for name in ["floor_us", "counted_us"] {
+            assert!((sum(name) - number(name)).abs() < 1e-6 * number(name), "{name}");
+        }
+        // A floor is under what the counts say, and every parameter of the network is read once: 2 bytes each at least.
+        assert!(number("floor_us") < number("counted_us") && number("counted_us") < number("total_us"));
+        assert!(sum("param_bytes") > 2.0 * 90e6, "{}", sum("param_bytes"));
+    }
+    let ratio = reports[2]["floor_us"].as_f64().unwrap() / reports[0]["floor_us"].as_f64().unwrap();
+    assert!((8.0..40.0).contains(&ratio), "32 slices take {ratio} times as long as one");
+}

@@ -110,6 +110,11 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// Too many slices, pixels of the wrong size, an index that the model's tables do not have, or a device that fails.
     pub fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
+        self.encode_with(slices, true)
+    }
+
+    /// As [`Session::encode`]; without `upload_pixels` on whatever their memory holds.
+    fn encode_with(&mut self, slices: &[Slice<'_>], upload_pixels: bool) -> Result<()> {
         use image_encoder::io;
         self.encoded = 0;
         check_count("slices", slices.len(), self.options.slices)?;
@@ -117,7 +122,7 @@ impl<B: Backend> Session<B> {
         let (plan, backend) = (&self.encoder.plan, self.network.backend());
         let [pixels, scaling] = [find(plan, io::PIXELS)?, find(plan, io::SCALING)?];
         // Input by input: what lies side by side on the device goes there in one copy.
-        for (i, slice) in slices.iter().enumerate() {
+        for (i, slice) in slices.iter().enumerate().filter(|_| upload_pixels) {
             backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
         }
         for (i, slice) in slices.iter().enumerate() {
@@ -262,26 +267,22 @@ impl<B: Backend> Session<B> {
         self.decoders.iter().position(|(of, _)| of.points == points && of.mask == mask_prompt).unwrap_or(0)
     }
 
-    /// Time of one run of encoder and decoder for `active` slices and prompts on what their inputs hold by now, in the mean
-    /// of `times`: without uploads and downloads.
+    /// Time of encoding `slices` and answering `prompts` on a device that has the pictures: without their upload, which no
+    /// step's time depends on, and without any download. The small inputs are uploaded.
     ///
     /// # Errors
-    /// A device that fails.
-    pub fn time_runs(&mut self, active: usize, times: usize) -> Result<Duration> {
-        let largest = self.largest();
+    /// As [`Session::encode`] and [`Session::answer`].
+    pub fn time_run(&mut self, slices: &[Slice<'_>], prompts: &[Prompt<'_>]) -> Result<Duration> {
+        let start = self.network.backend().mark()?;
+        self.encode_with(slices, false)?;
+        self.answer(prompts)?;
         let backend = self.network.backend();
-        let start = backend.mark()?;
-        for _ in 0..times {
-            self.encoder.run(backend, &mut self.arena, active)?;
-            self.decoders[largest].1.run(backend, &mut self.arena, active)?;
-        }
-        let end = backend.mark()?;
-        self.decoded_last = Some(largest);
-        Ok(backend.between(&start, &end)? / times.max(1) as u32)
+        backend.between(&start, &backend.mark()?)
     }
 
     /// Time of each step of the encoder's or the decoder's plan as they follow each other in a run. `cover` runs go ahead,
-    /// so that a device with a queue does not wait for the host.
+    /// so that a device with a queue does not wait for the host. For a session made by [`Session::for_probing`], on what
+    /// its inputs hold by now: elsewhere a run leaves other values in their memory.
     ///
     /// # Errors
     /// A device that fails.

@@ -237,18 +237,36 @@ impl Segmenter {
     /// # Errors
     /// [`Error::Prompt`] for more prompts than the batch holds or prompts that differ in shape; a device that fails.
     pub fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
+        self.begin(prompts)?;
+        self.finish()
+    }
+
+    /// As [`Segmenter::decode`] up to the waiting: pictures of the next batch can be placed while a device is at work. What
+    /// was asked for is there behind [`Segmenter::finish`], which has to come before the next pictures are encoded.
+    ///
+    /// # Errors
+    /// As [`Segmenter::decode`].
+    pub fn begin(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         if prompts.len() > self.batch {
             let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
             return Err(Error::Prompt { what: "batch".into(), expected, found });
         }
-        let iou = &mut self.iou[..prompts.len() * 4];
-        self.engine.decode(prompts, iou)?;
+        self.regions.clear();
+        self.engine.decode(prompts)?;
         let config = self.model.config();
         let region = |prompt: &Prompt<'_>| {
             region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
         };
-        self.regions.clear();
         self.regions.extend(prompts.iter().map(region));
+        Ok(())
+    }
+
+    /// Waits for the prompts of [`Segmenter::begin`] and measures their masks.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn finish(&mut self) -> Result<()> {
+        let iou = &mut self.iou[..self.regions.len() * 4];
         self.engine.measure(&self.regions, iou, &mut self.measures)
     }
 

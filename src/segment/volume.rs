@@ -65,9 +65,9 @@ pub struct SliceOutcome {
 pub struct Stages {
     /// Cutting slices and mapping them to grey levels and to the model's picture.
     pub prepare: Duration,
-    /// Image encoder.
+    /// Image encoder. A GPU has the work in its queue by then and not behind it: what is left counts as decoding.
     pub encode: Duration,
-    /// Prompt encoder and mask decoder.
+    /// Prompt encoder, mask decoder, and scores of the masks.
     pub decode: Duration,
     /// Choosing masks, resizing them, painting labels.
     pub restore: Duration,
@@ -100,6 +100,9 @@ impl Pending {
     }
 }
 
+/// Bytes of masks that are made at once, unless a single prompt has more.
+const MOST_BYTES: usize = 32 << 20;
+
 struct Run<'a> {
     segmenter: &'a mut Segmenter,
     volume: &'a Volume,
@@ -111,7 +114,9 @@ struct Run<'a> {
     /// (slice, context) of each filled slot.
     slots: Vec<(usize, Option<Context>, Frame)>,
     pending: Vec<Pending>,
-    /// `[prompts, masks, height, width]`, 1 inside.
+    /// Prompts that are being decoded.
+    in_flight: Vec<Pending>,
+    /// `[prompts, masks, height, width]`, 1 inside, of as many prompts as [`MOST_BYTES`] hold.
     masks: Vec<u8>,
     /// Whether neighbouring slices take part in the choice of the mask.
     neighbours_count: bool,
@@ -140,7 +145,8 @@ pub fn segment_volume(
     let labels = LabelVolume::new(volume.dims(), highest)?;
     let outcome = Outcome { labels, slices: Vec::with_capacity(total), stages: Stages::default() };
     let (height, width) = slices.shape();
-    let segmenter_masks = segmenter.batch() * segmenter.masks().count() * height * width;
+    let of_prompt = segmenter.masks().count() * height * width;
+    let together = (MOST_BYTES / of_prompt.max(1)).clamp(1, segmenter.batch());
     let mut run = Run {
         segmenter,
         volume,
@@ -151,7 +157,8 @@ pub fn segment_volume(
         outcome,
         slots: Vec::new(),
         pending: Vec::new(),
-        masks: super::zeros(segmenter_masks, "masks of a batch")?,
+        in_flight: Vec::new(),
+        masks: super::zeros(together * of_prompt, "masks of a batch")?,
         neighbours_count: false,
         kept: Vec::new(),
     };
@@ -177,7 +184,8 @@ impl Run<'_> {
                 self.add(slice, request, &pixels)?;
             }
         }
-        self.flush()
+        self.flush()?;
+        self.finish()
     }
 
     /// Queues the prompt of `request` on `slice`, if it has one there.
@@ -220,59 +228,79 @@ impl Run<'_> {
         Ok((slot, frame))
     }
 
-    /// Encodes the placed pictures and decodes all that waits on them.
+    /// Encodes the placed pictures and begins to decode what waits on them. The last prompts are left in flight, so that a
+    /// device works while the next pictures are placed.
     fn flush(&mut self) -> Result<()> {
         if self.slots.is_empty() {
             return Ok(());
         }
+        self.finish()?;
         let start = Instant::now();
         self.segmenter.encode(self.slots.len())?;
         self.outcome.stages.encode += start.elapsed();
-        let pending = std::mem::take(&mut self.pending);
-        let batch = self.segmenter.batch();
-        for alike in pending.chunk_by(|a, b| a.points.len() == b.points.len()) {
-            for chunk in alike.chunks(batch) {
-                self.decode(chunk)?;
-                if self.observer.progress(self.outcome.slices.len(), self.total).is_break() {
-                    return Err(Error::Cancelled);
-                }
-            }
+        let mut waiting = std::mem::take(&mut self.pending);
+        while let Some(first) = waiting.first() {
+            let alike = waiting.iter().take_while(|pending| pending.points.len() == first.points.len()).count();
+            let rest = waiting.split_off(alike.min(self.segmenter.batch()));
+            self.finish()?;
+            self.begin(waiting)?;
+            waiting = rest;
         }
         self.slots.clear();
         Ok(())
     }
 
-    fn decode(&mut self, chunk: &[Pending]) -> Result<()> {
+    fn begin(&mut self, batch: Vec<Pending>) -> Result<()> {
         let start = Instant::now();
         let prompts: Vec<Prompt<'_>> =
-            chunk.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
-        self.segmenter.decode(&prompts)?;
+            batch.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
+        self.segmenter.begin(&prompts)?;
+        self.in_flight = batch;
+        self.outcome.stages.decode += start.elapsed();
+        Ok(())
+    }
+
+    /// Waits for the prompts in flight, if there are any, and keeps their masks.
+    fn finish(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.in_flight);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.segmenter.finish()?;
         self.outcome.stages.decode += start.elapsed();
         let start = Instant::now();
         if self.observer.wants_logits() {
-            for index in 0..chunk.len() {
+            for index in 0..batch.len() {
                 self.observer.logits(self.outcome.slices.len() + index, self.segmenter.logits(index)?)?;
             }
         }
         if self.neighbours_count {
-            self.keep_all(chunk)?
+            self.keep_all(&batch)?
         } else {
-            self.keep_chosen(chunk)?
+            self.keep_chosen(&batch)?
         }
         self.outcome.stages.restore += start.elapsed();
+        if self.observer.progress(self.outcome.slices.len(), self.total).is_break() {
+            return Err(Error::Cancelled);
+        }
         Ok(())
     }
 
     /// Keeps all masks of the decoded prompts until their neighbours are known.
-    fn keep_all(&mut self, chunk: &[Pending]) -> Result<()> {
-        let Some(frame) = chunk.first().map(|pending| pending.frame) else { return Ok(()) };
+    fn keep_all(&mut self, batch: &[Pending]) -> Result<()> {
         let (first, count) = (self.segmenter.masks().first(), self.segmenter.masks().count());
-        let area = frame.slice[0] * frame.slice[1];
-        let masks = &mut self.masks[..chunk.len() * count * area];
-        self.segmenter.mask_run(0..chunk.len(), first..first + count, &frame, masks)?;
-        for (index, (pending, masks)) in chunk.iter().zip(masks.chunks_exact(count * area)).enumerate() {
-            self.kept.push(masks.chunks_exact(area).map(Runs::new).collect());
-            self.outcome.slices.push(pending.outcome(self.segmenter.verdict(index)));
+        let mut done = 0;
+        while let Some(pending) = batch.get(done) {
+            let area = pending.frame.slice[0] * pending.frame.slice[1];
+            let prompts = done..batch.len().min(done + (self.masks.len() / (count * area)).max(1));
+            let masks = &mut self.masks[..prompts.len() * count * area];
+            self.segmenter.mask_run(prompts.clone(), first..first + count, &pending.frame, masks)?;
+            for (index, masks) in prompts.clone().zip(masks.chunks_exact(count * area)) {
+                self.kept.push(masks.chunks_exact(area).map(Runs::new).collect());
+                self.outcome.slices.push(batch[index].outcome(self.segmenter.verdict(index)));
+            }
+            done = prompts.end;
         }
         Ok(())
     }

@@ -174,21 +174,41 @@ impl Work {
 
     /// Encodes, or decodes what was encoded; seconds.
     fn half<B: Backend>(&mut self, session: &mut Session<B>, decoder: bool) -> medsegx::Result<f64> {
+        let points = Work::corners(session);
+        // Taken out so that the rest can be borrowed meanwhile.
+        let (mut logits, mut iou) = (std::mem::take(&mut self.logits), std::mem::take(&mut self.iou));
+        let (slices, prompts) = self.asks(session, &points);
+        let start = Instant::now();
+        let done = if decoder { session.decode(&prompts, &mut logits, &mut iou) } else { session.encode(&slices) };
+        let seconds = start.elapsed().as_secs_f64();
+        (self.logits, self.iou) = (logits, iou);
+        done.map(|()| seconds)
+    }
+
+    /// Seconds of both on a device that has the pictures.
+    #[cfg(feature = "cuda")]
+    fn time<B: Backend>(&self, session: &mut Session<B>) -> medsegx::Result<f64> {
+        let points = Work::corners(session);
+        let (slices, prompts) = self.asks(session, &points);
+        Ok(session.time_run(&slices, &prompts)?.as_secs_f64())
+    }
+
+    fn corners<B: Backend>(session: &Session<B>) -> [Point; 2] {
         let side = session.network().config().image_size as f32;
         let corner = |at: f32, label| Point { x: at * side, y: at * side, label };
-        let points = [corner(0.3, 2), corner(0.7, 3)];
-        let prompt = |slot| Prompt { slot, points: &points, mask: None };
-        let prompts: Vec<Prompt<'_>> = (0..self.pixels.len()).map(prompt).collect();
+        [corner(0.3, 2), corner(0.7, 3)]
+    }
+
+    fn asks<'a, B: Backend>(
+        &'a self,
+        session: &Session<B>,
+        points: &'a [Point; 2],
+    ) -> (Vec<Slice<'a>>, Vec<Prompt<'a>>) {
+        let side = session.network().config().image_size as f32;
         let scaling = [0.01712, 0.01751, 0.01743, -2.118, -2.036, -1.804, side, side];
         let slice = |pixels| Slice { pixels, scaling, context: [2, 1, 4, 17, 59] };
-        let slices: Vec<Slice<'_>> = self.pixels.iter().map(|pixels| slice(pixels)).collect();
-        let start = Instant::now();
-        if decoder {
-            session.decode(&prompts, &mut self.logits, &mut self.iou)?;
-        } else {
-            session.encode(&slices)?;
-        }
-        Ok(start.elapsed().as_secs_f64())
+        let prompt = |slot| Prompt { slot, points: &points[..], mask: None };
+        (self.pixels.iter().map(|pixels| slice(pixels)).collect(), (0..self.pixels.len()).map(prompt).collect())
     }
 }
 

@@ -43,14 +43,15 @@ impl<D: Driver> Engine for OnDevice<D> {
         self.session.encode(slices)
     }
 
-    fn decode(&mut self, prompts: &[Prompt<'_>], iou: &mut [f32]) -> Result<()> {
+    fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         (self.decoded, self.fetched) = (0, false);
         self.session.answer(prompts)?;
         self.decoded = prompts.len();
-        self.session.iou(iou)
+        Ok(())
     }
 
-    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &[f32], out: &mut [Measures]) -> Result<()> {
+    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()> {
+        self.session.iou(iou)?;
         let (side, masks) = (self.side, self.session.options().masks);
         let corners = |region: &Option<[f32; 4]>| {
             let [columns, rows] = region.map_or([0..side, 0..side], |region| pixels_of_box(side, region));

@@ -41,12 +41,14 @@ impl Engine for OnHost {
         self.session.encode(slices)
     }
 
-    fn decode(&mut self, prompts: &[Prompt<'_>], iou: &mut [f32]) -> Result<()> {
-        let length = prompts.len() * self.stride();
-        self.session.decode(prompts, &mut self.logits[..length], iou)
+    fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
+        self.session.answer(prompts)
     }
 
-    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &[f32], out: &mut [Measures]) -> Result<()> {
+    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()> {
+        let length = regions.len() * self.stride();
+        self.session.logits(&mut self.logits[..length])?;
+        self.session.iou(iou)?;
         let first_token = self.session.options().masks.first();
         let maps = self.logits.chunks_exact(self.stride());
         for (prompt, ((&region, logits), measures)) in regions.iter().zip(maps).zip(out).enumerate() {

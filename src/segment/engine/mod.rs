@@ -25,12 +25,12 @@ pub(super) trait Engine: Send {
     /// Encodes slices; the device may still be at it afterwards.
     fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()>;
 
-    /// Decodes prompts on them. `iou` is `[b, 4]`.
-    fn decode(&mut self, prompts: &[Prompt<'_>], iou: &mut [f32]) -> Result<()>;
+    /// Decodes prompts on them; the device may still be at it afterwards.
+    fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()>;
 
-    /// Measures the maps of each prompt against its box, in pixels of the maps; `iou` as decoded, from the first map's
-    /// token on. `out` has one for each prompt.
-    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &[f32], out: &mut [Measures]) -> Result<()>;
+    /// Waits for the decoded prompts, reads their predicted `iou` `[b, 4]` and measures the maps of each against its box,
+    /// in pixels of the maps. `out` has room for one each.
+    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()>;
 
     /// Logits `[M, L, L]` of a prompt.
     fn logits(&mut self, prompt: usize) -> Result<&[f32]>;

@@ -21,7 +21,7 @@ pub fn device(job: &Job) -> anyhow::Result<Value> {
         format!("no usable device {}. The bundle is complete; take it to a machine with an NVIDIA GPU", job.device)
     })?;
     if let Some(about) = about.as_object_mut() {
-        ["config", "rows", "load_seconds", "distance_from_cpu"].map(|key| about.remove(key));
+        about.retain(|key, _| !["config", "rows", "load_seconds", "distance_from_cpu"].contains(&key.as_str()));
     }
     Ok(about)
 }
