@@ -9,6 +9,7 @@ use super::{Frame, Picture, Prompt, Segmenter, prompt_points};
 use crate::error::{Error, Result};
 use crate::executor::Point;
 use crate::mask::{CONTINUITY_WEIGHT, Runs, Verdict, continuous};
+use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, Volume};
@@ -138,7 +139,7 @@ pub fn segment_volume(
         return Err(Error::Prompt { what: "targets".into(), expected, found });
     }
     let labels = LabelVolume::new(volume.dims(), highest)?;
-    let outcome = Outcome { labels, slices: Vec::with_capacity(total), stages: Stages::default() };
+    let outcome = Outcome { labels, slices: reserve(total, "the outcomes")?, stages: Stages::default() };
     let (height, width) = slices.shape();
     let segmenter_masks = segmenter.batch() * segmenter.masks().count() * height * width;
     let mut run = Run {
@@ -151,7 +152,7 @@ pub fn segment_volume(
         outcome,
         slots: Vec::new(),
         pending: Vec::new(),
-        masks: super::zeros(segmenter_masks, "masks of a batch")?,
+        masks: zeros(segmenter_masks, "masks of a batch")?,
         neighbours_count: false,
         kept: Vec::new(),
     };
@@ -271,7 +272,7 @@ impl Run<'_> {
         let masks = &mut self.masks[..chunk.len() * count * area];
         self.segmenter.mask_run(0..chunk.len(), first..first + count, &frame, masks)?;
         for (index, (pending, masks)) in chunk.iter().zip(masks.chunks_exact(count * area)).enumerate() {
-            self.kept.push(masks.chunks_exact(area).map(Runs::new).collect());
+            self.kept.push(masks.chunks_exact(area).map(Runs::new).collect::<Result<_>>()?);
             self.outcome.slices.push(pending.outcome(self.segmenter.verdict(index)));
         }
         Ok(())
@@ -283,7 +284,7 @@ impl Run<'_> {
             let verdict = self.segmenter.verdict(index);
             let mask = &mut self.masks[..pending.frame.slice[0] * pending.frame.slice[1]];
             self.segmenter.mask(index, verdict.chosen, &pending.frame, mask)?;
-            self.kept.push(vec![Runs::new(mask)]);
+            self.kept.push(vec![Runs::new(mask)?]);
             self.outcome.slices.push(pending.outcome(verdict));
         }
         Ok(())
@@ -340,7 +341,7 @@ impl Run<'_> {
     /// Writes the chosen masks into the labels, in the order of the outcomes.
     fn paint(&mut self) -> Result<()> {
         let (height, width) = self.slices.shape();
-        let mut inside = vec![false; height * width];
+        let mut inside = zeros(height * width, "a slice's mask")?;
         for (outcome, masks) in self.outcome.slices.iter_mut().zip(&self.kept) {
             let mask = &masks[0];
             mask.fill(&mut inside);
