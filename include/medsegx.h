@@ -13,18 +13,19 @@
  *         medsegx_model *model = NULL;
  *         medsegx_session *session = NULL;
  *         medsegx_error *error = NULL;
- *         short *pixels = calloc((size_t)H * W, sizeof *pixels);      // the slice, in Hounsfield units
+ *         short *pixels = calloc((size_t)H * W, sizeof *pixels); // the slice, in Hounsfield units
  *         unsigned char *mask = malloc((size_t)H * W);
+ *         int failed = 1;
  *
- *         if (medsegx_model_open("medsegx_vit_b.safetensors", NULL, &model, &error)) goto failed;
- *         if (medsegx_session_new(model, NULL, &session, &error)) goto failed;
+ *         if (medsegx_model_open("medsegx_vit_b.safetensors", NULL, &model, &error)) goto done;
+ *         if (medsegx_session_new(model, NULL, &session, &error)) goto done;
  *
  *         medsegx_context_names names;
  *         medsegx_context_names_init(&names, sizeof names);
  *         names.task = "CT_Liver";
  *         medsegx_context context;
  *         medsegx_context_init(&context, sizeof context);
- *         if (medsegx_context_from_names(&names, &context, &error)) goto failed;
+ *         if (medsegx_context_from_names(&names, &context, &error)) goto done;
  *
  *         medsegx_slice slice;
  *         medsegx_slice_init(&slice, sizeof slice);
@@ -45,298 +46,769 @@
  *         medsegx_result_init(&result, sizeof result);
  *         result.mask = mask;
  *         result.mask_size = (size_t)H * W;
- *         if (medsegx_segment_slice(session, &slice, &context, &prompt, &result, NULL, &error)) goto failed;
+ *         if (medsegx_segment_slice(session, &slice, &context, &prompt, &result, NULL, &error)) goto done;
  *         printf("%llu pixels, agreement %.2f\n", (unsigned long long)result.pixels, result.agreement);
+ *         failed = 0;
  *
- *     failed:
+ *     done:
  *         if (error) fprintf(stderr, "%s\n", medsegx_error_message(error));
  *         medsegx_error_free(error);
  *         medsegx_session_free(session);
  *         medsegx_model_free(model);
  *         free(mask);
  *         free(pixels);
- *         return 0;
+ *         return failed;
  *     }
  *
  * Threads. A const pointer may be used by many threads at once; a pointer without const by one at a time. So one
- * medsegx_model serves all threads, and each thread has a medsegx_session of its own.
+ * medsegx_model serves all threads, and each thread has a medsegx_session of its own. The model computes on threads of
+ * its own, as many as its options say; calls wait for them.
  *
  * Ownership. What a function hands out through `out` is freed with the function of the same stem: medsegx_model_free,
  * medsegx_session_free, medsegx_cancel_free, medsegx_error_free. Each accepts NULL. A session keeps its model alive.
+ * Static text is valid for ever.
  *
- * Errors. A call returns MEDSEGX_OK or another status. Where `error` is not NULL it is set: to NULL, or on failure to an
- * object that says what was expected and what was found. Out-pointers are set to NULL before anything can fail, and
- * buffers are written only on success. A required pointer that is NULL is MEDSEGX_INVALID_ARGUMENT.
+ * Errors. A call returns MEDSEGX_STATUS_OK or another status. Where `error` is not NULL it is set: to NULL, or on failure
+ * to an object that says what was expected and what was found, and that the caller frees. Out-pointers are set to NULL
+ * before anything else can fail, and buffers and structs are written only on success. A required pointer that is NULL is
+ * MEDSEGX_STATUS_INVALID_ARGUMENT, as is one that is not aligned for its type. Pointers that dangle, and sizes that are
+ * larger than what they measure, cannot be noticed.
  *
- * Structs. The first field is the size that the caller knows, set by the struct's _init function, which also fills in
- * defaults. Fields are only ever added at the end.
+ * A defect of the library is MEDSEGX_STATUS_INTERNAL; the session is poisoned then. What no library can turn into a status
+ * ends the process: a stack that overflows, and a small allocation that the system refuses, for text, tables or the memory
+ * of a thread that starts. All memory that grows with images and weights is asked for in a way that may be refused.
+ *
+ * Structs. The first field of a struct with an _init function is the size that the caller knows; that function sets it,
+ * and the defaults. Fields are only ever added at the end.
  *
  * The library does not print, installs no signal handlers, changes no locale, environment or floating-point mode, uses
- * no network and no thread pool but its own. Messages may name files; they hold nothing of an image.
+ * no network, and no thread pool but its models' own. It may not be unloaded: its threads may still be ending when the
+ * last handle is freed. After fork the child may not use what the parent made. Messages may name files; they hold nothing
+ * of an image.
  */
+
 #ifndef MEDSEGX_H
 #define MEDSEGX_H
+
+
+#define MEDSEGX_MAJOR 0
+#define MEDSEGX_MINOR 1
+#define MEDSEGX_PATCH 0
+
 
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 #define MEDSEGX_ABI_VERSION 1
 
-/* What a call returns. Numbers are never reused. */
+// What a call returns. Numbers are never reused.
+enum medsegx_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Success.
+    MEDSEGX_STATUS_OK = 0,
+    // A pointer that is NULL, a value out of range, or arguments that contradict each other.
+    MEDSEGX_STATUS_INVALID_ARGUMENT = 1,
+    // The operating system, or the host's read callback, refused a file.
+    MEDSEGX_STATUS_IO = 2,
+    // A malformed or unsupported file.
+    MEDSEGX_STATUS_BAD_FILE = 3,
+    // Weights that are not a complete model.
+    MEDSEGX_STATUS_BAD_WEIGHTS = 4,
+    // A prompt that makes no sense for this image.
+    MEDSEGX_STATUS_BAD_PROMPT = 5,
+    // A name that the task tree does not have.
+    MEDSEGX_STATUS_UNKNOWN_NAME = 6,
+    // Memory that could not be had.
+    MEDSEGX_STATUS_OUT_OF_MEMORY = 7,
+    // A device that is missing, unsupported or failed.
+    MEDSEGX_STATUS_DEVICE = 8,
+    // The host asked to stop.
+    MEDSEGX_STATUS_CANCELLED = 9,
+    // The session failed internally before and can only be freed.
+    MEDSEGX_STATUS_POISONED = 10,
+    // A defect of this library, not of its input.
+    MEDSEGX_STATUS_INTERNAL = 11,
+    // The device is lost to this process: every later call on it fails alike until the process is started anew.
+    MEDSEGX_STATUS_DEVICE_LOST = 12,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_status medsegx_status;
+#else
 typedef int32_t medsegx_status;
-#define MEDSEGX_OK 0
-#define MEDSEGX_INVALID_ARGUMENT 1
-#define MEDSEGX_IO 2
-#define MEDSEGX_BAD_FILE 3
-#define MEDSEGX_BAD_WEIGHTS 4
-#define MEDSEGX_BAD_PROMPT 5
-#define MEDSEGX_UNKNOWN_NAME 6
-#define MEDSEGX_OUT_OF_MEMORY 7
-#define MEDSEGX_DEVICE 8
-#define MEDSEGX_CANCELLED 9
-#define MEDSEGX_POISONED 10
-#define MEDSEGX_INTERNAL 11
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-#define MEDSEGX_DEVICE_AUTO 0
-#define MEDSEGX_DEVICE_CPU 1
-#define MEDSEGX_DEVICE_CUDA 2
+// Where a model runs.
+enum medsegx_device
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // The first usable GPU, else the CPU; the log says why it is the CPU.
+    MEDSEGX_DEVICE_AUTO = 0,
+    // The CPU.
+    MEDSEGX_DEVICE_CPU = 1,
+    // The CUDA device of `device_index`, or an error.
+    MEDSEGX_DEVICE_CUDA = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_device medsegx_device;
+#else
+typedef int32_t medsegx_device;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-#define MEDSEGX_KIND_MEDSEGX 0
-#define MEDSEGX_KIND_SAM 1
-#define MEDSEGX_KIND_MEDSAM 2
+// Numbers of the large products on the CPU.
+enum medsegx_precision
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // 32 bits everywhere.
+    MEDSEGX_PRECISION_F32 = 0,
+    // bf16 products with f32 sums, on a processor that has them.
+    MEDSEGX_PRECISION_BF16 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_precision medsegx_precision;
+#else
+typedef int32_t medsegx_precision;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-#define MEDSEGX_MASK_AUTO (-1)
+// Instructions of the CPU. Results are the same bits for any number of threads, but only for one of these.
+enum medsegx_instructions
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // The widest that the processor has.
+    MEDSEGX_INSTRUCTIONS_WIDEST = 0,
+    // What every processor of the target has.
+    MEDSEGX_INSTRUCTIONS_PORTABLE = 1,
+    // AVX2 and FMA.
+    MEDSEGX_INSTRUCTIONS_AVX2 = 2,
+    // AVX-512 F, BW, DQ and VL.
+    MEDSEGX_INSTRUCTIONS_AVX512 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_instructions medsegx_instructions;
+#else
+typedef int32_t medsegx_instructions;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-#define MEDSEGX_PIXEL_U8 0
-#define MEDSEGX_PIXEL_I16 1
-#define MEDSEGX_PIXEL_U16 2
-#define MEDSEGX_PIXEL_F32 3
+// What a model is.
+enum medsegx_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // MedSegX, with or without adapters.
+    MEDSEGX_KIND_MEDSEGX = 0,
+    // Plain SAM.
+    MEDSEGX_KIND_SAM = 1,
+    // MedSAM.
+    MEDSEGX_KIND_MEDSAM = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_kind medsegx_kind;
+#else
+typedef int32_t medsegx_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-/* How values become grey levels 0..255: the least and greatest value of the slice or volume; percentiles (volumes only);
- * low..high of the struct; values that are 0..255 already; named CT windows. */
-#define MEDSEGX_INTENSITY_MINMAX 0
-#define MEDSEGX_INTENSITY_PERCENTILE 1
-#define MEDSEGX_INTENSITY_WINDOW 2
-#define MEDSEGX_INTENSITY_RAW 3
-#define MEDSEGX_INTENSITY_SOFT 4
-#define MEDSEGX_INTENSITY_LUNG 5
-#define MEDSEGX_INTENSITY_BRAIN 6
-#define MEDSEGX_INTENSITY_BONE 7
-#define MEDSEGX_INTENSITY_MEDIASTINUM 8
+// The mask that a session takes, where it is none of 0 to 3.
+enum medsegx_mask
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // The one that scores best by the rule of the model's kind.
+    MEDSEGX_MASK_AUTO = -1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_mask medsegx_mask;
+#else
+typedef int32_t medsegx_mask;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-#define MEDSEGX_LOG_ERROR 1
-#define MEDSEGX_LOG_WARNING 2
-#define MEDSEGX_LOG_INFORMATION 3
+// Type of a pixel or voxel, in the machine's byte order.
+enum medsegx_pixel
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // uint8_t
+    MEDSEGX_PIXEL_U8 = 0,
+    // int16_t
+    MEDSEGX_PIXEL_I16 = 1,
+    // uint16_t
+    MEDSEGX_PIXEL_U16 = 2,
+    // float
+    MEDSEGX_PIXEL_F32 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_pixel medsegx_pixel;
+#else
+typedef int32_t medsegx_pixel;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
-typedef struct medsegx_error medsegx_error;
-typedef struct medsegx_model medsegx_model;
-typedef struct medsegx_session medsegx_session;
+// How values, slope * pixel + intercept, become the grey levels 0..255.
+enum medsegx_intensity
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // The least value becomes 0, the greatest 255: of the slice, or of the volume.
+    MEDSEGX_INTENSITY_MINMAX = 0,
+    // The 0.5th percentile of the values above 0 becomes 0, the 99.5th 255: of the slice, or of the volume.
+    MEDSEGX_INTENSITY_PERCENTILE = 1,
+    // `low` becomes 0, `high` 255.
+    MEDSEGX_INTENSITY_WINDOW = 2,
+    // Values that are 0..255 already.
+    MEDSEGX_INTENSITY_RAW = 3,
+    // CT soft tissue: level 40, width 400.
+    MEDSEGX_INTENSITY_SOFT = 4,
+    // CT lung: level -600, width 1500.
+    MEDSEGX_INTENSITY_LUNG = 5,
+    // CT brain: level 40, width 80.
+    MEDSEGX_INTENSITY_BRAIN = 6,
+    // CT bone: level 400, width 1800.
+    MEDSEGX_INTENSITY_BONE = 7,
+    // CT mediastinum: level 50, width 350.
+    MEDSEGX_INTENSITY_MEDIASTINUM = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_intensity medsegx_intensity;
+#else
+typedef int32_t medsegx_intensity;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How much a message of the log matters. What fails is returned and not logged.
+enum medsegx_log
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Something is not as it could be.
+    MEDSEGX_LOG_WARNING = 2,
+    // Good to know.
+    MEDSEGX_LOG_INFORMATION = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_log medsegx_log;
+#else
+typedef int32_t medsegx_log;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A flag that stops runs. Any number of threads may use one.
 typedef struct medsegx_cancel medsegx_cancel;
 
-/* Called on the thread of the call that has something to say; the message is valid during the callback. */
+// Why a call failed. Immutable: any number of threads may read it.
+typedef struct medsegx_error medsegx_error;
+
+// Loaded weights on a device. Immutable: any number of threads may use one.
+typedef struct medsegx_model medsegx_model;
+
+// All the memory that runs of a model need. One call at a time; another one meanwhile is refused.
+typedef struct medsegx_session medsegx_session;
+
+// Receives a message: `level` is a medsegx_log, `message` is valid during the call. Called on the thread of the call that
+// has something to say, with no lock held; it must not call medsegx with the model that is being made.
 typedef void (*medsegx_log_callback)(void *user, int32_t level, const char *message);
 
-/* Called on the calling thread between batches, with no lock held; anything but 0 cancels. It must not use the session. */
-typedef int32_t (*medsegx_progress_callback)(void *user, uint64_t done, uint64_t total);
-
+// How a model is loaded.
 typedef struct medsegx_model_options {
+    // sizeof this struct, set by medsegx_model_options_init.
     uint32_t struct_size;
-    int32_t device;        /* MEDSEGX_DEVICE_AUTO takes a GPU where there is one */
-    uint32_t device_index; /* ordinal of the CUDA device */
-    int32_t precision;     /* 0: f32; 1: bf16 products, on a CPU that has them */
-    uint32_t threads;      /* CPU threads of the model's own pool; 0: as many as the processor runs at once */
-    uint32_t reserved;
-    medsegx_log_callback log; /* NULL: no messages */
+    // A medsegx_device; default MEDSEGX_DEVICE_AUTO.
+    int32_t device;
+    // Ordinal of the CUDA device; default 0.
+    uint32_t device_index;
+    // A medsegx_precision; default MEDSEGX_PRECISION_F32.
+    int32_t precision;
+    // CPU threads of the model's own pool; default 0, as many as the processor runs at once.
+    uint32_t threads;
+    // A medsegx_instructions; default MEDSEGX_INSTRUCTIONS_WIDEST.
+    int32_t instructions;
+    // Where messages go; default NULL, nowhere.
+    medsegx_log_callback log;
+    // Handed to `log`.
     void *log_user;
 } medsegx_model_options;
 
+// What a model is.
 typedef struct medsegx_model_info {
+    // sizeof this struct, set by medsegx_model_info_init.
     uint32_t struct_size;
-    int32_t kind;          /* MEDSEGX_KIND_... */
-    uint32_t image_size;   /* pixels of the model's picture: 256 or 1024 */
-    uint32_t logits_size;  /* side of a logit map */
-    int32_t needs_context; /* 1: slices need a medsegx_context */
-    uint32_t depth;        /* blocks of the encoder */
-    uint32_t width;        /* channels of the encoder */
+    // A medsegx_kind.
+    int32_t kind;
+    // Side of the model's picture, pixels.
+    uint32_t image_size;
+    // Side of a logit map, pixels.
+    uint32_t logits_size;
+    // 1 where slices need a medsegx_context.
+    int32_t needs_context;
+    // Blocks of the encoder.
+    uint32_t depth;
+    // Channels of the encoder.
+    uint32_t width;
 } medsegx_model_info;
 
+// How much a session can hold. All its memory is taken when it is made.
 typedef struct medsegx_session_options {
+    // sizeof this struct, set by medsegx_session_options_init.
     uint32_t struct_size;
-    uint32_t max_height;  /* rows of the largest slice; default 512 */
-    uint32_t max_width;   /* columns of the largest slice; default 512 */
-    uint32_t max_points;  /* prompt points; a box counts two; default 2 */
-    int32_t mask;         /* MEDSEGX_MASK_AUTO, or the mask to take: 0 to 3 */
-    int32_t mask_prompts; /* 1: mask prompts will be given */
-    uint32_t batch;       /* slices in one batch of a volume; default 1 */
+    // Rows of the largest slice; default 512. Slices of exactly max_height x max_width allocate nothing from the first
+    // call on; another size makes its tables when it is first seen.
+    uint32_t max_height;
+    // Columns of the largest slice; default 512.
+    uint32_t max_width;
+    // Prompt points of one prompt; a box takes two; default 2.
+    uint32_t max_points;
+    // Which mask is taken: MEDSEGX_MASK_AUTO, the default, or 0 to 3.
+    int32_t mask;
+    // 1 where mask prompts will be given; default 0.
+    int32_t mask_prompts;
+    // Slices in one batch of a volume; default 1.
+    uint32_t batch;
 } medsegx_session_options;
 
-/* Where a target stands in MedSegDB's tree: rows of the model's context embeddings. */
+// Where a target stands in MedSegDB's tree: rows of the model's context embeddings.
 typedef struct medsegx_context {
+    // sizeof this struct, set by medsegx_context_init.
     uint32_t struct_size;
+    // Row of the modality.
     uint32_t modality;
+    // Row of the body part.
     uint32_t body_part;
+    // Row of the body subregion.
     uint32_t subregion;
+    // Row of the organ or tissue.
     uint32_t organ;
+    // Row of the task.
     uint32_t task;
 } medsegx_context;
 
-/* UTF-8, or NULL where nothing is said. `task` ("CT_Liver") implies the rest; the others override it. */
+// Names of MedSegDB's tree in UTF-8; NULL where nothing is said.
 typedef struct medsegx_context_names {
+    // sizeof this struct, set by medsegx_context_names_init.
     uint32_t struct_size;
+    // 0
     uint32_t reserved;
+    // Modality and target, as "CT_Liver". It implies the rest; the other names override it.
     const char *task;
+    // Modality.
     const char *modality;
+    // Body part.
     const char *body_part;
+    // Body subregion.
     const char *subregion;
+    // Organ or tissue.
     const char *organ;
-    const char *target; /* or "unseen" for the spare task row */
+    // Target, or "unseen" for the spare task row.
+    const char *target;
 } medsegx_context_names;
 
+// One slice: pixels, and how they become grey levels. Pixels are only read.
 typedef struct medsegx_slice {
+    // sizeof this struct, set by medsegx_slice_init.
     uint32_t struct_size;
-    int32_t pixel_type;  /* MEDSEGX_PIXEL_... */
-    const void *pixels;  /* first pixel of the first row */
-    size_t row_stride;   /* bytes from one row to the next; 0: packed */
+    // A medsegx_pixel; default MEDSEGX_PIXEL_U8.
+    int32_t pixel_type;
+    // First pixel of the first row.
+    const void *pixels;
+    // Bytes from one row to the next; default 0, rows are packed.
+    size_t row_stride;
+    // Rows.
     uint32_t height;
+    // Columns.
     uint32_t width;
-    uint32_t channels;   /* 1 grey, 3 interleaved colour */
-    int32_t intensity;   /* MEDSEGX_INTENSITY_... */
-    double slope;        /* value = slope * pixel + intercept */
+    // 1 grey, the default, or 3 interleaved colour.
+    uint32_t channels;
+    // A medsegx_intensity; default MEDSEGX_INTENSITY_MINMAX.
+    int32_t intensity;
+    // Multiplies a pixel before the rule; default 1.
+    double slope;
+    // Is added after that; default 0.
     double intercept;
-    double low;          /* black and white of MEDSEGX_INTENSITY_WINDOW, in values */
+    // Black of MEDSEGX_INTENSITY_WINDOW; default 0.
+    double low;
+    // White of MEDSEGX_INTENSITY_WINDOW; default 255.
     double high;
 } medsegx_slice;
 
+// A point of a slice.
 typedef struct medsegx_point {
-    double x; /* column; the middle of pixel 3 is 3.0 */
-    double y; /* row */
-    int32_t label; /* 1 object, 0 background */
+    // Column; the middle of pixel 3 is 3.0.
+    double x;
+    // Row.
+    double y;
+    // 1 object, 0 background.
+    int32_t label;
+    // 0
     int32_t reserved;
 } medsegx_point;
 
+// What to segment on a slice: a box, points, a mask, or any of them together.
 typedef struct medsegx_prompt {
+    // sizeof this struct, set by medsegx_prompt_init.
     uint32_t struct_size;
+    // 1 where there is a box; default 0.
     int32_t has_box;
-    double box[4];               /* x0, y0, x1, y1: inclusive pixel indices */
-    const medsegx_point *points; /* or NULL */
+    // x0, y0, x1, y1: inclusive pixel indices.
+    double box[4];
+    // Points, or NULL.
+    const struct medsegx_point *points;
+    // How many points.
     size_t point_count;
-    const float *mask;           /* logits of an earlier mask, image_size/4 squared, or NULL */
+    // Logits of an earlier mask, a square of side image_size / 4, or NULL.
+    const float *mask;
 } medsegx_prompt;
 
+// Where the answer for a slice goes, and the answer. Fields marked "in" are the caller's.
 typedef struct medsegx_result {
+    // sizeof this struct, set by medsegx_result_init.
     uint32_t struct_size;
-    int32_t chosen;       /* out: which mask was taken, 0 to 3 */
-    uint8_t *mask;        /* in: height * width bytes, set to 0 or 1; or NULL */
-    size_t mask_size;     /* in: bytes of mask */
-    float *logits;        /* in: mask_count * logits_size * logits_size floats; or NULL */
-    size_t logits_count;  /* in: floats of logits */
-    uint64_t pixels;      /* out: foreground pixels */
-    uint32_t mask_count;  /* out: masks that were decoded: 3, or 1 for mask 0 */
-    uint32_t first_token; /* out: number of the first of them: 1, or 0 */
-    double scores[4];     /* out: score of each decoded mask by the rule that chose */
-    double agreement;     /* out: mean Dice among the masks; low where the result is doubtful */
-    double box_agreement; /* out: of the chosen mask: IoU of its tight box with the prompt's, times the part inside */
-    double stability;     /* out: of the chosen mask: area above logit +1 over area above -1 */
+    // Out: the mask that was taken, 0 to 3.
+    int32_t chosen;
+    // In: height * width bytes, which become 0 or 1; or NULL.
+    uint8_t *mask;
+    // In: bytes of `mask`.
+    size_t mask_size;
+    // In: room for the raw logits of all decoded masks, mask_count * logits_size * logits_size floats; or NULL.
+    float *logits;
+    // In: floats of `logits`.
+    size_t logits_count;
+    // Out: foreground pixels.
+    uint64_t pixels;
+    // Out: masks that were decoded: 3, or 1 for mask 0.
+    uint32_t mask_count;
+    // Out: number of the first of them: 1, or 0.
+    uint32_t first_token;
+    // Out: score of each decoded mask by the rule that chose.
+    double scores[4];
+    // Out: mean Dice among the masks; low where the result is doubtful.
+    double agreement;
+    // Out, of the chosen mask: IoU of its tight box with the prompt's, times the part inside.
+    double box_agreement;
+    // Out, of the chosen mask: area above logit +1 over area above -1.
+    double stability;
 } medsegx_result;
 
+// A volume of voxels, x fastest, then y, then z, and how they become grey levels. Voxels are only read.
 typedef struct medsegx_volume {
+    // sizeof this struct, set by medsegx_volume_init.
     uint32_t struct_size;
+    // A medsegx_pixel; default MEDSEGX_PIXEL_U8.
     int32_t pixel_type;
-    const void *voxels; /* x fastest, then y, then z */
-    size_t size;        /* bytes of voxels */
-    uint32_t dims[3];   /* voxels along x, y, z */
+    // The voxels.
+    const void *voxels;
+    // Bytes of `voxels`.
+    size_t size;
+    // Voxels along x, y, z.
+    uint32_t dims[3];
+    // 1 grey, the default, or 3 interleaved colour.
     uint32_t channels;
-    uint32_t axis;      /* axis that slices lie across: 0, 1 or 2; default 2 */
-    int32_t intensity;  /* over the whole volume */
+    // The axis that slices lie across: 0, 1 or 2; default 2.
+    uint32_t axis;
+    // A medsegx_intensity, over the whole volume; default MEDSEGX_INTENSITY_MINMAX.
+    int32_t intensity;
+    // As in medsegx_slice.
     double slope;
+    // As in medsegx_slice.
     double intercept;
+    // As in medsegx_slice.
     double low;
+    // As in medsegx_slice.
     double high;
 } medsegx_volume;
 
-/* The same rectangle on a run of slices. Arrays of it may grow at the end of an element: calls take its size. */
+// What is known of one slice of one target. Later versions may add fields at the end: calls take the size of an element.
+typedef struct medsegx_outcome {
+    // Index of the target in the call's array.
+    uint32_t target;
+    // Index of the slice along the volume's axis.
+    uint32_t slice;
+    // The mask that was taken, 0 to 3.
+    int32_t chosen;
+    // Masks that were decoded: 3, or 1 for mask 0.
+    uint32_t mask_count;
+    // Number of the first of them: 1, or 0.
+    uint32_t first_token;
+    // 0
+    uint32_t reserved;
+    // Foreground pixels of the mask, before later targets are painted over it.
+    uint64_t pixels;
+    // Score of each decoded mask by the rule that chose. Neighbouring slices take part in the choice too.
+    double scores[4];
+    // As in medsegx_result.
+    double agreement;
+    // As in medsegx_result.
+    double box_agreement;
+    // As in medsegx_result.
+    double stability;
+    // Mean Dice of the mask with those of the target's neighbouring slices; -1 where there are none.
+    double continuity;
+} medsegx_outcome;
+
+// Where the answer for a volume goes, and the answer. Fields marked "in" are the caller's.
+typedef struct medsegx_volume_result {
+    // sizeof this struct, set by medsegx_volume_result_init.
+    uint32_t struct_size;
+    // In: sizeof(medsegx_outcome), where there are outcomes; default 0.
+    uint32_t outcome_size;
+    // In: dims[0] * dims[1] * dims[2] values, which become 0 where nothing is. Where targets overlap the later one wins.
+    uint16_t *labels;
+    // In: values of `labels`.
+    size_t labels_count;
+    // In: room for an outcome of every slice of every target, outcome_size bytes apart; or NULL.
+    struct medsegx_outcome *outcomes;
+    // In: elements of `outcomes`.
+    size_t outcomes_room;
+    // Out: how many outcomes there are, by ascending slice, then in the order of targets.
+    size_t outcomes_count;
+} medsegx_volume_result;
+
+// Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.
+// Called on the calling thread, with ascending offsets, no byte twice.
+typedef int32_t (*medsegx_read_callback)(void *user, uint64_t offset, void *buffer, size_t size);
+
+// One thing to segment in a volume: the same rectangle on a run of slices. Later versions may add fields at the end:
+// calls take the size of an element.
 typedef struct medsegx_target {
-    uint32_t label; /* value in the label array, 1 to 65535 */
+    // Value in the label array, 1 to 65535.
+    uint32_t label;
+    // Rows of the tree, as in medsegx_context.
     uint32_t modality;
+    // Row of the body part.
     uint32_t body_part;
+    // Row of the body subregion.
     uint32_t subregion;
+    // Row of the organ or tissue.
     uint32_t organ;
+    // Row of the task.
     uint32_t task;
-    int64_t low[3];  /* x0, y0, z0 */
-    int64_t high[3]; /* x1, y1, z1, inclusive */
+    // x0, y0, z0: lowest voxel indices of the box.
+    int64_t low[3];
+    // x1, y1, z1: highest voxel indices of the box, inclusive.
+    int64_t high[3];
 } medsegx_target;
 
-/* Version of the library that runs, its ABI, and both with the notice in one line. Static text. */
-const char *medsegx_version(void);
-uint32_t medsegx_abi_version(void);
-const char *medsegx_build_info(void);
-
-/* Static words for a status. */
-const char *medsegx_status_string(medsegx_status status);
-/* The error's status, message and, where there is one, the operating system's or driver's own words (else NULL). The
- * texts are valid until the error is freed. NULL gives MEDSEGX_OK, "" and NULL. */
-medsegx_status medsegx_error_status(const medsegx_error *error);
-const char *medsegx_error_message(const medsegx_error *error);
-const char *medsegx_error_source(const medsegx_error *error);
-void medsegx_error_free(medsegx_error *error);
-
-/* Defaults; struct_size is sizeof the caller's struct. NULL is ignored. */
-void medsegx_model_options_init(medsegx_model_options *out, uint32_t struct_size);
-void medsegx_model_info_init(medsegx_model_info *out, uint32_t struct_size);
-void medsegx_session_options_init(medsegx_session_options *out, uint32_t struct_size);
-void medsegx_context_init(medsegx_context *out, uint32_t struct_size);
-void medsegx_context_names_init(medsegx_context_names *out, uint32_t struct_size);
-void medsegx_slice_init(medsegx_slice *out, uint32_t struct_size);
-void medsegx_prompt_init(medsegx_prompt *out, uint32_t struct_size);
-void medsegx_result_init(medsegx_result *out, uint32_t struct_size);
-void medsegx_volume_init(medsegx_volume *out, uint32_t struct_size);
-
-/* Loads a weights file (path in UTF-8), or weights from memory, which is copied. `options` may be NULL. */
-medsegx_status medsegx_model_open(const char *path, const medsegx_model_options *options, medsegx_model **out,
-                                  medsegx_error **error);
-medsegx_status medsegx_model_open_memory(const void *data, size_t size, const medsegx_model_options *options,
-                                         medsegx_model **out, medsegx_error **error);
-void medsegx_model_free(medsegx_model *model);
-medsegx_status medsegx_model_describe(const medsegx_model *model, medsegx_model_info *info, medsegx_error **error);
-/* "cpu" or "cuda:0"; valid while the model is. NULL gives NULL. */
-const char *medsegx_model_device(const medsegx_model *model);
-
-/* A session with all the memory that its calls need. `options` may be NULL. */
-medsegx_status medsegx_session_new(const medsegx_model *model, const medsegx_session_options *options,
-                                   medsegx_session **out, medsegx_error **error);
-void medsegx_session_free(medsegx_session *session);
-
-/* A flag that stops a run from another thread; it may be set (1) and cleared (0) at any time by any thread, and must
- * outlive the calls that were given it. */
-medsegx_status medsegx_cancel_new(medsegx_cancel **out, medsegx_error **error);
-void medsegx_cancel_set(const medsegx_cancel *cancel, int32_t set);
-void medsegx_cancel_free(medsegx_cancel *cancel);
-
-/* Names to rows of the tree; forgiving in case and underscores, MEDSEGX_UNKNOWN_NAME suggests the nearest. */
-medsegx_status medsegx_context_from_names(const medsegx_context_names *names, medsegx_context *out,
-                                          medsegx_error **error);
-/* The targets that the tree has: how many, and the name of each (NULL beyond the last). Static text. */
-size_t medsegx_task_count(void);
-const char *medsegx_task_name(size_t index);
-
-/* One slice within its own call. `context` may be NULL where the model needs none, `cancel` always. */
-medsegx_status medsegx_segment_slice(medsegx_session *session, const medsegx_slice *slice,
-                                     const medsegx_context *context, const medsegx_prompt *prompt,
-                                     medsegx_result *result, const medsegx_cancel *cancel, medsegx_error **error);
-
-/* A volume, which is copied: `labels` gets dims[0] * dims[1] * dims[2] values, 0 where nothing is. Where targets overlap
- * the later one wins. `target_size` is sizeof(medsegx_target); `progress`, `user` and `cancel` may be NULL. */
-medsegx_status medsegx_segment_volume(medsegx_session *session, const medsegx_volume *volume,
-                                      const medsegx_target *targets, size_t target_size, size_t target_count,
-                                      uint16_t *labels, size_t labels_count, medsegx_progress_callback progress,
-                                      void *user, const medsegx_cancel *cancel, medsegx_error **error);
+// Hears how many slices of a volume are done, of how many; anything but 0 as an answer cancels. Called on the calling
+// thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
+typedef int32_t (*medsegx_progress_callback)(void *user, uint64_t done, uint64_t total);
 
 #ifdef __cplusplus
-}
-#endif
+extern "C" {
+#endif // __cplusplus
 
-#endif /* MEDSEGX_H */
+// Words for a status; "unknown status" for a number that is none. Static text. Any thread.
+const char *medsegx_status_string(int32_t status);
+
+// The status behind an error; MEDSEGX_STATUS_OK for NULL. Any number of threads at once.
+medsegx_status medsegx_error_status(const struct medsegx_error *error);
+
+// What failed, what was expected and what was found, in UTF-8; "" for NULL. Valid until the error is freed. Any number
+// of threads at once.
+const char *medsegx_error_message(const struct medsegx_error *error);
+
+// What lies below the error, as the operating system's own words; NULL where there is nothing, and for NULL. Valid until
+// the error is freed. Any number of threads at once.
+const char *medsegx_error_source(const struct medsegx_error *error);
+
+// Frees an error that no thread uses any more. NULL is allowed.
+void medsegx_error_free(struct medsegx_error *error);
+
+// Sets `out` to its defaults; struct_size is sizeof *out. NULL is ignored. Any thread.
+void medsegx_model_options_init(struct medsegx_model_options *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_model_info_init(struct medsegx_model_info *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_session_options_init(struct medsegx_session_options *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_context_init(struct medsegx_context *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_context_names_init(struct medsegx_context_names *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_slice_init(struct medsegx_slice *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_prompt_init(struct medsegx_prompt *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_result_init(struct medsegx_result *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_volume_init(struct medsegx_volume *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_volume_result_init(struct medsegx_volume_result *out, uint32_t struct_size);
+
+// Version of the library that runs, as "0.1.0". Static text. Any thread.
+const char *medsegx_version(void);
+
+// ABI of the library that runs: compare with MEDSEGX_ABI_VERSION, which a program was built with. Any thread.
+uint32_t medsegx_abi_version(void);
+
+// One line for a host's log: version, ABI, source revision as the builder named it in MEDSEGX_REVISION, CUDA support,
+// instructions of this processor, notice. Static text. Any thread.
+const char *medsegx_build_info(void);
+
+// Loads a weights file, which is read and not mapped: it may be replaced meanwhile, and is not needed afterwards.
+//
+// `path` is UTF-8 and required (on Windows too, where it becomes UTF-16). `options` may be NULL: defaults. `out` is
+// required; it is set to NULL at once, and on success to a model that medsegx_model_free frees. Any thread. Fails with
+// MEDSEGX_STATUS_IO, _BAD_FILE, _BAD_WEIGHTS, _OUT_OF_MEMORY, _DEVICE and _INVALID_ARGUMENT.
+medsegx_status medsegx_model_open(const char *path,
+                                  const struct medsegx_model_options *options,
+                                  struct medsegx_model **out,
+                                  struct medsegx_error **error);
+
+// As medsegx_model_open, from `size` bytes at `data`, which are copied and may go after the call.
+medsegx_status medsegx_model_open_memory(const void *data,
+                                         size_t size,
+                                         const struct medsegx_model_options *options,
+                                         struct medsegx_model **out,
+                                         struct medsegx_error **error);
+
+// As medsegx_model_open, from a file of `size` bytes that `read` hands over piece by piece. `read` is required and gets
+// `user`, which may be NULL. An answer of `read` other than 0 is MEDSEGX_STATUS_IO.
+medsegx_status medsegx_model_open_callbacks(medsegx_read_callback read,
+                                            void *user,
+                                            uint64_t size,
+                                            const struct medsegx_model_options *options,
+                                            struct medsegx_model **out,
+                                            struct medsegx_error **error);
+
+// Frees a model; sessions made from it stay valid and keep what they need. NULL is allowed. Any thread, once.
+void medsegx_model_free(struct medsegx_model *model);
+
+// Sizes and kind. `model` and `info` are required. Any number of threads at once. Fails with
+// MEDSEGX_STATUS_INVALID_ARGUMENT only.
+medsegx_status medsegx_model_describe(const struct medsegx_model *model,
+                                      struct medsegx_model_info *info,
+                                      struct medsegx_error **error);
+
+// What the model runs on, as "cpu" or "cuda:0"; NULL for NULL. Valid while the model is. Any number of threads at once.
+const char *medsegx_model_device(const struct medsegx_model *model);
+
+// Makes a session with all the memory that its calls need. It keeps its model alive.
+//
+// `model` is required; any number of threads may make sessions of one model at once. `options` may be NULL: defaults.
+// `out` is required; it is set to NULL at once, and on success to a session that medsegx_session_free frees. Fails with
+// MEDSEGX_STATUS_INVALID_ARGUMENT, _OUT_OF_MEMORY and _DEVICE.
+medsegx_status medsegx_session_new(const struct medsegx_model *model,
+                                   const struct medsegx_session_options *options,
+                                   struct medsegx_session **out,
+                                   struct medsegx_error **error);
+
+// Frees a session that no call uses. NULL is allowed. Any thread, once.
+void medsegx_session_free(struct medsegx_session *session);
+
+// Makes a flag that is not set. `out` is required; it is set to NULL at once, and on success to a flag that
+// medsegx_cancel_free frees. Any thread.
+medsegx_status medsegx_cancel_new(struct medsegx_cancel **out, struct medsegx_error **error);
+
+// Asks runs that were given this flag to stop (1), or lets runs go on (0). A slice stops before its next stage, a volume
+// after its batch. NULL is ignored. Any thread, at any time; async-signal-safe.
+void medsegx_cancel_set(const struct medsegx_cancel *cancel,
+                        int32_t set);
+
+// Frees a flag that no call uses any more. NULL is allowed. Any thread, once.
+void medsegx_cancel_free(struct medsegx_cancel *cancel);
+
+// Looks names up in MedSegDB's tree; case, underscores, hyphens and spaces do not count.
+//
+// `names` and `out` are required. Any thread. Fails with MEDSEGX_STATUS_UNKNOWN_NAME, which suggests the nearest name,
+// and MEDSEGX_STATUS_INVALID_ARGUMENT for text that is not UTF-8 and for a level that nothing names; `out` then keeps
+// what it had.
+medsegx_status medsegx_context_from_names(const struct medsegx_context_names *names,
+                                          struct medsegx_context *out,
+                                          struct medsegx_error **error);
+
+// The names behind rows of the tree: static text, "?" for a row that the tree does not have, NULL for `task`.
+//
+// `context` and `out` are required. Any thread. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT only.
+medsegx_status medsegx_context_describe(const struct medsegx_context *context,
+                                        struct medsegx_context_names *out,
+                                        struct medsegx_error **error);
+
+// How many targets the tree has. Any thread.
+size_t medsegx_task_count(void);
+
+// The name of target `index`, as "Liver"; NULL beyond the last. Static text. Any thread.
+const char *medsegx_task_name(size_t index);
+
+// Where target `index` stands in the tree: `out` gets the rows of body part, subregion, organ and task, which
+// medsegx_context_describe names. Its modality becomes 0; the host sets the one that it has.
+//
+// `out` is required. Any thread. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT beyond the last target.
+medsegx_status medsegx_task_describe(size_t index, struct medsegx_context *out, struct medsegx_error **error);
+
+// How many modalities the tree has. Any thread.
+size_t medsegx_modality_count(void);
+
+// The name of the modality of row `index`, as "CT"; NULL beyond the last. Static text. Any thread.
+const char *medsegx_modality_name(size_t index);
+
+// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
+// what the thread pool's queue takes every some dozens of calls, and an error object when it fails.
+//
+// `session`, `slice`, `prompt` and `result` are required. `context` may be NULL where the model needs none, `cancel`
+// always. One thread at a time with one session; any number of threads with sessions of their own. All that the structs
+// point at has to stay as it is during the call, and is not kept. `result` and its buffers are written only on success.
+// Fails with MEDSEGX_STATUS_INVALID_ARGUMENT, _BAD_PROMPT, _CANCELLED, _OUT_OF_MEMORY, _DEVICE, _DEVICE_LOST,
+// _POISONED and _INTERNAL.
+medsegx_status medsegx_segment_slice(struct medsegx_session *session,
+                                     const struct medsegx_slice *slice,
+                                     const struct medsegx_context *context,
+                                     const struct medsegx_prompt *prompt,
+                                     struct medsegx_result *result,
+                                     const struct medsegx_cancel *cancel,
+                                     struct medsegx_error **error);
+
+// Segments boxes of a volume, which is copied.
+//
+// `session`, `volume`, `targets`, `result` and its labels are required; `progress`, `user` and `cancel` may be NULL.
+// `target_size` is sizeof(medsegx_target). One thread at a time with one session. All that the structs point at has to
+// stay as it is during the call, and is not kept. `result` and its buffers are written only on success. Fails as
+// medsegx_segment_slice does; an answer of `progress` other than 0 is MEDSEGX_STATUS_CANCELLED.
+medsegx_status medsegx_segment_volume(struct medsegx_session *session,
+                                      const struct medsegx_volume *volume,
+                                      const struct medsegx_target *targets,
+                                      size_t target_size,
+                                      size_t target_count,
+                                      struct medsegx_volume_result *result,
+                                      medsegx_progress_callback progress,
+                                      void *user,
+                                      const struct medsegx_cancel *cancel,
+                                      struct medsegx_error **error);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* MEDSEGX_H */

@@ -8,17 +8,21 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace medsegx {
 
-// What a call failed with.
+// What a call failed with: status, message, and what lies below it ("" where there is nothing).
 class Error : public std::runtime_error {
   public:
-    Error(medsegx_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+    Error(medsegx_status status, const std::string &message, const std::string &source)
+        : std::runtime_error(message), status_(status), source_(std::make_shared<const std::string>(source)) {}
     medsegx_status status() const noexcept { return status_; }
+    const std::string &source() const noexcept { return *source_; }
 
   private:
     medsegx_status status_;
+    std::shared_ptr<const std::string> source_; // copying an exception must not throw
 };
 
 namespace detail {
@@ -26,8 +30,9 @@ namespace detail {
 // Throws what a call left in `error`: by reference, since a caller's arguments may be read before the call is made.
 inline void check(medsegx_status status, medsegx_error *const &error) {
     const std::unique_ptr<medsegx_error, void (*)(medsegx_error *)> owned(error, medsegx_error_free);
-    if (status != MEDSEGX_OK) {
-        throw Error(status, error ? medsegx_error_message(error) : medsegx_status_string(status));
+    if (status != MEDSEGX_STATUS_OK) {
+        const char *source = medsegx_error_source(error);
+        throw Error(status, error ? medsegx_error_message(error) : medsegx_status_string(status), source ? source : "");
     }
 }
 
@@ -79,6 +84,22 @@ class Model {
     std::unique_ptr<medsegx_model, void (*)(medsegx_model *)> handle_;
 };
 
+// A flag that stops runs; any thread may set it.
+class Cancel {
+  public:
+    Cancel() : handle_(nullptr, medsegx_cancel_free) {
+        medsegx_cancel *cancel = nullptr;
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_cancel_new(&cancel, &error), error);
+        handle_.reset(cancel);
+    }
+    void set(bool stop = true) noexcept { medsegx_cancel_set(handle_.get(), stop ? 1 : 0); }
+    const medsegx_cancel *get() const noexcept { return handle_.get(); }
+
+  private:
+    std::unique_ptr<medsegx_cancel, void (*)(medsegx_cancel *)> handle_;
+};
+
 // One thread's session.
 class Session {
   public:
@@ -93,6 +114,14 @@ class Session {
                  const medsegx_cancel *cancel = nullptr) {
         medsegx_error *error = nullptr;
         detail::check(medsegx_segment_slice(handle_.get(), &slice, context, &prompt, &result, cancel, &error), error);
+    }
+    // `progress` must not throw: it is called through C.
+    void segment(const medsegx_volume &volume, const std::vector<medsegx_target> &targets, medsegx_volume_result &result,
+                 const medsegx_cancel *cancel = nullptr, medsegx_progress_callback progress = nullptr, void *user = nullptr) {
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_segment_volume(handle_.get(), &volume, targets.data(), sizeof(medsegx_target), targets.size(),
+                                             &result, progress, user, cancel, &error),
+                      error);
     }
     medsegx_session *get() noexcept { return handle_.get(); }
 

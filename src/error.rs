@@ -98,6 +98,16 @@ pub enum Error {
         /// What the driver said.
         message: String,
     },
+    /// A device on which every later call of this process will fail.
+    #[error("device {device}: {operation}: {message}; the device's context is lost to this process")]
+    DeviceLost {
+        /// The device, as `cuda:0`.
+        device: String,
+        /// What was attempted when it turned out.
+        operation: String,
+        /// What the driver said.
+        message: String,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

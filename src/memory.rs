@@ -15,6 +15,27 @@ pub(crate) fn reserve<T>(count: usize, what: impl Display) -> Result<Vec<T>> {
     Ok(values)
 }
 
+/// Makes room for `count` values in all, and no more than that.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn grow_to<T>(values: &mut Vec<T>, count: usize, what: impl Display) -> Result<()> {
+    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+    let more = count.saturating_sub(values.len());
+    values.try_reserve_exact(more).map_err(|_| Error::Memory { what: what.to_string(), bytes })
+}
+
+/// Appends a value; where there is no room, with room for as many again.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn push<T>(values: &mut Vec<T>, value: T, what: impl Display) -> Result<()> {
+    let bytes = (values.len() as u64 + 1).saturating_mul(size_of::<T>() as u64);
+    values.try_reserve(1).map_err(|_| Error::Memory { what: what.to_string(), bytes })?;
+    values.push(value);
+    Ok(())
+}
+
 /// `count` zeros.
 ///
 /// # Errors

@@ -1,29 +1,33 @@
 //! The one way in and out of the library: no panic crosses it, every failure becomes a status and an error object.
 
 use std::ffi::{CStr, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
-use super::status::{ErrorObject, INTERNAL, INVALID_ARGUMENT, OK, Status};
+use super::status::{medsegx_error, medsegx_status};
 
 /// What a function body returns.
-pub(super) type Outcome<T = ()> = Result<T, ErrorObject>;
+pub(super) type Outcome<T = ()> = Result<T, medsegx_error>;
 
 /// Runs `body`. A failure is put into `*error` when `error` is not NULL.
 ///
 /// # Safety
 /// `error` is NULL or valid for a write.
-pub(super) unsafe fn guard(error: *mut *mut ErrorObject, body: impl FnOnce() -> Outcome) -> Status {
+pub(super) unsafe fn guard(error: *mut *mut medsegx_error, body: impl FnOnce() -> Outcome) -> medsegx_status {
     if !error.is_null() {
         // SAFETY: the caller's promise.
         unsafe { error.write(std::ptr::null_mut()) };
     }
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        Err(ErrorObject::new(INTERNAL, &format!("internal error: {text}")))
+    let _quiet = Quiet::begin();
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        Err(medsegx_error::new(medsegx_status::Internal, &format!("internal error{place}: {text}")))
     });
     match outcome {
-        Ok(()) => OK,
+        Ok(()) => medsegx_status::Ok,
         Err(object) => {
             let status = object.status;
             if !error.is_null() {
@@ -32,6 +36,39 @@ pub(super) unsafe fn guard(error: *mut *mut ErrorObject, body: impl FnOnce() -> 
             }
             status
         }
+    }
+}
+
+/// Calls of this library that are running.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// Where the last panic inside a call happened. Of two at the same moment one may get the other's place.
+static PLACE: Mutex<Option<String>> = Mutex::new(None);
+
+/// While one exists, panics of this copy of Rust's runtime print nothing: each of them, on whichever thread, ends in the
+/// error object of a call. Outside of calls the hook that was there before goes on.
+struct Quiet;
+
+impl Quiet {
+    fn begin() -> Quiet {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |panic| {
+                if CALLS.load(Ordering::SeqCst) == 0 {
+                    return before(panic);
+                }
+                let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line()));
+                *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
+            }));
+        });
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        Quiet
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        CALLS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -45,14 +82,16 @@ pub(super) unsafe fn required<'a, T>(name: &str, pointer: *const T) -> Outcome<&
     unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
 }
 
-/// A unique reference to what a required pointer points at.
+/// Sets a required out-pointer to NULL, so that it has a value whatever happens.
 ///
 /// # Safety
-/// `pointer` is NULL or points at a valid `T` that nobody else uses during the call.
-pub(super) unsafe fn required_mut<'a, T>(name: &str, pointer: *mut T) -> Outcome<&'a mut T> {
-    check_alignment(name, pointer)?;
+/// `out` is NULL or valid for a write, and nobody else uses it during the call.
+pub(super) unsafe fn cleared<'a, T>(out: *mut *mut T) -> Outcome<&'a mut *mut T> {
+    check_alignment("out", out)?;
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
+    let out = unsafe { out.as_mut() }.ok_or_else(|| null("out"))?;
+    *out = std::ptr::null_mut();
+    Ok(out)
 }
 
 /// The required text behind a C string.
@@ -76,7 +115,7 @@ pub(super) unsafe fn optional_text<'a>(name: &str, text: *const c_char) -> Outco
     let bytes = unsafe { CStr::from_ptr(text) };
     match bytes.to_str() {
         Ok(text) => Ok(Some(text)),
-        Err(_) => Err(ErrorObject::argument(name, "UTF-8", "other bytes")),
+        Err(_) => Err(medsegx_error::argument(name, "UTF-8", "other bytes")),
     }
 }
 
@@ -106,25 +145,45 @@ pub(super) unsafe fn array_mut<'a, T>(name: &str, pointer: *mut T, length: usize
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, length) })
 }
 
+/// Refuses arrays whose elements are `stride` bytes apart and that no memory can hold, are NULL, or are not aligned for T.
+pub(super) fn check_strided<T>(name: &str, pointer: *const T, stride: usize, count: usize) -> Outcome {
+    if !stride.is_multiple_of(align_of::<T>()) || stride < size_of::<T>() {
+        let expected = format!("a multiple of {} of at least {}", align_of::<T>(), size_of::<T>());
+        return Err(medsegx_error::argument(&format!("size of an element of {name}"), &expected, &stride.to_string()));
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    check_alignment(name, pointer)?;
+    check_bytes(name, count, stride)
+}
+
 fn check_array<T>(name: &str, pointer: *const T, length: usize) -> Outcome {
     if pointer.is_null() {
         return Err(null(name));
     }
     check_alignment(name, pointer)?;
-    let fits = length.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= isize::MAX as usize);
-    if fits { Ok(()) } else { Err(ErrorObject::argument(name, "a size that exists", &length.to_string())) }
+    check_bytes(name, length, size_of::<T>())
+}
+
+fn check_bytes(name: &str, count: usize, size: usize) -> Outcome {
+    let fits = count.checked_mul(size).is_some_and(|bytes| bytes <= isize::MAX as usize);
+    if fits { Ok(()) } else { Err(medsegx_error::argument(name, "a size that exists", &count.to_string())) }
 }
 
 fn check_alignment<T>(name: &str, pointer: *const T) -> Outcome {
     if pointer.is_aligned() {
         Ok(())
     } else {
-        Err(ErrorObject::argument(name, "an aligned pointer", "another address"))
+        Err(medsegx_error::argument(name, "an aligned pointer", "another address"))
     }
 }
 
-fn null(name: &str) -> ErrorObject {
-    ErrorObject::new(INVALID_ARGUMENT, &format!("{name}: expected a pointer, found NULL"))
+pub(super) fn null(name: &str) -> medsegx_error {
+    medsegx_error::argument(name, "a pointer", "NULL")
 }
 
 /// Frees what a function of this library gave out; NULL is allowed. A panic while dropping ends here.
@@ -135,6 +194,7 @@ pub(super) unsafe fn free<T>(pointer: *mut T) {
     if !pointer.is_null() {
         // SAFETY: the caller's promise.
         let owned = unsafe { Box::from_raw(pointer) };
+        let _quiet = Quiet::begin();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(owned)));
     }
 }

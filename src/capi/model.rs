@@ -4,153 +4,203 @@ use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::boundary::{Outcome, array, guard, required, required_mut, text};
-use super::status::{ErrorObject, Status, c_string};
-use super::structs::{self, DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, ModelInfo, ModelOptions};
-use crate::backend::cpu::{CpuOptions, Precision};
+use super::boundary::{Outcome, array, cleared, free, guard, null, required, text};
+use super::codes::{medsegx_device, medsegx_instructions, medsegx_kind, medsegx_log, medsegx_precision};
+use super::status::{c_string, medsegx_error, medsegx_status};
+use super::structs::{medsegx_model_info, medsegx_model_options, medsegx_read_callback};
+use super::versioned::{self, Versioned};
+use crate::backend::cpu::{CpuOptions, Level, Precision};
+use crate::memory::reserve;
 use crate::model::Kind;
 use crate::segment::{self, Device};
 use crate::weights::{Access, Weights};
+use crate::{Error, Result};
 
-/// Information, for [`ModelOptions::log`].
-const LOG_INFORMATION: i32 = 3;
+/// Most bytes that a read callback is asked for at once.
+const PIECE: usize = 4 << 20;
 
-/// A loaded model behind the C ABI.
-pub struct ModelHandle {
+/// Loaded weights on a device. Immutable: any number of threads may use one.
+pub struct medsegx_model {
     pub(super) model: Arc<segment::Model>,
     device: CString,
 }
 
-/// `medsegx_model_open`: loads a weights file. On failure `*out` is NULL.
+impl medsegx_model {
+    pub(super) fn new(model: segment::Model) -> Self {
+        let device = c_string(model.device());
+        medsegx_model { model: Arc::new(model), device }
+    }
+}
+
+/// Loads a weights file, which is read and not mapped: it may be replaced meanwhile, and is not needed afterwards.
 ///
-/// # Safety
-/// Pointers are NULL or valid as the header says.
+/// `path` is UTF-8 and required (on Windows too, where it becomes UTF-16). `options` may be NULL: defaults. `out` is
+/// required; it is set to NULL at once, and on success to a model that medsegx_model_free frees. Any thread. Fails with
+/// MEDSEGX_STATUS_IO, _BAD_FILE, _BAD_WEIGHTS, _OUT_OF_MEMORY, _DEVICE and _INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_model_open(
     path: *const c_char,
-    options: *const ModelOptions,
-    out: *mut *mut ModelHandle,
-    error: *mut *mut ErrorObject,
-) -> Status {
-    // SAFETY: the caller's promise, for every pointer of this function.
+    options: *const medsegx_model_options,
+    out: *mut *mut medsegx_model,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    // SAFETY: every pointer is NULL or valid, as the header asks.
     unsafe {
         guard(error, || {
             let out = cleared(out)?;
             let path = Path::new(text("path", path)?);
-            *out = load(&Weights::open(path, Access::Read)?, &structs::read(options)?)?;
+            let options = versioned::read(options)?;
+            *out = load(&Weights::open(path, Access::Read)?, &options)?;
             Ok(())
         })
     }
 }
 
-/// `medsegx_model_open_memory`: loads weights from memory, which is copied. On failure `*out` is NULL.
-///
-/// # Safety
-/// Pointers are NULL or valid as the header says.
+/// As medsegx_model_open, from `size` bytes at `data`, which are copied and may go after the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_model_open_memory(
     data: *const c_void,
     size: usize,
-    options: *const ModelOptions,
-    out: *mut *mut ModelHandle,
-    error: *mut *mut ErrorObject,
-) -> Status {
-    // SAFETY: the caller's promise, for every pointer of this function.
+    options: *const medsegx_model_options,
+    out: *mut *mut medsegx_model,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    // SAFETY: every pointer is NULL or valid, as the header asks.
     unsafe {
         guard(error, || {
             let out = cleared(out)?;
+            let options = versioned::read(options)?;
             let bytes = array("data", data.cast::<u8>(), size)?;
-            let mut copy = Vec::new();
-            let memory = |_| crate::Error::Memory { what: "weights".into(), bytes: size as u64 };
-            copy.try_reserve_exact(size).map_err(memory)?;
+            let mut copy = room(size as u64)?;
             copy.extend_from_slice(bytes);
-            *out = load(&Weights::from_bytes(copy, "<memory>")?, &structs::read(options)?)?;
+            *out = load(&Weights::from_bytes(copy, "<memory>")?, &options)?;
             Ok(())
         })
     }
 }
 
-/// `medsegx_model_free`: frees a model; sessions made from it stay valid. NULL is allowed.
-///
-/// # Safety
-/// `model` is NULL or came from this library and was not freed.
+/// As medsegx_model_open, from a file of `size` bytes that `read` hands over piece by piece. `read` is required and gets
+/// `user`, which may be NULL. An answer of `read` other than 0 is MEDSEGX_STATUS_IO.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_model_free(model: *mut ModelHandle) {
-    // SAFETY: it came from Box::into_raw and the caller gives it back once.
-    unsafe { super::boundary::free(model) };
+pub unsafe extern "C" fn medsegx_model_open_callbacks(
+    read: medsegx_read_callback,
+    user: *mut c_void,
+    size: u64,
+    options: *const medsegx_model_options,
+    out: *mut *mut medsegx_model,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    const NAME: &str = "<read callback>";
+    // SAFETY: every pointer is NULL or valid, as the header asks.
+    unsafe {
+        guard(error, || {
+            let out = cleared(out)?;
+            let options = versioned::read(options)?;
+            let read = read.ok_or_else(|| null("read"))?;
+            let mut bytes = room(size)?;
+            bytes.resize(size as usize, 0); // `room` has refused what usize cannot hold
+            for (index, piece) in bytes.chunks_mut(PIECE).enumerate() {
+                let offset = (index * PIECE) as u64;
+                let answer = read(user, offset, piece.as_mut_ptr().cast(), piece.len());
+                if answer != 0 {
+                    let words = format!("it answered {answer} for {} bytes at {offset}", piece.len());
+                    return Err(Error::io(NAME, "read", std::io::Error::other(words)).into());
+                }
+            }
+            *out = load(&Weights::from_bytes(bytes, NAME)?, &options)?;
+            Ok(())
+        })
+    }
 }
 
-/// `medsegx_model_describe`: sizes and kind.
-///
-/// # Safety
-/// Pointers are NULL or valid as the header says.
+/// Frees a model; sessions made from it stay valid and keep what they need. NULL is allowed. Any thread, once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_model_free(model: *mut medsegx_model) {
+    // SAFETY: `model` is NULL or came from this library and is freed once, as the header asks.
+    unsafe { free(model) };
+}
+
+/// Sizes and kind. `model` and `info` are required. Any number of threads at once. Fails with
+/// MEDSEGX_STATUS_INVALID_ARGUMENT only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_model_describe(
-    model: *const ModelHandle,
-    info: *mut ModelInfo,
-    error: *mut *mut ErrorObject,
-) -> Status {
-    // SAFETY: the caller's promise, for every pointer of this function.
+    model: *const medsegx_model,
+    info: *mut medsegx_model_info,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    // SAFETY: every pointer is NULL or valid, as the header asks.
     unsafe {
         guard(error, || {
             let config = required("model", model)?.model.config();
-            let mut answer = structs::initial::<ModelInfo>();
-            answer.kind = match config.kind {
-                Kind::MedSegX => 0,
-                Kind::Sam => 1,
-                Kind::MedSam => 2,
+            let mut answer = medsegx_model_info::initial();
+            let kind = match config.kind {
+                Kind::MedSegX => medsegx_kind::Medsegx,
+                Kind::Sam => medsegx_kind::Sam,
+                Kind::MedSam => medsegx_kind::Medsam,
             };
+            answer.kind = kind as i32;
             answer.image_size = config.image_size as u32;
             answer.logits_size = config.logits_size() as u32;
             answer.needs_context = i32::from(config.adapters.is_some());
             answer.depth = config.depth() as u32;
             answer.width = config.width as u32;
-            structs::write(info, &answer)
+            versioned::write(info, &answer)
         })
     }
 }
 
-/// `medsegx_model_device`: what it runs on, as `cpu` or `cuda:0`; valid while the model is. NULL for NULL.
-///
-/// # Safety
-/// `model` is NULL or valid.
+/// What the model runs on, as "cpu" or "cuda:0"; NULL for NULL. Valid while the model is. Any number of threads at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_model_device(model: *const ModelHandle) -> *const c_char {
-    // SAFETY: the caller's promise.
+pub unsafe extern "C" fn medsegx_model_device(model: *const medsegx_model) -> *const c_char {
+    // SAFETY: `model` is NULL or valid, as the header asks.
     unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.device.as_ptr())
 }
 
-/// Sets an out-pointer to NULL, so that it has a value whatever happens.
-///
-/// # Safety
-/// `out` is NULL or valid for a write.
-pub(super) unsafe fn cleared<'a, T>(out: *mut *mut T) -> Outcome<&'a mut *mut T> {
-    // SAFETY: the caller's promise.
-    let out = unsafe { required_mut("out", out) }?;
-    *out = std::ptr::null_mut();
-    Ok(out)
+/// An empty vector with room for a weights file of `size` bytes.
+fn room(size: u64) -> Result<Vec<u8>> {
+    let length = usize::try_from(size).map_err(|_| Error::Memory { what: "weights".into(), bytes: size })?;
+    reserve(length, "weights")
 }
 
-fn load(weights: &Weights, options: &ModelOptions) -> Outcome<*mut ModelHandle> {
-    let device = match options.device {
-        DEVICE_AUTO => Device::Auto,
-        DEVICE_CPU => Device::Cpu,
-        DEVICE_CUDA => Device::Cuda(options.device_index as usize),
-        other => return Err(ErrorObject::argument("device", "0 auto, 1 cpu or 2 cuda", &other.to_string())),
+fn load(weights: &Weights, options: &medsegx_model_options) -> Outcome<*mut medsegx_model> {
+    let model = segment::Model::load(weights, &to_engine(options)?)?;
+    if let Some(reason) = model.fallback() {
+        log(options, medsegx_log::Warning, &format!("on the CPU: {reason}"));
+    }
+    let (name, config) = (weights.path().display(), model.config());
+    let blocks = format!("{} blocks of width {}, {} px", config.depth(), config.width, config.image_size);
+    log(options, medsegx_log::Information, &format!("{name}: {:?}, {blocks}, on {}", config.kind, model.device()));
+    Ok(Box::into_raw(Box::new(medsegx_model::new(model))))
+}
+
+fn log(options: &medsegx_model_options, level: medsegx_log, message: &str) {
+    if let Some(log) = options.log {
+        let message = c_string(message);
+        // SAFETY: the host gave this function for messages; the message lives until it returns.
+        unsafe { log(options.log_user, level as i32, message.as_ptr()) };
+    }
+}
+
+fn to_engine(options: &medsegx_model_options) -> Outcome<segment::ModelOptions> {
+    let wrong = |name: &str, expected: &str, found: i32| medsegx_error::argument(name, expected, &found.to_string());
+    let device = match medsegx_device::of(options.device) {
+        Some(medsegx_device::Auto) => Device::Auto,
+        Some(medsegx_device::Cpu) => Device::Cpu,
+        Some(medsegx_device::Cuda) => Device::Cuda(options.device_index as usize),
+        None => return Err(wrong("device", "0 (automatic), 1 (CPU) or 2 (CUDA)", options.device)),
     };
-    let precision = match options.precision {
-        0 => Precision::F32,
-        1 => Precision::Bf16,
-        other => return Err(ErrorObject::argument("precision", "0 (f32) or 1 (bf16)", &other.to_string())),
+    let precision = match medsegx_precision::of(options.precision) {
+        Some(medsegx_precision::F32) => Precision::F32,
+        Some(medsegx_precision::Bf16) => Precision::Bf16,
+        None => return Err(wrong("precision", "0 (f32) or 1 (bf16)", options.precision)),
+    };
+    let level = match medsegx_instructions::of(options.instructions) {
+        Some(medsegx_instructions::Widest) => None,
+        Some(medsegx_instructions::Portable) => Some(Level::Portable),
+        Some(medsegx_instructions::Avx2) => Some(Level::Avx2),
+        Some(medsegx_instructions::Avx512) => Some(Level::Avx512),
+        None => return Err(wrong("instructions", "0 to 3", options.instructions)),
     };
     let threads = (options.threads > 0).then_some(options.threads as usize);
-    let cpu = CpuOptions { threads, precision, ..CpuOptions::default() };
-    let model = segment::Model::load(weights, &segment::ModelOptions { device, cpu })?;
-    if let (Some(reason), Some(log)) = (model.fallback(), options.log) {
-        let message = c_string(&format!("on the CPU: {reason}"));
-        // SAFETY: the host gave this function for messages; the message lives until it returns.
-        unsafe { log(options.log_user, LOG_INFORMATION, message.as_ptr()) };
-    }
-    let device = c_string(model.device());
-    Ok(Box::into_raw(Box::new(ModelHandle { model: Arc::new(model), device })))
+    Ok(segment::ModelOptions { device, cpu: CpuOptions { threads, precision, level } })
 }

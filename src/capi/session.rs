@@ -1,28 +1,39 @@
 //! `medsegx_session`: one thread's memory for a model, and the cancel token.
 
+use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::boundary::{Outcome, free, guard, required, required_mut};
-use super::model::{ModelHandle, cleared};
-use super::status::{ErrorObject, POISONED, Status};
-use super::structs::{self, MASK_AUTO, SessionOptions};
+use super::boundary::{Outcome, cleared, free, guard, required};
+use super::codes::medsegx_mask;
+use super::model::medsegx_model;
+use super::status::{medsegx_error, medsegx_status};
+use super::structs::medsegx_session_options;
+use super::versioned;
 use crate::executor::Point;
 use crate::mask::MaskChoice;
+use crate::memory::reserve;
 use crate::segment::{Capacity, Segmenter};
 
 /// Largest side of a slice that a session may be asked for.
 const LONGEST_SIDE: u32 = 1 << 15;
 
-/// One thread's session.
-pub struct SessionHandle {
+/// All the memory that runs of a model need. One call at a time; another one meanwhile is refused.
+pub struct medsegx_session {
+    busy: AtomicBool,
+    state: UnsafeCell<State>,
+}
+
+/// What a call with a session uses.
+pub(super) struct State {
     pub(super) segmenter: Segmenter,
-    pub(super) options: SessionOptions,
+    pub(super) options: medsegx_session_options,
     /// Grey levels of the slice at hand, `[h, w, channels]`.
     pub(super) grey: Vec<u8>,
-    /// Logits at the slice's own size, `[h, w]`.
-    pub(super) restored: Vec<u8>,
+    /// Pixels of which percentiles are taken.
+    pub(super) scratch: Vec<f32>,
+    /// The mask at the slice's own size, `[h, w]`.
+    pub(super) inside: Vec<u8>,
     /// Points as the caller gives them: x, y, foreground.
     pub(super) clicks: Vec<(f64, f64, bool)>,
     /// Points in the model's frame.
@@ -30,11 +41,12 @@ pub struct SessionHandle {
     poisoned: bool,
 }
 
-impl SessionHandle {
+impl State {
     /// Runs `body` on a session that is whole; a panic inside poisons it.
-    pub(super) fn run(&mut self, body: impl FnOnce(&mut SessionHandle) -> Outcome) -> Outcome {
+    pub(super) fn run(&mut self, body: impl FnOnce(&mut State) -> Outcome) -> Outcome {
         if self.poisoned {
-            return Err(ErrorObject::new(POISONED, "this session failed internally before; free it and make another"));
+            let words = "this session failed internally before; free it and make another";
+            return Err(medsegx_error::new(medsegx_status::Poisoned, words));
         }
         match catch_unwind(AssertUnwindSafe(|| body(self))) {
             Ok(outcome) => outcome,
@@ -46,39 +58,59 @@ impl SessionHandle {
     }
 }
 
-/// `medsegx_session_new`: a session with all its memory. On failure `*out` is NULL.
+/// Runs `body` with the session's memory, unless a call is doing so already.
 ///
 /// # Safety
-/// Pointers are NULL or valid as the header says.
+/// `session` is NULL or valid.
+pub(super) unsafe fn with(session: *const medsegx_session, body: impl FnOnce(&mut State) -> Outcome) -> Outcome {
+    struct Free<'a>(&'a AtomicBool);
+    impl Drop for Free<'_> {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::Release);
+        }
+    }
+    // SAFETY: the caller's promise.
+    let session = unsafe { required("session", session) }?;
+    if session.busy.swap(true, Ordering::Acquire) {
+        return Err(medsegx_error::argument("session", "one call at a time", "a call that has not returned"));
+    }
+    let _free = Free(&session.busy);
+    // SAFETY: `busy` was false and is true now: nobody else has the state until `_free` is dropped.
+    unsafe { &mut *session.state.get() }.run(body)
+}
+
+/// Makes a session with all the memory that its calls need. It keeps its model alive.
+///
+/// `model` is required; any number of threads may make sessions of one model at once. `options` may be NULL: defaults.
+/// `out` is required; it is set to NULL at once, and on success to a session that medsegx_session_free frees. Fails with
+/// MEDSEGX_STATUS_INVALID_ARGUMENT, _OUT_OF_MEMORY and _DEVICE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_session_new(
-    model: *const ModelHandle,
-    options: *const SessionOptions,
-    out: *mut *mut SessionHandle,
-    error: *mut *mut ErrorObject,
-) -> Status {
-    // SAFETY: the caller's promise, for every pointer of this function.
+    model: *const medsegx_model,
+    options: *const medsegx_session_options,
+    out: *mut *mut medsegx_session,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    // SAFETY: every pointer is NULL or valid, as the header asks.
     unsafe {
         guard(error, || {
             let out = cleared(out)?;
             let model = required("model", model)?;
-            *out = Box::into_raw(Box::new(create(model, structs::read(options)?)?));
+            let state = UnsafeCell::new(create(model, versioned::read(options)?)?);
+            *out = Box::into_raw(Box::new(medsegx_session { busy: AtomicBool::new(false), state }));
             Ok(())
         })
     }
 }
 
-/// `medsegx_session_free`: frees a session; NULL is allowed.
-///
-/// # Safety
-/// `session` is NULL or came from this library, is not in use and was not freed.
+/// Frees a session that no call uses. NULL is allowed. Any thread, once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_session_free(session: *mut SessionHandle) {
-    // SAFETY: it came from Box::into_raw and the caller gives it back once.
+pub unsafe extern "C" fn medsegx_session_free(session: *mut medsegx_session) {
+    // SAFETY: `session` is NULL or came from this library and is freed once, as the header asks.
     unsafe { free(session) };
 }
 
-fn create(model: &ModelHandle, options: SessionOptions) -> Outcome<SessionHandle> {
+fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<State> {
     for (name, value, most) in [
         ("max_height", options.max_height, LONGEST_SIDE),
         ("max_width", options.max_width, LONGEST_SIDE),
@@ -86,73 +118,65 @@ fn create(model: &ModelHandle, options: SessionOptions) -> Outcome<SessionHandle
         ("batch", options.batch, 512),
     ] {
         if !(1..=most).contains(&value) {
-            return Err(ErrorObject::argument(name, &format!("1 to {most}"), &value.to_string()));
+            return Err(medsegx_error::argument(name, &format!("1 to {most}"), &value.to_string()));
         }
     }
     let choice = match options.mask {
-        MASK_AUTO => MaskChoice::Auto,
+        auto if auto == medsegx_mask::Auto as i32 => MaskChoice::Auto,
         token @ 0..=3 => MaskChoice::Fixed(token as usize),
-        other => return Err(ErrorObject::argument("mask", "-1 (automatic) or 0 to 3", &other.to_string())),
+        other => return Err(medsegx_error::argument("mask", "-1 (automatic) or 0 to 3", &other.to_string())),
     };
     let points = options.max_points as usize + 1; // where there is no box, one more that is no point
     let capacity = Capacity { batch: options.batch as usize, points, mask_prompt: options.mask_prompts != 0 };
-    let area = options.max_height as usize * options.max_width as usize;
-    Ok(SessionHandle {
-        segmenter: Segmenter::new(&model.model, capacity, choice)?,
+    let (height, width) = (options.max_height as usize, options.max_width as usize);
+    let mut segmenter = Segmenter::new(&model.model, capacity, choice)?;
+    segmenter.prepare(height, width, 3)?;
+    Ok(State {
+        segmenter,
         options,
-        grey: reserved(area * 3)?,
-        restored: reserved(area)?,
-        clicks: reserved(points)?,
-        points: reserved(points + 2)?,
+        grey: reserve(height * width * 3, "a session")?,
+        scratch: reserve(height * width * 3, "a session")?,
+        inside: reserve(height * width, "a session")?,
+        clicks: reserve(points, "a session")?,
+        points: reserve(points + 2, "a session")?,
         poisoned: false,
     })
 }
 
-/// An empty vector that can take `length` elements without allocating.
-fn reserved<T>(length: usize) -> Outcome<Vec<T>> {
-    let mut values = Vec::new();
-    let bytes = (length * size_of::<T>()) as u64;
-    values.try_reserve_exact(length).map_err(|_| crate::Error::Memory { what: "a session".into(), bytes })?;
-    Ok(values)
-}
+/// A flag that stops runs. Any number of threads may use one.
+pub struct medsegx_cancel(AtomicBool);
 
-/// A flag that stops a run from another thread.
-pub struct CancelHandle(pub(super) Arc<AtomicBool>);
-
-/// `medsegx_cancel_new`: a token that is not set. On failure `*out` is NULL.
-///
-/// # Safety
-/// Pointers are NULL or valid as the header says.
+/// Makes a flag that is not set. `out` is required; it is set to NULL at once, and on success to a flag that
+/// medsegx_cancel_free frees. Any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_cancel_new(out: *mut *mut CancelHandle, error: *mut *mut ErrorObject) -> Status {
-    // SAFETY: the caller's promise, for every pointer of this function.
+pub unsafe extern "C" fn medsegx_cancel_new(
+    out: *mut *mut medsegx_cancel,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    // SAFETY: every pointer is NULL or valid, as the header asks.
     unsafe {
         guard(error, || {
-            *cleared(out)? = Box::into_raw(Box::new(CancelHandle(Arc::new(AtomicBool::new(false)))));
+            let out = cleared(out)?;
+            *out = Box::into_raw(Box::new(medsegx_cancel(AtomicBool::new(false))));
             Ok(())
         })
     }
 }
 
-/// `medsegx_cancel_set`: asks runs with this token to stop (1) or lets later ones go on (0). Any thread, any time.
-///
-/// # Safety
-/// `cancel` is NULL or valid.
+/// Asks runs that were given this flag to stop (1), or lets runs go on (0). A slice stops before its next stage, a volume
+/// after its batch. NULL is ignored. Any thread, at any time; async-signal-safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_cancel_set(cancel: *const CancelHandle, set: i32) {
-    // SAFETY: the caller's promise.
+pub unsafe extern "C" fn medsegx_cancel_set(cancel: *const medsegx_cancel, set: i32) {
+    // SAFETY: `cancel` is NULL or valid, as the header asks.
     if let Some(cancel) = unsafe { cancel.as_ref() } {
         cancel.0.store(set != 0, Ordering::SeqCst);
     }
 }
 
-/// `medsegx_cancel_free`: frees a token that no run uses any more; NULL is allowed.
-///
-/// # Safety
-/// `cancel` is NULL or came from this library and was not freed.
+/// Frees a flag that no call uses any more. NULL is allowed. Any thread, once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_cancel_free(cancel: *mut CancelHandle) {
-    // SAFETY: it came from Box::into_raw and the caller gives it back once.
+pub unsafe extern "C" fn medsegx_cancel_free(cancel: *mut medsegx_cancel) {
+    // SAFETY: `cancel` is NULL or came from this library and is freed once, as the header asks.
     unsafe { free(cancel) };
 }
 
@@ -160,16 +184,7 @@ pub unsafe extern "C" fn medsegx_cancel_free(cancel: *mut CancelHandle) {
 ///
 /// # Safety
 /// `cancel` is NULL or valid.
-pub(super) unsafe fn cancelled(cancel: *const CancelHandle) -> bool {
+pub(super) unsafe fn cancelled(cancel: *const medsegx_cancel) -> bool {
     // SAFETY: the caller's promise.
     unsafe { cancel.as_ref() }.is_some_and(|cancel| cancel.0.load(Ordering::SeqCst))
-}
-
-/// The session behind a required pointer.
-///
-/// # Safety
-/// `session` is NULL or valid, and no other thread uses it during the call.
-pub(super) unsafe fn session<'a>(session: *mut SessionHandle) -> Outcome<&'a mut SessionHandle> {
-    // SAFETY: the caller's promise.
-    unsafe { required_mut("session", session) }
 }

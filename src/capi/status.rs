@@ -1,77 +1,98 @@
 //! Status codes and the error object.
 
-use std::ffi::{CString, c_char};
+use std::error::Error as _;
+use std::ffi::{CStr, CString, c_char};
 
 use crate::Error;
 
-/// What a call returns: 0 for success. Numbers are never reused.
-pub type Status = i32;
-
-pub(super) const OK: Status = 0;
-pub(super) const INVALID_ARGUMENT: Status = 1;
-pub(super) const IO: Status = 2;
-pub(super) const BAD_FILE: Status = 3;
-pub(super) const BAD_WEIGHTS: Status = 4;
-pub(super) const BAD_PROMPT: Status = 5;
-pub(super) const UNKNOWN_NAME: Status = 6;
-pub(super) const OUT_OF_MEMORY: Status = 7;
-pub(super) const DEVICE: Status = 8;
-pub(super) const CANCELLED: Status = 9;
-pub(super) const POISONED: Status = 10;
-pub(super) const INTERNAL: Status = 11;
+/// What a call returns. Numbers are never reused.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum medsegx_status {
+    /// Success.
+    Ok = 0,
+    /// A pointer that is NULL, a value out of range, or arguments that contradict each other.
+    InvalidArgument = 1,
+    /// The operating system, or the host's read callback, refused a file.
+    Io = 2,
+    /// A malformed or unsupported file.
+    BadFile = 3,
+    /// Weights that are not a complete model.
+    BadWeights = 4,
+    /// A prompt that makes no sense for this image.
+    BadPrompt = 5,
+    /// A name that the task tree does not have.
+    UnknownName = 6,
+    /// Memory that could not be had.
+    OutOfMemory = 7,
+    /// A device that is missing, unsupported or failed.
+    Device = 8,
+    /// The host asked to stop.
+    Cancelled = 9,
+    /// The session failed internally before and can only be freed.
+    Poisoned = 10,
+    /// A defect of this library, not of its input.
+    Internal = 11,
+    /// The device is lost to this process: every later call on it fails alike until the process is started anew.
+    DeviceLost = 12,
+}
 
 /// Every status, with its words.
-const TEXTS: [(Status, &std::ffi::CStr); 12] = [
-    (OK, c"success"),
-    (INVALID_ARGUMENT, c"invalid argument"),
-    (IO, c"the operating system refused a file"),
-    (BAD_FILE, c"malformed or unsupported file"),
-    (BAD_WEIGHTS, c"the weights are not a complete model"),
-    (BAD_PROMPT, c"the prompt makes no sense for this image"),
-    (UNKNOWN_NAME, c"a name that the task tree does not have"),
-    (OUT_OF_MEMORY, c"out of memory"),
-    (DEVICE, c"the device is missing, unsupported or failed"),
-    (CANCELLED, c"cancelled"),
-    (POISONED, c"the session failed internally before and can only be freed"),
-    (INTERNAL, c"internal error"),
+const TEXTS: [(medsegx_status, &CStr); 13] = [
+    (medsegx_status::Ok, c"success"),
+    (medsegx_status::InvalidArgument, c"invalid argument"),
+    (medsegx_status::Io, c"a file was refused"),
+    (medsegx_status::BadFile, c"malformed or unsupported file"),
+    (medsegx_status::BadWeights, c"the weights are not a complete model"),
+    (medsegx_status::BadPrompt, c"the prompt makes no sense for this image"),
+    (medsegx_status::UnknownName, c"a name that the task tree does not have"),
+    (medsegx_status::OutOfMemory, c"out of memory"),
+    (medsegx_status::Device, c"the device is missing, unsupported or failed"),
+    (medsegx_status::Cancelled, c"cancelled"),
+    (medsegx_status::Poisoned, c"the session failed internally before and can only be freed"),
+    (medsegx_status::Internal, c"internal error"),
+    (medsegx_status::DeviceLost, c"the device is lost to this process"),
 ];
 
-/// Why a call failed.
+/// Why a call failed. Immutable: any number of threads may read it.
 #[derive(Debug)]
-pub struct ErrorObject {
-    pub(super) status: Status,
+pub struct medsegx_error {
+    pub(super) status: medsegx_status,
     message: CString,
-    /// The operating system's or driver's own words, where there are some.
+    /// What lies below: the operating system's own words, and so on down.
     source: Option<CString>,
 }
 
-impl ErrorObject {
-    pub(super) fn new(status: Status, message: &str) -> Self {
-        ErrorObject { status, message: c_string(message), source: None }
+impl medsegx_error {
+    pub(super) fn new(status: medsegx_status, message: &str) -> Self {
+        medsegx_error { status, message: c_string(message), source: None }
     }
 
     /// An argument that is NULL or out of range.
     pub(super) fn argument(name: &str, expected: &str, found: &str) -> Self {
-        Self::new(INVALID_ARGUMENT, &format!("{name}: expected {expected}, found {found}"))
+        Self::new(medsegx_status::InvalidArgument, &format!("{name}: expected {expected}, found {found}"))
     }
 }
 
-impl From<Error> for ErrorObject {
+impl From<Error> for medsegx_error {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Io { .. } => IO,
-            Error::File { .. } => BAD_FILE,
-            Error::Weights { .. } | Error::Tensor { .. } => BAD_WEIGHTS,
-            Error::Prompt { .. } => BAD_PROMPT,
-            Error::Taxonomy { .. } => UNKNOWN_NAME,
-            Error::Argument { .. } => INVALID_ARGUMENT,
-            Error::Memory { .. } => OUT_OF_MEMORY,
-            Error::Device { .. } => DEVICE,
-            Error::Cancelled => CANCELLED,
-            Error::Internal { .. } => INTERNAL,
+            Error::Io { .. } => medsegx_status::Io,
+            Error::File { .. } => medsegx_status::BadFile,
+            Error::Weights { .. } | Error::Tensor { .. } => medsegx_status::BadWeights,
+            Error::Prompt { .. } => medsegx_status::BadPrompt,
+            Error::Taxonomy { .. } => medsegx_status::UnknownName,
+            Error::Argument { .. } => medsegx_status::InvalidArgument,
+            Error::Memory { .. } => medsegx_status::OutOfMemory,
+            Error::Device { .. } => medsegx_status::Device,
+            Error::DeviceLost { .. } => medsegx_status::DeviceLost,
+            Error::Cancelled => medsegx_status::Cancelled,
+            Error::Internal { .. } => medsegx_status::Internal,
         };
-        let source = std::error::Error::source(&error).map(|source| c_string(&source.to_string()));
-        ErrorObject { status, message: c_string(&error.to_string()), source }
+        let chain = std::iter::successors(error.source(), |&below| below.source());
+        let chain: Vec<String> = chain.map(ToString::to_string).collect();
+        let source = (!chain.is_empty()).then(|| c_string(&chain.join(": ")));
+        medsegx_error { status, message: c_string(&error.to_string()), source }
     }
 }
 
@@ -81,51 +102,39 @@ pub(super) fn c_string(text: &str) -> CString {
     CString::new(&text[..end]).unwrap_or_default()
 }
 
-/// `medsegx_status_string`: static words for a status.
+/// Words for a status; "unknown status" for a number that is none. Static text. Any thread.
 #[unsafe(no_mangle)]
-pub extern "C" fn medsegx_status_string(status: Status) -> *const c_char {
-    TEXTS.iter().find(|(code, _)| *code == status).map_or(c"unknown status", |(_, text)| text).as_ptr()
+pub extern "C" fn medsegx_status_string(status: i32) -> *const c_char {
+    TEXTS.iter().find(|(code, _)| *code as i32 == status).map_or(c"unknown status", |(_, text)| text).as_ptr()
 }
 
-/// `medsegx_error_status`: the status behind an error; success for NULL.
-///
-/// # Safety
-/// `error` is NULL or came from this library and was not freed.
+/// The status behind an error; MEDSEGX_STATUS_OK for NULL. Any number of threads at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_error_status(error: *const ErrorObject) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe { error.as_ref() }.map_or(OK, |error| error.status)
+pub unsafe extern "C" fn medsegx_error_status(error: *const medsegx_error) -> medsegx_status {
+    // SAFETY: `error` is NULL or came from this library and was not freed, as the header asks.
+    unsafe { error.as_ref() }.map_or(medsegx_status::Ok, |error| error.status)
 }
 
-/// `medsegx_error_message`: what failed, what was expected and what was found; valid until the error is freed.
-///
-/// # Safety
-/// `error` is NULL or came from this library and was not freed.
+/// What failed, what was expected and what was found, in UTF-8; "" for NULL. Valid until the error is freed. Any number
+/// of threads at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_error_message(error: *const ErrorObject) -> *const c_char {
-    // SAFETY: the caller's promise.
+pub unsafe extern "C" fn medsegx_error_message(error: *const medsegx_error) -> *const c_char {
+    // SAFETY: `error` is NULL or came from this library and was not freed, as the header asks.
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
-/// `medsegx_error_source`: the operating system's or driver's own words, or NULL; valid until the error is freed.
-///
-/// # Safety
-/// `error` is NULL or came from this library and was not freed.
+/// What lies below the error, as the operating system's own words; NULL where there is nothing, and for NULL. Valid until
+/// the error is freed. Any number of threads at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_error_source(error: *const ErrorObject) -> *const c_char {
-    // SAFETY: the caller's promise.
+pub unsafe extern "C" fn medsegx_error_source(error: *const medsegx_error) -> *const c_char {
+    // SAFETY: `error` is NULL or came from this library and was not freed, as the header asks.
     let source = unsafe { error.as_ref() }.and_then(|error| error.source.as_ref());
     source.map_or(std::ptr::null(), |source| source.as_ptr())
 }
 
-/// `medsegx_error_free`: frees an error; NULL is allowed.
-///
-/// # Safety
-/// `error` is NULL or came from this library and was not freed.
+/// Frees an error that no thread uses any more. NULL is allowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn medsegx_error_free(error: *mut ErrorObject) {
-    if !error.is_null() {
-        // SAFETY: it came from Box::into_raw in `boundary` and the caller gives it back once.
-        drop(unsafe { Box::from_raw(error) });
-    }
+pub unsafe extern "C" fn medsegx_error_free(error: *mut medsegx_error) {
+    // SAFETY: `error` is NULL or came from this library and is freed once, as the header asks.
+    unsafe { super::boundary::free(error) };
 }

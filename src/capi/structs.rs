@@ -1,348 +1,352 @@
-//! Structs that C callers fill or read. The first field of each is its size as the caller knows it, so that fields can be
-//! added at the end: what an older caller does not know keeps its default, and nothing is written past its struct.
+//! Structs that C callers fill or read, with their defaults.
 
 use std::ffi::{c_char, c_void};
+use std::ptr::{null, null_mut};
 
-use super::boundary::Outcome;
-use super::status::ErrorObject;
+use super::codes::{
+    medsegx_device, medsegx_instructions, medsegx_intensity, medsegx_mask, medsegx_pixel, medsegx_precision,
+};
+use super::versioned::{Versioned, initialise, versioned};
 
-/// A struct that starts with its own size. `FIRST_SIZE` is its size in version 1 of the ABI.
-///
-/// # Safety
-/// The type is `repr(C)`, starts with a `u32` size, and every bit pattern of its fields is valid.
-pub(super) unsafe trait Versioned: Copy {
-    const NAME: &'static str;
-    const FIRST_SIZE: usize;
-    fn initial() -> Self;
+/// Receives a message: `level` is a medsegx_log, `message` is valid during the call. Called on the thread of the call that
+/// has something to say, with no lock held; it must not call medsegx with the model that is being made.
+pub type medsegx_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, level: i32, message: *const c_char)>;
+
+/// Hears how many slices of a volume are done, of how many; anything but 0 as an answer cancels. Called on the calling
+/// thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
+pub type medsegx_progress_callback = Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
+
+/// Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.
+/// Called on the calling thread, with ascending offsets, no byte twice.
+pub type medsegx_read_callback =
+    Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, buffer: *mut c_void, size: usize) -> i32>;
+
+/// How a model is loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_model_options {
+    /// sizeof this struct, set by medsegx_model_options_init.
+    pub struct_size: u32,
+    /// A medsegx_device; default MEDSEGX_DEVICE_AUTO.
+    pub device: i32,
+    /// Ordinal of the CUDA device; default 0.
+    pub device_index: u32,
+    /// A medsegx_precision; default MEDSEGX_PRECISION_F32.
+    pub precision: i32,
+    /// CPU threads of the model's own pool; default 0, as many as the processor runs at once.
+    pub threads: u32,
+    /// A medsegx_instructions; default MEDSEGX_INSTRUCTIONS_WIDEST.
+    pub instructions: i32,
+    /// Where messages go; default NULL, nowhere.
+    pub log: medsegx_log_callback,
+    /// Handed to `log`.
+    pub log_user: *mut c_void,
 }
 
-/// Reads a caller's struct: the fields that it knows, defaults for the rest. NULL is all defaults.
-///
-/// # Safety
-/// `pointer` is NULL or points at `struct_size` readable bytes.
-pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
-    let mut value = T::initial();
-    if pointer.is_null() {
-        return Ok(value);
-    }
-    // SAFETY: the caller's promise; the size is the first field.
-    let size = unsafe { size_of_caller(pointer) }?;
-    // SAFETY: both are valid for the smaller of the two sizes, and every bit pattern is valid (Versioned).
-    unsafe {
-        std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), size.min(size_of::<T>()));
-    }
-    Ok(value)
+versioned!(medsegx_model_options, 40, {
+    device: medsegx_device::Auto as i32,
+    device_index: 0,
+    precision: medsegx_precision::F32 as i32,
+    threads: 0,
+    instructions: medsegx_instructions::Widest as i32,
+    log: None,
+    log_user: null_mut(),
+});
+
+/// What a model is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_model_info {
+    /// sizeof this struct, set by medsegx_model_info_init.
+    pub struct_size: u32,
+    /// A medsegx_kind.
+    pub kind: i32,
+    /// Side of the model's picture, pixels.
+    pub image_size: u32,
+    /// Side of a logit map, pixels.
+    pub logits_size: u32,
+    /// 1 where slices need a medsegx_context.
+    pub needs_context: i32,
+    /// Blocks of the encoder.
+    pub depth: u32,
+    /// Channels of the encoder.
+    pub width: u32,
 }
 
-/// Writes the fields that the caller's struct has room for; its size stays.
-///
-/// # Safety
-/// `pointer` is NULL or points at `struct_size` writable bytes.
-pub(super) unsafe fn write<T: Versioned>(pointer: *mut T, value: &T) -> Outcome {
-    if pointer.is_null() {
-        return Err(ErrorObject::argument(T::NAME, "a pointer", "NULL"));
-    }
-    // SAFETY: the caller's promise; the size is the first field.
-    let size = unsafe { size_of_caller(pointer) }?.min(size_of::<T>());
-    let skip = size_of::<u32>();
-    // SAFETY: as above; `size` is at least FIRST_SIZE, which is more than the size field.
-    unsafe {
-        let (from, to) = ((&raw const *value).cast::<u8>(), pointer.cast::<u8>());
-        std::ptr::copy_nonoverlapping(from.add(skip), to.add(skip), size - skip);
-    }
-    Ok(())
+versioned!(medsegx_model_info, 28, {
+    kind: 0,
+    image_size: 0,
+    logits_size: 0,
+    needs_context: 0,
+    depth: 0,
+    width: 0,
+});
+
+/// How much a session can hold. All its memory is taken when it is made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_session_options {
+    /// sizeof this struct, set by medsegx_session_options_init.
+    pub struct_size: u32,
+    /// Rows of the largest slice; default 512. Slices of exactly max_height x max_width allocate nothing from the first
+    /// call on; another size makes its tables when it is first seen.
+    pub max_height: u32,
+    /// Columns of the largest slice; default 512.
+    pub max_width: u32,
+    /// Prompt points of one prompt; a box takes two; default 2.
+    pub max_points: u32,
+    /// Which mask is taken: MEDSEGX_MASK_AUTO, the default, or 0 to 3.
+    pub mask: i32,
+    /// 1 where mask prompts will be given; default 0.
+    pub mask_prompts: i32,
+    /// Slices in one batch of a volume; default 1.
+    pub batch: u32,
 }
 
-/// # Safety
-/// `pointer` points at a readable `u32` at least.
-unsafe fn size_of_caller<T: Versioned>(pointer: *const T) -> Outcome<usize> {
-    if !pointer.is_aligned() {
-        return Err(ErrorObject::argument(T::NAME, "an aligned pointer", "another address"));
-    }
-    // SAFETY: aligned for T, whose first field is a u32.
-    let size = unsafe { pointer.cast::<u32>().read() } as usize;
-    if size < T::FIRST_SIZE {
-        let expected = format!("struct_size of at least {}", T::FIRST_SIZE);
-        return Err(ErrorObject::argument(T::NAME, &expected, &size.to_string()));
-    }
-    Ok(size)
+versioned!(medsegx_session_options, 28, {
+    max_height: 512,
+    max_width: 512,
+    max_points: 2,
+    mask: medsegx_mask::Auto as i32,
+    mask_prompts: 0,
+    batch: 1,
+});
+
+/// Where a target stands in MedSegDB's tree: rows of the model's context embeddings.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_context {
+    /// sizeof this struct, set by medsegx_context_init.
+    pub struct_size: u32,
+    /// Row of the modality.
+    pub modality: u32,
+    /// Row of the body part.
+    pub body_part: u32,
+    /// Row of the body subregion.
+    pub subregion: u32,
+    /// Row of the organ or tissue.
+    pub organ: u32,
+    /// Row of the task.
+    pub task: u32,
 }
 
-/// Declares a C struct, its defaults and its frozen size.
-macro_rules! versioned {
-    ($(#[$doc:meta])* $name:ident, $c_name:literal, $first_size:literal, $init:ident,
-     { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
-        $(#[$doc])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            /// Size of this struct as the caller knows it, in bytes.
-            pub struct_size: u32,
-            $($(#[$field_doc])* pub $field: $type,)*
-        }
+versioned!(medsegx_context, 24, { modality: 0, body_part: 0, subregion: 0, organ: 0, task: 0, });
 
-        const _: () = assert!(size_of::<$name>() >= $first_size);
-
-        // SAFETY: repr(C), the size is first, and integers, floats and raw pointers are valid in every bit pattern.
-        unsafe impl Versioned for $name {
-            const NAME: &'static str = $c_name;
-            const FIRST_SIZE: usize = $first_size;
-            fn initial() -> Self {
-                $name { struct_size: size_of::<$name>() as u32, $($field: $default,)* }
-            }
-        }
-
-        /// Fills a struct of `struct_size` bytes with defaults; NULL is ignored.
-        ///
-        /// # Safety
-        /// `out` is NULL or points at `struct_size` writable bytes.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $init(out: *mut $name, struct_size: u32) {
-            if out.is_null() || (struct_size as usize) < $first_size {
-                return;
-            }
-            let mut value = $name::initial();
-            value.struct_size = struct_size;
-            let size = (struct_size as usize).min(size_of::<$name>());
-            // SAFETY: the caller's promise; size is within both.
-            unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), out.cast::<u8>(), size) };
-        }
-    };
+/// Names of MedSegDB's tree in UTF-8; NULL where nothing is said.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_context_names {
+    /// sizeof this struct, set by medsegx_context_names_init.
+    pub struct_size: u32,
+    /// 0
+    pub reserved: u32,
+    /// Modality and target, as "CT_Liver". It implies the rest; the other names override it.
+    pub task: *const c_char,
+    /// Modality.
+    pub modality: *const c_char,
+    /// Body part.
+    pub body_part: *const c_char,
+    /// Body subregion.
+    pub subregion: *const c_char,
+    /// Organ or tissue.
+    pub organ: *const c_char,
+    /// Target, or "unseen" for the spare task row.
+    pub target: *const c_char,
 }
 
-/// Called with a level (1 error, 2 warning, 3 information) and a message that is valid during the call.
-pub type LogCallback = Option<unsafe extern "C" fn(user: *mut c_void, level: i32, message: *const c_char)>;
+versioned!(medsegx_context_names, 56, {
+    reserved: 0,
+    task: null(),
+    modality: null(),
+    body_part: null(),
+    subregion: null(),
+    organ: null(),
+    target: null(),
+});
 
-/// Called between batches; anything but 0 cancels.
-pub type ProgressCallback = Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
+/// One slice: pixels, and how they become grey levels. Pixels are only read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_slice {
+    /// sizeof this struct, set by medsegx_slice_init.
+    pub struct_size: u32,
+    /// A medsegx_pixel; default MEDSEGX_PIXEL_U8.
+    pub pixel_type: i32,
+    /// First pixel of the first row.
+    pub pixels: *const c_void,
+    /// Bytes from one row to the next; default 0, rows are packed.
+    pub row_stride: usize,
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
+    /// 1 grey, the default, or 3 interleaved colour.
+    pub channels: u32,
+    /// A medsegx_intensity; default MEDSEGX_INTENSITY_MINMAX.
+    pub intensity: i32,
+    /// Multiplies a pixel before the rule; default 1.
+    pub slope: f64,
+    /// Is added after that; default 0.
+    pub intercept: f64,
+    /// Black of MEDSEGX_INTENSITY_WINDOW; default 0.
+    pub low: f64,
+    /// White of MEDSEGX_INTENSITY_WINDOW; default 255.
+    pub high: f64,
+}
 
-/// Choose a GPU if there is one, else the CPU.
-pub const DEVICE_AUTO: i32 = 0;
-/// The CPU.
-pub const DEVICE_CPU: i32 = 1;
-/// A CUDA device.
-pub const DEVICE_CUDA: i32 = 2;
-
-/// `medsegx_mask_choice`: the rule of the model's kind.
-pub const MASK_AUTO: i32 = -1;
-
-versioned!(
-    /// How a model is loaded.
-    ModelOptions, "medsegx_model_options", 40, medsegx_model_options_init, {
-        /// One of the device constants.
-        device: i32 = DEVICE_AUTO,
-        /// Ordinal of the CUDA device.
-        device_index: u32 = 0,
-        /// 0 f32, 1 bf16 products (CPU).
-        precision: i32 = 0,
-        /// CPU threads; 0 is all.
-        threads: u32 = 0,
-        /// Explicit padding.
-        reserved: u32 = 0,
-        /// Where messages go; NULL is nowhere.
-        log: LogCallback = None,
-        /// Handed to `log`.
-        log_user: *mut c_void = std::ptr::null_mut(),
-    }
-);
-
-versioned!(
-    /// What a model is.
-    ModelInfo, "medsegx_model_info", 28, medsegx_model_info_init, {
-        /// 0 medsegx, 1 sam, 2 medsam.
-        kind: i32 = 0,
-        /// S, pixels.
-        image_size: u32 = 0,
-        /// L, pixels of a logit map's side.
-        logits_size: u32 = 0,
-        /// 1 when slices need a context.
-        needs_context: i32 = 0,
-        /// Blocks of the encoder.
-        depth: u32 = 0,
-        /// D.
-        width: u32 = 0,
-    }
-);
-
-versioned!(
-    /// How much a session can hold. All its memory is taken when it is made.
-    SessionOptions, "medsegx_session_options", 28, medsegx_session_options_init, {
-        /// Rows of the largest slice.
-        max_height: u32 = 512,
-        /// Columns of the largest slice.
-        max_width: u32 = 512,
-        /// Prompt points of one prompt; a box takes two.
-        max_points: u32 = 2,
-        /// -1 automatic, else the mask token 0 to 3.
-        mask: i32 = MASK_AUTO,
-        /// 1 when mask prompts will be given.
-        mask_prompts: i32 = 0,
-        /// Slices that a volume's batch holds.
-        batch: u32 = 1,
-    }
-);
-
-versioned!(
-    /// Where a target stands in MedSegDB's tree: rows of the context embeddings.
-    ContextIndices, "medsegx_context", 24, medsegx_context_init, {
-        /// Row of the modality.
-        modality: u32 = 0,
-        /// Row of the body part.
-        body_part: u32 = 0,
-        /// Row of the body subregion.
-        subregion: u32 = 0,
-        /// Row of the organ or tissue.
-        organ: u32 = 0,
-        /// Row of the task.
-        task: u32 = 0,
-    }
-);
-
-versioned!(
-    /// Names of MedSegDB's tree; NULL where nothing is said.
-    ContextNames, "medsegx_context_names", 56, medsegx_context_names_init, {
-        /// Explicit padding.
-        reserved: u32 = 0,
-        /// `CT_Liver`; implies the rest.
-        task: *const c_char = std::ptr::null(),
-        /// Overrides what `task` implies, as do the next four.
-        modality: *const c_char = std::ptr::null(),
-        /// Body part.
-        body_part: *const c_char = std::ptr::null(),
-        /// Body subregion.
-        subregion: *const c_char = std::ptr::null(),
-        /// Organ or tissue.
-        organ: *const c_char = std::ptr::null(),
-        /// Target, or `unseen`.
-        target: *const c_char = std::ptr::null(),
-    }
-);
-
-versioned!(
-    /// One slice: pixels and how they become grey levels.
-    SliceView, "medsegx_slice", 72, medsegx_slice_init, {
-        /// One of the pixel types: 0 u8, 1 i16, 2 u16, 3 f32.
-        pixel_type: i32 = 0,
-        /// First pixel of the first row.
-        pixels: *const c_void = std::ptr::null(),
-        /// Bytes from one row to the next; 0 when rows are packed.
-        row_stride: usize = 0,
-        /// Rows.
-        height: u32 = 0,
-        /// Columns.
-        width: u32 = 0,
-        /// 1 grey, 3 interleaved colour.
-        channels: u32 = 1,
-        /// Intensity rule: 0 minmax of the slice, 1 percentile, 2 window (low..high), 3 raw, 4 soft, 5 lung, 6 brain,
-        /// 7 bone, 8 mediastinum.
-        intensity: i32 = 0,
-        /// Multiplies a pixel before the rule.
-        slope: f64 = 1.0,
-        /// Added after that.
-        intercept: f64 = 0.0,
-        /// Value that becomes black, for the window rule.
-        low: f64 = 0.0,
-        /// Value that becomes white, for the window rule.
-        high: f64 = 255.0,
-    }
-);
+versioned!(medsegx_slice, 72, {
+    pixel_type: medsegx_pixel::U8 as i32,
+    pixels: null(),
+    row_stride: 0,
+    height: 0,
+    width: 0,
+    channels: 1,
+    intensity: medsegx_intensity::Minmax as i32,
+    slope: 1.0,
+    intercept: 0.0,
+    low: 0.0,
+    high: 255.0,
+});
 
 /// A point of a slice.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct PointPrompt {
+pub struct medsegx_point {
     /// Column; the middle of pixel 3 is 3.0.
     pub x: f64,
     /// Row.
     pub y: f64,
     /// 1 object, 0 background.
     pub label: i32,
-    /// Explicit padding.
+    /// 0
     pub reserved: i32,
 }
 
-versioned!(
-    /// What to segment on a slice.
-    PromptView, "medsegx_prompt", 64, medsegx_prompt_init, {
-        /// 1 when there is a box.
-        has_box: i32 = 0,
-        /// x0, y0, x1, y1: inclusive pixel indices.
-        region: [f64; 4] = [0.0; 4],
-        /// Points, or NULL.
-        points: *const PointPrompt = std::ptr::null(),
-        /// How many points.
-        point_count: usize = 0,
-        /// Logits of an earlier mask, `[S/4, S/4]`, or NULL.
-        mask: *const f32 = std::ptr::null(),
-    }
-);
-
-versioned!(
-    /// Where the answer goes, and the answer.
-    SliceResult, "medsegx_result", 112, medsegx_result_init, {
-        /// Out: the chosen mask token, 0 to 3.
-        chosen: i32 = 0,
-        /// In: height x width bytes for the mask (0 or 1), or NULL.
-        mask: *mut u8 = std::ptr::null_mut(),
-        /// In: bytes of `mask`.
-        mask_size: usize = 0,
-        /// In: room for the raw logits `[M, L, L]`, or NULL.
-        logits: *mut f32 = std::ptr::null_mut(),
-        /// In: floats of `logits`.
-        logits_count: usize = 0,
-        /// Out: foreground pixels of the mask.
-        pixels: u64 = 0,
-        /// Out: masks that the decoder gave, M.
-        mask_count: u32 = 0,
-        /// Out: token of the first of them.
-        first_token: u32 = 0,
-        /// Out: score of each mask by the rule that chose.
-        scores: [f64; 4] = [0.0; 4],
-        /// Out: mean Dice among the masks, 1 where they agree.
-        agreement: f64 = 0.0,
-        /// Out: IoU of each mask's tight box with the prompt box, less mass outside.
-        box_agreement: f64 = 0.0,
-        /// Out: area above logit +1 over area above -1 of the chosen mask.
-        stability: f64 = 0.0,
-    }
-);
-
-versioned!(
-    /// A volume of voxels, x fastest, then y, then z.
-    VolumeView, "medsegx_volume", 80, medsegx_volume_init, {
-        /// As in a slice.
-        pixel_type: i32 = 0,
-        /// The voxels.
-        voxels: *const c_void = std::ptr::null(),
-        /// Bytes of `voxels`.
-        size: usize = 0,
-        /// Voxels along x, y, z.
-        dims: [u32; 3] = [0; 3],
-        /// 1 grey, 3 interleaved colour.
-        channels: u32 = 1,
-        /// Axis that slices lie across: 0, 1, 2.
-        axis: u32 = 2,
-        /// As in a slice, but over the whole volume.
-        intensity: i32 = 0,
-        /// As in a slice.
-        slope: f64 = 1.0,
-        /// As in a slice.
-        intercept: f64 = 0.0,
-        /// As in a slice.
-        low: f64 = 0.0,
-        /// As in a slice.
-        high: f64 = 255.0,
-    }
-);
-
-/// One thing to segment in a volume: the same rectangle on a run of slices. It carries no size: the call says how far
-/// apart the elements of its array are.
+/// What to segment on a slice: a box, points, a mask, or any of them together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct VolumeTarget {
+pub struct medsegx_prompt {
+    /// sizeof this struct, set by medsegx_prompt_init.
+    pub struct_size: u32,
+    /// 1 where there is a box; default 0.
+    pub has_box: i32,
+    /// x0, y0, x1, y1: inclusive pixel indices.
+    pub r#box: [f64; 4],
+    /// Points, or NULL.
+    pub points: *const medsegx_point,
+    /// How many points.
+    pub point_count: usize,
+    /// Logits of an earlier mask, a square of side image_size / 4, or NULL.
+    pub mask: *const f32,
+}
+
+versioned!(medsegx_prompt, 64, {
+    has_box: 0,
+    r#box: [0.0; 4],
+    points: null(),
+    point_count: 0,
+    mask: null(),
+});
+
+/// Where the answer for a slice goes, and the answer. Fields marked "in" are the caller's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_result {
+    /// sizeof this struct, set by medsegx_result_init.
+    pub struct_size: u32,
+    /// Out: the mask that was taken, 0 to 3.
+    pub chosen: i32,
+    /// In: height * width bytes, which become 0 or 1; or NULL.
+    pub mask: *mut u8,
+    /// In: bytes of `mask`.
+    pub mask_size: usize,
+    /// In: room for the raw logits of all decoded masks, mask_count * logits_size * logits_size floats; or NULL.
+    pub logits: *mut f32,
+    /// In: floats of `logits`.
+    pub logits_count: usize,
+    /// Out: foreground pixels.
+    pub pixels: u64,
+    /// Out: masks that were decoded: 3, or 1 for mask 0.
+    pub mask_count: u32,
+    /// Out: number of the first of them: 1, or 0.
+    pub first_token: u32,
+    /// Out: score of each decoded mask by the rule that chose.
+    pub scores: [f64; 4],
+    /// Out: mean Dice among the masks; low where the result is doubtful.
+    pub agreement: f64,
+    /// Out, of the chosen mask: IoU of its tight box with the prompt's, times the part inside.
+    pub box_agreement: f64,
+    /// Out, of the chosen mask: area above logit +1 over area above -1.
+    pub stability: f64,
+}
+
+versioned!(medsegx_result, 112, {
+    chosen: 0,
+    mask: null_mut(),
+    mask_size: 0,
+    logits: null_mut(),
+    logits_count: 0,
+    pixels: 0,
+    mask_count: 0,
+    first_token: 0,
+    scores: [0.0; 4],
+    agreement: 0.0,
+    box_agreement: 0.0,
+    stability: 0.0,
+});
+
+/// A volume of voxels, x fastest, then y, then z, and how they become grey levels. Voxels are only read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_volume {
+    /// sizeof this struct, set by medsegx_volume_init.
+    pub struct_size: u32,
+    /// A medsegx_pixel; default MEDSEGX_PIXEL_U8.
+    pub pixel_type: i32,
+    /// The voxels.
+    pub voxels: *const c_void,
+    /// Bytes of `voxels`.
+    pub size: usize,
+    /// Voxels along x, y, z.
+    pub dims: [u32; 3],
+    /// 1 grey, the default, or 3 interleaved colour.
+    pub channels: u32,
+    /// The axis that slices lie across: 0, 1 or 2; default 2.
+    pub axis: u32,
+    /// A medsegx_intensity, over the whole volume; default MEDSEGX_INTENSITY_MINMAX.
+    pub intensity: i32,
+    /// As in medsegx_slice.
+    pub slope: f64,
+    /// As in medsegx_slice.
+    pub intercept: f64,
+    /// As in medsegx_slice.
+    pub low: f64,
+    /// As in medsegx_slice.
+    pub high: f64,
+}
+
+versioned!(medsegx_volume, 80, {
+    pixel_type: medsegx_pixel::U8 as i32,
+    voxels: null(),
+    size: 0,
+    dims: [0; 3],
+    channels: 1,
+    axis: 2,
+    intensity: medsegx_intensity::Minmax as i32,
+    slope: 1.0,
+    intercept: 0.0,
+    low: 0.0,
+    high: 255.0,
+});
+
+/// One thing to segment in a volume: the same rectangle on a run of slices. Later versions may add fields at the end:
+/// calls take the size of an element.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_target {
     /// Value in the label array, 1 to 65535.
     pub label: u32,
-    /// Row of the modality.
+    /// Rows of the tree, as in medsegx_context.
     pub modality: u32,
     /// Row of the body part.
     pub body_part: u32,
@@ -358,7 +362,131 @@ pub struct VolumeTarget {
     pub high: [i64; 3],
 }
 
-/// A struct with every field at its default.
-pub(super) fn initial<T: Versioned>() -> T {
-    T::initial()
+/// What is known of one slice of one target. Later versions may add fields at the end: calls take the size of an element.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_outcome {
+    /// Index of the target in the call's array.
+    pub target: u32,
+    /// Index of the slice along the volume's axis.
+    pub slice: u32,
+    /// The mask that was taken, 0 to 3.
+    pub chosen: i32,
+    /// Masks that were decoded: 3, or 1 for mask 0.
+    pub mask_count: u32,
+    /// Number of the first of them: 1, or 0.
+    pub first_token: u32,
+    /// 0
+    pub reserved: u32,
+    /// Foreground pixels of the mask, before later targets are painted over it.
+    pub pixels: u64,
+    /// Score of each decoded mask by the rule that chose. Neighbouring slices take part in the choice too.
+    pub scores: [f64; 4],
+    /// As in medsegx_result.
+    pub agreement: f64,
+    /// As in medsegx_result.
+    pub box_agreement: f64,
+    /// As in medsegx_result.
+    pub stability: f64,
+    /// Mean Dice of the mask with those of the target's neighbouring slices; -1 where there are none.
+    pub continuity: f64,
+}
+
+/// Where the answer for a volume goes, and the answer. Fields marked "in" are the caller's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_volume_result {
+    /// sizeof this struct, set by medsegx_volume_result_init.
+    pub struct_size: u32,
+    /// In: sizeof(medsegx_outcome), where there are outcomes; default 0.
+    pub outcome_size: u32,
+    /// In: dims[0] * dims[1] * dims[2] values, which become 0 where nothing is. Where targets overlap the later one wins.
+    pub labels: *mut u16,
+    /// In: values of `labels`.
+    pub labels_count: usize,
+    /// In: room for an outcome of every slice of every target, outcome_size bytes apart; or NULL.
+    pub outcomes: *mut medsegx_outcome,
+    /// In: elements of `outcomes`.
+    pub outcomes_room: usize,
+    /// Out: how many outcomes there are, by ascending slice, then in the order of targets.
+    pub outcomes_count: usize,
+}
+
+versioned!(medsegx_volume_result, 48, {
+    outcome_size: 0,
+    labels: null_mut(),
+    labels_count: 0,
+    outcomes: null_mut(),
+    outcomes_room: 0,
+    outcomes_count: 0,
+});
+
+/// Sets `out` to its defaults; struct_size is sizeof *out. NULL is ignored. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_model_options_init(out: *mut medsegx_model_options, struct_size: u32) {
+    // SAFETY: `out` is NULL or has room for `struct_size` bytes, as the header asks; so too in the functions below.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_model_info_init(out: *mut medsegx_model_info, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_session_options_init(out: *mut medsegx_session_options, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_context_init(out: *mut medsegx_context, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_context_names_init(out: *mut medsegx_context_names, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_slice_init(out: *mut medsegx_slice, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_prompt_init(out: *mut medsegx_prompt, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_result_init(out: *mut medsegx_result, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_volume_init(out: *mut medsegx_volume, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_volume_result_init(out: *mut medsegx_volume_result, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
 }

@@ -4,58 +4,127 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ops::ControlFlow;
 
-use super::boundary::{Outcome, array, array_mut, guard, required};
-use super::session::{CancelHandle, SessionHandle, cancelled, session};
-use super::slice::{intensity, pixel};
-use super::status::{ErrorObject, Status};
-use super::structs::{self, ProgressCallback, VolumeTarget, VolumeView};
+use super::boundary::{Outcome, array, array_mut, check_strided, guard};
+use super::codes::medsegx_pixel;
+use super::session::{State, cancelled, medsegx_cancel, medsegx_session, with};
+use super::slice::intensity;
+use super::status::{medsegx_error, medsegx_status};
+use super::structs::{
+    medsegx_outcome, medsegx_progress_callback, medsegx_target, medsegx_volume, medsegx_volume_result,
+};
+use super::versioned;
+use crate::memory::reserve;
 use crate::prompt::{self, Grid, VolumeBox};
-use crate::segment::volume::{Observer, Request, segment_volume};
+use crate::segment::volume::{Observer, Request, SliceOutcome, segment_volume};
 use crate::taxonomy::Context;
 use crate::volume::{Labels, Orientation, Volume, Voxel, Voxels};
 
-/// `medsegx_segment_volume`: segments boxes of a volume. `labels` is written only on success.
+/// Segments boxes of a volume, which is copied.
 ///
-/// # Safety
-/// Pointers are NULL or valid as the header says.
+/// `session`, `volume`, `targets`, `result` and its labels are required; `progress`, `user` and `cancel` may be NULL.
+/// `target_size` is sizeof(medsegx_target). One thread at a time with one session. All that the structs point at has to
+/// stay as it is during the call, and is not kept. `result` and its buffers are written only on success. Fails as
+/// medsegx_segment_slice does; an answer of `progress` other than 0 is MEDSEGX_STATUS_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_segment_volume(
-    handle: *mut SessionHandle,
-    volume: *const VolumeView,
-    targets: *const VolumeTarget,
+    session: *mut medsegx_session,
+    volume: *const medsegx_volume,
+    targets: *const medsegx_target,
     target_size: usize,
     target_count: usize,
-    labels: *mut u16,
-    labels_count: usize,
-    progress: ProgressCallback,
+    result: *mut medsegx_volume_result,
+    progress: medsegx_progress_callback,
     user: *mut c_void,
-    cancel: *const CancelHandle,
-    error: *mut *mut ErrorObject,
-) -> Status {
-    // SAFETY: the caller's promise, for every pointer of this function.
+    cancel: *const medsegx_cancel,
+    error: *mut *mut medsegx_error,
+) -> medsegx_status {
+    // SAFETY: every pointer is NULL or valid, as the header asks.
     unsafe {
         guard(error, || {
-            let session = session(handle)?;
-            required("volume", volume)?;
-            let view = structs::read(volume)?;
+            let view = versioned::required("volume", volume)?;
+            let answer = versioned::required("result", result)?;
             let targets = read_targets(targets, target_size, target_count)?;
             let mut watcher = Watcher { progress, user, stop: || cancelled(cancel) };
-            session.run(|session| {
+            with(session, |state| {
                 let volume = copy_volume(&view)?;
-                let voxels = volume.dims().iter().product();
-                if labels_count < voxels {
-                    let found = labels_count.to_string();
-                    return Err(ErrorObject::argument("labels_count", &voxels.to_string(), &found));
-                }
-                let out = array_mut("labels", labels, voxels)?;
-                run(session, &view, &volume, &targets, &mut watcher, out)
+                let mut out = Out::new(&answer, &volume)?;
+                let outcomes_count = run(state, &view, &volume, &targets, &mut watcher, &mut out)?;
+                versioned::write(result, &medsegx_volume_result { outcomes_count, ..answer })
             })
         })
     }
 }
 
+/// The caller's buffers.
+struct Out<'a> {
+    labels: &'a mut [u16],
+    outcomes: Option<*mut medsegx_outcome>,
+    outcome_size: usize,
+    outcomes_room: usize,
+}
+
+impl Out<'_> {
+    /// # Safety
+    /// The buffers of `result` are NULL or valid, and nobody else uses them during the call.
+    unsafe fn new(result: &medsegx_volume_result, volume: &Volume) -> Outcome<Self> {
+        let voxels = volume.dims().iter().product();
+        if result.labels_count < voxels {
+            let found = result.labels_count.to_string();
+            return Err(medsegx_error::argument("labels_count", &format!("at least {voxels}"), &found));
+        }
+        // SAFETY: the caller's promise.
+        let labels = unsafe { array_mut("labels", result.labels, voxels) }?;
+        let (size, room) = (result.outcome_size as usize, result.outcomes_room);
+        let outcomes = (!result.outcomes.is_null()).then_some(result.outcomes);
+        if outcomes.is_some() {
+            check_strided("outcomes", result.outcomes, size, room)?;
+        }
+        Ok(Out { labels, outcomes, outcome_size: size, outcomes_room: room })
+    }
+
+    /// Refuses too little room before anything is computed.
+    fn check_room(&self, needed: usize) -> Outcome {
+        if self.outcomes.is_some() && self.outcomes_room < needed {
+            let expected = format!("at least {needed}, the slices of all targets");
+            return Err(medsegx_error::argument("outcomes_room", &expected, &self.outcomes_room.to_string()));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, labels: &Labels, outcomes: &[SliceOutcome]) {
+        match labels {
+            Labels::U8(labels) => self.labels.iter_mut().zip(labels).for_each(|(out, &label)| *out = label.into()),
+            Labels::U16(labels) => self.labels.copy_from_slice(labels),
+        }
+        let Some(first) = self.outcomes else { return };
+        for (index, outcome) in outcomes.iter().enumerate() {
+            // SAFETY: `check_room` and `new` made sure that the element lies in the caller's array and is aligned.
+            unsafe { first.byte_add(index * self.outcome_size).write(outcome_of(outcome)) };
+        }
+    }
+}
+
+fn outcome_of(outcome: &SliceOutcome) -> medsegx_outcome {
+    let verdict = &outcome.verdict;
+    let measures = &verdict.measures;
+    medsegx_outcome {
+        target: outcome.request as u32,
+        slice: outcome.slice as u32,
+        chosen: verdict.chosen as i32,
+        mask_count: measures.count as u32,
+        first_token: (verdict.chosen - verdict.index) as u32,
+        reserved: 0,
+        pixels: outcome.pixels,
+        scores: verdict.scores,
+        agreement: measures.agreement(),
+        box_agreement: measures.masks[verdict.index].box_agreement,
+        stability: measures.masks[verdict.index].stability,
+        continuity: outcome.continuity.unwrap_or(-1.0),
+    }
+}
+
 struct Watcher<F> {
-    progress: ProgressCallback,
+    progress: medsegx_progress_callback,
     user: *mut c_void,
     stop: F,
 }
@@ -74,29 +143,31 @@ impl<F: Fn() -> bool> Observer for Watcher<F> {
     }
 }
 
+/// How many outcomes there are.
 fn run(
-    session: &mut SessionHandle,
-    view: &VolumeView,
+    state: &mut State,
+    view: &medsegx_volume,
     volume: &Volume,
-    targets: &[VolumeTarget],
+    targets: &[medsegx_target],
     watcher: &mut dyn Observer,
-    out: &mut [u16],
-) -> Outcome {
+    out: &mut Out,
+) -> Outcome<usize> {
     let frame = volume.frame(view.axis as usize, Orientation::Stored)?;
     let map = intensity(view.intensity, view.low, view.high)?.resolve(volume)?;
     let grid = Grid { dims: volume.dims(), axis: frame.axis(), affine: None };
-    let requests: Outcome<Vec<Request>> = targets.iter().map(|target| request(target, &grid)).collect();
-    let outcome = segment_volume(&mut session.segmenter, volume, &frame, &map, &requests?, watcher)?;
-    match outcome.labels.labels() {
-        Labels::U8(labels) => out.iter_mut().zip(labels).for_each(|(out, &label)| *out = label.into()),
-        Labels::U16(labels) => out.copy_from_slice(labels),
+    let mut requests = reserve(targets.len(), "targets")?;
+    for target in targets {
+        requests.push(request(target, &grid)?);
     }
-    Ok(())
+    out.check_room(requests.iter().map(|request| request.boxes.len()).sum())?;
+    let outcome = segment_volume(&mut state.segmenter, volume, &frame, &map, &requests, watcher)?;
+    out.write(outcome.labels.labels(), &outcome.slices);
+    Ok(outcome.slices.len())
 }
 
-fn request(target: &VolumeTarget, grid: &Grid) -> Outcome<Request> {
+fn request(target: &medsegx_target, grid: &Grid) -> Outcome<Request> {
     let label = u16::try_from(target.label).ok().filter(|&label| label > 0);
-    let label = label.ok_or_else(|| ErrorObject::argument("label", "1 to 65535", &target.label.to_string()))?;
+    let label = label.ok_or_else(|| medsegx_error::argument("label", "1 to 65535", &target.label.to_string()))?;
     let boxes = prompt::volume_box(VolumeBox { low: target.low, high: target.high }, "target", grid)?;
     let organ = [target.body_part, target.subregion, target.organ].map(|index| index as usize);
     let context = Context { modality: target.modality as usize, organ, task: target.task as usize };
@@ -105,17 +176,12 @@ fn request(target: &VolumeTarget, grid: &Grid) -> Outcome<Request> {
 
 /// # Safety
 /// `targets` is NULL or valid for `count` elements that are `size` bytes apart.
-unsafe fn read_targets(targets: *const VolumeTarget, size: usize, count: usize) -> Outcome<Vec<VolumeTarget>> {
-    if size < size_of::<VolumeTarget>() || !size.is_multiple_of(align_of::<VolumeTarget>()) {
-        return Err(ErrorObject::argument("target_size", "sizeof(medsegx_target)", &size.to_string()));
+unsafe fn read_targets(targets: *const medsegx_target, size: usize, count: usize) -> Outcome<Vec<medsegx_target>> {
+    if count == 0 {
+        return Err(medsegx_error::argument("target_count", "at least 1", "0"));
     }
-    let total = size.checked_mul(count).filter(|&bytes| count > 0 && bytes <= isize::MAX as usize);
-    if total.is_none() || targets.is_null() || !targets.is_aligned() {
-        return Err(ErrorObject::argument("targets", "at least one target", &format!("{count}, or a bad pointer")));
-    }
-    let mut read = Vec::new();
-    let memory = |_| crate::Error::Memory { what: "targets".into(), bytes: (size * count) as u64 };
-    read.try_reserve_exact(count).map_err(memory)?;
+    check_strided("targets", targets, size, count)?;
+    let mut read = reserve(count, "targets")?;
     // SAFETY: not NULL, aligned, and the caller promises `count` elements `size` bytes apart.
     read.extend((0..count).map(|i| unsafe { targets.byte_add(i * size).read() }));
     Ok(read)
@@ -123,16 +189,16 @@ unsafe fn read_targets(targets: *const VolumeTarget, size: usize, count: usize) 
 
 /// # Safety
 /// `view.voxels` is NULL or valid for `view.size` bytes.
-unsafe fn copy_volume(view: &VolumeView) -> Outcome<Volume> {
+unsafe fn copy_volume(view: &medsegx_volume) -> Outcome<Volume> {
     let dims = view.dims.map(|n| n as usize);
     // SAFETY: the caller's promise.
     let voxels = unsafe {
-        match view.pixel_type {
-            pixel::U8 => Voxels::U8(copy(view)?),
-            pixel::I16 => Voxels::I16(copy(view)?),
-            pixel::U16 => Voxels::U16(copy(view)?),
-            pixel::F32 => Voxels::F32(copy(view)?),
-            other => return Err(ErrorObject::argument("pixel_type", "0 to 3", &other.to_string())),
+        match medsegx_pixel::of(view.pixel_type) {
+            Some(medsegx_pixel::U8) => Voxels::U8(copy(view)?),
+            Some(medsegx_pixel::I16) => Voxels::I16(copy(view)?),
+            Some(medsegx_pixel::U16) => Voxels::U16(copy(view)?),
+            Some(medsegx_pixel::F32) => Voxels::F32(copy(view)?),
+            None => return Err(medsegx_error::argument("pixel_type", "0 to 3", &view.pixel_type.to_string())),
         }
     };
     let volume = Volume::from_voxels("<memory>", dims, view.channels as usize, voxels)?;
@@ -141,20 +207,18 @@ unsafe fn copy_volume(view: &VolumeView) -> Outcome<Volume> {
 
 /// # Safety
 /// As [`copy_volume`].
-unsafe fn copy<T: Voxel>(view: &VolumeView) -> Outcome<Vec<T>> {
+unsafe fn copy<T: Voxel>(view: &medsegx_volume) -> Outcome<Vec<T>> {
     let count = view.dims.iter().try_fold(view.channels as usize, |all, &n| all.checked_mul(n as usize));
     let needed = count.and_then(|count| count.checked_mul(size_of::<T>()));
     let (Some(count), Some(needed)) = (count, needed) else {
-        return Err(ErrorObject::argument("dims", "a size that exists", &format!("{:?}", view.dims)));
+        return Err(medsegx_error::argument("dims", "a size that exists", &format!("{:?}", view.dims)));
     };
     if view.size != needed {
-        return Err(ErrorObject::argument("size", &format!("{needed} bytes"), &view.size.to_string()));
+        return Err(medsegx_error::argument("size", &format!("{needed} bytes"), &view.size.to_string()));
     }
     // SAFETY: the caller's promise.
     let voxels = unsafe { array::<T>("voxels", view.voxels.cast(), count) }?;
-    let mut copy = Vec::new();
-    let memory = |_| crate::Error::Memory { what: "a volume".into(), bytes: needed as u64 };
-    copy.try_reserve_exact(count).map_err(memory)?;
+    let mut copy = reserve(count, "a volume")?;
     copy.extend_from_slice(voxels);
     Ok(copy)
 }

@@ -1,6 +1,7 @@
 //! A second pass over a volume: the masks of neighbouring slices should continue each other.
 
 use super::{MOST_MASKS, dice};
+use crate::{Result, memory};
 
 /// A mask as runs of pixels, small enough to keep those of a whole volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,16 +13,19 @@ pub struct Runs {
 
 impl Runs {
     /// The pixels that are not 0.
-    pub fn new(inside: &[u8]) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::Error::Memory).
+    pub fn new(inside: &[u8]) -> Result<Self> {
         let mut mask = Runs::default();
         let mut at = 0;
         while let Some(gap) = inside[at..].iter().position(|&pixel| pixel != 0) {
             let start = at + gap;
             at = start + inside[start..].iter().position(|&pixel| pixel == 0).unwrap_or(inside.len() - start);
             mask.area += (at - start) as u32;
-            mask.runs.push([start as u32, at as u32]);
+            memory::push(&mut mask.runs, [start as u32, at as u32], "a mask")?;
         }
-        mask
+        Ok(mask)
     }
 
     /// Number of pixels inside.

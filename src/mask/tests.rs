@@ -99,7 +99,7 @@ fn runs_keep_every_pixel() {
     maps.push((0..SIDE * SIDE).map(|i| if i * 7 % 5 < 2 { 1.0 } else { -1.0 }).collect());
     maps.push(vec![-1.0; SIDE * SIDE]);
     let inside = |map: &[f32]| map.iter().map(|&logit| logit > 0.0).collect::<Vec<bool>>();
-    let runs = |map: &[f32]| Runs::new(&map.iter().map(|&logit| u8::from(logit > 0.0)).collect::<Vec<u8>>());
+    let runs = |map: &[f32]| Runs::new(&map.iter().map(|&logit| u8::from(logit > 0.0)).collect::<Vec<u8>>()).unwrap();
     for map in &maps {
         let runs_of_map = runs(map);
         let mut found = vec![true; SIDE * SIDE];

@@ -165,6 +165,17 @@ impl Segmenter {
         self.batch
     }
 
+    /// Makes what slices of this size and up to `channels` need, so that [`Segmenter::place`] and [`Segmenter::mask`]
+    /// allocate nothing for them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a size that is none, [`Error::Memory`].
+    pub fn prepare(&mut self, height: usize, width: usize, channels: usize) -> Result<()> {
+        let frame = Frame::new(self.model.config(), height, width)?;
+        resizer(&mut self.resizer, &frame, channels)?;
+        self.engine.prepare(&frame)
+    }
+
     /// Resizes a picture into `slot` of the next encoder batch.
     ///
     /// # Errors
@@ -180,11 +191,7 @@ impl Segmenter {
             let (expected, found) = (format!("below {}", self.batch), slot.to_string());
             return Err(Error::Argument { name: "slot", expected, found });
         };
-        let resizer = match self.resizer.take() {
-            Some(kept) if kept.0 == frame && kept.1 >= picture.channels => kept,
-            _ => (frame, picture.channels, Resizer::new(frame.slice, frame.valid, picture.channels)?),
-        };
-        let (_, _, resizer) = self.resizer.insert(resizer);
+        let resizer = resizer(&mut self.resizer, &frame, picture.channels)?;
         resizer.picture(picture.pixels, picture.channels, target, frame.size)?;
         self.scaling[slot] = frame.scaling(target);
         self.contexts[slot] = row;
@@ -323,6 +330,19 @@ impl Segmenter {
         }
         self.engine.masks(prompts, tokens.start - first..tokens.end - first, frame, out)
     }
+}
+
+/// To the model's picture; made only when the size of the slices changes, since making it allocates.
+fn resizer<'a>(
+    kept: &'a mut Option<(Frame, usize, Resizer)>,
+    frame: &Frame,
+    channels: usize,
+) -> Result<&'a mut Resizer> {
+    let resizer = match kept.take() {
+        Some(kept) if kept.0 == *frame && kept.1 >= channels => kept,
+        _ => (*frame, channels, Resizer::new(frame.slice, frame.valid, channels)?),
+    };
+    Ok(&mut kept.insert(resizer).2)
 }
 
 /// The box of a prompt, in its frame.

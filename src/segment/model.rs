@@ -103,7 +103,9 @@ impl Model {
             Device::Ptxvm(checks) => (ptxvm(weights, options, checks)?, None),
             Device::Auto => match cuda(weights, 0) {
                 Ok(network) => (network, None),
-                Err(error @ Error::Device { .. }) => (cpu(weights, options)?, Some(error.to_string())),
+                Err(error @ (Error::Device { .. } | Error::DeviceLost { .. })) => {
+                    (cpu(weights, options)?, Some(error.to_string()))
+                }
                 Err(error) => return Err(error),
             },
         };

@@ -9,6 +9,7 @@ use super::{Frame, Picture, Prompt, Segmenter, prompt_points};
 use crate::error::{Error, Result};
 use crate::executor::Point;
 use crate::mask::{CONTINUITY_WEIGHT, Runs, Verdict, continuous};
+use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, Volume};
@@ -143,7 +144,7 @@ pub fn segment_volume(
         return Err(Error::Prompt { what: "targets".into(), expected, found });
     }
     let labels = LabelVolume::new(volume.dims(), highest)?;
-    let outcome = Outcome { labels, slices: Vec::with_capacity(total), stages: Stages::default() };
+    let outcome = Outcome { labels, slices: reserve(total, "the outcomes")?, stages: Stages::default() };
     let (height, width) = slices.shape();
     let of_prompt = segmenter.masks().count() * height * width;
     let together = (MOST_BYTES / of_prompt.max(1)).clamp(1, segmenter.batch());
@@ -158,7 +159,7 @@ pub fn segment_volume(
         slots: Vec::new(),
         pending: Vec::new(),
         in_flight: Vec::new(),
-        masks: super::zeros(together * of_prompt, "masks of a batch")?,
+        masks: zeros(together * of_prompt, "masks of a batch")?,
         neighbours_count: false,
         kept: Vec::new(),
     };
@@ -297,7 +298,7 @@ impl Run<'_> {
             let masks = &mut self.masks[..prompts.len() * count * area];
             self.segmenter.mask_run(prompts.clone(), first..first + count, &pending.frame, masks)?;
             for (index, masks) in prompts.clone().zip(masks.chunks_exact(count * area)) {
-                self.kept.push(masks.chunks_exact(area).map(Runs::new).collect());
+                self.kept.push(masks.chunks_exact(area).map(Runs::new).collect::<Result<_>>()?);
                 self.outcome.slices.push(batch[index].outcome(self.segmenter.verdict(index)));
             }
             done = prompts.end;
@@ -311,7 +312,7 @@ impl Run<'_> {
             let verdict = self.segmenter.verdict(index);
             let mask = &mut self.masks[..pending.frame.slice[0] * pending.frame.slice[1]];
             self.segmenter.mask(index, verdict.chosen, &pending.frame, mask)?;
-            self.kept.push(vec![Runs::new(mask)]);
+            self.kept.push(vec![Runs::new(mask)?]);
             self.outcome.slices.push(pending.outcome(verdict));
         }
         Ok(())
@@ -368,7 +369,7 @@ impl Run<'_> {
     /// Writes the chosen masks into the labels, in the order of the outcomes.
     fn paint(&mut self) -> Result<()> {
         let (height, width) = self.slices.shape();
-        let mut inside = vec![false; height * width];
+        let mut inside = zeros(height * width, "a slice's mask")?;
         for (outcome, masks) in self.outcome.slices.iter_mut().zip(&self.kept) {
             let mask = &masks[0];
             mask.fill(&mut inside);

@@ -228,16 +228,24 @@ fn percentiles<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Result<Opt
     }
     let mut positive = reserve(count, "the percentiles")?;
     positive.extend(values.iter().copied().filter(|&v| value(v) > 0.0));
-    Ok(Some(PERCENTILES.map(|percent| {
+    Ok(percentiles_of(&mut positive, slope, intercept))
+}
+
+/// The two percentiles of `slope x value + intercept` over all of `positive`, which is put into another order; `None` when
+/// it is empty.
+pub(crate) fn percentiles_of<T: Voxel>(positive: &mut [T], slope: f64, intercept: f64) -> Option<[f64; 2]> {
+    let value = |v: T| slope * v.to_f64() + intercept;
+    let last = positive.len().checked_sub(1)?;
+    Some(PERCENTILES.map(|percent| {
         let percent = if slope < 0.0 { 100.0 - percent } else { percent };
-        let place = percent / 100.0 * (count - 1) as f64;
+        let place = percent / 100.0 * last as f64;
         let below = place.floor() as usize;
         let order = |a: &T, b: &T| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal);
         let (_, low, rest) = positive.select_nth_unstable_by(below, order);
         let low = *low;
         let high = rest.iter().copied().min_by(order).unwrap_or(low);
         value(low) + (value(high) - value(low)) * place.fract()
-    })))
+    }))
 }
 
 impl Volume {

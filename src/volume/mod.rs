@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 pub use describe::{Description, GeometryDescription, describe};
 pub use geometry::{Affine, AffineSource, Geometry};
+#[cfg(feature = "capi")]
+pub(crate) use intensity::percentiles_of;
 pub use intensity::{Intensity, IntensityMap, Statistics};
 pub use labels::{LabelVolume, Labels};
 pub use slices::{Orientation, SliceFrame};

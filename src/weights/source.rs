@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::Mmap;
 use sha2::{Digest as _, Sha256};
 
+use crate::memory::grow_to;
 use crate::{Error, Result};
 
 /// How a file is read.
@@ -88,7 +89,9 @@ impl Source {
                 }
                 Source::File { file, length } => {
                     check_length(path, file, *length)?;
-                    buffer.resize((piece.end - piece.start) as usize, 0); // at most PIECE
+                    let length = (piece.end - piece.start) as usize; // at most PIECE
+                    grow_to(&mut buffer, length, "a piece of the weights")?;
+                    buffer.resize(length, 0);
                     read_exact_at(file, &mut buffer, start).map_err(|e| Error::io(path, "read", e))?;
                     each(&buffer);
                 }

@@ -1,4 +1,4 @@
-/* Files that tests/capi_fixture.rs and run.sh leave in the folder that the first argument names. */
+/* Files that tests/capi_fixture.rs and run.sh leave in the folder that the first argument names, and what tests share. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -37,6 +37,51 @@ static inline void *fixture_read(const char *folder, const char *name, size_t si
     return bytes;
 }
 
+static inline size_t fixture_size(const char *folder, const char *name) {
+    FILE *file = fopen(fixture_path(folder, name), "rb");
+    if (!file || fseek(file, 0, SEEK_END) != 0) {
+        fprintf(stderr, "cannot read %s/%s\n", folder, name);
+        exit(2);
+    }
+    long size = ftell(file);
+    fclose(file);
+    return (size_t)size;
+}
+
+/* On the CPU, with threads and instructions as the environment says in CAPI_THREADS and CAPI_INSTRUCTIONS. */
+static inline medsegx_model_options fixture_options(void) {
+    const char *threads = getenv("CAPI_THREADS"), *instructions = getenv("CAPI_INSTRUCTIONS");
+    medsegx_model_options options;
+    medsegx_model_options_init(&options, (uint32_t)sizeof options);
+    options.device = MEDSEGX_DEVICE_CPU;
+    options.threads = threads ? (uint32_t)atoi(threads) : 0;
+    options.instructions = instructions ? atoi(instructions) : MEDSEGX_INSTRUCTIONS_WIDEST;
+    return options;
+}
+
+static inline medsegx_model *fixture_model(const char *folder) {
+    medsegx_model_options options = fixture_options();
+    medsegx_model *model = NULL;
+    medsegx_error *error = NULL;
+    if (medsegx_model_open(fixture_path(folder, "tiny.safetensors"), &options, &model, &error) != MEDSEGX_STATUS_OK) {
+        fprintf(stderr, "%s\n", medsegx_error_message(error));
+        exit(1);
+    }
+    CHECK(error == NULL && model != NULL);
+    return model;
+}
+
+/* A session for slices of one size. */
+static inline medsegx_session *fixture_session(const medsegx_model *model, uint32_t height, uint32_t width) {
+    medsegx_session_options options;
+    medsegx_session_options_init(&options, (uint32_t)sizeof options);
+    options.max_height = height;
+    options.max_width = width;
+    medsegx_session *session = NULL;
+    CHECK(medsegx_session_new(model, &options, &session, NULL) == MEDSEGX_STATUS_OK);
+    return session;
+}
+
 /* The golden case: context and box. */
 static inline void fixture_case(const char *folder, medsegx_context *context, medsegx_prompt *prompt) {
     FILE *file = fopen(fixture_path(folder, "case.txt"), "r");
@@ -63,6 +108,15 @@ static inline medsegx_slice fixture_slice(const unsigned char *picture) {
     slice.channels = 3;
     slice.intensity = MEDSEGX_INTENSITY_RAW;
     return slice;
+}
+
+/* A result with room for a mask. */
+static inline medsegx_result fixture_result(unsigned char *mask, size_t size) {
+    medsegx_result result;
+    medsegx_result_init(&result, (uint32_t)sizeof result);
+    result.mask = mask;
+    result.mask_size = size;
+    return result;
 }
 
 /* Squared relative L2 distance. */

@@ -1,8 +1,15 @@
-# find_package(medsegx CONFIG) after `cargo cinstall`: the target medsegx::medsegx, through the installed pkg-config file,
-# which knows where the library lies.
+# find_package(medsegx CONFIG) after `cargo cinstall`: the targets medsegx::medsegx and medsegx::medsegx_static, through
+# the installed pkg-config file, which knows where the library lies and what the static one needs.
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(MEDSEGX REQUIRED IMPORTED_TARGET medsegx)
 if(NOT TARGET medsegx::medsegx)
   add_library(medsegx::medsegx INTERFACE IMPORTED)
   target_link_libraries(medsegx::medsegx INTERFACE PkgConfig::MEDSEGX)
+endif()
+if(NOT TARGET medsegx::medsegx_static)
+  set(MEDSEGX_SYSTEM_LIBRARIES ${MEDSEGX_STATIC_LIBRARIES})
+  list(REMOVE_ITEM MEDSEGX_SYSTEM_LIBRARIES medsegx)
+  add_library(medsegx::medsegx_static INTERFACE IMPORTED)
+  target_include_directories(medsegx::medsegx_static INTERFACE ${MEDSEGX_INCLUDE_DIRS})
+  target_link_libraries(medsegx::medsegx_static INTERFACE "${MEDSEGX_LIBDIR}/libmedsegx.a" ${MEDSEGX_SYSTEM_LIBRARIES})
 endif()

@@ -1,6 +1,7 @@
-// The C++ wrapper: a golden picture through it, and failures as exceptions. Argument: the fixture's folder.
+// The C++ wrapper: a golden picture through it, as a slice and as a volume, and failures as exceptions. Argument: the fixture's folder.
 #include <medsegx.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -32,14 +33,48 @@ int main(int argc, char **argv) {
     auto result = medsegx::with_defaults(medsegx_result_init);
     const medsegx_context context = medsegx::context_of("CT_Liver");
     session.segment(slice, &context, prompt, result);
-    bool thrown = false;
+    auto volume = medsegx::with_defaults(medsegx_volume_init);
+    volume.voxels = picture.data();
+    volume.size = picture.size();
+    volume.dims[0] = volume.dims[1] = 256;
+    volume.dims[2] = 1;
+    volume.channels = 3;
+    volume.intensity = MEDSEGX_INTENSITY_RAW;
+    std::vector<std::uint16_t> labels(256 * 256);
+    auto answer = medsegx::with_defaults(medsegx_volume_result_init);
+    answer.labels = labels.data();
+    answer.labels_count = labels.size();
+    const medsegx_target target{5,
+                                context.modality,
+                                context.body_part,
+                                context.subregion,
+                                context.organ,
+                                context.task,
+                                {0, 0, 0},
+                                {120, 120, 0}};
+    medsegx::Cancel cancel;
+    session.segment(volume, {target}, answer, cancel.get());
+    const auto painted = static_cast<std::uint64_t>(std::count(labels.begin(), labels.end(), std::uint16_t{5}));
+    cancel.set();
+    bool cancelled = false;
+    try {
+        session.segment(volume, {target}, answer, cancel.get());
+    } catch (const medsegx::Error &error) {
+        cancelled = error.status() == MEDSEGX_STATUS_CANCELLED;
+    }
+    bool thrown = false, missing = false;
+    try {
+        const medsegx::Model none("/no/such/file", &options);
+    } catch (const medsegx::Error &error) {
+        missing = error.status() == MEDSEGX_STATUS_IO && !error.source().empty();
+    }
     try {
         prompt.box[2] = 4000;
         session.segment(slice, &context, prompt, result);
     } catch (const medsegx::Error &error) {
-        thrown = error.status() == MEDSEGX_BAD_PROMPT && std::strstr(error.what(), "box") != nullptr;
+        thrown = error.status() == MEDSEGX_STATUS_BAD_PROMPT && std::strstr(error.what(), "box") != nullptr;
     }
     std::printf("C++: %s, mask %d, %llu pixels\n", model.device().c_str(), result.chosen,
                 static_cast<unsigned long long>(result.pixels));
-    return thrown && model.info().image_size == 256 ? 0 : 1;
+    return thrown && missing && cancelled && painted == result.pixels && model.info().image_size == 256 ? 0 : 1;
 }

@@ -59,10 +59,10 @@ int main(int argc, char **argv) {
         medsegx_cancel_set(cancel, to_cancel);
         double start = now();
         medsegx_status status = medsegx_segment_slice(session, &slice, &context, &prompt, &result, cancel, &error);
-        if (status == MEDSEGX_OK) {
+        if (status == MEDSEGX_STATUS_OK) {
             latency[done++] = now() - start;
         }
-        CHECK(status == (corrupt ? MEDSEGX_INVALID_ARGUMENT : to_cancel ? MEDSEGX_CANCELLED : MEDSEGX_OK));
+        CHECK(status == (corrupt ? MEDSEGX_STATUS_INVALID_ARGUMENT : to_cancel ? MEDSEGX_STATUS_CANCELLED : MEDSEGX_STATUS_OK));
         medsegx_error_free(error);
         error = NULL;
     }

@@ -17,7 +17,7 @@ static int completed[THREADS];
 static medsegx_status segment(unsigned char *mask, const medsegx_cancel *token) {
     medsegx_session *session = NULL;
     medsegx_status status = medsegx_session_new(shared_model, NULL, &session, NULL);
-    if (status != MEDSEGX_OK) {
+    if (status != MEDSEGX_STATUS_OK) {
         return status;
     }
     medsegx_context context;
@@ -46,10 +46,10 @@ static void *work(void *argument) {
             medsegx_cancel_set(cancel, round % 2);
         }
         medsegx_status status = segment(mask, racing ? cancel : NULL);
-        if (status == MEDSEGX_OK) {
+        if (status == MEDSEGX_STATUS_OK) {
             completed[id]++;
             wrong[id] += memcmp(mask, reference, sizeof reference) != 0;
-        } else if (status != MEDSEGX_CANCELLED || !racing) {
+        } else if (status != MEDSEGX_STATUS_CANCELLED || !racing) {
             wrong[id]++;
         }
     }
@@ -67,12 +67,12 @@ int main(int argc, char **argv) {
     medsegx_model_options options;
     medsegx_model_options_init(&options, (uint32_t)sizeof options);
     options.device = MEDSEGX_DEVICE_CPU;
-    CHECK(medsegx_model_open(fixture_path(folder, "tiny.safetensors"), &options, &model, NULL) == MEDSEGX_OK);
-    CHECK(medsegx_cancel_new(&cancel, NULL) == MEDSEGX_OK);
+    CHECK(medsegx_model_open(fixture_path(folder, "tiny.safetensors"), &options, &model, NULL) == MEDSEGX_STATUS_OK);
+    CHECK(medsegx_cancel_new(&cancel, NULL) == MEDSEGX_STATUS_OK);
     unsigned char *pixels = fixture_read(folder, "picture.u8", SIDE * SIDE * 3);
     picture = pixels;
     shared_model = model;
-    CHECK(segment(reference, NULL) == MEDSEGX_OK);
+    CHECK(segment(reference, NULL) == MEDSEGX_STATUS_OK);
     pthread_t threads[THREADS];
     int ids[THREADS], all = 0;
     for (int i = 0; i < THREADS; i++) {

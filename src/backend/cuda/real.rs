@@ -397,11 +397,11 @@ impl Driver for Nvidia {
 
 /// An error that names the device, what was attempted and what the driver said.
 fn failure(device: &str, operation: impl Into<String>, code: DriverError) -> Error {
-    let mut message = describe(code);
+    let (device, operation, message) = (device.into(), operation.into(), describe(code));
     if is_sticky(code.0) {
-        message.push_str("; the device's context is lost, and every later call of this process will fail alike");
+        return Error::DeviceLost { device, operation, message };
     }
-    Error::Device { device: device.into(), operation: operation.into(), message }
+    Error::Device { device, operation, message }
 }
 
 /// The driver's name and words for a code.

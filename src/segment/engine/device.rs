@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Engine;
+use super::{Engine, kept_for};
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::measure::MapCounter;
@@ -81,15 +81,14 @@ impl<D: Driver> Engine for OnDevice<D> {
         Ok(&self.logits[prompt * stride..(prompt + 1) * stride])
     }
 
+    fn prepare(&mut self, frame: &Frame) -> Result<()> {
+        let (session, side) = (&self.session, self.side);
+        kept_for(&mut self.resizer, frame, || resizer_for(session, side, frame)).map(drop)
+    }
+
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        let resizer = match self.resizer.take() {
-            Some(kept) if kept.0 == *frame => kept,
-            _ => {
-                let resizer = super::logit_resizer(self.side, frame)?;
-                (*frame, self.session.network().backend().mask_resizer(&resizer)?)
-            }
-        };
-        let (_, resizer) = self.resizer.insert(resizer);
+        let (session, side) = (&self.session, self.side);
+        let resizer = kept_for(&mut self.resizer, frame, || resizer_for(session, side, frame))?;
         let (count, area) = (self.session.options().masks.count(), frame.slice[0] * frame.slice[1]);
         // All maps of neighbouring prompts, or one of each, are one run of maps; others are taken prompt by prompt.
         let whole = maps.len() == count || maps.len() == 1;
@@ -104,6 +103,11 @@ impl<D: Driver> Engine for OnDevice<D> {
             Ok(())
         })
     }
+}
+
+/// The resizer of masks, on the device.
+fn resizer_for<D: Driver>(session: &Session<Cuda<D>>, side: usize, frame: &Frame) -> Result<MaskResizer<D>> {
+    session.network().backend().mask_resizer(&super::logit_resizer(side, frame)?)
 }
 
 fn counts<D: Driver>(counter: &MapCounter<D>, prompt: usize, map: usize) -> Counts {

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::Engine;
+use super::{Engine, kept_for};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
 use crate::mask::{Candidates, Measures};
+use crate::memory::grow_to;
 use crate::segment::{Frame, zeros};
 use crate::volume::resize::LogitResizer;
 
@@ -64,12 +65,14 @@ impl Engine for OnHost {
         Ok(&self.logits[prompt * stride..(prompt + 1) * stride])
     }
 
+    fn prepare(&mut self, frame: &Frame) -> Result<()> {
+        kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
+        grow_to(&mut self.restored, frame.slice[0] * frame.slice[1], "a restored slice")
+    }
+
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        let resizer = match self.resizer.take() {
-            Some(kept) if kept.0 == *frame => kept,
-            _ => (*frame, super::logit_resizer(self.side, frame)?),
-        };
-        let (_, resizer) = self.resizer.insert(resizer);
+        self.prepare(frame)?;
+        let resizer = kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
         let (area, plane) = (frame.slice[0] * frame.slice[1], self.side * self.side);
         self.restored.clear();
         self.restored.resize(area, 0.0);

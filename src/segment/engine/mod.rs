@@ -35,6 +35,9 @@ pub(super) trait Engine: Send {
     /// Logits `[M, L, L]` of a prompt.
     fn logits(&mut self, prompt: usize) -> Result<&[f32]>;
 
+    /// Makes what masks of slices of `frame` need, so that [`Engine::masks`] allocates nothing for them.
+    fn prepare(&mut self, frame: &Frame) -> Result<()>;
+
     /// Masks of the given maps of each of the given prompts at the slice's own size, 1 inside: `[prompts, maps, h, w]`.
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()>;
 }
@@ -53,6 +56,19 @@ pub(super) fn start(network: &Loaded, options: SessionOptions) -> Result<Box<dyn
 /// The predictions of the IoU head that stand for the maps of prompt `prompt`.
 fn predicted(iou: &[f32], prompt: usize, first_token: usize) -> &[f32] {
     iou.get(4 * prompt + first_token..4 * prompt + 4).unwrap_or_default()
+}
+
+/// What was made for slices of one frame: that of the call before, where it was for the same.
+fn kept_for<'a, T>(
+    kept: &'a mut Option<(Frame, T)>,
+    frame: &Frame,
+    make: impl FnOnce() -> Result<T>,
+) -> Result<&'a mut T> {
+    let value = match kept.take() {
+        Some(value) if value.0 == *frame => value,
+        _ => (*frame, make()?),
+    };
+    Ok(&mut kept.insert(value).1)
 }
 
 /// From the logit maps to slices of `frame`.
