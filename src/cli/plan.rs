@@ -152,6 +152,11 @@ fn table(report: &Report) -> Result<String, std::fmt::Error> {
     let Memory { parameters, prepared, session, loading, peak } = &report.memory;
     let [parameters, prepared, session] = [parameters, prepared, session].map(|bytes| mb(*bytes));
     writeln!(out, "parameters {parameters:.1} MB, prepared {prepared:.1} MB, session {session:.1} MB")?;
-    writeln!(out, "loading adds {:.1} MB for a moment; at most {:.1} MB in all", mb(*loading), mb(*peak))?;
+    writeln!(
+        out,
+        "loading adds {:.1} MB for a moment; at most {:.1} MB, program and pictures apart",
+        mb(*loading),
+        mb(*peak)
+    )?;
     Ok(out)
 }
