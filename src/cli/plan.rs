@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use medsegx::backend::Backend;
-use medsegx::backend::cpu::{Cpu, CpuOptions};
+use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
 use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
 use medsegx::model::{Config, Masks, Preset, Prompts, image_encoder, mask_decoder};
@@ -29,6 +29,9 @@ pub struct Args {
     /// CPU threads; default: all
     #[arg(long, value_parser = super::model_args::threads())]
     threads: Option<u16>,
+    /// Numbers of the large products: f32, or bf16 where the processor multiplies it
+    #[arg(long, default_value = "f32", value_parser = super::model_args::precision)]
+    precision: Precision,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -87,7 +90,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(preset)) if args.image_size == "1024" => preset.sam(),
         (None, preset) => preset.unwrap_or(Preset::VitB).medsegx(),
     };
-    let cpu = Cpu::new(CpuOptions { threads: args.threads.map(usize::from), ..CpuOptions::default() })?;
+    let threads = args.threads.map(usize::from);
+    let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
     let batch = usize::from(args.batch);
     let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
     let plan = |graph: Graph| Plan::new(graph, |graph, id| cpu.element_bytes(graph, id));
@@ -148,6 +152,11 @@ fn table(report: &Report) -> Result<String, std::fmt::Error> {
     let Memory { parameters, prepared, session, loading, peak } = &report.memory;
     let [parameters, prepared, session] = [parameters, prepared, session].map(|bytes| mb(*bytes));
     writeln!(out, "parameters {parameters:.1} MB, prepared {prepared:.1} MB, session {session:.1} MB")?;
-    writeln!(out, "loading adds {:.1} MB for a moment; at most {:.1} MB in all", mb(*loading), mb(*peak))?;
+    writeln!(
+        out,
+        "loading adds {:.1} MB for a moment; at most {:.1} MB, program and pictures apart",
+        mb(*loading),
+        mb(*peak)
+    )?;
     Ok(out)
 }

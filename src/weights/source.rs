@@ -33,7 +33,7 @@ const PIECE: u64 = 4 << 20;
 
 /// Mapped pages are dropped each time that as many bytes were read: seldom enough to cost nothing, often enough that a
 /// file does not take its own length of memory beside what is made of it.
-const WINDOW: u64 = 16 << 20;
+const WINDOW: u64 = 4 << 20;
 
 pub(super) enum Source {
     /// `read` counts bytes since pages were last dropped.

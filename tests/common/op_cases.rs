@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 mod attention;
+mod chains;
 mod decoder;
 mod encoder;
 
@@ -26,7 +27,7 @@ pub struct OpCase {
 
 /// Every case.
 pub fn all() -> Vec<OpCase> {
-    [encoder::cases(), attention::cases(), decoder::cases()].into_iter().flatten().collect()
+    [encoder::cases(), attention::cases(), decoder::cases(), chains::cases()].into_iter().flatten().collect()
 }
 
 impl OpCase {

@@ -100,7 +100,15 @@ pub const F32_OPS: &[Tolerance] = &[
     row("image_to_tokens", 1e-6, "three sums, softmax"),
     row("token_heads", 1e-6, "three sums"),
     row("upscale", 1e-6, "up to five sums, LayerNorms and GELUs"),
+    row("chain of products", 1e-6, "two operations one after the other"),
 ];
+
+/// The CPU's bf16, one operation against f64: what F32_OPS does not cover already, since all else stays in f32.
+pub const BF16_OPS: &[Tolerance] = &[row(
+    "chain of products",
+    4e-3,
+    "both sides of each product keep 8 bits: 1.1e-3 of each in the mean, 3.9e-3 at most",
+)];
 
 /// CUDA, one operation against f64, on numbers that f16 holds. Sums are f32; what a kernel stores in f16 (2^-12 of each
 /// value, a third of that in the mean) or rounds on the way to tensor cores is the rest.
@@ -120,6 +128,7 @@ pub const F16_OPS: &[Tolerance] = &[
     row("image_to_tokens", 5e-4, "q is read and the result stored in f16"),
     row("token_heads", 1e-5, "f32, three sums"),
     row("upscale", 1e-3, "f16 operands between the transposed convolutions"),
+    row("chain of products", 1e-3, "what is stored in between is f16"),
 ];
 
 /// CUDA, one kernel of the network's shapes against f64, on operands that f16 holds.

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::Cpu;
 use super::memory::{Buffer, Scratch};
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Simd, run_pairs};
+use super::{Cpu, Precision};
 use crate::error::Result;
 
 /// Rates of all threads together.
@@ -14,6 +14,8 @@ use crate::error::Result;
 pub struct Ceiling {
     /// f32 multiply-adds from registers to registers, 1e9 floating-point operations a second (an FMA counts 2).
     pub gflops: f64,
+    /// The same of bf16 pairs with f32 sums, where the backend computes in bf16: what bounds its large products.
+    pub pair_gflops: Option<f64>,
     /// Reading and writing memory beyond the caches, 1e9 bytes a second.
     pub gbytes: f64,
 }
@@ -41,6 +43,24 @@ impl Cpu {
         Ok((tasks * SUMS * STEPS * 2 * self.level.lanes()) as f64 / start.elapsed().as_secs_f64() * 1e-9)
     }
 
+    /// As [`Cpu::fma_rate`] of bf16 pairs; `None` for a backend in f32.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn pair_rate(&self) -> Result<Option<f64>> {
+        if self.precision != Precision::Bf16 {
+            return Ok(None);
+        }
+        let idle = Scratch::new(0, self.threads())?;
+        let tasks = 4 * self.threads();
+        let start = Instant::now();
+        self.threads.each(&idle, tasks, |_, _| {
+            black_box(run_pairs(Dots));
+        });
+        let operations = (tasks * SUMS * STEPS * 4 * self.level.lanes()) as f64;
+        Ok(Some(operations / start.elapsed().as_secs_f64() * 1e-9))
+    }
+
     /// The best of five measurements of each rate.
     ///
     /// # Errors
@@ -51,9 +71,10 @@ impl Cpu {
         let buffers =
             (0..threads).map(|_| Ok(Mutex::new([Buffer::new("copies", COPY)?, Buffer::new("copies", COPY)?])));
         let buffers = buffers.collect::<Result<Vec<_>>>()?;
-        let mut ceiling = Ceiling { gflops: 0.0, gbytes: 0.0 };
+        let mut ceiling = Ceiling { gflops: 0.0, pair_gflops: None, gbytes: 0.0 };
         for _ in 0..5 {
             ceiling.gflops = ceiling.gflops.max(self.fma_rate()?);
+            ceiling.pair_gflops = self.pair_rate()?.map(|rate| rate.max(ceiling.pair_gflops.unwrap_or(0.0)));
             let start = Instant::now();
             self.threads.each(&idle, threads, |i, _| {
                 if let Ok(mut pair) = buffers[i].lock() {
@@ -80,6 +101,25 @@ impl Kernel for Fma {
         for _ in 0..STEPS {
             for sum in &mut sums {
                 *sum = s.fma(*sum, a, b);
+            }
+        }
+        s.sum(sums.into_iter().fold(s.splat(0.0), |total, sum| s.add(total, sum)))
+    }
+}
+
+struct Dots;
+
+impl Kernel for Dots {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        // Halves of small numbers; the sums never leave what f32 holds.
+        let (a, b) = (s.splat(black_box(1e-3)), s.splat(black_box(1e-3)));
+        let mut sums = [s.splat(1.0); SUMS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = s.dot_pairs(*sum, a, b);
             }
         }
         s.sum(sums.into_iter().fold(s.splat(0.0), |total, sum| s.add(total, sum)))

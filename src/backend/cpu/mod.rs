@@ -215,6 +215,11 @@ impl Cpu {
         self.level
     }
 
+    /// True where `op` is a product of bf16.
+    pub fn multiplies_pairs(&self, graph: &Graph, op: &Op) -> bool {
+        matches!(op, Op::Linear { input, .. } if self.precision.halves(graph, *input))
+    }
+
     /// Bytes of a parameter once it is prepared.
     pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
         size_of::<f32>() * step::prepared(self.level, self.precision, graph, id)

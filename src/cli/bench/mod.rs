@@ -8,6 +8,7 @@ mod device;
 mod floors;
 mod kernels;
 mod model;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,6 +41,8 @@ enum What {
     /// The time of a run on a GPU on paper: FLOP, bytes, floors, and what the instructions of the kernels say
     #[cfg(feature = "cuda")]
     Floors(floors::Args),
+    /// One slice for each line of standard input, its milliseconds to standard output: for taking turns with other engines
+    Turns(turns::Args),
 }
 
 /// What both benches need.
@@ -101,6 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         },
         #[cfg(feature = "cuda")]
         What::Floors(args) => floors::run(&args),
+        What::Turns(args) => turns::run(&args),
     }
 }
 
@@ -219,7 +223,10 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 /// The line that says what the numbers below are to be compared with.
 fn describe(cpu: &Cpu, ceiling: &Ceiling) -> String {
-    let Ceiling { gflops, gbytes } = ceiling;
+    let Ceiling { gflops, pair_gflops, gbytes } = ceiling;
     let (level, threads) = (cpu.level(), cpu.threads());
-    format!("{level}, {threads} threads; measured ceiling {gflops:.0} GFLOP/s of FMA, {gbytes:.1} GB/s of copies")
+    let pairs = pair_gflops.map(|rate| format!(", {rate:.0} of bf16 pairs")).unwrap_or_default();
+    format!(
+        "{level}, {threads} threads; measured ceiling {gflops:.0} GFLOP/s of FMA{pairs}, {gbytes:.1} GB/s of copies"
+    )
 }

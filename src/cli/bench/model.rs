@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use medsegx::backend::Backend;
+use medsegx::backend::cpu::Cpu;
 use medsegx::executor::{Network, Session};
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ struct Row {
     encoder_ms_per_slice: f64,
     decoder_ms_per_slice: f64,
     gflops: f64,
-    /// Of the rate measured just before each run.
+    /// The time of all multiply-adds at the rates measured just before each run, as a share of the run's.
     share_of_fma_ceiling: f64,
     /// Milliseconds of each kind of operation, a whole batch.
     stages: BTreeMap<&'static str, f64>,
@@ -74,15 +75,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let mut times = Vec::new();
         let mut ceilings = Vec::new();
         for _ in 0..common.repeats.max(1) {
-            ceilings.push(cpu.fma_rate()?);
+            ceilings.push((cpu.fma_rate()?, cpu.pair_rate()?));
             times.push(work.run(&mut session)?);
         }
         let part = |i: usize| median(times.iter().map(|t| t[i]).collect());
         let total = median(times.iter().map(|t| t[0] + t[1]).collect());
-        let flop: u64 =
-            session.plans().iter().map(|p| (0..p.graph.nodes.len()).map(|i| p.graph.cost(i).flop).sum::<u64>()).sum();
-        let gflops = flop as f64 / total * 1e-9;
-        let shares = times.iter().zip(&ceilings).map(|(t, ceiling)| flop as f64 / (t[0] + t[1]) * 1e-9 / ceiling);
+        let flop = flop(cpu, &session);
+        let gflops = flop.iter().sum::<f64>() / total * 1e-9;
+        let at_best =
+            |(single, pairs): &(f64, Option<f64>)| flop[0] / single * 1e-9 + flop[1] / pairs.unwrap_or(*single) * 1e-9;
+        let shares = times.iter().zip(&ceilings).map(|(t, rates)| at_best(rates) / (t[0] + t[1]));
         let share_of_fma_ceiling = median(shares.collect());
         let per_slice = 1e3 / batch as f64;
         Ok(Row {
@@ -107,6 +109,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         rows,
     };
     print(&report, &describe(cpu, &ceiling), common.json)
+}
+
+/// Floating-point operations of a run in f32, and in products of bf16.
+fn flop(cpu: &Cpu, session: &Session<Cpu>) -> [f64; 2] {
+    let mut flop = [0.0; 2];
+    for graph in session.plans().map(|plan| &plan.graph) {
+        for (index, node) in graph.nodes.iter().enumerate() {
+            flop[usize::from(cpu.multiplies_pairs(graph, &node.op))] += graph.cost(index).flop as f64;
+        }
+    }
+    flop
 }
 
 pub(super) fn distance(found: &[f32], expected: &[f32]) -> f64 {

@@ -1,6 +1,6 @@
 //! The encoder's attention as published: windows padded with the bias of qkv, nothing in closed form.
 
-use medsegx::graph::Op;
+use medsegx::graph::{Op, ValueId};
 
 use super::{Case, OpCase, Random, dot, softmax, wide};
 
@@ -19,9 +19,30 @@ pub fn cases() -> Vec<OpCase> {
 
 /// `size` is that of q and k: large ones make the softmax nearly one-hot, and padded keys matter or vanish.
 fn attention(grid: usize, window: Option<usize>, heads: usize, d: usize, size: f32) -> OpCase {
-    let (batch, tokens, width, side) = (2, grid * grid, heads * d, window.unwrap_or(grid));
     let mut random = Random((grid * 100 + d) as u64);
-    let mut case = Case::new(batch);
+    let mut case = Case::new(2);
+    let Attention { op, out, values } = build(&mut case, &mut random, (grid, window), (heads, d), size, true);
+    let name = format!("grid {grid}, window {window:?}, {heads} heads of {d}, size {size}");
+    OpCase::new(name, case, op, vec![(out, values)])
+}
+
+/// The operation, where it writes, and what.
+pub struct Attention {
+    pub op: Op,
+    pub out: ValueId,
+    pub values: Vec<f64>,
+}
+
+/// Adds the inputs of an attention to `case`, and its output: one of the graph, or a value inside it.
+pub fn build(
+    case: &mut Case,
+    random: &mut Random,
+    (grid, window): (usize, Option<usize>),
+    (heads, d): (usize, usize),
+    size: f32,
+    is_output: bool,
+) -> Attention {
+    let (batch, tokens, width, side) = (case.graph.batch, grid * grid, heads * d, window.unwrap_or(grid));
     let qkv = random.halves(batch * tokens * 3 * width, size);
     let bias = random.halves(3 * width, size);
     let tables = [(); 2].map(|()| random.halves((2 * side - 1) * d, 0.5));
@@ -56,8 +77,8 @@ fn attention(grid: usize, window: Option<usize>, heads: usize, d: usize, size: f
             out.iter_mut().zip(part(b, ky, kx, 2, head)).for_each(|(out, v)| *out += weight * v);
         }
     }
-    let out = case.output(&[tokens, width]);
+    let out =
+        if is_output { case.output(&[tokens, width]) } else { case.graph.activation("attended", &[tokens, width]) };
     let op = Op::Attention { qkv: qkv_id, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out };
-    let name = format!("grid {grid}, window {window:?}, {heads} heads of {d}, size {size}");
-    OpCase::new(name, case, op, vec![(out, expected)])
+    Attention { op, out, values: expected }
 }

@@ -1,0 +1,65 @@
+"""One engine in a process of its own: says `ready`, then answers each line of standard input with the milliseconds of one
+slice; at its end writes the logits. The protocol is that of `medsegx bench turns`.
+
+    python3 engine.py torch|onnxruntime|openvino FOLDER THREADS PRECISION LOGITS.npy
+"""
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+
+def torch(folder, inputs, threads, precision):
+    import safetensors.torch
+    import torch
+
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+    import torch_model
+
+    torch.set_num_threads(threads)
+    model = torch_model.load(safetensors.torch.load_file(folder / "weights.safetensors"))
+    tensors = [torch.from_numpy(value) for value in inputs.values()]
+
+    @torch.inference_mode()
+    def run():
+        return model(*tensors).numpy()
+
+    return run
+
+
+def onnxruntime(folder, inputs, threads, precision):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(folder / "network.onnx", options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)[0]
+
+
+def openvino(folder, inputs, threads, precision):
+    import openvino
+
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
+    model = openvino.Core().compile_model(folder / "network.xml", "CPU", hints)
+    request = model.create_infer_request()
+    return lambda: request.infer(inputs)[0]
+
+
+def main():
+    engine, folder, threads, precision, logits = sys.argv[1:]
+    folder = pathlib.Path(folder)
+    with np.load(folder / "case.npz") as case:
+        inputs = {name: case[name] for name in ("image", "box", "context")}
+    run = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino}[engine](folder, inputs, int(threads), precision)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        found = run()
+        print(f"{1e3 * (time.perf_counter() - start):.3f}", flush=True)
+    np.save(logits, found[0])
+
+
+if __name__ == "__main__":
+    main()
