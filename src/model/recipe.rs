@@ -113,7 +113,8 @@ fn dense_position(
     tensor: &mut Tensors<'_>,
 ) -> Result<Vec<f32>> {
     let matrix = tensor(gaussian)?;
-    let encodings: Vec<Vec<f64>> = (0..grid * grid).map(|token| position(&matrix, grid, token)).collect();
+    let mut encodings = reserve(grid * grid, "positions")?;
+    encodings.extend((0..grid * grid).map(|token| position(&matrix, grid, token)));
     let mut out = zeros(grid * grid * columns, "the dense positions")?;
     let mut first = 0;
     for (path, reads_position) in linears {
@@ -126,7 +127,7 @@ fn dense_position(
         if first + bias.len() > columns {
             return Err(mismatch(&format!("{path}.bias"), format!("at most {} elements", columns - first), bias.len()));
         }
-        let weight = transposed(&weight, bias.len());
+        let weight = transposed(&weight, bias.len())?;
         for (token, encoding) in encodings.iter().enumerate() {
             let mut sums: Vec<f64> = bias.iter().map(|&b| f64::from(b)).collect();
             for (row, x) in weight.chunks_exact(bias.len().max(1)).zip(encoding) {
@@ -150,9 +151,11 @@ fn position(gaussian: &[f32], grid: usize, token: usize) -> Vec<f64> {
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
-fn transposed(data: &[f32], rows: usize) -> Vec<f32> {
+fn transposed(data: &[f32], rows: usize) -> Result<Vec<f32>> {
     let columns = data.len() / rows.max(1);
-    (0..columns).flat_map(|column| data[column..].iter().step_by(columns)).copied().collect()
+    let mut out = reserve(data.len(), "a parameter")?;
+    out.extend((0..columns).flat_map(|column| data[column..].iter().step_by(columns)));
+    Ok(out)
 }
 
 #[cfg(test)]
