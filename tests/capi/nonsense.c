@@ -114,7 +114,7 @@ static void contexts(medsegx_context *context) {
     EXPECT(medsegx_context_from_names(&names, context, &error), INVALID_ARGUMENT, "modality");
     names.task = "CT_Livr";
     names.organ = "livr";
-    EXPECT(medsegx_context_from_names(&names, context, &error), UNKNOWN_NAME, "Liver");
+    EXPECT(medsegx_context_from_names(&names, context, &error), UNKNOWN_NAME, "iver'");
     names.organ = NULL;
     const char **all[] = {&names.task, &names.modality, &names.body_part, &names.subregion, &names.organ, &names.target};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

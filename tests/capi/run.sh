@@ -117,7 +117,7 @@ rustc --edition 2024 -O --crate-type staticlib other.rs -o "$work/libother.a"
 $c99 $cflags beside.c -o "$work/beside" "$work/libother.a" $static
 "$work/beside"
 cp "$prefix/lib/libmedsegx.so" "$work/libcopy.so"
-$c99 $cflags loaded_twice.c -o "$work/loaded_twice" -ldl
+$c99 $cflags loaded_twice.c -o "$work/loaded_twice" $shared -ldl
 "$work/loaded_twice" "$fixture" "$prefix/lib/libmedsegx.so" "$work/libcopy.so"
 
 say "a scanner"
