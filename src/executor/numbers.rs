@@ -3,6 +3,7 @@
 use crate::backend::Numbers;
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recipe};
+use crate::memory::grow_to;
 use crate::weights::Weights;
 
 /// The numbers of `param` in `weights`.
@@ -50,6 +51,7 @@ impl<'a> Stored<'a> {
             if column + own > width {
                 return Err(self.mismatch(rows * (column + own)));
             }
+            grow_to(&mut self.rows, wanted * own, "a piece of a parameter")?;
             self.rows.resize(wanted * own, 0.0);
             self.weights.load_part(name, first_row * own, &mut self.rows)?;
             for (to, from) in out.chunks_exact_mut(width).zip(self.rows.chunks_exact(own.max(1))) {

@@ -242,7 +242,7 @@ static void slices(medsegx_session *session, medsegx_context *context) {
 }
 
 static void volumes(medsegx_session *session) {
-    static unsigned char voxels[16 * 16 * 2];
+    static unsigned char voxels[2 * 16 * 16 * 2]; /* enough for two channels */
     static uint16_t labels[16 * 16 * 2];
     medsegx_outcome outcomes[2];
     memset(labels, 0xa5, sizeof labels);
@@ -252,7 +252,7 @@ static void volumes(medsegx_session *session) {
     medsegx_volume view;
     medsegx_volume_init(&view, (uint32_t)sizeof view);
     view.voxels = voxels;
-    view.size = sizeof voxels;
+    view.size = 16 * 16 * 2;
     view.dims[0] = view.dims[1] = 16;
     view.dims[2] = 2;
     const medsegx_volume good_view = view;
