@@ -2,8 +2,6 @@
 //! sizes. Operands are random numbers that f16 holds, so what remains is the kernel's own rounding.
 #![cfg(feature = "cuda")]
 
-#[path = "common/gelu.rs"]
-mod gelu;
 #[path = "common/one_op.rs"]
 mod one_op;
 #[path = "common/reference.rs"]
@@ -11,7 +9,6 @@ mod reference;
 #[path = "common/tolerance.rs"]
 mod tolerance;
 
-use gelu::gelu;
 use half::f16;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
@@ -19,6 +16,7 @@ use medsegx::graph::op::{Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op};
 use one_op::{Case, Random};
 use reference::assert_close;
+use reference::gelu::gelu;
 use tolerance::kernels::{GATE, STORE, SUM};
 
 fn backend() -> Cuda<Interpreter> {

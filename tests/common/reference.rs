@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 #[path = "gelu.rs"]
-mod gelu;
+pub mod gelu;
 
 /// Relative L2 distance of `found` from `expected`.
 pub fn distance(found: &[f32], expected: &[f64]) -> f64 {
