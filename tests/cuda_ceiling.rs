@@ -13,10 +13,11 @@ fn ceilings_are_measured_by_products_and_copies_alone() {
     assert!(ceiling.tflops > 0.0 && ceiling.gbytes > 0.0);
     let reports = cuda.driver().take_reports();
     let (_, products) = reports.iter().find(|(entry, _)| *entry == "ceiling_mma").unwrap();
-    // Eight products a round beside a subtraction, a comparison and a branch; the rest is start and end.
-    let rounds = products.counters.class(Class::Branch) as f64;
-    let loops = products.counters.class(Class::Mma) as f64 / rounds;
-    assert_eq!(loops, 8.0, "products a round");
+    // Two rounds of eight products in each warp, beside a subtraction, a comparison and a branch.
+    let rounds = 2 * products.ctas * u64::from(products.warps);
+    assert_eq!(products.counters.class(Class::Mma), 8 * rounds);
+    let in_the_loop = products.counters.lines.iter().filter(|line| line.issued == rounds).count();
+    assert_eq!(in_the_loop, 8 + 3, "instructions of a round");
     let (_, copies) = reports.iter().find(|(entry, _)| *entry == "ceiling_copy").unwrap();
     assert_eq!(copies.counters.sectors, copies.counters.sectors_ideal);
 }

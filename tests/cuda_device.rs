@@ -74,7 +74,7 @@ fn operations<D: Driver>(open: impl Fn() -> Cuda<D>) {
         };
         let interpreted = case.outputs(&interpreter).unwrap();
         let from_ptxvm = found.iter().zip(&interpreted).map(|(found, other)| relative_l2(found, other));
-        for (from_truth, from_ptxvm) in case.from_truth(&found).into_iter().zip(from_ptxvm) {
+        for (from_truth, from_ptxvm) in case.distances_of(&found).into_iter().zip(from_ptxvm) {
             let line = format!("{} ({}): {from_truth:.1e} from f64, {from_ptxvm:.1e} from ptxvm", case.op, case.name);
             println!("{line}, tolerance {:.0e} ({})", row.limit, row.reason);
             if from_truth.max(from_ptxvm).is_nan() || from_truth.max(from_ptxvm) > row.limit {

@@ -44,7 +44,7 @@ impl OpCase {
 
     /// As [`OpCase::distances`], for a backend that may refuse the case.
     pub fn try_distances<B: Backend>(&self, backend: &B) -> Result<Vec<f64>, medsegx::Error> {
-        Ok(self.from_truth(&self.outputs(backend)?))
+        Ok(self.distances_of(&self.outputs(backend)?))
     }
 
     /// Runs it for the whole batch: each output.
@@ -54,7 +54,7 @@ impl OpCase {
     }
 
     /// The relative L2 distance of each output from what it should be.
-    pub fn from_truth(&self, found: &[Vec<f32>]) -> Vec<f64> {
+    pub fn distances_of(&self, found: &[Vec<f32>]) -> Vec<f64> {
         found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect()
     }
 }
