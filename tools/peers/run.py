@@ -33,8 +33,7 @@ def environment():
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
-    subprocess.run([*install, *index, "--requirement", HERE / "requirements.txt"], check=True)
+    subprocess.run([*install, "--requirement", HERE / "requirements.txt"], check=True)
     return python
 
 

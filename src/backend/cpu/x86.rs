@@ -153,8 +153,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
                     if i < 4 { even(a, b) } else { odd(a, b) }
                 })
             });
-            for i in 0..8 {
-                let (a, b) = (eights[0][i], eights[1][i]);
+            for (i, (&a, &b)) in eights[0].iter().zip(&eights[1]).enumerate() {
                 _mm512_storeu_ps(to.add(i * to_stride), even(a, b));
                 _mm512_storeu_ps(to.add((i + 8) * to_stride), odd(a, b));
             }
