@@ -25,7 +25,7 @@ fn run(device: &str) -> (Vec<bool>, Vec<f32>) {
     let output = segment(folder.path(), device);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let values = |name: &str| {
-        let volume = Volume::open(&folder.path().join(name), &OpenOptions::default()).unwrap();
+        let volume = Volume::open(folder.path().join(name), &OpenOptions::default()).unwrap();
         let voxels = volume.dims().iter().product();
         (0..voxels).map(|index| volume.voxels().get(index).unwrap() as f32).collect::<Vec<f32>>()
     };
