@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// Lines of one source file; above it, a file holds more than one idea.
 const LONGEST_SOURCE: usize = 600;
 
+/// Made from other sources, and checked against them: C knows one header for the whole ABI (`tests/capi/run.sh`).
+const GENERATED: [&str; 1] = ["include/medsegx.h"];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -69,6 +72,7 @@ fn source_files_stay_small() {
     files(root(), &[".rs", ".py", ".c", ".h", ".hpp", ".j2", ".sh"], &mut sources);
     let long: Vec<String> = sources
         .iter()
+        .filter(|path| !GENERATED.iter().any(|generated| root().join(generated) == **path))
         .map(|path| (path, std::fs::read_to_string(path).unwrap().lines().count()))
         .filter(|(_, lines)| *lines > LONGEST_SOURCE)
         .map(|(path, lines)| format!("{}: {lines} lines", path.strip_prefix(root()).unwrap().display()))
