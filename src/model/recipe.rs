@@ -127,14 +127,18 @@ fn dense_position(
         if first + bias.len() > columns {
             return Err(mismatch(&format!("{path}.bias"), format!("at most {} elements", columns - first), bias.len()));
         }
-        let weight = transposed(&weight, bias.len())?;
-        for (token, encoding) in encodings.iter().enumerate() {
-            let mut sums: Vec<f64> = bias.iter().map(|&b| f64::from(b)).collect();
-            for (row, x) in weight.chunks_exact(bias.len().max(1)).zip(encoding) {
-                sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += f64::from(w) * x);
+        let inputs = weight.len() / bias.len().max(1);
+        for (block, bias) in bias.chunks(BLOCK).enumerate() {
+            let rows = block_of(&weight, inputs, block * BLOCK, bias.len())?;
+            for (token, encoding) in encodings.iter().enumerate() {
+                let mut sums = [0.0; BLOCK];
+                sums.iter_mut().zip(bias).for_each(|(sum, &b)| *sum = f64::from(b));
+                for (row, x) in rows.iter().zip(encoding) {
+                    sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += w * x);
+                }
+                let at = token * columns + first + block * BLOCK;
+                out[at..at + bias.len()].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
             }
-            let at = token * columns + first;
-            out[at..at + sums.len()].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
         }
         first += bias.len();
     }
@@ -150,12 +154,17 @@ fn position(gaussian: &[f32], grid: usize, token: usize) -> Vec<f64> {
     (0..half).map(|i| angle(i).sin()).chain((0..half).map(|i| angle(i).cos())).collect()
 }
 
-/// `[rows, columns]` to `[columns, rows]`.
-fn transposed(data: &[f32], rows: usize) -> Result<Vec<f32>> {
-    let columns = data.len() / rows.max(1);
-    let mut out = reserve(data.len(), "a parameter")?;
-    out.extend((0..columns).flat_map(|column| data[column..].iter().step_by(columns)));
-    Ok(out)
+/// Outputs of a linear that are summed at once: few enough for registers, and their weights for the nearest cache.
+const BLOCK: usize = 16;
+
+/// Weights of `count` outputs from `first` on, a row an input, zeros behind the last; `weight` is `[outputs, inputs]`.
+fn block_of(weight: &[f32], inputs: usize, first: usize, count: usize) -> Result<Vec<[f64; BLOCK]>> {
+    let mut rows = reserve(inputs, "a parameter")?;
+    rows.resize(inputs, [0.0; BLOCK]);
+    for (column, output) in weight.chunks_exact(inputs.max(1)).skip(first).take(count).enumerate() {
+        rows.iter_mut().zip(output).for_each(|(row, &w)| row[column] = f64::from(w));
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use crate::{Error, Result};
 /// How a file is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Mapped into memory: nothing is copied but the values themselves.
+    /// Mapped into memory: nothing is copied but the values themselves. Values that need no conversion are read straight
+    /// into place.
     ///
     /// A file that is cut short in place *while it is being loaded* ends the process (SIGBUS), which no library can
     /// prevent without a signal handler; its length is checked before every piece to make that window small. Once
@@ -106,8 +107,14 @@ impl Source {
 
     /// Fills `bytes` from `start` on, which lie within [`Source::length`].
     pub fn read_into(&self, path: &Path, start: u64, bytes: &mut [u8]) -> Result<()> {
-        if let Source::File { file, length } = self {
-            check_length(path, file, *length)?;
+        // A mapped file too: mapping pages only to copy them once costs more than the copy.
+        let file = match self {
+            Source::Mapped { map, file, .. } => Some((file, map.len() as u64)),
+            Source::File { file, length } => Some((file, *length)),
+            Source::Owned(_) | Source::Static(_) => None,
+        };
+        if let Some((file, length)) = file {
+            check_length(path, file, length)?;
             return read_exact_at(file, bytes, start).map_err(|e| Error::io(path, "read", e));
         }
         let mut rest = &mut *bytes;

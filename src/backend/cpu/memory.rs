@@ -43,6 +43,9 @@ impl Buffer {
         let bytes = count.checked_mul(size_of::<Line>()).ok_or_else(refused)?;
         if bytes >= PAGES {
             let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| refused())?;
+            // The first run finds an arena untouched. A system without large pages refuses, and small ones do.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
             return Ok(Buffer { memory: Memory::Pages(map), len });
         }
         let mut lines = Vec::new();
