@@ -60,6 +60,13 @@ fn names_left(folder: &Path) -> Vec<String> {
     names
 }
 
+/// SAM's file `sam` and MedSegX's beside it, converted to `path`.
+fn merged(folder: &Path, sam: &str, path: &Path) -> Weights {
+    let medsegx = folder.join("micro_medsegx.pth");
+    convert(&folder.join(sam), Some(&medsegx), None, path, Dtype::F32, false, &mut || Ok(())).unwrap();
+    Weights::open(path, Access::Map).unwrap()
+}
+
 #[test]
 fn published_pair_is_merged_bit_for_bit() {
     let Some(folder) = common::shared("published_pair_is_merged_bit_for_bit", "oracle/checkpoints") else { return };
@@ -70,18 +77,7 @@ fn published_pair_is_merged_bit_for_bit() {
     let tensors = expected["tensors"].as_object().unwrap();
     let output = tempfile::tempdir().unwrap();
     for sam in ["micro_sam.pth", "micro_sam_legacy.pth"] {
-        let path = output.path().join(sam);
-        convert(
-            &folder.join(sam),
-            Some(&folder.join("micro_medsegx.pth")),
-            None,
-            &path,
-            Dtype::F32,
-            false,
-            &mut || Ok(()),
-        )
-        .unwrap();
-        let weights = Weights::open(&path, Access::Map).unwrap();
+        let weights = merged(&folder, sam, &output.path().join(sam));
         assert!(weights.names().eq(tensors.keys().map(String::as_str)));
         for (name, tensor) in tensors {
             let values = weights.load(name).unwrap();
@@ -105,18 +101,7 @@ fn the_merged_pair_computes_the_published_logits() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracle/checkpoints");
     let output = tempfile::tempdir().unwrap();
     for sam in ["micro_sam.pth", "micro_sam_legacy.pth"] {
-        let path = output.path().join(sam);
-        convert(
-            &folder.join(sam),
-            Some(&folder.join("micro_medsegx.pth")),
-            None,
-            &path,
-            Dtype::F32,
-            false,
-            &mut || Ok(()),
-        )
-        .unwrap();
-        let weights = Weights::open(&path, Access::Map).unwrap();
+        let weights = merged(&folder, sam, &output.path().join(sam));
         let network = Network::load(&weights, Cpu::new(CpuOptions::default()).unwrap()).unwrap();
         let mut session = Session::new(Arc::new(network), boxes(1)).unwrap();
         let (logits, _) = segment(&mut session, &[golden.case(0)]);
