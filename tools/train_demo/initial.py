@@ -37,6 +37,18 @@ def position_matrix(P, generator):
                       torch.stack([free * angle.cos(), free * angle.sin()])], 1)
 
 
+def finer(positions, finest):
+    """A copy of position_matrix in which every third frequency along an axis makes room for finer ones, up to `finest`. At 6, a pixel of
+    256 turns the finest sine by 0.3, where 1.6 turns it by 0.08. Rounded to f16, as it is exported."""
+    out = positions.clone()
+    axis = positions.shape[1] * 3 // 8
+    columns = torch.arange(0, axis, 3)
+    spread = torch.exp(torch.linspace(math.log(1.6), math.log(finest), len(columns) + 1))[1:]
+    out[0, columns] = spread
+    out[1, axis + columns] = spread
+    return out.half().float()
+
+
 def grid_positions(grid, width):
     """Sines and cosines of row and column, so that tokens know where they are from the first step."""
     count = width // 4

@@ -207,6 +207,7 @@ def main():
     parser.add_argument("--steps", type=int, default=0, help="length in steps instead: the same result on every run")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--from", dest="start", metavar="FILE", help="exported weights to start from, with a fresh optimiser; take another --seed")
+    parser.add_argument("--finest", type=float, default=0, help="with --from: put position frequencies up to this into the file's matrix")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="pictures a step, all ranks together")
@@ -228,6 +229,8 @@ def main():
     model = make_model(args)
     if args.start:
         args.ancestors, args.positions = start_from(model, args.start)
+        if args.finest:
+            args.positions = initial.finer(args.positions, args.finest)
     named, _ = ordered_parameters(model)
     flat = torch.cat([p.detach().flatten() for _, p in named])
     shared = {"parameters": flat, "average": flat.clone(), "first": torch.zeros_like(flat), "second": torch.zeros_like(flat),
