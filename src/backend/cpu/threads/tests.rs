@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{POOLED, Team, Threads};
 use crate::backend::cpu::memory::Scratch;
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Tasks that count how often each of them ran.
 struct Counts(Vec<AtomicUsize>);
@@ -36,15 +36,17 @@ fn scratch(threads: usize) -> Scratch {
     Scratch::new(64, threads).unwrap()
 }
 
+fn run(threads: &Threads, work: impl FnOnce(&Team<'_>) + Send) {
+    let inside = |team: &Team<'_>| {
+        work(team);
+        Ok(())
+    };
+    threads.inside(inside).unwrap();
+}
+
 /// What a panic of `work` on thread 0 says.
 fn panic_of(threads: &Threads, work: impl FnOnce(&Team<'_>) + Send) -> String {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        threads.inside(|team| {
-            work(team);
-            Ok(())
-        })
-    }));
-    let payload = outcome.unwrap_err();
+    let payload = catch_unwind(AssertUnwindSafe(|| run(threads, work))).unwrap_err();
     let text = payload.downcast_ref::<String>().cloned();
     text.or_else(|| payload.downcast_ref::<&str>().map(|text| text.to_string())).unwrap()
 }
@@ -57,7 +59,7 @@ fn every_task_runs_once() {
         // None, one, fewer than threads, as many, more.
         for tasks in [0, 1, count - 1, count, count + 1, 5 * count, 1000] {
             let counts = Counts::new(tasks);
-            threads.inside(|team| (0..3).try_for_each(|_| Ok(counts.run(team, &scratch)))).unwrap();
+            run(&threads, |team| (0..3).for_each(|_| counts.run(team, &scratch)));
             assert!(counts.all(3), "{count} threads, {tasks} tasks");
         }
     }
@@ -68,7 +70,7 @@ fn thousands_of_small_steps() {
     const STEPS: usize = 20_000;
     for count in [2, 5] {
         let (threads, scratch, counts) = (Threads::new(count).unwrap(), scratch(count), Counts::new(7));
-        let run = |team: &Team<'_>| {
+        let steps = |team: &Team<'_>| {
             for step in 1..=STEPS {
                 counts.run(team, &scratch);
                 // No task is left over when a step ends.
@@ -78,9 +80,8 @@ fn thousands_of_small_steps() {
                     thread::sleep(Duration::from_micros(300));
                 }
             }
-            Ok(())
         };
-        threads.inside(run).unwrap();
+        run(&threads, steps);
         assert!(counts.all(STEPS));
     }
 }
@@ -95,7 +96,7 @@ fn threads_share_the_tasks() {
         together.wait();
         names.lock().unwrap().push(thread::current().name().unwrap_or_default().to_string());
     };
-    threads.inside(|team| Ok(team.each(&scratch, 4, task))).unwrap();
+    run(&threads, |team| team.each(&scratch, 4, task));
     let mut names = names.into_inner().unwrap();
     names.sort();
     assert_eq!(names, ["medsegx-0", "medsegx-1", "medsegx-2", "medsegx-3"]);
@@ -126,7 +127,7 @@ fn panics_come_back_and_threads_stay() {
     let everywhere = |_, _: &mut [f32]| panic!("of all");
     assert_eq!(panic_of(&threads, |team| team.each(&scratch, 3, everywhere)), "of all");
     let counts = Counts::new(100);
-    threads.inside(|team| Ok(counts.run(team, &scratch))).unwrap();
+    run(&threads, |team| counts.run(team, &scratch));
     assert!(counts.all(1));
 }
 
@@ -147,9 +148,8 @@ fn a_panic_waits_for_the_others() {
         // What the other task borrows is still in use before it has ended.
         assert_eq!(ended.load(SeqCst), 1);
         assert!(outcome.is_err());
-        Ok(())
     };
-    threads.inside(work).unwrap();
+    run(&threads, work);
 }
 
 #[test]
@@ -159,12 +159,11 @@ fn a_run_within_a_run_has_its_thread_alone() {
     let nested = |team: &Team<'_>| {
         assert_eq!(team.count(), 1);
         counts.run(team, &others);
-        Ok(())
     };
-    threads.inside(|_| threads.inside(nested)).unwrap();
+    run(&threads, |_| run(&threads, nested));
     assert!(counts.all(1));
-    let task = |_, _: &mut [f32]| threads.inside(nested).unwrap();
-    threads.inside(|team| Ok(team.each(&pieces, 4, task))).unwrap();
+    let task = |_, _: &mut [f32]| run(&threads, nested);
+    run(&threads, |team| team.each(&pieces, 4, task));
     assert!(counts.all(5));
 }
 
@@ -185,13 +184,11 @@ fn callers_take_turns() {
     let caller = || {
         let (scratch, counts) = (scratch(2), Counts::new(9));
         for _ in 0..RUNS {
-            let run = |team: &Team<'_>| {
+            run(&threads, |team| {
                 assert_eq!(running.fetch_add(1, SeqCst), 0, "two runs at a time");
                 (0..5).for_each(|_| counts.run(team, &scratch));
                 running.fetch_sub(1, SeqCst);
-                Ok(())
-            };
-            threads.inside(run).unwrap();
+            });
         }
         assert!(counts.all(5 * RUNS));
     };
@@ -210,10 +207,10 @@ fn turns_go_by_arrival() {
     thread::scope(|scope| {
         let (threads, order, until_came) = (&threads, &order, &until_came);
         // The first run lasts until the others wait, one after the other.
-        scope.spawn(move || threads.inside(|_| Ok(until_came(1 + LATER))).unwrap());
+        scope.spawn(move || run(threads, |_| until_came(1 + LATER)));
         for i in 0..LATER {
             until_came(1 + i);
-            scope.spawn(move || threads.inside(|_| Ok(order.lock().unwrap().push(i))).unwrap());
+            scope.spawn(move || run(threads, |_| order.lock().unwrap().push(i)));
         }
     });
     assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
@@ -224,7 +221,7 @@ fn threads_end_with_their_pool() {
     for runs in [0, 1] {
         let (threads, scratch) = (Threads::new(4).unwrap(), scratch(4));
         let doors = Arc::downgrade(&threads.doors);
-        (0..runs).for_each(|_| threads.inside(|team| Ok(team.each(&scratch, 9, |_, _| ()))).unwrap());
+        (0..runs).for_each(|_| run(&threads, |team| team.each(&scratch, 9, |_, _| ())));
         drop(threads);
         // Each thread held the doors.
         assert_eq!(doors.strong_count(), 0);
@@ -236,11 +233,9 @@ fn the_caller_computes_nothing() {
     let (threads, scratch) = (Threads::new(2).unwrap(), scratch(2));
     let caller = thread::current().id();
     let task = |_, _: &mut [f32]| assert!(thread::current().id() != caller && POOLED.get());
-    let run = |team: &Team<'_>| -> Result<()> {
+    run(&threads, |team| {
         assert!(thread::current().id() != caller);
         team.each(&scratch, 100, task);
-        Ok(())
-    };
-    threads.inside(run).unwrap();
+    });
     assert!(!POOLED.get());
 }
