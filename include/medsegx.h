@@ -62,7 +62,8 @@
  *
  * Threads. A const pointer may be used by many threads at once; a pointer without const by one at a time. So one
  * medsegx_model serves all threads, and each thread has a medsegx_session of its own. The model computes on threads of
- * its own, as many as its options say; calls wait for them.
+ * its own, as many as its options say. Calls wait for them; those of several sessions take turns, in the order in which
+ * they come to the model.
  *
  * Ownership. What a function hands out through `out` is freed with the function of the same stem: medsegx_model_free,
  * medsegx_session_free, medsegx_cancel_free, medsegx_error_free. Each accepts NULL. A session keeps its model alive.
@@ -82,8 +83,8 @@
  * and the defaults. Fields are only ever added at the end.
  *
  * The library does not print, installs no signal handlers, changes no locale, environment or floating-point mode, uses
- * no network, and no thread pool but its models' own. It may not be unloaded: its threads may still be ending when the
- * last handle is freed. After fork the child may not use what the parent made. Messages may name files; they hold nothing
+ * no network, and no thread pool but its models' own, whose threads have ended when the last handle of the model is freed.
+ * It may not be unloaded. After fork the child may not use what the parent made. Messages may name files; they hold nothing
  * of an image.
  */
 
@@ -775,7 +776,7 @@ size_t medsegx_modality_count(void);
 const char *medsegx_modality_name(size_t index);
 
 // Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
-// what the thread pool's queue takes every some dozens of calls, and an error object when it fails.
+// an error object when it fails.
 //
 // `session`, `slice`, `prompt` and `result` are required. `context` may be NULL where the model needs none, `cancel`
 // always. One thread at a time with one session; any number of threads with sessions of their own. All that the structs

@@ -12,7 +12,7 @@ use crate::segment::{Frame, Picture, prompt_points};
 use crate::volume::{Intensity, IntensityMap, Statistics, Voxel, percentiles_of};
 
 /// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
-/// what the thread pool's queue takes every some dozens of calls, and an error object when it fails.
+/// an error object when it fails.
 ///
 /// `session`, `slice`, `prompt` and `result` are required. `context` may be NULL where the model needs none, `cancel`
 /// always. One thread at a time with one session; any number of threads with sessions of their own. All that the structs

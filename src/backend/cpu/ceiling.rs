@@ -37,9 +37,9 @@ impl Cpu {
         let idle = Scratch::new(0, self.threads())?;
         let tasks = 4 * self.threads();
         let start = Instant::now();
-        self.threads.each(&idle, tasks, |_, _| {
+        self.each(&idle, tasks, |_| {
             black_box(self.level.run(Fma));
-        });
+        })?;
         Ok((tasks * SUMS * STEPS * 2 * self.level.lanes()) as f64 / start.elapsed().as_secs_f64() * 1e-9)
     }
 
@@ -54,9 +54,9 @@ impl Cpu {
         let idle = Scratch::new(0, self.threads())?;
         let tasks = 4 * self.threads();
         let start = Instant::now();
-        self.threads.each(&idle, tasks, |_, _| {
+        self.each(&idle, tasks, |_| {
             black_box(run_pairs(Dots));
-        });
+        })?;
         let operations = (tasks * SUMS * STEPS * 4 * self.level.lanes()) as f64;
         Ok(Some(operations / start.elapsed().as_secs_f64() * 1e-9))
     }
@@ -76,16 +76,23 @@ impl Cpu {
             ceiling.gflops = ceiling.gflops.max(self.fma_rate()?);
             ceiling.pair_gflops = self.pair_rate()?.map(|rate| rate.max(ceiling.pair_gflops.unwrap_or(0.0)));
             let start = Instant::now();
-            self.threads.each(&idle, threads, |i, _| {
+            self.each(&idle, threads, |i| {
                 if let Ok(mut pair) = buffers[i].lock() {
                     let [from, to] = &mut *pair;
                     to.as_mut_slice().copy_from_slice(black_box(from.as_slice()));
                 }
-            });
+            })?;
             let bytes = (threads * COPY * 2 * size_of::<f32>()) as f64;
             ceiling.gbytes = ceiling.gbytes.max(bytes / start.elapsed().as_secs_f64() * 1e-9);
         }
         Ok(ceiling)
+    }
+
+    fn each(&self, idle: &Scratch, tasks: usize, task: impl Fn(usize) + Sync + Send) -> Result<()> {
+        self.threads.inside(|team| {
+            team.each(idle, tasks, |i, _| task(i));
+            Ok(())
+        })
     }
 }
 

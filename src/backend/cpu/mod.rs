@@ -34,7 +34,7 @@ pub use memory::Arena;
 use memory::Pool;
 pub use step::Param;
 use step::Step;
-use threads::Threads;
+use threads::{Team, Threads};
 
 use crate::backend::{Backend, Numbers};
 use crate::error::{Error, Result};
@@ -240,6 +240,20 @@ impl Cpu {
     pub fn threads(&self) -> usize {
         self.threads.count()
     }
+
+    fn step(
+        &self,
+        threads: &Team<'_>,
+        arena: &mut Arena,
+        plan: &Plan,
+        params: &[Arc<Param>],
+        step: usize,
+        active: usize,
+    ) -> Result<()> {
+        let (views, scratch) = arena.views(plan);
+        let (level, graph) = (self.level, &plan.graph);
+        Step { level, threads, graph, params, active, scratch }.run(&graph.nodes[step].op, views)
+    }
 }
 
 impl Backend for Cpu {
@@ -301,8 +315,8 @@ impl Backend for Cpu {
     }
 
     fn run_all(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], active: usize) -> Result<()> {
-        let steps = 0..plan.graph.nodes.len();
-        self.threads.inside(|| steps.into_iter().try_for_each(|step| self.run(arena, plan, params, step, active)))
+        let mut steps = 0..plan.graph.nodes.len();
+        self.threads.inside(|team| steps.try_for_each(|step| self.step(team, arena, plan, params, step, active)))
     }
 
     fn record(&self, _: &mut Arena, _: &Plan, _: &[Arc<Param>], _: usize) -> Result<Option<Infallible>> {
@@ -326,11 +340,7 @@ impl Backend for Cpu {
     }
 
     fn run(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], step: usize, active: usize) -> Result<()> {
-        let (views, scratch) = arena.views(plan);
-        let (level, threads, graph) = (self.level, &self.threads, &plan.graph);
-        let step_of = Step { level, threads, graph, params, active, scratch };
-        let node = &plan.graph.nodes[step];
-        step_of.run(&node.op, views)
+        self.threads.inside(|team| self.step(team, arena, plan, params, step, active))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::memory::{Buffer, Pool, Scratch, Views};
 use super::product::Packed;
-use super::threads::Threads;
+use super::threads::Team;
 use super::{Level, Precision, attention, conv3x3, gate, image_source, layer_norm, linear, mask_embed, patch_embed};
 use super::{prompt_tokens, token_attention, token_heads, upscale};
 use crate::backend::Numbers;
@@ -142,7 +142,7 @@ pub(super) fn scratch(level: Level, graph: &Graph, op: &Op) -> usize {
 /// One step of a plan in execution.
 pub(super) struct Step<'a> {
     pub level: Level,
-    pub threads: &'a Threads,
+    pub threads: &'a Team<'a>,
     pub graph: &'a Graph,
     pub params: &'a [Arc<Param>],
     /// Slices or prompts of this run.

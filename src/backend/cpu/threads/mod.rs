@@ -1,0 +1,148 @@
+//! The backend's own threads. Tasks are numbered; a task's arithmetic depends on its number alone, so that neither the
+//! number of threads nor their timing changes a bit.
+//!
+//! A run goes to thread 0, which shares each step's tasks with the others. The thread that asked for the run computes
+//! nothing and sleeps meanwhile: its floating-point mode, its stack and its signals do not matter. Runs take turns, in the
+//! order in which they were asked for, each with all threads. Between steps the other threads look for the next one for
+//! [`PATIENCE`], then they sleep. Nothing is allocated but while threads start.
+
+mod door;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::memory::Scratch;
+use crate::error::{Error, Result};
+use door::Door;
+
+/// Longer than between two steps, and short beside a step.
+const PATIENCE: Duration = Duration::from_micros(50);
+
+thread_local! {
+    /// True on the threads of every pool.
+    static POOLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A pool that nothing else uses. Its threads end when it is dropped.
+pub(super) struct Threads {
+    doors: Arc<Doors>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+struct Doors {
+    /// Whole runs, for thread 0.
+    runs: Door,
+    /// Tasks, for the others.
+    tasks: Door,
+}
+
+/// The threads of a pool during a run.
+pub(super) struct Team<'a> {
+    /// None where this thread is all there is.
+    tasks: Option<&'a Door>,
+    count: usize,
+    /// Tasks are being done.
+    busy: AtomicBool,
+}
+
+impl Threads {
+    /// # Errors
+    /// [`Error::Device`] where one of them cannot be started; the others have ended then.
+    pub fn new(count: usize) -> Result<Threads> {
+        let doors = Arc::new(Doors { runs: Door::new(Duration::ZERO), tasks: Door::new(PATIENCE) });
+        let mut threads = Threads { doors, handles: Vec::new() };
+        for index in 0..count {
+            let doors = threads.doors.clone();
+            let serve = move || {
+                POOLED.set(true);
+                if index == 0 { doors.runs.serve(index) } else { doors.tasks.serve(index) }
+            };
+            let handle = Builder::new().name(format!("medsegx-{index}")).spawn(serve).map_err(|e| Error::Device {
+                device: "cpu".into(),
+                operation: format!("start {count} threads"),
+                message: e.to_string(),
+            })?;
+            threads.handles.push(handle);
+        }
+        Ok(threads)
+    }
+
+    pub fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Calls `work` once, on thread 0, when the runs that were asked for before are over. A panic goes on here. On a
+    /// thread of any pool, which must not wait for itself, `work` runs at once and has that thread alone.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn inside(&self, work: impl FnOnce(&Team<'_>) -> Result<()> + Send) -> Result<()> {
+        if POOLED.get() {
+            return work(&Team::new(None, 1));
+        }
+        let run = Mutex::new((Some(work), None));
+        let on_thread_0 = |_| {
+            let team = Team::new(Some(&self.doors.tasks), self.count());
+            let (work, outcome) = &mut *run.lock().unwrap_or_else(PoisonError::into_inner);
+            *outcome = work.take().map(|work| work(&team));
+        };
+        self.doors.runs.lend(&on_thread_0, 1).unwrap_or_else(|payload| resume_unwind(payload));
+        let (_, outcome) = run.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let lost = || Error::Internal { place: "backend::cpu::threads".into(), what: "a run was not done".into() };
+        outcome.unwrap_or_else(|| Err(lost()))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.doors.runs.shut();
+        self.doors.tasks.shut();
+        for handle in self.handles.drain(..) {
+            // Panics of tasks were handed to who asked for them.
+            let _ = handle.join();
+        }
+    }
+}
+
+impl<'a> Team<'a> {
+    fn new(tasks: Option<&'a Door>, count: usize) -> Team<'a> {
+        Team { tasks, count, busy: AtomicBool::new(false) }
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs `task(i, scratch)` for each i below `tasks`. Threads take the next number as they become free, each with a
+    /// piece of `scratch` of its own. When a task panics the panic goes on here, after the last task of each other thread.
+    ///
+    /// # Panics
+    /// In a task of the same team, whose thread holds its piece of scratch already.
+    pub fn each(&self, scratch: &Scratch, tasks: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
+        assert!(!self.busy.swap(true, Ordering::Relaxed), "a task may not hand out tasks");
+        let next = AtomicUsize::new(0);
+        let share = |index: usize| {
+            let mut piece = scratch.piece(index);
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= tasks {
+                    break;
+                }
+                task(i, piece.as_mut_slice());
+            }
+        };
+        let others = (self.count - 1).min(tasks.saturating_sub(1));
+        let outcome = match self.tasks {
+            Some(door) if others > 0 => door.share(&share, others),
+            _ => catch_unwind(AssertUnwindSafe(|| share(0))),
+        };
+        self.busy.store(false, Ordering::Relaxed);
+        outcome.unwrap_or_else(|payload| resume_unwind(payload));
+    }
+}
