@@ -7,6 +7,7 @@ use std::path::Path;
 
 use medsegx::Error;
 use medsegx::model::{Config, Preset};
+use medsegx::segment::{Device, Model, ModelOptions};
 use medsegx::weights::{self, Access, Dtype, Weights};
 
 /// As small as a model can be.
@@ -226,6 +227,29 @@ fn nan_and_infinity_are_refused_by_name() {
             }
             let error = weights.load(name).unwrap_err();
             assert!(matches!(&error, Error::Tensor { name: named, .. } if named == name), "{error}");
+            assert!(error.to_string().contains("NaN or infinity"), "{error}");
+        }
+    }
+}
+
+/// Weights that are looked at while they are packed: one tensor below others, one beside others, one alone.
+#[test]
+fn a_model_with_nan_or_infinity_is_refused_by_name() {
+    let names = ["adapter_down.0.weight", "adapter_up.0.weight", "mlp.lin2.weight"];
+    for (dtype, value) in
+        [(Dtype::F32, &[0, 0, 0x80, 0x7f][..]), (Dtype::F16, &[0, 0x7e]), (Dtype::BF16, &[0x80, 0xff])]
+    {
+        let (header, data) = split(&file(dtype));
+        for name in names.map(|name| format!("image_encoder.blocks.0.mlp.{name}")) {
+            let after = &header[header.find(&name).unwrap()..];
+            let begin = after.split("\"data_offsets\":[").nth(1).unwrap().split(',').next().unwrap();
+            let begin: usize = begin.parse().unwrap();
+            let mut data = data.clone();
+            data[begin..begin + dtype.size()].copy_from_slice(value);
+            let weights = Weights::from_bytes(join(&header, &data), "w").unwrap();
+            let options = ModelOptions { device: Device::Cpu, ..ModelOptions::default() };
+            let error = Model::load(&weights, &options).err().unwrap();
+            assert!(matches!(&error, Error::Tensor { name: named, .. } if *named == name), "{dtype:?}: {error}");
             assert!(error.to_string().contains("NaN or infinity"), "{error}");
         }
     }

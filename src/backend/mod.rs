@@ -4,6 +4,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,26 @@ pub trait Numbers {
     /// What reading them returns.
     fn all(&mut self) -> Result<Vec<f32>>;
 
-    /// Whole rows of the first axis from element `first` on, as many as fill `out`.
+    /// The columns of the matrices that stand side by side in a matrix of `columns`, zeros between them.
+    ///
+    /// # Errors
+    /// Matrices that do not fit.
+    fn bands(&self, columns: usize) -> Result<Vec<Range<usize>>> {
+        Ok(std::iter::once(0..columns).collect())
+    }
+
+    /// `len` numbers of whole rows of a band, from its element `first` on. They may be NaN or infinite: who finds one asks
+    /// [`Numbers::check`].
     ///
     /// # Errors
     /// What reading them returns.
-    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()>;
+    fn part(&mut self, band: usize, first: usize, len: usize) -> Result<&[f32]>;
+
+    /// Refuses NaN and infinity where they come from a file, by the name of the tensor.
+    ///
+    /// # Errors
+    /// Such a value; what reading returns.
+    fn check(&mut self) -> Result<()>;
 }
 
 /// A device and the kernels for it.

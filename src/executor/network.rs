@@ -26,8 +26,8 @@ impl<B: Backend> Network<B> {
     /// # Errors
     /// What reading returns, memory, or a device that fails.
     pub fn load(weights: &Weights, backend: B) -> Result<Network<B>> {
-        Network::make(weights.config(), backend, |backend, graph, id| {
-            backend.prepare_from(graph, id, &mut Stored::new(&graph[id], weights))
+        Network::make(weights.config(), backend, |backend, graph, id, rows| {
+            backend.prepare_from(graph, id, &mut Stored::new(&graph[id], weights, rows))
         })
     }
 
@@ -41,16 +41,17 @@ impl<B: Backend> Network<B> {
         backend: B,
         tensor: impl Fn(&str) -> Result<Vec<f32>> + Sync,
     ) -> Result<Network<B>> {
-        Network::make(config, backend, |backend, graph, id| {
+        Network::make(config, backend, |backend, graph, id, _| {
             backend.prepare(graph, id, graph[id].make(&mut |name| tensor(name))?)
         })
     }
 
-    /// Every parameter by `prepare`, on as many threads as the backend takes.
+    /// Every parameter by `prepare`, on as many threads as the backend takes. Each thread has memory of its own for
+    /// numbers that were just read.
     fn make(
         config: &Config,
         backend: B,
-        prepare: impl Fn(&B, &Graph, ParamId) -> Result<B::Param> + Sync,
+        prepare: impl Fn(&B, &Graph, ParamId, &mut Vec<f32>) -> Result<B::Param> + Sync,
     ) -> Result<Network<B>> {
         let graphs = every_graph(config);
         let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
@@ -60,8 +61,9 @@ impl<B: Backend> Network<B> {
         wanted.sort_by_key(|(graph, id)| Reverse(graph[*id].len()));
         let (next, params) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(wanted.len())));
         let load = || -> Result<()> {
+            let mut rows = Vec::new();
             while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let param = Arc::new(prepare(&backend, graph, id)?);
+                let param = Arc::new(prepare(&backend, graph, id, &mut rows)?);
                 params.lock().unwrap_or_else(PoisonError::into_inner).insert(graph[id].name.clone(), param);
             }
             Ok(())

@@ -1,5 +1,7 @@
 //! The numbers of a parameter, read from the weights a piece at a time where its recipe allows it.
 
+use std::ops::Range;
+
 use crate::backend::Numbers;
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recipe};
@@ -12,18 +14,32 @@ pub(super) struct Stored<'a> {
     weights: &'a Weights,
     /// The whole of a parameter that cannot be made piece by piece.
     whole: Option<Vec<f32>>,
-    /// Rows of one of the matrices that stand side by side.
-    rows: Vec<f32>,
+    /// Numbers that were just read, from the first cache line on; the memory of whoever makes one parameter after another.
+    rows: &'a mut Vec<f32>,
+}
+
+/// f32 of a cache line.
+const LINE: usize = 16;
+
+/// Room for `len` numbers from the first cache line of `rows` on.
+fn room(rows: &mut Vec<f32>, len: usize) -> Result<&mut [f32]> {
+    grow_to(rows, len + LINE, "rows of a matrix")?;
+    if rows.len() < len + LINE {
+        rows.resize(len + LINE, 0.0);
+    }
+    let first = rows.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+    Ok(&mut rows[first..first + len])
 }
 
 impl<'a> Stored<'a> {
-    pub fn new(param: &'a Param, weights: &'a Weights) -> Stored<'a> {
-        Stored { param, weights, whole: None, rows: Vec::new() }
+    pub fn new(param: &'a Param, weights: &'a Weights, rows: &'a mut Vec<f32>) -> Stored<'a> {
+        Stored { param, weights, whole: None, rows }
     }
 
     /// Part of tensors one below the other, `gap` rows of zeros below the first.
-    fn below(&self, names: &[String], gap: usize, first: usize, out: &mut [f32]) -> Result<()> {
+    fn below(&mut self, names: &[String], gap: usize, first: usize, len: usize) -> Result<&[f32]> {
         let gap = gap * self.param.shape[1..].iter().product::<usize>();
+        let out = room(self.rows, len)?;
         let mut pieces: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
         pieces.insert(pieces.len().min(1), None);
         let (mut start, mut at, mut rest) = (0, first, out);
@@ -32,45 +48,47 @@ impl<'a> Stored<'a> {
             let here = end.saturating_sub(at).min(rest.len());
             let (now, later) = rest.split_at_mut(here);
             match piece {
-                Some(name) => self.weights.load_part(name, at.saturating_sub(start).min(end - start), now)?,
-                None => now.fill(0.0),
+                Some(name) if here > 0 => self.weights.read_part(name, at.saturating_sub(start), now)?,
+                _ => now.fill(0.0),
             }
             (start, at, rest) = (end, at + here, later);
         }
-        if rest.is_empty() { Ok(()) } else { Err(self.mismatch(start)) }
+        if !rest.is_empty() {
+            return Err(self.mismatch(start));
+        }
+        room(self.rows, len).map(|rows| &*rows)
     }
 
-    /// Whole rows of matrices side by side, `gap` columns of zeros beside the first.
-    fn beside(&mut self, names: &[String], gap: usize, first: usize, out: &mut [f32]) -> Result<()> {
+    /// Part of one tensor.
+    fn tensor(&mut self, name: &str, first: usize, len: usize) -> Result<&[f32]> {
+        let out = room(self.rows, len)?;
+        self.weights.read_part(name, first, out)?;
+        Ok(out)
+    }
+
+    /// Columns of matrices side by side, `gap` columns of zeros beside the first.
+    fn beside(&self, names: &[String], gap: usize) -> Result<Vec<Range<usize>>> {
         let rows = self.param.shape[0].max(1);
-        let width = self.param.len() / rows;
-        let (first_row, wanted) = (first / width.max(1), out.len() / width.max(1));
-        let mut column = 0;
+        let (mut column, mut bands) = (0, Vec::with_capacity(names.len()));
         for (index, name) in names.iter().enumerate() {
-            let own = self.weights.count(name)? / rows;
-            if column + own > width {
-                return Err(self.mismatch(rows * (column + own)));
+            let count = self.weights.count(name)?;
+            if !count.is_multiple_of(rows) {
+                return Err(self.mismatch(count));
             }
-            grow_to(&mut self.rows, wanted * own, "a piece of a parameter")?;
-            self.rows.resize(wanted * own, 0.0);
-            self.weights.load_part(name, first_row * own, &mut self.rows)?;
-            for (to, from) in out.chunks_exact_mut(width).zip(self.rows.chunks_exact(own.max(1))) {
-                to[column..column + own].copy_from_slice(from);
-            }
-            column += own;
-            if index == 0 {
-                let end = (column + gap).min(width);
-                out.chunks_exact_mut(width).for_each(|row| row[column..end].fill(0.0));
-                column = end;
-            }
+            bands.push(column..column + count / rows);
+            column += count / rows + if index == 0 { gap } else { 0 };
         }
-        if column == width { Ok(()) } else { Err(self.mismatch(rows * column)) }
+        if rows * column == self.param.len() { Ok(bands) } else { Err(self.mismatch(rows * column)) }
     }
 
     fn mismatch(&self, found: usize) -> Error {
-        let (expected, found) = (format!("{} elements", self.param.len()), found.to_string());
-        Error::Tensor { name: self.param.name.clone(), expected, found }
+        mismatch(self.param, found)
     }
+}
+
+fn mismatch(param: &Param, found: usize) -> Error {
+    let (expected, found) = (format!("{} elements", param.len()), found.to_string());
+    Error::Tensor { name: param.name.clone(), expected, found }
 }
 
 impl Numbers for Stored<'_> {
@@ -78,23 +96,34 @@ impl Numbers for Stored<'_> {
         self.param.make(&mut |name| self.weights.load(name))
     }
 
-    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
+    fn bands(&self, columns: usize) -> Result<Vec<Range<usize>>> {
         match &self.param.recipe {
-            Recipe::Tensor(name) => self.weights.load_part(name, first, out),
-            Recipe::Rows(names) => self.below(names, 0, first, out),
-            Recipe::RowsWithGap { names, gap } => self.below(names, *gap, first, out),
-            Recipe::ColumnsWithGap { names, gap } => self.beside(names, *gap, first, out),
+            Recipe::ColumnsWithGap { names, gap } => self.beside(names, *gap),
+            _ => Ok(std::iter::once(0..columns).collect()),
+        }
+    }
+
+    fn part(&mut self, band: usize, first: usize, len: usize) -> Result<&[f32]> {
+        let param = self.param;
+        match &param.recipe {
+            Recipe::Tensor(name) => self.tensor(name, first, len),
+            Recipe::Rows(names) => self.below(names, 0, first, len),
+            Recipe::RowsWithGap { names, gap } => self.below(names, *gap, first, len),
+            Recipe::ColumnsWithGap { names, .. } => self.tensor(&names[band], first, len),
             _ => {
                 let whole = match self.whole.take() {
                     Some(whole) => whole,
                     None => self.all()?,
                 };
-                let part = whole.get(first..first + out.len()).ok_or_else(|| self.mismatch(whole.len()))?;
-                out.copy_from_slice(part);
-                self.whole = Some(whole);
-                Ok(())
+                let whole = self.whole.insert(whole);
+                let found = whole.len();
+                whole.get(first..first + len).ok_or_else(|| mismatch(param, found))
             }
         }
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.all().map(drop)
     }
 }
 
@@ -114,15 +143,23 @@ mod tests {
         let weights = Weights::synthetic(&config, 3);
         for graph in every_graph(&config) {
             for param in &graph.params {
-                let mut numbers = Stored::new(param, &weights);
+                let mut buffer = Vec::new();
+                let mut numbers = Stored::new(param, &weights, &mut buffer);
                 let whole = numbers.all().unwrap();
-                let row = whole.len() / param.shape[0];
-                // 5 rows at a time, so that parts run over the ends of tensors.
-                for (index, part) in whole.chunks(5 * row).enumerate() {
-                    let mut found = vec![0.0; part.len()];
-                    numbers.part(index * 5 * row, &mut found).unwrap();
-                    assert!(found == part, "{} from element {}", param.name, index * 5 * row);
+                let (rows, row) = (param.shape[0], whole.len() / param.shape[0]);
+                let mut found = vec![0.0; whole.len()];
+                for (index, band) in numbers.bands(row).unwrap().into_iter().enumerate() {
+                    // 5 rows at a time, so that parts run over the ends of tensors.
+                    for first in (0..rows).step_by(5) {
+                        let len = (rows - first).min(5) * band.len();
+                        let part = numbers.part(index, first * band.len(), len).unwrap();
+                        assert_eq!(part.len(), len);
+                        for (row_of_part, numbers) in part.chunks(band.len()).enumerate() {
+                            found[(first + row_of_part) * row..][band.clone()].copy_from_slice(numbers);
+                        }
+                    }
                 }
+                assert!(whole == found, "{}", param.name);
             }
         }
     }
@@ -132,16 +169,21 @@ mod tests {
         let config = Preset::Tiny.medsegx();
         let weights = Weights::synthetic(&config, 0);
         let name = || "image_encoder.blocks.0.mlp.mlp.lin1.bias".to_string();
-        let param = |recipe| Param { name: "p".into(), shape: vec![2, 400], recipe };
+        let param = |shape: [usize; 2], recipe| Param { name: "p".into(), shape: shape.to_vec(), recipe };
         let recipes = [
-            Recipe::Tensor(name()),
-            Recipe::Rows(vec![name()]),
-            Recipe::RowsWithGap { names: vec![name()], gap: 0 },
-            Recipe::ColumnsWithGap { names: vec![name()], gap: 1 },
+            ([2, 400], Recipe::Tensor(name())),
+            ([2, 400], Recipe::Rows(vec![name()])),
+            ([2, 400], Recipe::RowsWithGap { names: vec![name()], gap: 0 }),
+            ([2, 400], Recipe::ColumnsWithGap { names: vec![name()], gap: 1 }),
+            // A count of rows that the tensor's numbers do not fill.
+            ([3, 170], Recipe::ColumnsWithGap { names: vec![name()], gap: 0 }),
         ];
-        for recipe in recipes {
-            let param = param(recipe);
-            assert!(Stored::new(&param, &weights).part(0, &mut [0.0; 800]).is_err(), "{:?}", param.recipe);
+        for (shape, recipe) in recipes {
+            let param = param(shape, recipe);
+            let mut buffer = Vec::new();
+            let mut numbers = Stored::new(&param, &weights, &mut buffer);
+            let refused = numbers.bands(shape[1]).is_err() || numbers.part(0, 0, 800).is_err();
+            assert!(refused, "{:?}", param.recipe);
         }
     }
 }

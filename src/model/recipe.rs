@@ -113,8 +113,7 @@ fn dense_position(
     tensor: &mut Tensors<'_>,
 ) -> Result<Vec<f32>> {
     let matrix = tensor(gaussian)?;
-    let mut encodings = reserve(grid * grid, "positions")?;
-    encodings.extend((0..grid * grid).map(|token| position(&matrix, grid, token)));
+    let encodings = positions(&matrix, grid)?;
     let mut out = zeros(grid * grid * columns, "the dense positions")?;
     let mut first = 0;
     for (path, reads_position) in linears {
@@ -130,14 +129,17 @@ fn dense_position(
         let inputs = weight.len() / bias.len().max(1);
         for (block, bias) in bias.chunks(BLOCK).enumerate() {
             let rows = block_of(&weight, inputs, block * BLOCK, bias.len())?;
-            for (token, encoding) in encodings.iter().enumerate() {
-                let mut sums = [0.0; BLOCK];
-                sums.iter_mut().zip(bias).for_each(|(sum, &b)| *sum = f64::from(b));
-                for (row, x) in rows.iter().zip(encoding) {
-                    sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += w * x);
+            // The token opposite has the same cosines, and sines of the other sign: both come of the same two sums.
+            for (token, encoding) in encodings.iter().enumerate().take(encodings.len().div_ceil(2)) {
+                let (sine_rows, cosine_rows) = rows.split_at(rows.len() / 2);
+                let (sines, cosines) = encoding.split_at(encoding.len() / 2);
+                let (odd, even) = (sums_of(sine_rows, sines), sums_of(cosine_rows, cosines));
+                for (token, sign) in [(token, 1.0), (encodings.len() - 1 - token, -1.0)] {
+                    let out = &mut out[token * columns + first + block * BLOCK..][..bias.len()];
+                    for (column, (out, &b)) in out.iter_mut().zip(bias).enumerate() {
+                        *out = (f64::from(b) + sign * odd[column] + even[column]) as f32;
+                    }
                 }
-                let at = token * columns + first + block * BLOCK;
-                out[at..at + bias.len()].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
             }
         }
         first += bias.len();
@@ -145,17 +147,36 @@ fn dense_position(
     Ok(out)
 }
 
-/// pe of the centre of a token: sines, then cosines (MODEL.md section 4). `gaussian` is `[2, P/2]`.
-fn position(gaussian: &[f32], grid: usize, token: usize) -> Vec<f64> {
+/// pe of the centre of each token: sines, then cosines (MODEL.md section 4). `gaussian` is `[2, P/2]`. An angle is the sum
+/// of one of the column's and one of the row's, so that few sines are needed.
+fn positions(gaussian: &[f32], grid: usize) -> Result<Vec<Vec<f64>>> {
     let half = gaussian.len() / 2;
-    let centre = |index: usize| 2.0 * ((index as f64 + 0.5) / grid as f64) - 1.0;
-    let (x, y) = (centre(token % grid), centre(token / grid));
-    let angle = |i: usize| std::f64::consts::TAU * (x * f64::from(gaussian[i]) + y * f64::from(gaussian[half + i]));
-    (0..half).map(|i| angle(i).sin()).chain((0..half).map(|i| angle(i).cos())).collect()
+    let along = |frequencies: &[f32]| -> Vec<Vec<[f64; 2]>> {
+        let centre = |index: usize| std::f64::consts::TAU * (2.0 * ((index as f64 + 0.5) / grid as f64) - 1.0);
+        let waves = |index: usize| frequencies.iter().map(move |&f| (centre(index) * f64::from(f)).sin_cos().into());
+        (0..grid).map(|index| waves(index).collect()).collect()
+    };
+    let (columns, rows) = (along(&gaussian[..half]), along(&gaussian[half..2 * half]));
+    let mut encodings = reserve(grid * grid, "positions")?;
+    encodings.extend((0..grid * grid).map(|token| {
+        let pairs = || columns[token % grid].iter().zip(&rows[token / grid]);
+        let sines = pairs().map(|([sin_x, cos_x], [sin_y, cos_y])| sin_x * cos_y + cos_x * sin_y);
+        sines.chain(pairs().map(|([sin_x, cos_x], [sin_y, cos_y])| cos_x * cos_y - sin_x * sin_y)).collect()
+    }));
+    Ok(encodings)
 }
 
 /// Outputs of a linear that are summed at once: few enough for registers, and their weights for the nearest cache.
 const BLOCK: usize = 16;
+
+/// What inputs times their weights add up to, for each output of a block.
+fn sums_of(rows: &[[f64; BLOCK]], inputs: &[f64]) -> [f64; BLOCK] {
+    let mut sums = [0.0; BLOCK];
+    for (row, x) in rows.iter().zip(inputs) {
+        sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += w * x);
+    }
+    sums
+}
 
 /// Weights of `count` outputs from `first` on, a row an input, zeros behind the last; `weight` is `[outputs, inputs]`.
 fn block_of(weight: &[f32], inputs: usize, first: usize, count: usize) -> Result<Vec<[f64; BLOCK]>> {

@@ -171,6 +171,19 @@ impl Weights {
     /// # Errors
     /// As [`Weights::load`], of these values; also [`Error::Tensor`] when the tensor has fewer.
     pub fn load_part(&self, name: &str, first: usize, values: &mut [f32]) -> Result<()> {
+        self.read_part(name, first, values)?;
+        // On the copy, so that a file that changes meanwhile cannot slip one in.
+        const EXPONENT: u32 = 0x7f80_0000;
+        let endless = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
+        let finite = values.iter().fold(0, |found, value| found | endless(value)) == 0;
+        if finite { Ok(()) } else { Err(wrong(name, "finite values", "NaN or infinity")) }
+    }
+
+    /// As [`Weights::load_part`], of values that the caller looks at: they may be NaN or infinite.
+    ///
+    /// # Errors
+    /// As [`Weights::load_part`], but for the values themselves.
+    pub(crate) fn read_part(&self, name: &str, first: usize, values: &mut [f32]) -> Result<()> {
         let tensor = self.tensor(name)?;
         if first.checked_add(values.len()).is_none_or(|end| end > tensor.len()) {
             let (expected, found) =
@@ -179,7 +192,7 @@ impl Weights {
         }
         match &self.values {
             Values::Synthetic(seed) => synth::fill_from(name, &tensor.shape, *seed, first, values),
-            Values::Stored(source) => self.read(name, source, tensor, first, values)?,
+            Values::Stored(source) => self.read(source, tensor, first, values)?,
         }
         Ok(())
     }
@@ -196,29 +209,19 @@ impl Weights {
         self.tensors.get(name).ok_or_else(|| wrong(name, "a tensor of this model", "none of that name"))
     }
 
-    fn read(&self, name: &str, source: &Source, tensor: &Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+    fn read(&self, source: &Source, tensor: &Tensor, first: usize, values: &mut [f32]) -> Result<()> {
         let size = tensor.dtype.size();
         let start = tensor.start + (first * size) as u64;
-        // On the copy, so that a file that changes meanwhile cannot slip one in.
-        const EXPONENT: u32 = 0x7f80_0000;
-        let endless = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
-        let all_finite = |values: &[f32]| values.iter().fold(0, |found, value| found | endless(value)) == 0;
-        let mut finite = true;
         if tensor.dtype.is_memory_format() {
-            // Straight into place; what was just read is still in a cache when it is looked at.
-            source.read_into(&self.path, start, bytemuck::cast_slice_mut(values))?;
-            finite = all_finite(values);
-        } else {
-            let mut rest = &mut *values;
-            let range = start..start + (rest.len() * size) as u64;
-            source.read(&self.path, range, |bytes| {
-                let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / size);
-                tensor.dtype.decode(bytes, now);
-                finite &= all_finite(now);
-                rest = later;
-            })?;
+            return source.read_into(&self.path, start, bytemuck::cast_slice_mut(values));
         }
-        if finite { Ok(()) } else { Err(wrong(name, "finite values", "NaN or infinity")) }
+        let range = start..start + (values.len() * size) as u64;
+        let mut rest = values;
+        source.read(&self.path, range, |bytes| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / size);
+            tensor.dtype.decode(bytes, now);
+            rest = later;
+        })
     }
 
     /// What computes the SHA-256 of the file, for a thread that has time; `None` for synthetic weights.

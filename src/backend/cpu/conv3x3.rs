@@ -3,7 +3,8 @@
 
 use super::Level;
 use super::memory::{Shared, Views, floats, floats_mut};
-use super::product::{Packed, Rows, Single, panel_product};
+use super::packed::Packed;
+use super::product::{Rows, Single, panel_product};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;

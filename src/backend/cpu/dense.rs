@@ -1,6 +1,7 @@
 //! A Linear on a few rows, inside larger operations.
 
-use super::product::{Dense, Packed, Single, panel_product};
+use super::packed::Packed;
+use super::product::{Dense, Single, panel_product};
 use super::simd::Simd;
 use super::step::Step;
 use crate::error::Result;

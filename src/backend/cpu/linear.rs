@@ -4,7 +4,8 @@
 use super::Level;
 use super::math::gelu;
 use super::memory::{Out, Views, floats};
-use super::product::{Dense, Multiply, Packed, Pairs, Single, panel_product};
+use super::packed::Packed;
+use super::product::{Dense, Multiply, Pairs, Single, panel_product};
 use super::simd::{Kernel, Simd, run_pairs};
 use super::step::{Step, mismatch};
 use crate::error::Result;

@@ -14,6 +14,7 @@ mod linear;
 mod mask_embed;
 mod math;
 mod memory;
+mod packed;
 mod patch_embed;
 mod product;
 mod prompt_tokens;
@@ -352,12 +353,14 @@ impl Numbers for Held {
         Ok(std::mem::take(&mut self.0))
     }
 
-    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
-        let part = self.0.get(first..first + out.len());
-        out.copy_from_slice(part.ok_or_else(|| Error::Internal {
+    fn part(&mut self, _band: usize, first: usize, len: usize) -> Result<&[f32]> {
+        self.0.get(first..first + len).ok_or_else(|| Error::Internal {
             place: "backend::cpu".into(),
             what: format!("a parameter of {} numbers is too short", self.0.len()),
-        })?);
+        })
+    }
+
+    fn check(&mut self) -> Result<()> {
         Ok(())
     }
 }

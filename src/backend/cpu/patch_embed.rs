@@ -4,7 +4,7 @@
 use super::Level;
 use super::dense::product;
 use super::memory::{Shared, Views, floats, floats_mut};
-use super::product::Packed;
+use super::packed::Packed;
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Matrix products: weights packed once into panels, and the register tile that every product here runs on.
+//! Matrix products: the register tile that every product here runs on, over weights in panels (see `packed`).
 //!
 //! A panel is `inputs x width` numbers, `width = VECTORS * LANES` columns of the result. A tile is `ROWS x VECTORS`
 //! accumulators: one broadcast number of the left side times one row of the panel, step by step over the inputs. Each
@@ -6,11 +6,7 @@
 //! threads change a bit.
 #![allow(unsafe_code)]
 
-use super::Level;
-use super::memory::{Buffer, Pool};
-use super::simd::{Kernel, Simd};
-use crate::backend::Numbers;
-use crate::error::Result;
+use super::simd::Simd;
 
 /// Inputs summed in registers before the sum goes to memory: a panel's block stays in the second-level cache, and
 /// short sums lose fewer bits.
@@ -42,133 +38,6 @@ impl Multiply for Pairs {
     fn add<S: Simd>(s: S, x: S::V, b: S::V, sum: S::V) -> S::V {
         s.dot_pairs(sum, x, b)
     }
-}
-
-/// A matrix `[outputs, inputs]` in panels, padded with zero columns.
-pub(super) struct Packed {
-    data: Buffer,
-    /// Columns of the left side; of bf16, pairs of columns.
-    pub inputs: usize,
-    /// Columns of the result.
-    pub outputs: usize,
-    /// Columns of a panel.
-    pub width: usize,
-}
-
-impl Packed {
-    /// Packs a row-major `[outputs, inputs]` for the tiles of `level`, the rows of one panel at a time.
-    pub fn new(level: Level, pool: &Pool, [outputs, inputs]: [usize; 2], numbers: &mut dyn Numbers) -> Result<Packed> {
-        let width = level.panel();
-        let mut data = pool.buffer("packed weights", outputs.div_ceil(width) * width * inputs)?;
-        let mut rows = Buffer::new("rows of a panel", outputs.min(width) * inputs)?;
-        for (index, panel) in data.as_mut_slice().chunks_exact_mut((width * inputs).max(1)).enumerate() {
-            let rows = &mut rows.as_mut_slice()[..width.min(outputs - index * width) * inputs];
-            numbers.part(index * width * inputs, rows)?;
-            level.run(Columns { rows, inputs, panel, width });
-        }
-        Ok(Packed { data, inputs, outputs, width })
-    }
-
-    /// As [`Packed::new`] in bf16, neighbouring inputs as the two halves of 32 bits; `inputs` is even.
-    pub fn pairs(
-        level: Level,
-        pool: &Pool,
-        [outputs, inputs]: [usize; 2],
-        numbers: &mut dyn Numbers,
-    ) -> Result<Packed> {
-        let singles = Buffer::new("rows of a panel", outputs.min(level.panel()) * inputs)?;
-        Packed::new(level, pool, [outputs, inputs / 2], &mut Halved { numbers, singles, level })
-    }
-
-    /// Number of panels.
-    pub fn panels(&self) -> usize {
-        self.outputs.div_ceil(self.width)
-    }
-
-    /// One panel, `[inputs, width]`.
-    pub fn panel(&self, index: usize) -> &[f32] {
-        &self.data.as_slice()[index * self.width * self.inputs..][..self.width * self.inputs]
-    }
-}
-
-/// Rows of a matrix as the columns of a panel.
-struct Columns<'a> {
-    /// At most `width`, each `inputs` long.
-    rows: &'a [f32],
-    inputs: usize,
-    /// `[inputs, width]`, zero.
-    panel: &'a mut [f32],
-    width: usize,
-}
-
-impl Kernel for Columns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Columns { rows, inputs, panel, width } = self;
-        let columns = rows.len() / inputs.max(1);
-        assert!(columns <= width && panel.len() >= inputs * width);
-        let whole = [inputs, columns].map(|count| count / S::LANES * S::LANES);
-        // A few numbers of each row at a time: what they become, a few rows of the panel, stays in the nearest cache.
-        for first in (0..whole[0]).step_by(S::LANES) {
-            for column in (0..whole[1]).step_by(S::LANES) {
-                let (from, to) = (&rows[column * inputs + first..], &mut panel[first * width + column..]);
-                // SAFETY: `LANES` rows of `LANES` numbers lie within `rows`, as many within the panel.
-                unsafe { s.transpose(from.as_ptr(), inputs, to.as_mut_ptr(), width) };
-            }
-        }
-        for (column, row) in rows.chunks_exact(inputs).enumerate() {
-            let first = if column < whole[1] { whole[0] } else { 0 };
-            let lines = panel[first * width..].chunks_exact_mut(width);
-            row[first..].iter().zip(lines).for_each(|(&x, line)| line[column] = x);
-        }
-    }
-}
-
-/// Numbers as bf16, two in the room of one.
-struct Halved<'a> {
-    numbers: &'a mut dyn Numbers,
-    /// Room for the rows of a panel.
-    singles: Buffer,
-    level: Level,
-}
-
-impl Numbers for Halved<'_> {
-    fn all(&mut self) -> Result<Vec<f32>> {
-        let mut all = self.numbers.all()?;
-        let half = all.len() / 2;
-        (0..half).for_each(|i| all[i] = pair(all[2 * i], all[2 * i + 1]));
-        all.truncate(half);
-        Ok(all)
-    }
-
-    fn part(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
-        let singles = &mut self.singles.as_mut_slice()[..2 * out.len()];
-        self.numbers.part(2 * first, singles)?;
-        self.level.run(ToPairs { singles, out });
-        Ok(())
-    }
-}
-
-struct ToPairs<'a> {
-    singles: &'a [f32],
-    out: &'a mut [f32],
-}
-
-impl Kernel for ToPairs<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.out.iter_mut().zip(self.singles.as_chunks::<2>().0).for_each(|(to, &[a, b])| *to = pair(a, b));
-    }
-}
-
-/// Two numbers as bf16, the first in the lower half.
-#[inline(always)]
-fn pair(a: f32, b: f32) -> f32 {
-    f32::from_bits(u32::from(bf16(a)) | u32::from(bf16(b)) << 16)
 }
 
 /// To the nearest bf16, ties to even.

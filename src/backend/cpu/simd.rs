@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::Level;
+use super::product::bf16;
 
 /// A vector of f32 and what kernels do with it.
 pub(super) trait Simd: Copy + Send + Sync + 'static {
@@ -53,6 +54,18 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
                 unsafe { *to.add(column * to_stride + row) = *from.add(row * from_stride + column) };
             }
         }
+    }
+
+    /// The numbers of `a`, then those of `b`, to the nearest bf16, ties to even: two in 32 bits, the first in the lower half.
+    /// A processor with an instruction for it makes subnormal numbers zero, as its products do.
+    #[inline(always)]
+    fn pairs(self, a: Self::V, b: Self::V) -> Self::V {
+        let (mut from, mut to) = ([0.0; 2 * MAX_LANES], [0.0; MAX_LANES]);
+        self.write(&mut from, a);
+        self.write(&mut from[Self::LANES..], b);
+        let pair = |[a, b]: [f32; 2]| f32::from_bits(u32::from(bf16(a)) | u32::from(bf16(b)) << 16);
+        to.iter_mut().zip(from.as_chunks().0).for_each(|(to, &numbers)| *to = pair(numbers));
+        self.read(&to)
     }
 
     /// `sum + a0 b0 + a1 b1` in each lane, whose 32 bits of `a` and `b` are two bf16. Where the processor has no such

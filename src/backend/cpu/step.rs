@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::memory::{Buffer, Pool, Scratch, Views};
-use super::product::Packed;
+use super::packed::{self, Packed};
 use super::threads::Team;
 use super::{Level, Precision, attention, conv3x3, gate, image_source, layer_norm, linear, mask_embed, patch_embed};
 use super::{prompt_tokens, token_attention, token_heads, upscale};
@@ -67,8 +67,8 @@ pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: Pa
     }
 }
 
-/// f32 that exist for a moment while a parameter is prepared: the rows of one panel, twice where tensors stand side by
-/// side, or the tensors of a parameter that is made as a whole.
+/// f32 that exist for a moment while a parameter is prepared: the rows that are read at once, or the tensors of a
+/// parameter that is made as a whole.
 pub(super) fn loading(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
     let streamed = matches!(
@@ -76,8 +76,9 @@ pub(super) fn loading(level: Level, precision: Precision, graph: &Graph, id: Par
         Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::RowsWithGap { .. } | Recipe::ColumnsWithGap { .. }
     );
     match Form::of(precision, graph, id) {
-        Form::Packed { outputs } | Form::Pairs { outputs } if streamed => {
-            2 * (len / outputs.max(1) * level.panel()).min(len)
+        Form::Packed { outputs } | Form::Pairs { outputs } => {
+            let rows = packed::loading(level, [outputs, len / outputs.max(1)]);
+            if streamed { rows } else { 2 * len + rows }
         }
         _ => 2 * len,
     }

@@ -84,6 +84,30 @@ impl Simd for Avx2 {
         };
         fn select_gt(a, b, x, y) = _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
     }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        use std::array::from_fn;
+        // SAFETY: `self` proves AVX2; the caller promises the memory.
+        unsafe {
+            let rows: [__m256; 8] = from_fn(|row| _mm256_loadu_ps(from.add(row * from_stride)));
+            // In each 128 bits: two rows, then four, of one column. Index 4 i + c: rows 4 i.., columns c and c + 4.
+            let twos: [__m256; 8] = from_fn(|i| {
+                let (a, b) = (rows[i / 4 * 4 + i % 2 * 2], rows[i / 4 * 4 + i % 2 * 2 + 1]);
+                if i % 4 < 2 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+            });
+            let fours: [__m256; 8] = from_fn(|i| {
+                let (a, b) = (twos[i / 4 * 4 + i % 4 / 2 * 2], twos[i / 4 * 4 + i % 4 / 2 * 2 + 1]);
+                let [a, b] = [a, b].map(|x| _mm256_castps_pd(x));
+                _mm256_castpd_ps(if i % 2 == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) })
+            });
+            for c in 0..4 {
+                let (a, b) = (fours[c], fours[4 + c]);
+                _mm256_storeu_ps(to.add(c * to_stride), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(to.add((c + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+    }
 }
 
 impl<const BF16: bool> Simd for Avx512<BF16> {
@@ -157,6 +181,24 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
                 _mm512_storeu_ps(to.add(i * to_stride), even(a, b));
                 _mm512_storeu_ps(to.add((i + 8) * to_stride), odd(a, b));
             }
+        }
+    }
+
+    #[inline(always)]
+    fn pairs(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512, with `BF16` its conversion; the register is reinterpreted, all of 512 bits.
+        unsafe {
+            if BF16 {
+                return std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(b, a));
+            }
+            // As `bf16` does it, then the upper halves side by side.
+            let rounded = |x| {
+                let bits = _mm512_castps_si512(x);
+                let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), last))
+            };
+            let [a, b] = [rounded(a), rounded(b)].map(|x| _mm512_cvtepi32_epi16(x));
+            _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b))
         }
     }
 
