@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use medsegx::backend::Backend;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::backend::cuda::{Cuda, kernels};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{Activation, Norm};
-use medsegx::graph::{Bias, Element, Gated, Op, ValueId};
+use medsegx::graph::{Bias, Element, Gated, Graph, Op, Plan, Role, ValueId};
 use medsegx::model::{Config, Masks, Preset};
 use medsegx::volume::resize::Fit;
 use medsegx::weights::Weights;
@@ -236,6 +237,23 @@ fn resizing(costs: &mut Costs) {
     }
 }
 
+/// What chooses a mask: counts of the maps of two prompts.
+fn measuring(costs: &mut Costs) {
+    for maps in [1, 3] {
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
+        let mut graph = Graph::new(2);
+        let id = graph.value("logits", &[maps, 256, 256], Element::F32, Role::Input);
+        let plan = Plan::new(graph, |graph, id| backend.element_bytes(graph, id));
+        let mut arena = backend.arena(&[&plan]).expect("memory");
+        let logits = Random(9).vec(2 * maps * 256 * 256, 3.0);
+        backend.write(&mut arena, &plan, id, 0, bytemuck::cast_slice(&logits)).expect("logits are written");
+        let mut counter = backend.map_counter(2, maps).expect("memory");
+        let boxes = [[50, 150, 60, 160], [3, 255, 7, 90]].into_iter();
+        backend.count(&mut arena, &plan, id, boxes, &mut counter).expect("the maps are counted");
+        costs.take("2 prompts, 256 x 256", &backend, |_| true);
+    }
+}
+
 #[test]
 fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     let mut costs = Costs::default();
@@ -245,6 +263,7 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     attention(&mut costs);
     decoder(&mut costs);
     resizing(&mut costs);
+    measuring(&mut costs);
     let mut table = String::from(
         "| kernel | launch | instructions / mma | / block | wavefronts | sectors |\n|---|---|---|---|---|---|\n",
     );
