@@ -27,8 +27,11 @@ fn masks_are_those_of_the_cpu() {
         (Fit::Stretch, [512, 400]),
         (Fit::Stretch, [70, 131]),
         (Fit::Stretch, [1, 300]),
+        (Fit::Stretch, [6, 9]),
+        (Fit::Stretch, [33, 1017]),
         (Fit::LongestSide, [512, 400]),
         (Fit::LongestSide, [90, 200]),
+        (Fit::LongestSide, [61, 43]),
     ] {
         let side = if fit == Fit::Stretch { 256 } else { 1024 };
         let mut values = vec![0.0; slice[0] * slice[1]];

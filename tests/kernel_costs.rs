@@ -12,39 +12,25 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use medsegx::backend::Backend;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::backend::cuda::{Cuda, kernels};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{Activation, Norm};
-use medsegx::graph::{Bias, Element, Gated, Op, ValueId};
+use medsegx::graph::{Bias, Element, Gated, Graph, Op, Plan, Role, ValueId};
 use medsegx::model::{Config, Masks, Preset};
 use medsegx::volume::resize::Fit;
 use medsegx::weights::Weights;
 use one_op::{Case, Random};
 use ptxvm::{Class, Counters};
 
-/// Kernels some of whose accesses fill no whole sectors, and why. All others have to.
-const PART_SECTORS: &[(&str, &str)] = &[
-    ("tokens_to_image_64", "4 channels a head: half a sector; no published model is so narrow"),
-    ("image_to_tokens_64", "4 channels a head: half a sector; no published model is so narrow"),
-    ("image_to_tokens_128", "8 channels a head in f16: half a sector; no published model is so narrow"),
-    (
-        "patch_embed_128x128",
-        "64 columns are 1 1/3 lines of a patch: pieces of 16 bytes, whose other half comes a stage later",
-    ),
-    (
-        "patch_embed_64x32",
-        "64 columns are 1 1/3 lines of a patch: pieces of 16 bytes, whose other half comes a stage later",
-    ),
-    ("resize_mask", "rows of 400 bytes and a source that is read from any column on begin inside of sectors"),
-    ("resize_plane", "a source that is read from any column on begins inside of sectors"),
-    ("upscale_small_64_2", "a token's logits are 4 floats wide: half a sector; no published model is so narrow"),
-    ("upscale_small_128_2", "a token's logits are 4 floats wide: half a sector; no published model is so narrow"),
-];
-
-/// Longest launch of every kernel, with the size of the launch in words and its blocks.
 #[derive(Default)]
-struct Costs(BTreeMap<&'static str, (String, u64, Counters)>);
+struct Costs {
+    /// Longest launch of every kernel, with the size of the launch in words and its blocks.
+    longest: BTreeMap<&'static str, (String, u64, Counters)>,
+    /// Lines of all launches that move more sectors than their bytes fill.
+    part_sectors: Vec<String>,
+}
 
 impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
@@ -56,7 +42,11 @@ impl Costs {
     /// Counts the launches since the last call, of those kernels that are `wanted`.
     fn take(&mut self, size: &str, backend: &Cuda<Interpreter>, wanted: impl Fn(&str) -> bool) {
         for (entry, report) in backend.driver().take_reports().into_iter().filter(|(entry, _)| wanted(entry)) {
-            let longest = self.0.entry(entry).or_default();
+            for line in report.counters.lines.iter().filter(|line| line.sectors != line.sectors_ideal) {
+                let found = format!("{entry}, {size}: {} / {} in {}", line.sectors, line.sectors_ideal, line.text);
+                self.part_sectors.push(found);
+            }
+            let longest = self.longest.entry(entry).or_default();
             if report.counters.issued > longest.2.issued {
                 *longest = (size.to_string(), report.ctas, report.counters);
             }
@@ -238,12 +228,29 @@ fn decoder(costs: &mut Costs) {
 
 /// Logits to the mask of a slice.
 fn resizing(costs: &mut Costs) {
-    for (fit, slice) in [(Fit::Stretch, [512, 400]), (Fit::LongestSide, [512, 400])] {
+    for (fit, slice) in [(Fit::Stretch, [512, 400]), (Fit::LongestSide, [512, 400]), (Fit::Stretch, [150, 333])] {
         let random = &mut Random(7);
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let logits = random.vec(256 * 256, 4.0);
         let (_, _) = masks::resize(&backend, &logits, fit, slice);
         costs.take(&format!("256 x 256 to {} x {}", slice[0], slice[1]), &backend, |_| true);
+    }
+}
+
+/// What chooses a mask: counts of the maps of two prompts.
+fn measuring(costs: &mut Costs) {
+    for maps in [1, 3] {
+        let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
+        let mut graph = Graph::new(2);
+        let id = graph.value("logits", &[maps, 256, 256], Element::F32, Role::Input);
+        let plan = Plan::new(graph, |graph, id| backend.element_bytes(graph, id));
+        let mut arena = backend.arena(&[&plan]).expect("memory");
+        let logits = Random(9).vec(2 * maps * 256 * 256, 3.0);
+        backend.write(&mut arena, &plan, id, 0, bytemuck::cast_slice(&logits)).expect("logits are written");
+        let mut counter = backend.map_counter(2, maps).expect("memory");
+        let boxes = [[50, 150, 60, 160], [3, 255, 7, 90]].into_iter();
+        backend.count(&mut arena, &plan, id, boxes, &mut counter).expect("the maps are counted");
+        costs.take("2 prompts, 256 x 256", &backend, |_| true);
     }
 }
 
@@ -256,11 +263,12 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     attention(&mut costs);
     decoder(&mut costs);
     resizing(&mut costs);
+    measuring(&mut costs);
     let mut table = String::from(
         "| kernel | launch | instructions / mma | / block | wavefronts | sectors |\n|---|---|---|---|---|---|\n",
     );
     for kernel in kernels::all() {
-        let Some((size, blocks, c)) = costs.0.get(kernel.entry) else { continue };
+        let Some((size, blocks, c)) = costs.longest.get(kernel.entry) else { continue };
         let per_mma = c.instructions_per_mma().map_or("-".into(), |x| format!("{x:.2}"));
         let per_block = c.issued / blocks;
         let waves = if c.wavefronts == 0 { "-".into() } else { format!("{} / {}", c.wavefronts, c.wavefronts_ideal) };
@@ -275,22 +283,6 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
             assert_eq!(line.wavefronts, line.wavefronts_ideal, "{}: bank conflicts in {}", kernel.entry, line.text);
         }
     }
+    assert!(costs.part_sectors.is_empty(), "accesses that fill no whole sectors: {:#?}", costs.part_sectors);
     readme::check("costs", &table);
-    readme::check("sectors", &part_sectors(&costs));
-}
-
-/// By how much the kernels of [`PART_SECTORS`] need more sectors than the fewest; every other kernel must not.
-fn part_sectors(costs: &Costs) -> String {
-    let mut table = String::from("| kernel | more sectors | why |\n|---|---|---|\n");
-    for (entry, (_, _, c)) in &costs.0 {
-        match PART_SECTORS.iter().find(|(name, _)| name == entry) {
-            Some((_, why)) => {
-                let more = 100.0 * (c.sectors as f64 / c.sectors_ideal as f64 - 1.0);
-                assert!(more > 0.0, "{entry} fills its sectors");
-                let _ = writeln!(table, "| {entry} | {more:.1} % | {why} |");
-            }
-            None => assert_eq!(c.sectors, c.sectors_ideal, "{entry}: accesses that fill no whole sectors"),
-        }
-    }
-    table
 }

@@ -33,7 +33,9 @@ pub struct MapCounter<D: Driver> {
     out: D::Buffer,
     /// `[prompts, PARTS, counts]`.
     landed: Vec<u32>,
+    /// Of a part, filled up to whole sectors.
     counts: usize,
+    maps: usize,
 }
 
 impl<D: Driver> MapCounter<D> {
@@ -49,7 +51,7 @@ impl<D: Driver> MapCounter<D> {
 
     /// Pixels of both masks of pair `pair` (0-1, 0-2, 1-2) of prompt `prompt`.
     pub fn both(&self, prompt: usize, pair: usize) -> u32 {
-        self.parts(prompt).map(|part| part[self.counts - pairs(self.counts) + pair]).sum()
+        self.parts(prompt).map(|part| part[OF_MAP * self.maps + pair]).sum()
     }
 
     fn parts(&self, prompt: usize) -> impl Iterator<Item = &[u32]> {
@@ -57,9 +59,9 @@ impl<D: Driver> MapCounter<D> {
     }
 }
 
-/// Pairs of maps among so many counts of a prompt.
-fn pairs(counts: usize) -> usize {
-    counts % OF_MAP
+/// Pairs of so many maps.
+fn pairs(maps: usize) -> usize {
+    maps * (maps - 1) / 2
 }
 
 impl<D: Driver> Cuda<D> {
@@ -71,7 +73,7 @@ impl<D: Driver> Cuda<D> {
         if !matches!(maps, 1 | 3) {
             return Err(self.out_of_range("maps of a prompt", maps, 3));
         }
-        let counts = OF_MAP * maps + maps * (maps - 1) / 2;
+        let counts = (OF_MAP * maps + pairs(maps)).next_multiple_of(OF_MAP);
         let word = size_of::<u32>();
         Ok(MapCounter {
             prompts,
@@ -80,6 +82,7 @@ impl<D: Driver> Cuda<D> {
             out: self.driver.allocate(counts * PARTS * word * prompts)?,
             landed: vec![0; counts * PARTS * prompts],
             counts,
+            maps,
         })
     }
 
@@ -101,7 +104,7 @@ impl<D: Driver> Cuda<D> {
             return Err(self.out_of_range("axes of the logits", plan.graph[logits].shape.len(), 4));
         };
         let prompts = boxes.len();
-        let fits = side == width && maps * OF_MAP + maps * (maps - 1) / 2 == counter.counts;
+        let fits = side == width && maps == counter.maps;
         if !fits || prompts > counter.prompts.min(held) || side > 1 << 12 {
             return Err(self.out_of_range("prompts", prompts, counter.prompts.min(held)));
         }

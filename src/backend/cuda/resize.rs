@@ -4,10 +4,14 @@ use super::driver::{Arg, Driver};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
-use crate::volume::resize::{LogitResizer, Stage};
+use crate::volume::resize::{LogitResizer, Stage, StageTaps};
 
-/// Pixels of a row that one block makes.
-const THREADS: usize = 128;
+/// Pixels of a row that one warp makes, and rows that one block makes.
+const TILE: [usize; 2] = [128, 4];
+/// Results of a sector of 32 bytes: a row's first tile begins up to one less left of the row.
+const SECTOR: usize = 32;
+/// Values of a sector of f32.
+const FLOATS: usize = 8;
 /// Maps that are resized by one launch, unless their results are large.
 const MOST_MAPS: usize = 48;
 /// Bytes of results that are worth keeping on the device at once.
@@ -66,14 +70,12 @@ impl<D: Driver> Cuda<D> {
             Ok::<_, Error>(buffer)
         };
         let [rows, columns] = &stage.taps;
-        // Neighbouring threads make neighbouring columns, so the weights of one tap lie together.
-        let (width, taps) = (stage.to[1], columns.taps);
-        let across: Vec<f32> = (0..taps * width).map(|i| columns.weights[i % width * taps + i / width]).collect();
+        let (firsts, weights) = across(columns, stage.to[1]);
         let taps = [
             upload(bytemuck::cast_slice(&rows.first))?,
             upload(bytemuck::cast_slice(&rows.weights))?,
-            upload(bytemuck::cast_slice(&columns.first))?,
-            upload(bytemuck::cast_slice(&across))?,
+            upload(bytemuck::cast_slice(&firsts))?,
+            upload(bytemuck::cast_slice(&weights))?,
         ];
         Ok(DeviceStage { stage, taps, out: self.driver.allocate(room)? })
     }
@@ -155,8 +157,27 @@ impl<D: Driver> Cuda<D> {
         args.extend(device.taps.iter().chain([&device.out, count]).map(|b| Arg::Pointer(self.driver.address(b))));
         args.push(Arg::U32(plane));
         // Sides are at most 2^20, see `Resizer`; maps at most `MOST_MAPS` and their rows at most 65535.
-        let sizes = [row, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[1]];
+        let sizes = [row, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[0], to[1], pitch(to[1])];
         args.extend(sizes.map(|size| Arg::U32(size as u32)));
-        self.launch(None, entry, [to[1].div_ceil(THREADS) as u32, to[0] as u32, maps as u32], &args)
+        let before = if to[1].is_multiple_of(SECTOR) { 0 } else { SECTOR - 1 };
+        let grid = [(to[1] + before).div_ceil(TILE[0]), to[0].div_ceil(TILE[1]), maps];
+        self.launch(None, entry, grid.map(|blocks| blocks as u32), &args)
     }
+}
+
+/// Values of one row of the column tables: pixels left of the first and behind the last, for tiles that reach there.
+fn pitch(width: usize) -> usize {
+    (width + 2 * SECTOR + TILE[0] + FLOATS).next_multiple_of(FLOATS)
+}
+
+/// First samples `[copies, pitch]` and weights `[copies, taps, pitch]` of the columns, as `kernels/resize.ptx.j2` has
+/// them: neighbouring threads make neighbouring pixels, so the weights of one tap lie together, and copy c is c further
+/// right, so that rows which begin anywhere read whole sectors.
+fn across(columns: &StageTaps, width: usize) -> (Vec<u32>, Vec<f32>) {
+    let copies = if width.is_multiple_of(FLOATS) { 1 } else { FLOATS };
+    let pixels = |copy: usize| (0..pitch(width)).map(move |at| at.saturating_sub(SECTOR + copy).min(width - 1));
+    let firsts = (0..copies).flat_map(|copy| pixels(copy).map(|x| columns.first[x]));
+    let rows = (0..copies).flat_map(|copy| (0..columns.taps).map(move |tap| (copy, tap)));
+    let weights = rows.flat_map(|(copy, tap)| pixels(copy).map(move |x| columns.weights[x * columns.taps + tap]));
+    (firsts.collect(), weights.collect())
 }

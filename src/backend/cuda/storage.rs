@@ -3,6 +3,7 @@
 
 use half::f16;
 
+use super::patch_embed;
 use crate::graph::op::Dense;
 use crate::graph::{Element, Graph, Op, Param, ParamId, Role, ValueId};
 
@@ -61,14 +62,20 @@ pub enum Packing {
     Columns,
     /// A weight `[out.., in]` as B fragments of mma.m16n8k16, `[out/8][in/16][lane][4]`: a warp reads one in order.
     Fragments,
+    /// A weight `[out, 16, 16, 3]` with its inputs in the order in which `patch_embed` reads the bytes of a patch.
+    Patches,
 }
 
 /// Packing of a parameter: columns for the weights of the decoder's kernels on tokens and pixels, fragments for the
 /// mask upsampling on tensor cores.
 pub fn packing(graph: &Graph, id: ParamId) -> Packing {
     let is = |layer: &Dense| layer.weight == id;
+    let inputs: usize = graph[id].shape.iter().skip(1).product();
     let packing = |op: &Op| {
         let columns = match op {
+            Op::PatchEmbed { weight, .. } if *weight == id && inputs == patch_embed::DEPTH => {
+                return Some(Packing::Patches);
+            }
             Op::TokenSelfAttention { projections, .. } => projections.iter().any(is),
             Op::TokensToImage { projections, .. } | Op::ImageToTokens { projections, .. } => projections.iter().any(is),
             Op::TokenMlp { layers, .. } => layers.iter().any(is),
@@ -90,7 +97,13 @@ pub fn pack(packing: Packing, param: &Param, data: Vec<f32>) -> Vec<f32> {
         Packing::Rows => data,
         Packing::Columns => transpose(param, &data),
         Packing::Fragments => fragments(param, &data),
+        Packing::Patches => patches(&data),
     }
+}
+
+fn patches(data: &[f32]) -> Vec<f32> {
+    let rows = data.chunks_exact(patch_embed::DEPTH);
+    rows.flat_map(|row| (0..row.len()).map(|k| row[patch_embed::place(k)])).collect()
 }
 
 /// B fragments: lane 4 g + t holds rows k = 2 t, 2 t + 1, 2 t + 8, 2 t + 9 of column g.
@@ -145,6 +158,18 @@ mod tests {
         let at = ((2 + 1) * 32 + 14) * 4;
         let row = |k: usize| (11 * 32 + 16 + k) as f32;
         assert_eq!(packed[at..at + 4], [row(4), row(5), row(12), row(13)]);
+    }
+
+    #[test]
+    fn patches_keep_every_weight() {
+        let data: Vec<f32> = (0..2 * 768).map(|i| i as f32).collect();
+        let packed = patches(&data);
+        // Stage 1: the fourth line's middle third, of its lower half; the second line's, upper half first.
+        assert_eq!((packed[64 + 48], packed[64 + 16]), ((3 * 48 + 16) as f32, (48 + 24) as f32));
+        assert_eq!(packed[768 + 64], (768 + 48) as f32);
+        let mut sorted = packed;
+        sorted.sort_by(f32::total_cmp);
+        assert_eq!(sorted, data);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::graph::{Graph, Op, ValueId};
 
 /// Heads of the decoder's attention, one block each.
 const HEADS: usize = 8;
+/// Channels of the image that one block of `image_to_tokens` takes, of one head or several.
+const CHANNELS: usize = 16;
 /// Hidden channels of the MLP that one block takes.
 const MLP_SLICE: usize = 64;
 /// Most tokens of a prompt whose keys one block holds.
@@ -21,10 +23,16 @@ const MOST_TOKENS: usize = 64;
 pub(super) fn partial_sums(graph: &Graph, id: ValueId) -> usize {
     let writer = graph.nodes.iter().find(|node| node.op.writes().contains(&id));
     match writer.map(|node| &node.op) {
-        Some(Op::TokenSelfAttention { .. } | Op::TokensToImage { .. }) => HEADS,
+        Some(Op::TokenSelfAttention { .. }) => HEADS,
+        Some(Op::TokensToImage { .. }) => image_parts(graph[id].shape[2]),
         Some(Op::TokenMlp { layers, .. }) => graph[layers[0].weight].shape[0] / MLP_SLICE,
         _ => 0,
     }
+}
+
+/// Blocks of a prompt of `tokens_to_image`: one a head, or a pair of heads where one has 4 channels.
+fn image_parts(p: usize) -> usize {
+    if p / 2 / HEADS < 8 { HEADS / 2 } else { HEADS }
 }
 
 /// The kernel for prompt width `p`.
@@ -95,7 +103,7 @@ pub(super) fn to_image<D: Driver>(
     args.extend([wq, bq, Arg::Pointer(step.param(last.weight))]);
     args.extend(finish(step, last, Some(tokens), norm, out));
     args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(keys)?), Arg::U32(step.u32(columns)?)]);
-    step.launch(name, [HEADS, step.active, 1], &args)
+    step.launch(name, [image_parts(p), step.active, 1], &args)
 }
 
 /// MLP on the tokens; added, then LayerNorm.
@@ -134,7 +142,7 @@ pub(super) fn from_image<D: Driver>(
     args.extend(layers.iter().flat_map(|layer| pair(step, layer)));
     args.extend([Arg::Pointer(step.value(out)), Arg::Pointer(step.saturated())]);
     args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(queries)?), Arg::U32(step.u32(columns)?)]);
-    step.launch(name, [HEADS, step.active, queries.div_ceil(256)], &args)
+    step.launch(name, [p / 2 / CHANNELS, step.active, queries.div_ceil(256)], &args)
 }
 
 fn native<D: Driver>(step: &Step<D>, image: ValueId) -> Result<()> {

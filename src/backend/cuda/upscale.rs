@@ -52,8 +52,11 @@ pub(super) fn upscale<D: Driver>(
     }
     args.push(Arg::Pointer(step.value(out)));
     if !on_tensor_cores(&step.plan.graph, convs) {
+        args.push(Arg::U32(step.u32(tokens)?));
         args.extend([Arg::U32(step.u32(grid)?), Arg::U32(step.u32(masks)?), Arg::F32(eps)]);
-        return step.launch(entry, [tokens, step.active, 1], &args);
+        // A block of the two-fold kernel takes two tokens.
+        let blocks = if convs.len() == 2 { tokens.div_ceil(2) } else { tokens };
+        return step.launch(entry, [blocks, step.active, 1], &args);
     }
     if masks > MOST_MASKS {
         return Err(step.unsupported(format!("at most {MOST_MASKS} masks"), masks));

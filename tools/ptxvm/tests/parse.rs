@@ -141,6 +141,8 @@ fn refused_forms() {
         ("bra NOWHERE;", "unknown label NOWHERE"),
         ("A: A: mov.u32 %u, 1;", "label A is defined twice"),
         (".reg .u32 %u;", "register %u is declared twice"),
+        (".reg .u32 %n0; .reg .u32 %n<3>;", "register %n is declared twice"),
+        (".reg .u32 %n<3>; .reg .u32 %n2;", "register %n2 is declared twice"),
         ("cp.async.cg.shared.global [%u], [%ud], 8;", "copies 16 bytes"),
         ("cp.async.wait_group %u;", "takes an immediate"),
         ("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r0, %r1}, [%u];", "list of 4"),
@@ -173,8 +175,8 @@ fn refused_forms() {
         assert!(error.to_string().contains(why), "{statement}: {error}");
         let Error::Parse { line, text: shown, .. } = &error else { panic!("{error:?}") };
         assert_eq!(text.lines().nth(*line as usize - 1).map(str::trim), Some(shown.as_str()));
-        // Numbers that do not fit are cut silently by ptxas.
-        let stricter = statement.contains("256;") || statement.contains("4294967296");
+        // Numbers that do not fit are cut silently by ptxas, and a register behind which its name's family comes is shared.
+        let stricter = ["256;", "4294967296", "%n0; .reg .u32 %n<3>"].iter().any(|form| statement.contains(form));
         if !stricter && ptxas_accepts(&text) == Some(true) {
             disagree.push(statement);
         }

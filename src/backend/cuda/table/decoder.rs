@@ -48,7 +48,13 @@ const fn self_attention(entry: &'static str, constants: &'static [(&'static str,
     latency(entry, "token_self_attention", constants, PARAMS, "one head of one prompt", shared)
 }
 
-const fn to_image(entry: &'static str, constants: &'static [(&'static str, i64)], p: u32) -> Kernel {
+const fn to_image(
+    entry: &'static str,
+    constants: &'static [(&'static str, i64)],
+    p: u32,
+    channels: u32,
+    tile: &'static str,
+) -> Kernel {
     const PARAMS: &[(&str, Type)] = &[
         ("x", Pointer),
         ("position", Pointer),
@@ -68,8 +74,9 @@ const fn to_image(entry: &'static str, constants: &'static [(&'static str, i64)]
         ("keys", U32),
         ("columns", U32),
     ];
-    let shared = 98 * p + SPLITS;
-    latency(entry, "tokens_to_image", constants, PARAMS, "one head of one prompt, 8 tokens x 128 keys", shared)
+    // x, q of 8 tokens, keys and values of 128.
+    let shared = 32 * p + SPLITS + (8 + 2 * 128) * 4 * channels;
+    latency(entry, "tokens_to_image", constants, PARAMS, tile, shared)
 }
 
 const fn mlp(entry: &'static str, constants: &'static [(&'static str, i64)], p: u32) -> Kernel {
@@ -107,8 +114,8 @@ const fn to_tokens(entry: &'static str, constants: &'static [(&'static str, i64)
         ("queries", U32),
         ("columns", U32),
     ];
-    let shared = 160 * p + SPLITS;
-    latency(entry, "image_to_tokens", constants, PARAMS, "one head of 256 image tokens", shared)
+    let shared = 64 * p + SPLITS + 24576;
+    latency(entry, "image_to_tokens", constants, PARAMS, "16 channels of 256 image tokens", shared)
 }
 
 const HEADS: Kernel = Kernel {
@@ -233,9 +240,9 @@ pub const KERNELS: &[Kernel] = &[
     self_attention("token_self_attention_64", P64, 64),
     self_attention("token_self_attention_128", P128, 128),
     self_attention("token_self_attention_256", P256, 256),
-    to_image("tokens_to_image_64", P64, 64),
-    to_image("tokens_to_image_128", P128, 128),
-    to_image("tokens_to_image_256", P256, 256),
+    to_image("tokens_to_image_64", P64, 64, 8, "two heads of one prompt, 8 tokens x 128 keys"),
+    to_image("tokens_to_image_128", P128, 128, 8, "one head of one prompt, 8 tokens x 128 keys"),
+    to_image("tokens_to_image_256", P256, 256, 16, "one head of one prompt, 8 tokens x 128 keys"),
     mlp("token_mlp_64", P64, 64),
     mlp("token_mlp_128", P128, 128),
     mlp("token_mlp_256", P256, 256),

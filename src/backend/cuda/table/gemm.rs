@@ -96,6 +96,6 @@ pub const KERNELS: &[Kernel] = &[
     small!("gemm", "_f16_f32_gelu", 1, 0, 1, params!()),
     large!("conv3x3", "", 1, 0, 0, params!("grid": U32, "channels": U32)),
     small!("conv3x3", "", 1, 0, 0, params!("grid": U32, "channels": U32)),
-    large!("patch_embed", "", 0, 0, 0, params!("scaling": Pointer, "size": U32, "patch": U32)),
-    small!("patch_embed", "", 0, 0, 0, params!("scaling": Pointer, "size": U32, "patch": U32)),
+    large!("patch_embed", "", 0, 0, 0, params!("scaling": Pointer, "size": U32)),
+    small!("patch_embed", "", 0, 0, 0, params!("scaling": Pointer, "size": U32)),
 ];

@@ -22,11 +22,13 @@ const fn resize(entry: &'static str, mask: &'static [(&'static str, i64)]) -> Ke
             ("column_last", U32),
             ("row_taps", U32),
             ("column_taps", U32),
+            ("height", U32),
             ("width", U32),
+            ("column_pitch", U32),
         ],
-        tile: "128 pixels of a row",
+        tile: "128 pixels of each of 4 rows",
         threads: 128,
-        shared: 0,
+        shared: 4 * 512 * 4,
         bound: "memory",
     }
 }

@@ -13,6 +13,7 @@ const TWO: &[(&str, Type)] = &[
     ("w2", Pointer),
     ("b2", Pointer),
     ("out", Pointer),
+    ("tokens", U32),
     ("grid", U32),
     ("masks", U32),
     ("eps", F32),
@@ -36,6 +37,7 @@ const FOUR: &[(&str, Type)] = &[
     ("w4", Pointer),
     ("b4", Pointer),
     ("out", Pointer),
+    ("tokens", U32),
     ("grid", U32),
     ("masks", U32),
     ("eps", F32),
@@ -103,20 +105,22 @@ const fn tensor(
     }
 }
 
+/// Levels of tokens that are `width` channels wide together.
 const fn small(
     entry: &'static str,
     constants: &'static [(&'static str, i64)],
     params: &'static [(&'static str, Type)],
-    p: u32,
+    tile: &'static str,
+    width: u32,
 ) -> Kernel {
     Kernel {
         entry,
         template: "upscale_small",
         constants,
         params,
-        tile: "one image token",
+        tile,
         threads: 256,
-        shared: 48 * p + 512,
+        shared: 48 * width + 512,
         bound: "latency",
     }
 }
@@ -125,8 +129,8 @@ const fn small(
 pub const KERNELS: &[Kernel] = &[
     tensor("upscale_2", &[("levels", 2)], TENSOR_TWO, "16 image tokens", 257),
     tensor("upscale_4", &[("levels", 4)], TENSOR_FOUR, "a quarter of 16 image tokens", 1089),
-    small("upscale_small_64_2", &[("p", 64), ("levels", 2)], TWO, 64),
-    small("upscale_small_64_4", &[("p", 64), ("levels", 4)], FOUR, 64),
-    small("upscale_small_128_2", &[("p", 128), ("levels", 2)], TWO, 128),
-    small("upscale_small_128_4", &[("p", 128), ("levels", 4)], FOUR, 128),
+    small("upscale_small_64_2", &[("p", 64), ("levels", 2)], TWO, "two image tokens", 2 * 64),
+    small("upscale_small_64_4", &[("p", 64), ("levels", 4)], FOUR, "one image token", 64),
+    small("upscale_small_128_2", &[("p", 128), ("levels", 2)], TWO, "two image tokens", 2 * 128),
+    small("upscale_small_128_4", &[("p", 128), ("levels", 4)], FOUR, "one image token", 128),
 ];

@@ -126,9 +126,18 @@ impl<'a> Names<'a> {
     /// `.reg`
     pub fn declare(&mut self, ty: Type, name: &'a str, count: Option<u64>) -> Result<(), Refusal> {
         let scope = self.scopes.last_mut().ok_or("register outside of a body")?;
+        let in_family = |register: &str, family: &str, n: u64| {
+            register.strip_prefix(family).and_then(|index| index.parse::<u64>().ok()).is_some_and(|index| index < n)
+        };
         let fresh = match count {
-            Some(n) => scope.families.insert(name, (ty, n)).is_none(),
-            None => scope.regs.insert(name, ty).is_none(),
+            Some(n) => {
+                !scope.regs.keys().any(|register| in_family(register, name, n))
+                    && scope.families.insert(name, (ty, n)).is_none()
+            }
+            None => {
+                !scope.families.iter().any(|(family, (_, n))| in_family(name, family, *n))
+                    && scope.regs.insert(name, ty).is_none()
+            }
         };
         if fresh { Ok(()) } else { Err(format!("register {name} is declared twice")) }
     }
