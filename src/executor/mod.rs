@@ -113,18 +113,36 @@ impl<B: Backend> Session<B> {
         self.encode_with(slices, true)
     }
 
-    /// As [`Session::encode`]; without `upload_pixels` on whatever their memory holds.
-    fn encode_with(&mut self, slices: &[Slice<'_>], upload_pixels: bool) -> Result<()> {
+    /// As [`Session::encode`], of pictures that are made on the device: `make` queues that, behind the upload of what
+    /// `slices` say, whose pixels are empty. It gets the plan and the values of pixels and scaling.
+    ///
+    /// # Errors
+    /// As [`Session::encode`], and what `make` returns.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn encode_made(
+        &mut self,
+        slices: &[Slice<'_>],
+        make: impl FnOnce(&B, &mut B::Arena, &Plan, [ValueId; 2]) -> Result<()>,
+    ) -> Result<()> {
         use image_encoder::io;
         self.encoded = 0;
         check_count("slices", slices.len(), self.options.slices)?;
-        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
+        slices.iter().try_for_each(|slice| slice.check_values(self.network.config()))?;
+        self.upload_small(slices)?;
+        self.decoded_last = None;
         let (plan, backend) = (&self.encoder.plan, self.network.backend());
-        let [pixels, scaling] = [find(plan, io::PIXELS)?, find(plan, io::SCALING)?];
+        make(backend, &mut self.arena, plan, [find(plan, io::PIXELS)?, find(plan, io::SCALING)?])?;
+        self.encoder.run(backend, &mut self.arena, slices.len())?;
+        self.encoded = slices.len();
+        Ok(())
+    }
+
+    /// Uploads what the encoder needs to know of slices besides their pixels.
+    fn upload_small(&mut self, slices: &[Slice<'_>]) -> Result<()> {
+        use image_encoder::io;
+        let (plan, backend) = (&self.encoder.plan, self.network.backend());
+        let scaling = find(plan, io::SCALING)?;
         // Input by input: what lies side by side on the device goes there in one copy.
-        for (i, slice) in slices.iter().enumerate().filter(|_| upload_pixels) {
-            backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
-        }
         for (i, slice) in slices.iter().enumerate() {
             backend.write(&mut self.arena, plan, scaling, i, bytemuck::bytes_of(&slice.scaling))?;
         }
@@ -133,8 +151,23 @@ impl<B: Backend> Session<B> {
                 backend.write(&mut self.arena, plan, context, i, bytemuck::bytes_of(&slice.context))?;
             }
         }
+        Ok(())
+    }
+
+    /// As [`Session::encode`]; without `upload_pixels` on whatever their memory holds.
+    fn encode_with(&mut self, slices: &[Slice<'_>], upload_pixels: bool) -> Result<()> {
+        use image_encoder::io;
+        self.encoded = 0;
+        check_count("slices", slices.len(), self.options.slices)?;
+        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
+        let (plan, backend) = (&self.encoder.plan, self.network.backend());
+        let pixels = find(plan, io::PIXELS)?;
+        for (i, slice) in slices.iter().enumerate().filter(|_| upload_pixels) {
+            backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
+        }
+        self.upload_small(slices)?;
         self.decoded_last = None;
-        self.encoder.run(backend, &mut self.arena, slices.len())?;
+        self.encoder.run(self.network.backend(), &mut self.arena, slices.len())?;
         self.encoded = slices.len();
         Ok(())
     }

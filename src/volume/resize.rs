@@ -289,7 +289,8 @@ impl LogitResizer {
 
 #[cfg(feature = "cuda")]
 impl Resizer {
-    fn stage(&self) -> Stage {
+    /// What it does.
+    pub(crate) fn stage(&self) -> Stage {
         let axis = |taps: &Option<Taps>, count: usize| match taps {
             None => StageTaps { first: (0..count as u32).collect(), weights: vec![1.0; count], taps: 1 },
             Some(taps) => {

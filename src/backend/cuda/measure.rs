@@ -1,6 +1,6 @@
 //! Launches `kernels/measure.ptx.j2`: what the choice of a mask needs to know of logit maps, without the maps.
 
-use super::driver::{Arg, Driver};
+use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
@@ -111,7 +111,10 @@ impl<D: Driver> Cuda<D> {
             place.copy_from_slice(bytemuck::bytes_of(&corners));
         }
         // SAFETY: the bytes change only in the next call, and this one ends by waiting for the queue.
-        unsafe { self.driver.queue_write(&counter.boxes, 0, &counter.pinned, 0..4 * size_of::<u32>() * prompts) }?;
+        unsafe {
+            let bytes = 0..4 * size_of::<u32>() * prompts;
+            self.driver.queue_write(Queue::Run, &counter.boxes, 0, &counter.pinned, bytes)
+        }?;
         let (buffer, offset) = arena.memory.place(plan, logits);
         let rows = side.div_ceil(PARTS);
         let args = [

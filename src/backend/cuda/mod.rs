@@ -11,7 +11,9 @@ mod conv3x3;
 pub mod driver;
 mod gate;
 mod gemm;
+pub mod grey_level;
 mod image_source;
+pub mod intake;
 #[cfg(feature = "ptxvm")]
 pub mod interpreter;
 pub mod kernels;
@@ -20,6 +22,7 @@ pub mod ledger;
 mod mask_embed;
 pub mod measure;
 mod patch_embed;
+pub mod picture;
 mod prompt_tokens;
 pub mod real;
 pub mod resize;
@@ -38,7 +41,7 @@ use half::f16;
 
 pub use self::arena::Arena;
 pub use self::ceiling::Ceiling;
-use self::driver::{Arg, Driver};
+use self::driver::{Arg, Driver, Queue};
 use self::step::Step;
 use self::storage::Storage;
 use super::Backend;
@@ -292,7 +295,7 @@ impl<D: Driver> Backend for Cuda<D> {
     }
 
     fn mark(&self) -> Result<D::Event> {
-        self.driver.record()
+        self.driver.record(Queue::Run)
     }
 
     fn between(&self, start: &D::Event, end: &D::Event) -> Result<Duration> {

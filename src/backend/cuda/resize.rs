@@ -1,6 +1,6 @@
 //! Launches `kernels/resize.ptx.j2`: logit maps to masks of their slice's own size, with the taps of [`LogitResizer`].
 
-use super::driver::{Arg, Driver};
+use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
@@ -128,7 +128,7 @@ impl<D: Driver> Cuda<D> {
         (masks, counts): (&mut [u8], &mut [u32]),
     ) -> Result<()> {
         // SAFETY: the zeros never change.
-        unsafe { self.driver.queue_write(&resizer.count, 0, &resizer.zeros, 0..size_of_val(counts)) }?;
+        unsafe { self.driver.queue_write(Queue::Run, &resizer.count, 0, &resizer.zeros, 0..size_of_val(counts)) }?;
         let (mut source, mut steps) = (source, steps);
         let last = resizer.stages.len() - 1;
         for (i, device) in resizer.stages.iter().enumerate() {
