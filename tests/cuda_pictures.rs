@@ -1,6 +1,8 @@
 //! What goes ahead of the encoder on ptxvm: stored values to the model's pictures, the same bytes as on the CPU.
 #![cfg(feature = "cuda")]
 
+#[path = "common/deferred.rs"]
+mod deferred;
 #[path = "common/one_op.rs"]
 mod one_op;
 #[path = "common/pictures.rs"]
@@ -8,9 +10,17 @@ mod pictures;
 #[path = "common/watched.rs"]
 mod watched;
 
+use std::sync::Arc;
+
+use deferred::Deferred;
+use medsegx::Error;
+use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
+use medsegx::backend::cuda::driver::{Driver, Queue};
 use medsegx::backend::cuda::interpreter::Interpreter;
-use medsegx::volume::{Intensity, IntensityMap, Volume, Voxels};
+use medsegx::graph::{Element, Graph, Plan, Role};
+use medsegx::volume::resize::Resizer;
+use medsegx::volume::{DataType, Intensity, IntensityMap, Volume, Voxels};
 use one_op::Random;
 use watched::Watched;
 
@@ -151,5 +161,41 @@ fn a_kernel_that_is_off_is_noticed() {
         };
         let backend = Cuda::new(Watched::new(interpreter()).0.editing(edit)).expect("the interpreter starts");
         assert!(pictures::make(&backend, what, ([64, 64], 64), false).0 != expected, "{entry}: {wrong}");
+    }
+}
+
+/// Pictures of four batches of one 8-bit slice each, as long as nobody waits for anything in between. Batch b is all b.
+fn batches<D: Driver>(driver: D) -> Result<Vec<u8>, Error> {
+    let (backend, side) = (Cuda::new(driver)?, 32);
+    let mut graph = Graph::new(1);
+    let pixels = graph.value("pixels", &[side, side, 3], Element::U8, Role::Input);
+    let scaling = graph.value("scaling", &[8], Element::F32, Role::Input);
+    let plan = Plan::separate(graph, |graph, id| backend.element_bytes(graph, id));
+    let mut arenas = (0..4).map(|_| backend.arena(&[&plan])).collect::<Result<Vec<_>, _>>()?;
+    let map = IntensityMap { rule: Intensity::Raw, low: 0.0, high: 255.0 };
+    let resizer = Resizer::new([side, side], [side, side], 1)?;
+    let recipe = backend.recipe(&resizer, 1, (&map, DataType::U8, (1.0, 0.0)), false)?;
+    let (recipe, mut intake) = (Arc::new(recipe), backend.intake(1)?);
+    backend.make_room(&mut intake, &recipe)?;
+    for (batch, arena) in arenas.iter_mut().enumerate() {
+        backend.take_slice(&mut intake, 0, &recipe, |rows| rows.fill(batch as u8))?;
+        backend.make_pictures(&mut intake, 1, (arena, &plan, [pixels, scaling]))?;
+    }
+    let mut first = vec![9; side * side * 3];
+    let read = |arena: &mut _| {
+        backend.read(arena, &plan, pixels, &mut first)?;
+        Ok(first[0])
+    };
+    arenas.iter_mut().map(read).collect()
+}
+
+#[test]
+fn slices_wait_for_those_that_read_their_memory() {
+    for eager in [&[][..], &[Queue::Up], &[Queue::Run], &[Queue::Up, Queue::Run]] {
+        assert_eq!(batches(Deferred::new(interpreter(), eager)).unwrap(), [0, 1, 2, 3], "eager {eager:?}");
+    }
+    for deaf in [Queue::Up, Queue::Run] {
+        let found = batches(Deferred::new(interpreter(), &[deaf]).without_holds(deaf));
+        assert!(found.map_or(true, |found| found != [0, 1, 2, 3]), "{deaf:?} is not held");
     }
 }

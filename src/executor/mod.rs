@@ -5,6 +5,8 @@ mod network;
 mod numbers;
 mod request;
 mod stage;
+#[cfg(feature = "cuda")]
+pub(crate) mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,16 +194,7 @@ impl<B: Backend> Session<B> {
     /// Too many prompts, a prompt that does not fit the session's options, or a device that fails.
     pub fn answer(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         use mask_decoder::io;
-        let (count, config) = (prompts.len(), self.network.config());
-        check_count("prompts", count, self.options.prompts)?;
-        let variant = variant_of(prompts, &self.options);
-        prompts.iter().try_for_each(|prompt| prompt.check(config, &variant, self.encoded))?;
-        let Some(which) = self.decoders.iter().position(|(of, _)| *of == variant) else {
-            let expected = format!("1 to {} points, mask prompts {}", self.options.points, self.options.mask_prompt);
-            let found = format!("{} points, mask prompts {}", variant.points, variant.mask);
-            return Err(Error::Argument { name: "prompts", expected, found });
-        };
-
+        let (count, which) = (prompts.len(), self.decoder_of(prompts, self.encoded)?);
         self.staging.fill(prompts);
         let (decoder, backend) = (&mut self.decoders[which].1, self.network.backend());
         let plan = &decoder.plan;
@@ -213,6 +206,18 @@ impl<B: Backend> Session<B> {
         }
         self.decoded_last = Some(which);
         decoder.run(backend, &mut self.arena, count)
+    }
+
+    /// Which decoder answers `prompts` on `encoded` slices, once all of them are checked.
+    fn decoder_of(&self, prompts: &[Prompt<'_>], encoded: usize) -> Result<usize> {
+        check_count("prompts", prompts.len(), self.options.prompts)?;
+        let variant = variant_of(prompts, &self.options);
+        prompts.iter().try_for_each(|prompt| prompt.check(self.network.config(), &variant, encoded))?;
+        self.decoders.iter().position(|(of, _)| *of == variant).ok_or_else(|| {
+            let expected = format!("1 to {} points, mask prompts {}", self.options.points, self.options.mask_prompt);
+            let found = format!("{} points, mask prompts {}", variant.points, variant.mask);
+            Error::Argument { name: "prompts", expected, found }
+        })
     }
 
     /// Logits of the first prompts answered last, as many as `logits` `[b, M, L, L]` holds.

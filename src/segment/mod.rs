@@ -13,6 +13,7 @@ pub mod frame;
 mod model;
 pub mod volume;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -113,6 +114,8 @@ pub struct Segmenter {
     /// Boxes of the last decoded prompts in pixels of the logit maps, and what was measured of the maps.
     regions: Vec<Option<[f32; 4]>>,
     measures: Vec<Measures>,
+    /// Boxes of the whole runs that are not finished.
+    begun: VecDeque<Vec<Option<[f32; 4]>>>,
 }
 
 /// What an encoder without adapters gets for a context.
@@ -135,6 +138,7 @@ impl Segmenter {
             iou: zeros(batch * 4, "scores")?,
             regions: Vec::with_capacity(batch),
             measures: vec![Measures::default(); batch],
+            begun: VecDeque::with_capacity(2),
             model: Arc::clone(model),
         })
     }
@@ -264,25 +268,62 @@ impl Segmenter {
     /// # Errors
     /// As [`Segmenter::decode`].
     pub fn begin(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        if prompts.len() > self.batch {
-            let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
-            return Err(Error::Prompt { what: "batch".into(), expected, found });
-        }
+        self.check_prompts(prompts)?;
+        self.abandon();
         self.regions.clear();
         self.engine.decode(prompts)?;
-        let config = self.model.config();
-        let region = |prompt: &Prompt<'_>| {
-            region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
-        };
-        self.regions.extend(prompts.iter().map(region));
+        let mut regions = std::mem::take(&mut self.regions);
+        regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
+        self.regions = regions;
         Ok(())
     }
 
-    /// Waits for the prompts of [`Segmenter::begin`] and measures their masks.
+    /// Gives up what was begun and not finished, so that the session is as good as new.
+    pub fn abandon(&mut self) {
+        self.begun.clear();
+        self.engine.abandon();
+    }
+
+    /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and [`Segmenter::mask`] do
+    /// for prompt i on picture i, all of `frame`: then one more such batch can be placed and begun before this one is
+    /// finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot: nothing has
+    /// happened then.
+    ///
+    /// # Errors
+    /// As [`Segmenter::begin`]; two batches that are not finished.
+    pub fn begin_whole(&mut self, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
+        self.check_prompts(prompts)?;
+        let regions: Vec<_> = prompts.iter().map(|prompt| self.region(prompt)).collect();
+        let begun = self.engine.begin_whole(prompts, &regions, frame, masks)?;
+        if begun {
+            self.begun.push_back(regions);
+        }
+        Ok(begun)
+    }
+
+    fn check_prompts(&self, prompts: &[Prompt<'_>]) -> Result<()> {
+        if prompts.len() <= self.batch {
+            return Ok(());
+        }
+        let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
+        Err(Error::Prompt { what: "batch".into(), expected, found })
+    }
+
+    /// The box of a prompt in pixels of the logit maps.
+    fn region(&self, prompt: &Prompt<'_>) -> Option<[f32; 4]> {
+        let config = self.model.config();
+        region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
+    }
+
+    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_whole`], and measures their
+    /// masks. Logits are there until the next run, masks until the next but one.
     ///
     /// # Errors
     /// A device that fails.
     pub fn finish(&mut self) -> Result<()> {
+        if let Some(regions) = self.begun.pop_front() {
+            self.regions = regions;
+        }
         let iou = &mut self.iou[..self.regions.len() * 4];
         self.engine.measure(&self.regions, iou, &mut self.measures)
     }

@@ -117,6 +117,8 @@ struct Run<'a> {
     pending: Vec<Pending>,
     /// Prompts that are being decoded.
     in_flight: Vec<Pending>,
+    /// Whether they are a whole run, beside which another one can begin.
+    whole_in_flight: bool,
     /// `[prompts, masks, height, width]`, 1 inside, of as many prompts as [`MOST_BYTES`] hold.
     masks: Vec<u8>,
     /// Whether neighbouring slices take part in the choice of the mask.
@@ -159,10 +161,12 @@ pub fn segment_volume(
         slots: Vec::new(),
         pending: Vec::new(),
         in_flight: Vec::new(),
+        whole_in_flight: false,
         masks: zeros(together * of_prompt, "masks of a batch")?,
         neighbours_count: false,
         kept: Vec::new(),
     };
+    run.segmenter.abandon();
     run.neighbours_count = run.segmenter.chooses_among_neighbours();
     run.all(map)?;
     let start = Instant::now();
@@ -236,6 +240,9 @@ impl Run<'_> {
         if self.slots.is_empty() {
             return Ok(());
         }
+        if self.begin_whole()? {
+            return Ok(());
+        }
         self.finish()?;
         let start = Instant::now();
         self.segmenter.encode(self.slots.len())?;
@@ -252,12 +259,38 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Begins what waits as one run, where each picture has its own prompt, and finishes the batch before while that runs.
+    fn begin_whole(&mut self) -> Result<bool> {
+        let Some(first) = self.pending.first() else { return Ok(false) };
+        let (frame, points) = (first.frame, first.points.len());
+        let alone = self.pending.iter().enumerate().all(|(i, p)| p.slot == i && p.points.len() == points);
+        if !alone || self.pending.len() != self.slots.len() {
+            return Ok(false);
+        }
+        // The logits of one run are gone with the next.
+        if !self.whole_in_flight || self.observer.wants_logits() {
+            self.finish()?;
+        }
+        let start = Instant::now();
+        let prompts: Vec<Prompt<'_>> =
+            self.pending.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
+        if !self.segmenter.begin_whole(&prompts, &frame, self.neighbours_count)? {
+            return Ok(false);
+        }
+        self.outcome.stages.encode += start.elapsed();
+        let batch = std::mem::take(&mut self.pending);
+        self.slots.clear();
+        self.finish()?;
+        (self.in_flight, self.whole_in_flight) = (batch, true);
+        Ok(true)
+    }
+
     fn begin(&mut self, batch: Vec<Pending>) -> Result<()> {
         let start = Instant::now();
         let prompts: Vec<Prompt<'_>> =
             batch.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
         self.segmenter.begin(&prompts)?;
-        self.in_flight = batch;
+        (self.in_flight, self.whole_in_flight) = (batch, false);
         self.outcome.stages.decode += start.elapsed();
         Ok(())
     }

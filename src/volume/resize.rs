@@ -242,6 +242,11 @@ impl LogitResizer {
         Ok(LogitResizer { enlarge: Some((enlarge, picture)), resize })
     }
 
+    /// Height and width of the slice.
+    pub fn to(&self) -> [usize; 2] {
+        self.resize.to()
+    }
+
     /// Resizes one plane of logits to `target` `[h, w]`.
     ///
     /// # Errors

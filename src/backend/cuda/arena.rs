@@ -15,6 +15,12 @@ pub(super) struct Memory<D: Driver> {
 }
 
 impl<D: Driver> Memory<D> {
+    /// Device address of a value.
+    pub fn address(&self, driver: &D, plan: &Plan, id: ValueId) -> u64 {
+        let (buffer, offset) = self.place(plan, id);
+        driver.address(buffer) + offset as u64
+    }
+
     /// Buffer and byte offset of a value.
     pub fn place(&self, plan: &Plan, id: ValueId) -> (&D::Buffer, usize) {
         match plan.places[id.0] {

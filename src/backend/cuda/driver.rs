@@ -55,7 +55,7 @@ pub trait Driver: Send + Sync + 'static {
     type Buffer: Send + Sync;
     /// Host memory that the device copies from and to while the host goes on; freed when dropped, after every copy
     /// queued so far, so that device memory dropped later is free of copies too.
-    type Pinned: Send;
+    type Pinned: Send + Sync;
     /// A loaded kernel.
     type Function: Send + Sync;
     /// A point in a queue.

@@ -1,6 +1,7 @@
 //! Slices on their way to the encoder: gathered in pinned memory as they are stored, uploaded in a queue of their own while
 //! the run before is still at work, and made into pictures where they are.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::driver::{Driver, Queue};
@@ -78,6 +79,35 @@ pub struct Intake<D: Driver> {
 }
 
 impl<D: Driver> Intake<D> {
+    /// Which half the batch is in.
+    pub(super) fn half(&self) -> usize {
+        self.current
+    }
+
+    /// The half that the next slice goes to.
+    pub fn next_half(&self) -> usize {
+        if self.open { self.current } else { self.current ^ 1 }
+    }
+
+    /// What decides the launches for the batch: addresses of its memory, and how slots, slices and recipes lie.
+    pub(super) fn memory(&self, cuda: &Cuda<D>) -> Vec<u64> {
+        let half = &self.halves[self.current];
+        let buffers = [&half.stored, &self.levels].map(|buffer| cuda.driver.address(buffer));
+        let recipes = half.regions.iter().map(|region| Arc::as_ptr(&region.recipe) as u64);
+        let slots = half.slots.iter().map(|slot| slot.map_or(u64::MAX, |region| region as u64));
+        buffers.into_iter().chain(recipes).chain(slots).collect()
+    }
+
+    /// A share in that memory.
+    pub(super) fn held(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
+        let half = &self.halves[self.current];
+        let mut held: Vec<Arc<dyn Any + Send + Sync>> =
+            vec![half.stored.clone(), self.levels.clone(), self.ranges.clone()];
+        let recipes = half.regions.iter().map(|region| Arc::clone(&region.recipe) as Arc<dyn Any + Send + Sync>);
+        held.extend(recipes);
+        held
+    }
+
     /// Puts the slice of slot `from` in `slot` too.
     ///
     /// # Errors
@@ -185,6 +215,18 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
+    /// To be called before more is uploaded for the batch: where its run has begun, what goes up waits for that.
+    pub(super) fn reuse_slices(&self, intake: &Intake<D>) -> Result<()> {
+        let half = &intake.halves[intake.current];
+        if intake.open {
+            return Ok(());
+        }
+        if let Some(uploaded) = &half.uploaded {
+            self.driver.wait(uploaded)?;
+        }
+        half.read.as_ref().map_or(Ok(()), |read| self.driver.hold(Queue::Up, read))
+    }
+
     /// Begins a batch in the other half, once nothing uses what that held.
     fn begin_batch(&self, intake: &mut Intake<D>) -> Result<()> {
         intake.current ^= 1;
@@ -240,32 +282,31 @@ impl<D: Driver> Cuda<D> {
         (arena, plan, values): (&mut Arena<D>, &Plan, [ValueId; 2]),
     ) -> Result<()> {
         self.await_slices(intake, arena)?;
-        self.launch_pictures(None, intake, count, (arena, plan, values))?;
+        self.launch_pictures(None, intake, count, (arena, plan, values), &[])?;
         self.slices_read(intake)
     }
 
     /// Ends the batch: what is queued from here on runs behind the upload of its slices and of what waits for `arena`.
-    fn await_slices(&self, intake: &mut Intake<D>, arena: &mut Arena<D>) -> Result<()> {
+    pub(super) fn await_slices(&self, intake: &mut Intake<D>, arena: &mut Arena<D>) -> Result<()> {
         arena.flush(&self.driver)?;
         let half = &mut intake.halves[intake.current];
         let levels = half.regions.iter().filter(|region| region.recipe.grey.is_some());
         let bytes = levels.map(|region| region.recipe.values()).sum();
-        if intake.open {
-            let uploaded = self.driver.record(Queue::Up)?;
-            self.driver.hold(Queue::Run, &uploaded)?;
-            half.uploaded = Some(uploaded);
-            intake.open = false;
-        }
+        let uploaded = self.driver.record(Queue::Up)?;
+        self.driver.hold(Queue::Run, &uploaded)?;
+        half.uploaded = Some(uploaded);
+        intake.open = false;
         self.grow_levels(intake, bytes)
     }
 
     /// Launches what makes the pictures of the first `count` slots, behind [`Cuda::await_slices`].
-    fn launch_pictures(
+    pub(super) fn launch_pictures(
         &self,
         capture: Option<&D::Capture>,
         intake: &Intake<D>,
         count: usize,
         target: (&Arena<D>, &Plan, [ValueId; 2]),
+        redirects: &[(ValueId, u64)],
     ) -> Result<()> {
         let half = &intake.halves[intake.current];
         let levels = self.launch_levels(capture, intake, half)?;
@@ -283,14 +324,14 @@ impl<D: Driver> Cuda<D> {
             let alike = slots[first..].iter().enumerate().take_while(alike).count();
             let ranges = recipe.ranges.then_some(&*intake.ranges);
             let slices = Slices { start: levels[region], step: step as usize };
-            self.pictures(capture, target, (first, alike), &recipe.taps, slices, ranges)?;
+            self.pictures(capture, target, redirects, (first, alike), &recipe.taps, slices, ranges)?;
             first += alike;
         }
         Ok(())
     }
 
     /// Marks that what was launched so far is the last to read the slices of the batch.
-    fn slices_read(&self, intake: &mut Intake<D>) -> Result<()> {
+    pub(super) fn slices_read(&self, intake: &mut Intake<D>) -> Result<()> {
         intake.halves[intake.current].read = Some(self.driver.record(Queue::Run)?);
         Ok(())
     }

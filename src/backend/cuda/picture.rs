@@ -57,14 +57,16 @@ impl<D: Driver> Cuda<D> {
 
     /// Makes the pictures of `slots` `(first, count)` from slices of levels: into the value `pixels` `[slots, S, S, 3]`, of
     /// which what lies behind a picture is left as it is. With `ranges` the value `scaling` `[slots, 8]` is what brings each
-    /// picture's own range to 0..1.
+    /// picture's own range to 0..1. Values may lie elsewhere than the plan says.
     ///
     /// # Errors
     /// Slots that are not there; a device that fails.
+    #[allow(clippy::too_many_arguments, reason = "where from, where to, how many, how")]
     pub(crate) fn pictures(
         &self,
         capture: Option<&D::Capture>,
         (arena, plan, [pixels, scaling]): (&Arena<D>, &Plan, [ValueId; 2]),
+        redirects: &[(ValueId, u64)],
         (first, count): (usize, usize),
         taps: &PictureTaps<D>,
         levels: Slices,
@@ -78,8 +80,9 @@ impl<D: Driver> Cuda<D> {
             return Err(self.out_of_range("pictures", first + count, held));
         }
         let of_value = |id, step: usize| {
-            let (buffer, offset) = arena.memory.place(plan, id);
-            Arg::Pointer(self.driver.address(buffer) + (offset + first * step) as u64)
+            let elsewhere = redirects.iter().find(|(of, _)| *of == id).map(|&(_, address)| address);
+            let start = elsewhere.unwrap_or_else(|| arena.memory.address(&self.driver, plan, id));
+            Arg::Pointer(start + (first * step) as u64)
         };
         let range = ranges.map_or(0, |ranges| self.driver.address(&ranges.0) + (8 * first) as u64);
         let counters = self.driver.address(&self.resident.counters) + (4 * first) as u64;

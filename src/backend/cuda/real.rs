@@ -76,6 +76,8 @@ pub struct Pinned {
 
 // SAFETY: host memory of its own, which any thread may touch and give back.
 unsafe impl Send for Pinned {}
+// SAFETY: the bytes change only through an exclusive borrow; a shared one is good for queueing copies from them.
+unsafe impl Sync for Pinned {}
 
 impl Drop for Pinned {
     fn drop(&mut self) {

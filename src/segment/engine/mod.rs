@@ -54,7 +54,23 @@ pub(super) trait Engine: Send {
     /// Decodes prompts on them; the device may still be at it afterwards.
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()>;
 
-    /// Waits for the decoded prompts, reads their predicted `iou` `[b, 4]` and measures the maps of each against its box,
+    /// Encodes the first slots and decodes prompt i on slot i in one run that ends with masks of slices of `frame`, beside the
+    /// one before, which may still have to be measured. With `masks` all masks come down. False, and nothing done, where the
+    /// device has no such run or the slots are not all of this frame.
+    fn begin_whole(
+        &mut self,
+        _prompts: &[Prompt<'_>],
+        _regions: &[Option<[f32; 4]>],
+        _frame: &Frame,
+        _masks: bool,
+    ) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Forgets whole runs that are not measured.
+    fn abandon(&mut self) {}
+
+    /// Waits for the decoded prompts, the oldest where there are two batches of them, reads their predicted `iou` `[b, 4]` and measures the maps of each against its box,
     /// in pixels of the maps. `out` has room for one each.
     fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()>;
 
