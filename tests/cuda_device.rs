@@ -3,7 +3,11 @@
 //! without any each test says that it is SKIPPED.
 #![cfg(feature = "cuda")]
 
+#[path = "common/answers.rs"]
+mod answers;
 mod common;
+#[path = "common/pictures.rs"]
+mod pictures;
 
 use std::sync::Arc;
 
@@ -22,6 +26,7 @@ use medsegx::model::Preset;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Prompt, Segmenter, prompt_points};
 use medsegx::taxonomy::{Query, resolve};
 use medsegx::volume::resize::LogitResizer;
+use medsegx::volume::{Intensity, Volume, Voxels};
 use medsegx::weights::Weights;
 
 /// The device that tests run on, or `None` after naming the test that is skipped.
@@ -170,4 +175,49 @@ fn masks_and_scores_are_those_of_the_logits() {
         }
     }
     assert!(inside > 0 && inside < masks.len(), "the case says something");
+}
+
+#[test]
+fn pictures_are_those_of_the_cpu() {
+    on_device!(pictures_on);
+}
+
+fn pictures_on<D: Driver>(open: impl Fn() -> Cuda<D>) {
+    let (cuda, dims) = (open(), [301, 190, 2]);
+    let values = |channels: usize| (0..301 * 190 * 2 * channels).map(|i| (i * 7919 % 2503) as f32 - 700.0);
+    for (voxels, channels, rule) in [
+        (Voxels::I16(values(1).map(|v| v as i16).collect()), 1, Intensity::Soft),
+        (Voxels::F32(values(1).map(|v| 0.3 * v).collect()), 1, Intensity::MinMax),
+        (Voxels::F64(values(1).map(|v| f64::from(v) / 7.0).collect()), 1, Intensity::Bone),
+        (Voxels::U8(values(3).map(|v| v as u8).collect()), 3, Intensity::Raw),
+    ] {
+        let name = format!("{:?}, {rule}", voxels.data_type());
+        let volume = Volume::from_voxels("v", dims, channels, voxels).unwrap();
+        let map = rule.resolve(&volume).unwrap();
+        for side in [256, 1024] {
+            let (found, scaling) = pictures::make(&cuda, (&volume, 2, &map), ([side, side], side), true);
+            let expected = pictures::expected((&volume, 2, &map), ([side, side], side));
+            assert!(found == expected, "{name} to {side}: other bytes");
+            let most = f32::from(*expected[..3 * side * side].iter().max().unwrap());
+            let least = f32::from(*expected[..3 * side * side].iter().min().unwrap());
+            let scale = 1.0 / (most - least);
+            assert_eq!(scaling[..4], [scale, scale, scale, -least * scale], "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_run_has_the_bits_of_its_parts() {
+    let Some(device) = device("a_whole_run_has_the_bits_of_its_parts") else { return };
+    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
+    let [mut whole, mut apart] = [0; 2].map(|_| {
+        let model = Arc::new(Model::load(&weights, &ModelOptions { device, ..ModelOptions::default() }).unwrap());
+        Segmenter::new(&model, Capacity { batch: 2, ..Capacity::default() }, MaskChoice::Auto).unwrap()
+    });
+    let volume = answers::volume();
+    // Twice each half of the memory outside of a recording or to be recorded, then replayed.
+    for pair in [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2], [3, 4]] {
+        let found = answers::answers(&mut whole, &volume, &pair, true);
+        assert!(found == answers::answers(&mut apart, &volume, &pair, false), "slices {pair:?}: other bits");
+    }
 }

@@ -5,6 +5,8 @@
 mod masks;
 #[path = "common/one_op.rs"]
 mod one_op;
+#[path = "common/pictures.rs"]
+mod pictures;
 #[path = "common/readme.rs"]
 mod readme;
 
@@ -20,6 +22,7 @@ use medsegx::graph::op::{Activation, Norm};
 use medsegx::graph::{Bias, Element, Gated, Graph, Op, Plan, Role, ValueId};
 use medsegx::model::{Config, Masks, Preset};
 use medsegx::volume::resize::Fit;
+use medsegx::volume::{Intensity, Volume, Voxels};
 use medsegx::weights::Weights;
 use one_op::{Case, Random};
 use ptxvm::{Class, Counters};
@@ -226,6 +229,33 @@ fn decoder(costs: &mut Costs) {
     }
 }
 
+/// Slices as they are stored to pictures.
+fn slices(costs: &mut Costs) {
+    let random = &mut Random(9);
+    let (dims, count) = ([400, 512, 1], 400 * 512);
+    let mut numbers = || random.vec(count, 1000.0);
+    for voxels in [
+        Voxels::I8(numbers().iter().map(|v| (v / 8.0) as i8).collect()),
+        Voxels::I16(numbers().iter().map(|&v| v as i16).collect()),
+        Voxels::I32(numbers().iter().map(|&v| v as i32).collect()),
+        Voxels::I64(numbers().iter().map(|&v| v as i64).collect()),
+        Voxels::F32(numbers()),
+        Voxels::F64(numbers().iter().map(|&v| f64::from(v)).collect()),
+    ] {
+        let volume = Volume::from_voxels("v", dims, 1, voxels).expect("a volume");
+        slice_of(costs, &volume, Intensity::Soft);
+    }
+    let colour = random.vec(3 * count, 128.0).iter().map(|v| (v + 128.0) as u8).collect();
+    slice_of(costs, &Volume::from_voxels("v", dims, 3, Voxels::U8(colour)).expect("a volume"), Intensity::Raw);
+}
+
+fn slice_of(costs: &mut Costs, volume: &Volume, rule: Intensity) {
+    let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
+    let map = rule.resolve(volume).expect("levels");
+    pictures::make(&backend, (volume, 2, &map), ([256, 256], 256), false);
+    costs.take("512 x 400 to 256 x 256", &backend, |_| true);
+}
+
 /// Logits to the mask of a slice.
 fn resizing(costs: &mut Costs) {
     for (fit, slice) in [(Fit::Stretch, [512, 400]), (Fit::LongestSide, [512, 400]), (Fit::Stretch, [150, 333])] {
@@ -264,6 +294,7 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     decoder(&mut costs);
     resizing(&mut costs);
     measuring(&mut costs);
+    slices(&mut costs);
     let mut table = String::from(
         "| kernel | launch | instructions / mma | / block | wavefronts | sectors |\n|---|---|---|---|---|---|\n",
     );

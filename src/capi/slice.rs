@@ -73,9 +73,14 @@ impl Request {
         let frame = state.segmenter.place(0, &picture, context.as_ref())?;
         prompt_points(&frame, &state.clicks, region, &mut state.points);
         stop_if(&stop)?;
-        state.segmenter.encode(1)?;
-        stop_if(&stop)?;
-        state.segmenter.decode(&[Prompt { slot: 0, points: &state.points, mask: mask_prompt }])?;
+        let prompts = [Prompt { slot: 0, points: &state.points, mask: mask_prompt }];
+        if state.segmenter.begin_whole(&prompts, &frame, false)? {
+            state.segmenter.finish()?;
+        } else {
+            state.segmenter.encode(1)?;
+            stop_if(&stop)?;
+            state.segmenter.decode(&prompts)?;
+        }
         self.answer(state, &frame, mask, logits)
     }
 

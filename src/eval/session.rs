@@ -19,10 +19,18 @@ impl Predictor for Segmenter {
             prompt_points(&frame, &[], Some(slice.region.corners()), &mut points[slot]);
             frames.push(frame);
         }
-        self.encode(slices.len())?;
         let prompt = |(slot, points)| Prompt { slot, points, mask: None };
         let prompts: Vec<Prompt<'_>> = points.iter().map(Vec::as_slice).enumerate().map(prompt).collect();
-        self.decode(&prompts)?;
+        let whole = match frames.first() {
+            Some(frame) => self.begin_whole(&prompts, frame, true)?,
+            None => false,
+        };
+        if whole {
+            self.finish()?;
+        } else {
+            self.encode(slices.len())?;
+            self.decode(&prompts)?;
+        }
         let mut predictions = Vec::with_capacity(slices.len());
         for (index, (slice, frame)) in slices.iter().zip(&frames).enumerate() {
             let verdict = self.verdict(index);

@@ -5,6 +5,8 @@ mod network;
 mod numbers;
 mod request;
 mod stage;
+#[cfg(feature = "cuda")]
+pub(crate) mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,18 +115,36 @@ impl<B: Backend> Session<B> {
         self.encode_with(slices, true)
     }
 
-    /// As [`Session::encode`]; without `upload_pixels` on whatever their memory holds.
-    fn encode_with(&mut self, slices: &[Slice<'_>], upload_pixels: bool) -> Result<()> {
+    /// As [`Session::encode`], of pictures that are made on the device: `make` queues that, behind the upload of what
+    /// `slices` say, whose pixels are empty. It gets the plan and the values of pixels and scaling.
+    ///
+    /// # Errors
+    /// As [`Session::encode`], and what `make` returns.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn encode_made(
+        &mut self,
+        slices: &[Slice<'_>],
+        make: impl FnOnce(&B, &mut B::Arena, &Plan, [ValueId; 2]) -> Result<()>,
+    ) -> Result<()> {
         use image_encoder::io;
         self.encoded = 0;
         check_count("slices", slices.len(), self.options.slices)?;
-        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
+        slices.iter().try_for_each(|slice| slice.check_values(self.network.config()))?;
+        self.upload_small(slices)?;
+        self.decoded_last = None;
         let (plan, backend) = (&self.encoder.plan, self.network.backend());
-        let [pixels, scaling] = [find(plan, io::PIXELS)?, find(plan, io::SCALING)?];
+        make(backend, &mut self.arena, plan, [find(plan, io::PIXELS)?, find(plan, io::SCALING)?])?;
+        self.encoder.run(backend, &mut self.arena, slices.len())?;
+        self.encoded = slices.len();
+        Ok(())
+    }
+
+    /// Uploads what the encoder needs to know of slices besides their pixels.
+    fn upload_small(&mut self, slices: &[Slice<'_>]) -> Result<()> {
+        use image_encoder::io;
+        let (plan, backend) = (&self.encoder.plan, self.network.backend());
+        let scaling = find(plan, io::SCALING)?;
         // Input by input: what lies side by side on the device goes there in one copy.
-        for (i, slice) in slices.iter().enumerate().filter(|_| upload_pixels) {
-            backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
-        }
         for (i, slice) in slices.iter().enumerate() {
             backend.write(&mut self.arena, plan, scaling, i, bytemuck::bytes_of(&slice.scaling))?;
         }
@@ -133,8 +153,23 @@ impl<B: Backend> Session<B> {
                 backend.write(&mut self.arena, plan, context, i, bytemuck::bytes_of(&slice.context))?;
             }
         }
+        Ok(())
+    }
+
+    /// As [`Session::encode`]; without `upload_pixels` on whatever their memory holds.
+    fn encode_with(&mut self, slices: &[Slice<'_>], upload_pixels: bool) -> Result<()> {
+        use image_encoder::io;
+        self.encoded = 0;
+        check_count("slices", slices.len(), self.options.slices)?;
+        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
+        let (plan, backend) = (&self.encoder.plan, self.network.backend());
+        let pixels = find(plan, io::PIXELS)?;
+        for (i, slice) in slices.iter().enumerate().filter(|_| upload_pixels) {
+            backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
+        }
+        self.upload_small(slices)?;
         self.decoded_last = None;
-        self.encoder.run(backend, &mut self.arena, slices.len())?;
+        self.encoder.run(self.network.backend(), &mut self.arena, slices.len())?;
         self.encoded = slices.len();
         Ok(())
     }
@@ -159,16 +194,7 @@ impl<B: Backend> Session<B> {
     /// Too many prompts, a prompt that does not fit the session's options, or a device that fails.
     pub fn answer(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         use mask_decoder::io;
-        let (count, config) = (prompts.len(), self.network.config());
-        check_count("prompts", count, self.options.prompts)?;
-        let variant = variant_of(prompts, &self.options);
-        prompts.iter().try_for_each(|prompt| prompt.check(config, &variant, self.encoded))?;
-        let Some(which) = self.decoders.iter().position(|(of, _)| *of == variant) else {
-            let expected = format!("1 to {} points, mask prompts {}", self.options.points, self.options.mask_prompt);
-            let found = format!("{} points, mask prompts {}", variant.points, variant.mask);
-            return Err(Error::Argument { name: "prompts", expected, found });
-        };
-
+        let (count, which) = (prompts.len(), self.decoder_of(prompts, self.encoded)?);
         self.staging.fill(prompts);
         let (decoder, backend) = (&mut self.decoders[which].1, self.network.backend());
         let plan = &decoder.plan;
@@ -180,6 +206,18 @@ impl<B: Backend> Session<B> {
         }
         self.decoded_last = Some(which);
         decoder.run(backend, &mut self.arena, count)
+    }
+
+    /// Which decoder answers `prompts` on `encoded` slices, once all of them are checked.
+    fn decoder_of(&self, prompts: &[Prompt<'_>], encoded: usize) -> Result<usize> {
+        check_count("prompts", prompts.len(), self.options.prompts)?;
+        let variant = variant_of(prompts, &self.options);
+        prompts.iter().try_for_each(|prompt| prompt.check(self.network.config(), &variant, encoded))?;
+        self.decoders.iter().position(|(of, _)| *of == variant).ok_or_else(|| {
+            let expected = format!("1 to {} points, mask prompts {}", self.options.points, self.options.mask_prompt);
+            let found = format!("{} points, mask prompts {}", variant.points, variant.mask);
+            Error::Argument { name: "prompts", expected, found }
+        })
     }
 
     /// Logits of the first prompts answered last, as many as `logits` `[b, M, L, L]` holds.

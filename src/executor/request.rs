@@ -39,6 +39,11 @@ pub struct Prompt<'a> {
 impl Slice<'_> {
     pub(super) fn check(&self, config: &Config) -> Result<()> {
         check_len("pixels", self.pixels.len(), config.image_size * config.image_size * 3)?;
+        self.check_values(config)
+    }
+
+    /// As [`Slice::check`], of all but the pixels.
+    pub(super) fn check_values(&self, config: &Config) -> Result<()> {
         if let Some(found) = self.scaling.iter().find(|x| !x.is_finite()) {
             return Err(argument("scaling", "finite numbers", found));
         }

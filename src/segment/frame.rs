@@ -57,6 +57,11 @@ impl Frame {
         [x0, y0, x1, y1]
     }
 
+    /// Whether pictures are scaled by their own range, so that their scaling is known only once they are made.
+    pub fn scales_by_range(&self) -> bool {
+        self.kind == Kind::MedSam
+    }
+
     /// What the patch embedding does to the pixels `picture` `[S, S, 3]`: three scales, three offsets, valid height and
     /// width.
     pub fn scaling(&self, picture: &[u8]) -> [f32; 8] {

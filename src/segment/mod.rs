@@ -13,6 +13,7 @@ pub mod frame;
 mod model;
 pub mod volume;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,12 +22,12 @@ pub use frame::Frame;
 pub use model::{Device, Model, ModelOptions};
 
 use crate::error::{Error, Result};
-use crate::executor::{SessionOptions, Slice};
+use crate::executor::SessionOptions;
 use crate::mask::{self, MaskChoice, Measures, Rule, Verdict, box_of_logits};
 use crate::model::{Kind, Masks};
 use crate::taxonomy::Context;
-use crate::volume::resize::Resizer;
-use engine::Engine;
+use crate::volume::StoredSlice;
+use engine::{Engine, Source};
 
 /// Point labels of the prompt encoder (MODEL.md section 4).
 mod label {
@@ -62,8 +63,8 @@ impl Capacity {
         Ok(SessionOptions { slices: batch, prompts: batch, points, mask_prompt, masks: masks_for(kind, choice)? })
     }
 
-    /// This capacity with a batch for `slices` slices: on a GPU the largest that they can fill and half of the free
-    /// memory holds, so that a second session still fits; on a CPU, where a larger batch gains little, 4 small pictures
+    /// This capacity with a batch for `slices` slices: on a GPU the largest power of two that they can fill and whose network
+    /// half of the free memory holds, so that slices, masks and a second session still fit; on a CPU, where a larger batch gains little, 4 small pictures
     /// or a large one.
     ///
     /// # Errors
@@ -108,17 +109,13 @@ pub struct Segmenter {
     masks: Masks,
     choice: MaskChoice,
     batch: usize,
-    /// `[batch, S, S, 3]`.
-    pictures: Vec<u8>,
-    scaling: Vec<[f32; 8]>,
-    contexts: Vec<[i32; 5]>,
     /// `[batch, 4]`.
     iou: Vec<f32>,
     /// Boxes of the last decoded prompts in pixels of the logit maps, and what was measured of the maps.
     regions: Vec<Option<[f32; 4]>>,
     measures: Vec<Measures>,
-    /// To the model's picture, for the size of slice and the channels that came last.
-    resizer: Option<(Frame, usize, Resizer)>,
+    /// Boxes of the whole runs that are not finished.
+    begun: VecDeque<Vec<Option<[f32; 4]>>>,
 }
 
 /// What an encoder without adapters gets for a context.
@@ -133,19 +130,15 @@ impl Segmenter {
         let config = model.config();
         let options = capacity.options(config.kind, choice)?;
         let (batch, masks) = (options.slices, options.masks);
-        let size = config.image_size;
         Ok(Segmenter {
-            engine: engine::start(&model.network, options)?,
+            engine: model.network.start(options)?,
             masks,
             choice,
             batch,
-            pictures: zeros(batch * size * size * 3, "pictures")?,
-            scaling: zeros(batch, "scaling")?,
-            contexts: zeros(batch, "contexts")?,
             iou: zeros(batch * 4, "scores")?,
             regions: Vec::with_capacity(batch),
             measures: vec![Measures::default(); batch],
-            resizer: None,
+            begun: VecDeque::with_capacity(2),
             model: Arc::clone(model),
         })
     }
@@ -172,30 +165,59 @@ impl Segmenter {
     /// [`Error::Argument`] for a size that is none, [`Error::Memory`].
     pub fn prepare(&mut self, height: usize, width: usize, channels: usize) -> Result<()> {
         let frame = Frame::new(self.model.config(), height, width)?;
-        resizer(&mut self.resizer, &frame, channels)?;
-        self.engine.prepare(&frame)
+        self.engine.prepare(&frame, channels)
     }
 
-    /// Resizes a picture into `slot` of the next encoder batch.
+    /// Takes a picture into `slot` of the next encoder batch. The first one behind [`Segmenter::encode`] begins a new batch,
+    /// all of whose slots have to be filled.
     ///
     /// # Errors
     /// [`Error::Argument`] for a slot beyond the batch, a picture of the wrong length, or a context that is missing or
-    /// beyond the model's tables.
+    /// beyond the model's tables; memory; a device that fails.
     pub fn place(&mut self, slot: usize, picture: &Picture<'_>, context: Option<&Context>) -> Result<Frame> {
-        let config = self.model.config();
-        let frame = Frame::new(config, picture.height, picture.width)?;
         check_picture(picture)?;
-        let length = config.image_size * config.image_size * 3;
+        self.place_source(slot, &Source::Picture(picture), [picture.height, picture.width], context)
+    }
+
+    /// As [`Segmenter::place`], of a volume's slice. A GPU gets it as it is stored.
+    ///
+    /// # Errors
+    /// As [`Segmenter::place`].
+    pub fn place_stored(&mut self, slot: usize, slice: &StoredSlice<'_>, context: Option<&Context>) -> Result<Frame> {
+        let [height, width, _] = slice.shape();
+        self.place_source(slot, &Source::Stored(slice), [height, width], context)
+    }
+
+    /// Takes the slice of slot `from` of this batch into `slot` too, under another context.
+    ///
+    /// # Errors
+    /// As [`Segmenter::place`]; a slot without a slice.
+    pub fn place_again(&mut self, slot: usize, from: usize, context: Option<&Context>) -> Result<()> {
         let row = self.context_row(context)?;
-        let Some(target) = self.pictures.chunks_exact_mut(length).nth(slot) else {
-            let (expected, found) = (format!("below {}", self.batch), slot.to_string());
-            return Err(Error::Argument { name: "slot", expected, found });
-        };
-        let resizer = resizer(&mut self.resizer, &frame, picture.channels)?;
-        resizer.picture(picture.pixels, picture.channels, target, frame.size)?;
-        self.scaling[slot] = frame.scaling(target);
-        self.contexts[slot] = row;
+        [slot, from].into_iter().try_for_each(|slot| self.check_slot(slot))?;
+        self.engine.place_again(slot, from, row)
+    }
+
+    fn place_source(
+        &mut self,
+        slot: usize,
+        source: &Source<'_>,
+        [height, width]: [usize; 2],
+        context: Option<&Context>,
+    ) -> Result<Frame> {
+        let frame = Frame::new(self.model.config(), height, width)?;
+        let row = self.context_row(context)?;
+        self.check_slot(slot)?;
+        self.engine.place(slot, source, &frame, row)?;
         Ok(frame)
+    }
+
+    fn check_slot(&self, slot: usize) -> Result<()> {
+        if slot < self.batch {
+            return Ok(());
+        }
+        let (expected, found) = (format!("below {}", self.batch), slot.to_string());
+        Err(Error::Argument { name: "slot", expected, found })
     }
 
     /// The row indices of a context, checked against the model's tables.
@@ -221,21 +243,13 @@ impl Segmenter {
     /// Encodes the first `count` placed pictures; slot i of the decoder is picture i.
     ///
     /// # Errors
-    /// A device that fails.
+    /// More pictures than the batch holds; a device that fails.
     pub fn encode(&mut self, count: usize) -> Result<()> {
-        let size = self.model.config().image_size;
-        let pictures = self.pictures.chunks_exact(size * size * 3);
-        let placed = pictures.zip(&self.scaling).zip(&self.contexts);
-        let slice = |((pixels, scaling), context): ((_, &[f32; 8]), &[i32; 5])| Slice {
-            pixels,
-            scaling: *scaling,
-            context: *context,
-        };
-        if let (1, Some(first)) = (count, placed.clone().next()) {
-            return self.engine.encode(&[slice(first)]);
+        if count > self.batch {
+            let (expected, found) = (format!("at most {}", self.batch), count.to_string());
+            return Err(Error::Argument { name: "slices", expected, found });
         }
-        let slices: Vec<Slice<'_>> = placed.take(count).map(slice).collect();
-        self.engine.encode(&slices)
+        self.engine.encode(count)
     }
 
     /// Decodes prompts in the model's frame, all with the same number of points, and measures their masks; logits, scores
@@ -254,25 +268,62 @@ impl Segmenter {
     /// # Errors
     /// As [`Segmenter::decode`].
     pub fn begin(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        if prompts.len() > self.batch {
-            let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
-            return Err(Error::Prompt { what: "batch".into(), expected, found });
-        }
+        self.check_prompts(prompts)?;
+        self.abandon();
         self.regions.clear();
         self.engine.decode(prompts)?;
-        let config = self.model.config();
-        let region = |prompt: &Prompt<'_>| {
-            region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
-        };
-        self.regions.extend(prompts.iter().map(region));
+        let mut regions = std::mem::take(&mut self.regions);
+        regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
+        self.regions = regions;
         Ok(())
     }
 
-    /// Waits for the prompts of [`Segmenter::begin`] and measures their masks.
+    /// Gives up what was begun and not finished, so that the session is as good as new.
+    pub fn abandon(&mut self) {
+        self.begun.clear();
+        self.engine.abandon();
+    }
+
+    /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and [`Segmenter::mask`] do
+    /// for prompt i on picture i, all of `frame`: then one more such batch can be placed and begun before this one is
+    /// finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot: nothing has
+    /// happened then.
+    ///
+    /// # Errors
+    /// As [`Segmenter::begin`]; two batches that are not finished.
+    pub fn begin_whole(&mut self, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
+        self.check_prompts(prompts)?;
+        let regions: Vec<_> = prompts.iter().map(|prompt| self.region(prompt)).collect();
+        let begun = self.engine.begin_whole(prompts, &regions, frame, masks)?;
+        if begun {
+            self.begun.push_back(regions);
+        }
+        Ok(begun)
+    }
+
+    fn check_prompts(&self, prompts: &[Prompt<'_>]) -> Result<()> {
+        if prompts.len() <= self.batch {
+            return Ok(());
+        }
+        let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
+        Err(Error::Prompt { what: "batch".into(), expected, found })
+    }
+
+    /// The box of a prompt in pixels of the logit maps.
+    fn region(&self, prompt: &Prompt<'_>) -> Option<[f32; 4]> {
+        let config = self.model.config();
+        region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
+    }
+
+    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_whole`], and measures their
+    /// masks. Logits are there until the next run, masks until the next but one.
     ///
     /// # Errors
     /// A device that fails.
     pub fn finish(&mut self) -> Result<()> {
+        if let Some(regions) = self.begun.pop_front() {
+            self.regions = regions;
+        }
         let iou = &mut self.iou[..self.regions.len() * 4];
         self.engine.measure(&self.regions, iou, &mut self.measures)
     }
@@ -330,19 +381,6 @@ impl Segmenter {
         }
         self.engine.masks(prompts, tokens.start - first..tokens.end - first, frame, out)
     }
-}
-
-/// To the model's picture; made only when the size of the slices changes, since making it allocates.
-fn resizer<'a>(
-    kept: &'a mut Option<(Frame, usize, Resizer)>,
-    frame: &Frame,
-    channels: usize,
-) -> Result<&'a mut Resizer> {
-    let resizer = match kept.take() {
-        Some(kept) if kept.0 == *frame && kept.1 >= channels => kept,
-        _ => (*frame, channels, Resizer::new(frame.slice, frame.valid, channels)?),
-    };
-    Ok(&mut kept.insert(resizer).2)
 }
 
 /// The box of a prompt, in its frame.

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::engine::{self, Engine};
 use crate::backend::Backend;
 use crate::backend::cpu::{Cpu, CpuOptions};
 #[cfg(feature = "ptxvm")]
 use crate::backend::cuda::interpreter::{Checks, Interpreter};
 #[cfg(feature = "cuda")]
-use crate::backend::cuda::{Cuda, real::Nvidia};
+use crate::backend::cuda::{Cuda, driver::Driver, real::Nvidia};
 use crate::error::{Error, Result};
 use crate::executor::{Network, SessionOptions, session_bytes};
 use crate::model::Config;
@@ -65,20 +66,56 @@ pub struct ModelOptions {
 
 /// A loaded model.
 pub struct Model {
-    pub(super) network: Loaded,
+    pub(super) network: Box<dyn Loaded>,
     config: Config,
     device: String,
     /// Why `Device::Auto` did not take a GPU.
     fallback: Option<String>,
 }
 
-/// The network on its device.
-pub(super) enum Loaded {
-    Cpu(Arc<Network<Cpu>>),
-    #[cfg(feature = "cuda")]
-    Cuda(Arc<Network<Cuda<Nvidia>>>),
-    #[cfg(feature = "ptxvm")]
-    Ptxvm(Arc<Network<Cuda<Interpreter>>>),
+/// A network on its device, whichever that is.
+pub(super) trait Loaded: Send + Sync {
+    fn device(&self) -> String;
+    fn free_bytes(&self) -> Result<Option<usize>>;
+    fn session_bytes(&self, options: SessionOptions) -> Result<usize>;
+    fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>>;
+}
+
+impl Loaded for Arc<Network<Cpu>> {
+    fn device(&self) -> String {
+        self.backend().name()
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        self.backend().free_bytes()
+    }
+
+    fn session_bytes(&self, options: SessionOptions) -> Result<usize> {
+        session_bytes(self, options)
+    }
+
+    fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>> {
+        engine::on_host(self, options)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<D: Driver> Loaded for Arc<Network<Cuda<D>>> {
+    fn device(&self) -> String {
+        self.backend().name()
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        self.backend().free_bytes()
+    }
+
+    fn session_bytes(&self, options: SessionOptions) -> Result<usize> {
+        session_bytes(self, options)
+    }
+
+    fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>> {
+        engine::on_device(self, options)
+    }
 }
 
 impl Model {
@@ -109,14 +146,20 @@ impl Model {
                 Err(error) => return Err(error),
             },
         };
-        let device = match &network {
-            Loaded::Cpu(network) => network.backend().name(),
-            #[cfg(feature = "cuda")]
-            Loaded::Cuda(network) => network.backend().name(),
-            #[cfg(feature = "ptxvm")]
-            Loaded::Ptxvm(network) => network.backend().name(),
-        };
-        Ok(Model { network, config, device, fallback })
+        Ok(Model::of(network, config, fallback))
+    }
+
+    fn of(network: Box<dyn Loaded>, config: Config, fallback: Option<String>) -> Model {
+        Model { device: network.device(), network, config, fallback }
+    }
+
+    /// Loads opened weights on a driver of the caller's.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    #[cfg(feature = "cuda")]
+    pub fn on_driver(weights: &Weights, driver: impl Driver) -> Result<Model> {
+        Ok(Model::of(on_driver(weights, driver)?, weights.config().clone(), None))
     }
 
     /// Every size of the network.
@@ -130,25 +173,16 @@ impl Model {
     }
 
     /// Memory that sessions may take on a device with memory of its own.
-    pub(super) fn free_bytes(&self) -> Result<Option<usize>> {
-        match &self.network {
-            Loaded::Cpu(network) => network.backend().free_bytes(),
-            #[cfg(feature = "cuda")]
-            Loaded::Cuda(network) => network.backend().free_bytes(),
-            #[cfg(feature = "ptxvm")]
-            Loaded::Ptxvm(network) => network.backend().free_bytes(),
-        }
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn free_bytes(&self) -> Result<Option<usize>> {
+        self.network.free_bytes()
     }
 
     /// Bytes of a session.
     pub(super) fn session_bytes(&self, options: SessionOptions) -> Result<usize> {
-        match &self.network {
-            Loaded::Cpu(network) => session_bytes(network, options),
-            #[cfg(feature = "cuda")]
-            Loaded::Cuda(network) => session_bytes(network, options),
-            #[cfg(feature = "ptxvm")]
-            Loaded::Ptxvm(network) => session_bytes(network, options),
-        }
+        self.network.session_bytes(options)
     }
 
     /// Why [`Device::Auto`] did not take a GPU, if it did not.
@@ -157,26 +191,30 @@ impl Model {
     }
 }
 
-fn cpu(weights: &Weights, options: &ModelOptions) -> Result<Loaded> {
+fn cpu(weights: &Weights, options: &ModelOptions) -> Result<Box<dyn Loaded>> {
     let backend = Cpu::new(options.cpu)?;
-    Ok(Loaded::Cpu(Arc::new(Network::load(weights, backend)?)))
+    Ok(Box::new(Arc::new(Network::load(weights, backend)?)))
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(weights: &Weights, ordinal: usize) -> Result<Loaded> {
-    Ok(Loaded::Cuda(Arc::new(Network::load(weights, Cuda::<Nvidia>::open(ordinal)?)?)))
+fn cuda(weights: &Weights, ordinal: usize) -> Result<Box<dyn Loaded>> {
+    on_driver(weights, Nvidia::open(ordinal)?)
+}
+
+#[cfg(feature = "cuda")]
+fn on_driver(weights: &Weights, driver: impl Driver) -> Result<Box<dyn Loaded>> {
+    Ok(Box::new(Arc::new(Network::load(weights, Cuda::new(driver)?)?)))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_weights: &Weights, ordinal: usize) -> Result<Loaded> {
+fn cuda(_weights: &Weights, ordinal: usize) -> Result<Box<dyn Loaded>> {
     let message = "this build has no CUDA backend".to_string();
     Err(Error::Device { device: format!("cuda:{ordinal}"), operation: "open".into(), message })
 }
 
 /// The interpreter on as many threads as the CPU backend would take.
 #[cfg(feature = "ptxvm")]
-fn ptxvm(weights: &Weights, options: &ModelOptions, checks: Checks) -> Result<Loaded> {
+fn ptxvm(weights: &Weights, options: &ModelOptions, checks: Checks) -> Result<Box<dyn Loaded>> {
     let threads = options.cpu.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
-    let backend = Cuda::new(Interpreter::new(threads.unwrap_or(1), checks))?;
-    Ok(Loaded::Ptxvm(Arc::new(Network::load(weights, backend)?)))
+    on_driver(weights, Interpreter::new(threads.unwrap_or(1), checks))
 }

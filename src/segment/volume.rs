@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{Frame, Picture, Prompt, Segmenter, prompt_points};
+use super::{Frame, Prompt, Segmenter, prompt_points};
 use crate::error::{Error, Result};
 use crate::executor::Point;
 use crate::mask::{CONTINUITY_WEIGHT, Runs, Verdict, continuous};
 use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
-use crate::volume::{IntensityMap, LabelVolume, SliceFrame, Volume};
+use crate::volume::{IntensityMap, LabelVolume, SliceFrame, StoredSlice, Volume};
 
 /// One thing to segment.
 #[derive(Clone, Debug)]
@@ -117,6 +117,8 @@ struct Run<'a> {
     pending: Vec<Pending>,
     /// Prompts that are being decoded.
     in_flight: Vec<Pending>,
+    /// Whether they are a whole run, beside which another one can begin.
+    whole_in_flight: bool,
     /// `[prompts, masks, height, width]`, 1 inside, of as many prompts as [`MOST_BYTES`] hold.
     masks: Vec<u8>,
     /// Whether neighbouring slices take part in the choice of the mask.
@@ -159,10 +161,12 @@ pub fn segment_volume(
         slots: Vec::new(),
         pending: Vec::new(),
         in_flight: Vec::new(),
+        whole_in_flight: false,
         masks: zeros(together * of_prompt, "masks of a batch")?,
         neighbours_count: false,
         kept: Vec::new(),
     };
+    run.segmenter.abandon();
     run.neighbours_count = run.segmenter.chooses_among_neighbours();
     run.all(map)?;
     let start = Instant::now();
@@ -176,13 +180,10 @@ impl Run<'_> {
     fn all(&mut self, map: &IntensityMap) -> Result<()> {
         let indices: BTreeSet<usize> =
             self.requests.iter().flat_map(|r| r.boxes.keys().chain(r.points.keys()).copied()).collect();
-        let mut pixels = Vec::new();
         for slice in indices {
-            let start = Instant::now();
-            self.volume.slice_u8_in(self.slices, slice, map, &mut pixels)?;
-            self.outcome.stages.prepare += start.elapsed();
+            let stored = self.volume.stored_slice(self.slices, slice, map)?;
             for request in 0..self.requests.len() {
-                self.add(slice, request, &pixels)?;
+                self.add(slice, request, &stored)?;
             }
         }
         self.flush()?;
@@ -190,14 +191,14 @@ impl Run<'_> {
     }
 
     /// Queues the prompt of `request` on `slice`, if it has one there.
-    fn add(&mut self, slice: usize, request: usize, pixels: &[u8]) -> Result<()> {
+    fn add(&mut self, slice: usize, request: usize, stored: &StoredSlice<'_>) -> Result<()> {
         let Request { context, boxes, points, .. } = &self.requests[request];
         let region = boxes.get(&slice).copied();
         let clicks = points.get(&slice).map_or(&[][..], Vec::as_slice);
         if region.is_none() && clicks.is_empty() {
             return Ok(());
         }
-        let (slot, frame) = self.slot(slice, *context, pixels)?;
+        let (slot, frame) = self.slot(slice, *context, stored)?;
         let mut points = Vec::new();
         let clicks: Vec<_> = clicks.iter().map(|&(x, y, inside)| self.click_in_slice(x, y, inside)).collect();
         prompt_points(&frame, &clicks, region.map(|r| self.slices.to_slice(r.corners())), &mut points);
@@ -211,7 +212,7 @@ impl Run<'_> {
     }
 
     /// The slot that holds `slice` under `context`, placed now if need be.
-    fn slot(&mut self, slice: usize, context: Option<Context>, pixels: &[u8]) -> Result<(usize, Frame)> {
+    fn slot(&mut self, slice: usize, context: Option<Context>, stored: &StoredSlice<'_>) -> Result<(usize, Frame)> {
         let same = |s: &(usize, Option<Context>, Frame)| s.0 == slice && s.1 == context;
         if let Some(slot) = self.slots.iter().position(same) {
             return Ok((slot, self.slots[slot].2));
@@ -220,10 +221,14 @@ impl Run<'_> {
             self.flush()?;
         }
         let start = Instant::now();
-        let (height, width) = self.slices.shape();
-        let picture = Picture { pixels, height, width, channels: self.volume.channels() };
         let slot = self.slots.len();
-        let frame = self.segmenter.place(slot, &picture, context.as_ref())?;
+        let frame = match self.slots.iter().position(|s| s.0 == slice) {
+            Some(from) => {
+                self.segmenter.place_again(slot, from, context.as_ref())?;
+                self.slots[from].2
+            }
+            None => self.segmenter.place_stored(slot, stored, context.as_ref())?,
+        };
         self.slots.push((slice, context, frame));
         self.outcome.stages.prepare += start.elapsed();
         Ok((slot, frame))
@@ -233,6 +238,9 @@ impl Run<'_> {
     /// device works while the next pictures are placed.
     fn flush(&mut self) -> Result<()> {
         if self.slots.is_empty() {
+            return Ok(());
+        }
+        if self.begin_whole()? {
             return Ok(());
         }
         self.finish()?;
@@ -251,12 +259,38 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Begins what waits as one run, where each picture has its own prompt, and finishes the batch before while that runs.
+    fn begin_whole(&mut self) -> Result<bool> {
+        let Some(first) = self.pending.first() else { return Ok(false) };
+        let (frame, points) = (first.frame, first.points.len());
+        let alone = self.pending.iter().enumerate().all(|(i, p)| p.slot == i && p.points.len() == points);
+        if !alone || self.pending.len() != self.slots.len() {
+            return Ok(false);
+        }
+        // The logits of one run are gone with the next.
+        if !self.whole_in_flight || self.observer.wants_logits() {
+            self.finish()?;
+        }
+        let start = Instant::now();
+        let prompts: Vec<Prompt<'_>> =
+            self.pending.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
+        if !self.segmenter.begin_whole(&prompts, &frame, self.neighbours_count)? {
+            return Ok(false);
+        }
+        self.outcome.stages.encode += start.elapsed();
+        let batch = std::mem::take(&mut self.pending);
+        self.slots.clear();
+        self.finish()?;
+        (self.in_flight, self.whole_in_flight) = (batch, true);
+        Ok(true)
+    }
+
     fn begin(&mut self, batch: Vec<Pending>) -> Result<()> {
         let start = Instant::now();
         let prompts: Vec<Prompt<'_>> =
             batch.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
         self.segmenter.begin(&prompts)?;
-        self.in_flight = batch;
+        (self.in_flight, self.whole_in_flight) = (batch, false);
         self.outcome.stages.decode += start.elapsed();
         Ok(())
     }

@@ -14,6 +14,9 @@ mod png;
 pub mod resize;
 mod slices;
 mod source;
+mod stored;
+#[cfg(feature = "cuda")]
+mod thresholds;
 mod voxels;
 
 use std::fs::File;
@@ -27,6 +30,9 @@ pub(crate) use intensity::percentiles_of;
 pub use intensity::{Intensity, IntensityMap, Statistics};
 pub use labels::{LabelVolume, Labels};
 pub use slices::{Orientation, SliceFrame};
+pub use stored::StoredSlice;
+#[cfg(feature = "cuda")]
+pub(crate) use thresholds::Thresholds;
 pub use voxels::{DataType, Voxel, Voxels};
 
 use crate::{Error, Result};

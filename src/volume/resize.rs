@@ -242,6 +242,11 @@ impl LogitResizer {
         Ok(LogitResizer { enlarge: Some((enlarge, picture)), resize })
     }
 
+    /// Height and width of the slice.
+    pub fn to(&self) -> [usize; 2] {
+        self.resize.to()
+    }
+
     /// Resizes one plane of logits to `target` `[h, w]`.
     ///
     /// # Errors
@@ -289,7 +294,8 @@ impl LogitResizer {
 
 #[cfg(feature = "cuda")]
 impl Resizer {
-    fn stage(&self) -> Stage {
+    /// What it does.
+    pub(crate) fn stage(&self) -> Stage {
         let axis = |taps: &Option<Taps>, count: usize| match taps {
             None => StageTaps { first: (0..count as u32).collect(), weights: vec![1.0; count], taps: 1 },
             Some(taps) => {

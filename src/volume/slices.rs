@@ -83,7 +83,7 @@ impl SliceFrame {
     }
 
     /// Index of the first pixel of slice `index` among the voxels, and the steps to the next row and column.
-    fn steps(&self, index: usize) -> (usize, isize, isize) {
+    pub(super) fn steps(&self, index: usize) -> (usize, isize, isize) {
         let strides = [1, self.dims[0], self.dims[0] * self.dims[1]];
         let mut start = index * strides[self.axis];
         let mut step = |along: InPlane| {
@@ -217,7 +217,7 @@ impl Volume {
         }
     }
 
-    fn check_frame(&self, frame: &SliceFrame, index: usize) -> Result<()> {
+    pub(super) fn check_frame(&self, frame: &SliceFrame, index: usize) -> Result<()> {
         if !frame.is_of(self.dims()) {
             let (expected, found) = (format!("dims {:?}", self.dims()), format!("{:?}", frame.dims));
             return Err(Error::Argument { name: "frame", expected, found });

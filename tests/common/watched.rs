@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use medsegx::Error;
-use medsegx::backend::cuda::driver::{Arg, Driver, Memory};
+use medsegx::backend::cuda::driver::{Arg, Driver, Memory, Queue};
 use medsegx::backend::cuda::kernels::Kernel;
 
 /// `D`, watched.
@@ -29,6 +29,7 @@ pub struct Seen {
     captured: AtomicUsize,
     replays: AtomicUsize,
     queued_writes: AtomicUsize,
+    queued_reads: AtomicUsize,
     writes: AtomicUsize,
     reads: AtomicUsize,
     waits: AtomicUsize,
@@ -50,6 +51,7 @@ pub struct Counts {
     pub captured: usize,
     pub replays: usize,
     pub queued_writes: usize,
+    pub queued_reads: usize,
     pub writes: usize,
     pub reads: usize,
     pub waits: usize,
@@ -64,6 +66,7 @@ impl Seen {
             captured: get(&self.captured),
             replays: get(&self.replays),
             queued_writes: get(&self.queued_writes),
+            queued_reads: get(&self.queued_reads),
             writes: get(&self.writes),
             reads: get(&self.reads),
             waits: get(&self.waits),
@@ -81,6 +84,7 @@ impl Seen {
             captured: now.captured - before.captured,
             replays: now.replays - before.replays,
             queued_writes: now.queued_writes - before.queued_writes,
+            queued_reads: now.queued_reads - before.queued_reads,
             writes: now.writes - before.writes,
             reads: now.reads - before.reads,
             waits: now.waits - before.waits,
@@ -192,6 +196,7 @@ impl<D: Driver> Driver for Watched<D> {
 
     unsafe fn queue_write(
         &self,
+        queue: Queue,
         buffer: &Self::Buffer,
         offset: usize,
         pinned: &D::Pinned,
@@ -199,7 +204,20 @@ impl<D: Driver> Driver for Watched<D> {
     ) -> Result<(), Error> {
         count(&self.seen.queued_writes);
         // SAFETY: the caller's promise.
-        unsafe { self.inner.queue_write(&buffer.inner, offset, pinned, from) }
+        unsafe { self.inner.queue_write(queue, &buffer.inner, offset, pinned, from) }
+    }
+
+    unsafe fn queue_read(
+        &self,
+        queue: Queue,
+        buffer: &Self::Buffer,
+        offset: usize,
+        pinned: &mut D::Pinned,
+        to: Range<usize>,
+    ) -> Result<(), Error> {
+        count(&self.seen.queued_reads);
+        // SAFETY: the caller's promise.
+        unsafe { self.inner.queue_read(queue, &buffer.inner, offset, pinned, to) }
     }
 
     unsafe fn launch(
@@ -225,8 +243,16 @@ impl<D: Driver> Driver for Watched<D> {
         self.inner.synchronize()
     }
 
-    fn record(&self) -> Result<D::Event, Error> {
-        self.inner.record()
+    fn record(&self, queue: Queue) -> Result<D::Event, Error> {
+        self.inner.record(queue)
+    }
+
+    fn hold(&self, queue: Queue, event: &D::Event) -> Result<(), Error> {
+        self.inner.hold(queue, event)
+    }
+
+    fn wait(&self, event: &D::Event) -> Result<(), Error> {
+        self.inner.wait(event)
     }
 
     fn elapsed(&self, start: &D::Event, end: &D::Event) -> Result<Duration, Error> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::driver::Driver;
+use super::driver::{Driver, Queue};
 use crate::error::Result;
 use crate::graph::plan::{ALIGNMENT, Place};
 use crate::graph::{Plan, Role, ValueId};
@@ -15,6 +15,12 @@ pub(super) struct Memory<D: Driver> {
 }
 
 impl<D: Driver> Memory<D> {
+    /// Device address of a value.
+    pub fn address(&self, driver: &D, plan: &Plan, id: ValueId) -> u64 {
+        let (buffer, offset) = self.place(plan, id);
+        driver.address(buffer) + offset as u64
+    }
+
     /// Buffer and byte offset of a value.
     pub fn place(&self, plan: &Plan, id: ValueId) -> (&D::Buffer, usize) {
         match plan.places[id.0] {
@@ -82,7 +88,7 @@ impl<D: Driver> Arena<D> {
         for Copy { to_embedding, offset, from } in self.upload.waiting.drain(..) {
             let buffer = if to_embedding { &self.memory.embedding } else { &self.memory.values };
             // SAFETY: bytes below `used` are written again only after `used` went back to 0, behind a wait.
-            unsafe { driver.queue_write(buffer, offset, &self.upload.pinned, from) }?;
+            unsafe { driver.queue_write(Queue::Run, buffer, offset, &self.upload.pinned, from) }?;
         }
         Ok(())
     }

@@ -38,16 +38,27 @@ pub struct Memory {
     pub total: u64,
 }
 
-/// A device with one queue: copies, launches and events happen in the order of the calls.
+/// The queues of a device. What one of them holds happens in the order of the calls; two know of each other by events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Copies to the device that go ahead of the runs that read them.
+    Up,
+    /// Launches, and what has to happen between them.
+    Run,
+    /// Copies to the host of what runs have left.
+    Down,
+}
+
+/// A device. Everything is queued in [`Queue::Run`] that does not name another queue.
 pub trait Driver: Send + Sync + 'static {
     /// Device memory, freed when dropped.
     type Buffer: Send + Sync;
     /// Host memory that the device copies from and to while the host goes on; freed when dropped, after every copy
-    /// queued so far.
-    type Pinned: Send;
+    /// queued so far, so that device memory dropped later is free of copies too.
+    type Pinned: Send + Sync;
     /// A loaded kernel.
     type Function: Send + Sync;
-    /// A point in the queue.
+    /// A point in a queue.
     type Event: Send;
     /// A queue of its own, in which launches are captured and not run.
     type Capture;
@@ -74,7 +85,7 @@ pub trait Driver: Send + Sync + 'static {
     /// PTX that the device refuses, with the log of its compiler.
     fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Self::Function>;
 
-    /// Device memory, not initialised.
+    /// Device memory, not initialised, for all queues.
     ///
     /// # Errors
     /// Memory that cannot be had.
@@ -107,16 +118,33 @@ pub trait Driver: Send + Sync + 'static {
     /// Queues a copy of the bytes `from` of pinned memory to `buffer` from byte `offset` on.
     ///
     /// # Safety
-    /// The bytes must not change until the queue has passed this copy.
+    /// The bytes must not change until the queue has passed this copy, and the buffer must live as long.
     ///
     /// # Errors
     /// A range outside either; a device that fails.
     unsafe fn queue_write(
         &self,
+        queue: Queue,
         buffer: &Self::Buffer,
         offset: usize,
         pinned: &Self::Pinned,
         from: Range<usize>,
+    ) -> Result<()>;
+
+    /// Queues a copy from byte `offset` of `buffer` on to the bytes `to` of pinned memory.
+    ///
+    /// # Safety
+    /// The bytes must not be touched until the queue has passed this copy, and the buffer must live as long.
+    ///
+    /// # Errors
+    /// A range outside either; a device that fails.
+    unsafe fn queue_read(
+        &self,
+        queue: Queue,
+        buffer: &Self::Buffer,
+        offset: usize,
+        pinned: &mut Self::Pinned,
+        to: Range<usize>,
     ) -> Result<()>;
 
     /// Queues one launch with the threads and shared memory of the kernel's row; into `capture`, where there is one.
@@ -135,17 +163,29 @@ pub trait Driver: Send + Sync + 'static {
         args: &[Arg],
     ) -> Result<()>;
 
-    /// Waits for everything queued so far.
+    /// Waits for everything queued so far, in all queues.
     ///
     /// # Errors
     /// A device that failed meanwhile.
     fn synchronize(&self) -> Result<()>;
 
-    /// Marks this point of the queue.
+    /// Marks this point of a queue.
     ///
     /// # Errors
     /// A device that fails.
-    fn record(&self) -> Result<Self::Event>;
+    fn record(&self, queue: Queue) -> Result<Self::Event>;
+
+    /// Holds back what `queue` is given from here on until `event` has happened.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn hold(&self, queue: Queue, event: &Self::Event) -> Result<()>;
+
+    /// Waits until `event` has happened.
+    ///
+    /// # Errors
+    /// A device that failed before it.
+    fn wait(&self, event: &Self::Event) -> Result<()>;
 
     /// Device time between two marks, after waiting for the later one.
     ///

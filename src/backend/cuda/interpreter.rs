@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 pub use ptxvm::{Checks, Report};
 
-use super::driver::{Arg, Driver, Memory};
+use super::driver::{Arg, Driver, Memory, Queue};
 use super::kernels::Kernel;
 use crate::error::{Error, Result};
 
-/// A device that is an interpreter.
+/// A device that is an interpreter. It does everything at once, in the order of the calls.
 pub struct Interpreter {
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     machine: ptxvm::Machine,
+    /// Bytes that buffers may hold in all, where that is limited, and those that they hold.
+    limit: Option<u64>,
+    held: u64,
     /// What each launch cost, where that is asked for.
     reports: Option<Vec<(&'static str, Report)>>,
 }
@@ -43,6 +46,7 @@ impl Drop for Buffer {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Only an address that is no buffer's is refused.
         let _ = state.machine.free(self.address);
+        state.held -= room(self.bytes);
     }
 }
 
@@ -75,7 +79,14 @@ impl Interpreter {
     /// A device on `threads` host threads that checks as much as `checks` says.
     pub fn new(threads: usize, checks: Checks) -> Self {
         let machine = ptxvm::Machine::new().threads(threads).checks(checks);
-        Interpreter { state: Arc::new(Mutex::new(State { machine, reports: None })) }
+        Interpreter { state: Arc::new(Mutex::new(State { machine, limit: None, held: 0, reports: None })) }
+    }
+
+    /// Has so many bytes of memory of its own, as a card has; otherwise its memory is the host's.
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Self {
+        self.state().limit = Some(bytes);
+        self
     }
 
     /// Keeps what each launch costs, for [`Interpreter::take_reports`].
@@ -101,6 +112,16 @@ const NAME: &str = "ptxvm";
 /// An error of the interpreter: of a fault in a kernel it names entry, PTX line, block and thread.
 fn failure(operation: impl Into<String>, error: ptxvm::Error) -> Error {
     Error::Device { device: NAME.into(), operation: operation.into(), message: error.to_string() }
+}
+
+/// Bytes that a buffer takes: a card gives them out in units too.
+fn room(bytes: usize) -> u64 {
+    bytes.max(1).next_multiple_of(256) as u64
+}
+
+/// An error for a copy that is not inside pinned memory.
+fn outside(range: &Range<usize>, held: usize) -> Error {
+    Error::Internal { place: NAME.into(), what: format!("copy of {range:?} of {held} bytes of pinned memory") }
 }
 
 impl State {
@@ -131,7 +152,8 @@ impl Driver for Interpreter {
     }
 
     fn memory(&self) -> Result<Option<Memory>> {
-        Ok(None)
+        let state = self.state();
+        Ok(state.limit.map(|total| Memory { free: total.saturating_sub(state.held), total }))
     }
 
     fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<Function> {
@@ -140,7 +162,14 @@ impl Driver for Interpreter {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Buffer> {
-        let address = self.state().machine.alloc(bytes.max(1) as u64).map_err(|e| failure("allocate", e))?;
+        let mut state = self.state();
+        let held = state.held.saturating_add(room(bytes));
+        if let Some(total) = state.limit.filter(|&total| held > total) {
+            let message = format!("out of memory; {} of {total} bytes are free", total.saturating_sub(state.held));
+            return Err(Error::Device { device: NAME.into(), operation: format!("allocate {bytes} bytes"), message });
+        }
+        let address = state.machine.alloc(bytes.max(1) as u64).map_err(|e| failure("allocate", e))?;
+        state.held = held;
         Ok(Buffer { state: self.state.clone(), address, bytes })
     }
 
@@ -166,10 +195,29 @@ impl Driver for Interpreter {
         pinned
     }
 
-    unsafe fn queue_write(&self, buffer: &Buffer, offset: usize, pinned: &Vec<u8>, from: Range<usize>) -> Result<()> {
-        let what = || format!("copy of {from:?} from {} bytes of pinned memory", pinned.len());
-        let bytes = pinned.get(from.clone()).ok_or_else(|| Error::Internal { place: NAME.into(), what: what() })?;
+    unsafe fn queue_write(
+        &self,
+        _queue: Queue,
+        buffer: &Buffer,
+        offset: usize,
+        pinned: &Vec<u8>,
+        from: Range<usize>,
+    ) -> Result<()> {
+        let bytes = pinned.get(from.clone()).ok_or_else(|| outside(&from, pinned.len()))?;
         self.write(buffer, offset, bytes)
+    }
+
+    unsafe fn queue_read(
+        &self,
+        _queue: Queue,
+        buffer: &Buffer,
+        offset: usize,
+        pinned: &mut Vec<u8>,
+        to: Range<usize>,
+    ) -> Result<()> {
+        let held = pinned.len();
+        let bytes = pinned.get_mut(to.clone()).ok_or_else(|| outside(&to, held))?;
+        self.read(buffer, offset, bytes)
     }
 
     unsafe fn launch(
@@ -202,8 +250,16 @@ impl Driver for Interpreter {
         Ok(())
     }
 
-    fn record(&self) -> Result<Instant> {
+    fn record(&self, _queue: Queue) -> Result<Instant> {
         Ok(Instant::now())
+    }
+
+    fn hold(&self, _queue: Queue, _event: &Instant) -> Result<()> {
+        Ok(())
+    }
+
+    fn wait(&self, _event: &Instant) -> Result<()> {
+        Ok(())
     }
 
     fn elapsed(&self, start: &Instant, end: &Instant) -> Result<Duration> {

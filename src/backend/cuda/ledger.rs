@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::driver::{Arg, Driver, Memory};
+use super::driver::{Arg, Driver, Memory, Queue};
 use super::kernels::Kernel;
 use super::{Cuda, Param};
 use crate::backend::Backend;
@@ -107,8 +107,27 @@ impl Driver for Ledger {
     }
 
     #[allow(unsafe_code, reason = "the trait's promise; nothing is copied")]
-    unsafe fn queue_write(&self, _buffer: &u64, _offset: usize, _pinned: &Vec<u8>, _from: Range<usize>) -> Result<()> {
+    unsafe fn queue_write(
+        &self,
+        _queue: Queue,
+        _buffer: &u64,
+        _offset: usize,
+        _pinned: &Vec<u8>,
+        _from: Range<usize>,
+    ) -> Result<()> {
         self.refused("write")
+    }
+
+    #[allow(unsafe_code, reason = "the trait's promise; nothing is copied")]
+    unsafe fn queue_read(
+        &self,
+        _queue: Queue,
+        _buffer: &u64,
+        _offset: usize,
+        _pinned: &mut Vec<u8>,
+        _to: Range<usize>,
+    ) -> Result<()> {
+        self.refused("read")
     }
 
     #[allow(unsafe_code, reason = "the trait's promise; nothing runs")]
@@ -128,7 +147,15 @@ impl Driver for Ledger {
         Ok(())
     }
 
-    fn record(&self) -> Result<()> {
+    fn record(&self, _queue: Queue) -> Result<()> {
+        Ok(())
+    }
+
+    fn hold(&self, _queue: Queue, _event: &()) -> Result<()> {
+        Ok(())
+    }
+
+    fn wait(&self, _event: &()) -> Result<()> {
         Ok(())
     }
 

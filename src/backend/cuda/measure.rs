@@ -1,6 +1,6 @@
 //! Launches `kernels/measure.ptx.j2`: what the choice of a mask needs to know of logit maps, without the maps.
 
-use super::driver::{Arg, Driver};
+use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
@@ -39,6 +39,16 @@ pub struct MapCounter<D: Driver> {
 }
 
 impl<D: Driver> MapCounter<D> {
+    /// Bytes of the counts of `prompts` prompts.
+    pub(super) fn bytes(&self, prompts: usize) -> usize {
+        self.counts * PARTS * size_of::<u32>() * prompts
+    }
+
+    /// Takes counts that came from the device.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        bytemuck::cast_slice_mut(&mut self.landed)[..bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Counts of map `map` of prompt `prompt` of the last [`Cuda::count`].
     pub fn map(&self, prompt: usize, map: usize) -> MapCounts {
         let parts = || self.parts(prompt).map(|part| &part[OF_MAP * map..][..OF_MAP]);
@@ -114,22 +124,39 @@ impl<D: Driver> Cuda<D> {
             place.copy_from_slice(bytemuck::bytes_of(&corners));
         }
         // SAFETY: the bytes change only in the next call, and this one ends by waiting for the queue.
-        unsafe { self.driver.queue_write(&counter.boxes, 0, &counter.pinned, 0..4 * size_of::<u32>() * prompts) }?;
-        let (buffer, offset) = arena.memory.place(plan, logits);
-        let rows = side.div_ceil(PARTS);
-        let args = [
-            Arg::Pointer(self.driver.address(buffer) + offset as u64),
-            Arg::Pointer(self.driver.address(&counter.boxes)),
-            Arg::Pointer(self.driver.address(&counter.out)),
-            Arg::U32(side as u32),
-            Arg::U32(rows as u32),
-        ];
-        let entry = if maps == 1 { "measure_1" } else { "measure_3" };
-        self.launch(None, entry, [PARTS as u32, prompts as u32, 1], &args)?;
+        unsafe {
+            let bytes = 0..4 * size_of::<u32>() * prompts;
+            self.driver.queue_write(Queue::Run, &counter.boxes, 0, &counter.pinned, bytes)
+        }?;
+        let addresses = [&counter.boxes, &counter.out].map(|buffer| self.driver.address(buffer));
+        self.launch_count(None, arena, (plan, logits), prompts, addresses)?;
         let landed = &mut counter.landed[..counter.counts * PARTS * prompts];
         self.driver.read(&counter.out, 0, bytemuck::cast_slice_mut(landed))?;
         arena.waited();
         Ok(())
+    }
+
+    /// Launches the counting of the first prompts' maps: `addresses` of boxes `[prompts, 4]` and of the counts.
+    pub(super) fn launch_count(
+        &self,
+        capture: Option<&D::Capture>,
+        arena: &Arena<D>,
+        (plan, logits): (&Plan, ValueId),
+        prompts: usize,
+        [boxes, out]: [u64; 2],
+    ) -> Result<()> {
+        let [_, maps, side, ..] = plan.graph[logits].shape[..] else {
+            return Err(self.out_of_range("axes of the logits", plan.graph[logits].shape.len(), 4));
+        };
+        let args = [
+            Arg::Pointer(arena.memory.address(&self.driver, plan, logits)),
+            Arg::Pointer(boxes),
+            Arg::Pointer(out),
+            Arg::U32(side as u32),
+            Arg::U32(side.div_ceil(PARTS) as u32),
+        ];
+        let entry = if maps == 1 { "measure_1" } else { "measure_3" };
+        self.launch(capture, entry, [PARTS as u32, prompts as u32, 1], &args)
     }
 
     /// An error for what has no room.

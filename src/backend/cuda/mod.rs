@@ -11,7 +11,9 @@ mod conv3x3;
 pub mod driver;
 mod gate;
 mod gemm;
+pub mod grey_level;
 mod image_source;
+pub mod intake;
 #[cfg(feature = "ptxvm")]
 pub mod interpreter;
 pub mod kernels;
@@ -20,6 +22,7 @@ pub mod ledger;
 mod mask_embed;
 pub mod measure;
 mod patch_embed;
+pub mod picture;
 mod prompt_tokens;
 pub mod real;
 pub mod resize;
@@ -29,7 +32,9 @@ mod table;
 mod token_heads;
 mod tokens;
 mod upscale;
+pub mod whole;
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,7 +43,7 @@ use half::f16;
 
 pub use self::arena::Arena;
 pub use self::ceiling::Ceiling;
-use self::driver::{Arg, Driver};
+use self::driver::{Arg, Driver, Queue};
 use self::step::Step;
 use self::storage::Storage;
 use super::Backend;
@@ -74,6 +79,7 @@ pub struct Param<D: Driver> {
 pub struct Recording<D: Driver> {
     launches: D::Recording,
     _params: Vec<Arc<Param<D>>>,
+    _others: Vec<Arc<dyn Any + Send + Sync>>,
     _memory: Arc<arena::Memory<D>>,
     _resident: Arc<Resident<D>>,
 }
@@ -145,6 +151,24 @@ impl<D: Driver> Cuda<D> {
         unsafe { self.driver.launch(capture, function, grid, args) }
     }
 
+    /// A recording of captured launches, with its share in the memory that they use.
+    fn recording(
+        &self,
+        launches: D::Recording,
+        params: Vec<Arc<Param<D>>>,
+        arena: &Arena<D>,
+        others: Vec<Arc<dyn Any + Send + Sync>>,
+    ) -> Recording<D> {
+        let (memory, resident) = (Arc::clone(&arena.memory), Arc::clone(&self.resident));
+        Recording { launches, _params: params, _others: others, _memory: memory, _resident: resident }
+    }
+
+    #[allow(unsafe_code, reason = "running kernels is the hardware boundary")]
+    fn replay_launches(&self, recording: &Recording<D>) -> Result<()> {
+        // SAFETY: the recording has a share in all memory that its launches use.
+        unsafe { self.driver.replay(&recording.launches) }
+    }
+
     /// Runs every step, or captures its launches.
     fn all_steps(
         &self,
@@ -153,21 +177,13 @@ impl<D: Driver> Cuda<D> {
         plan: &Plan,
         params: &[Arc<Param<D>>],
         active: usize,
+        redirects: &[(ValueId, u64)],
     ) -> Result<()> {
-        (0..plan.graph.nodes.len()).try_for_each(|step| self.one_step(capture, arena, plan, params, step, active))
-    }
-
-    fn one_step(
-        &self,
-        capture: Option<&D::Capture>,
-        arena: &Arena<D>,
-        plan: &Plan,
-        params: &[Arc<Param<D>>],
-        step: usize,
-        active: usize,
-    ) -> Result<()> {
-        let node = &plan.graph.nodes[step];
-        run_op(&Step { cuda: self, arena, plan, params, name: &node.name, active, capture }, &node.op)
+        (0..plan.graph.nodes.len()).try_for_each(|step| {
+            let name = &plan.graph.nodes[step].name;
+            let step_of = Step { cuda: self, arena, plan, params, name, redirects, active, capture };
+            run_op(&step_of, &plan.graph.nodes[step].op)
+        })
     }
 }
 
@@ -261,7 +277,7 @@ impl<D: Driver> Backend for Cuda<D> {
 
     fn run_all(&self, arena: &mut Arena<D>, plan: &Plan, params: &[Arc<Param<D>>], active: usize) -> Result<()> {
         arena.flush(&self.driver)?;
-        self.all_steps(None, arena, plan, params, active)
+        self.all_steps(None, arena, plan, params, active, &[])
     }
 
     fn record(
@@ -272,27 +288,20 @@ impl<D: Driver> Backend for Cuda<D> {
         active: usize,
     ) -> Result<Option<Recording<D>>> {
         let capture = self.driver.begin_capture()?;
-        let captured = self.all_steps(Some(&capture), arena, plan, params, active);
+        let captured = self.all_steps(Some(&capture), arena, plan, params, active, &[]);
         // Ended in any case: a queue must not stay in capture.
         let launches = self.driver.end_capture(capture);
         captured?;
-        Ok(Some(Recording {
-            launches: launches?,
-            _params: params.to_vec(),
-            _memory: Arc::clone(&arena.memory),
-            _resident: Arc::clone(&self.resident),
-        }))
+        Ok(Some(self.recording(launches?, params.to_vec(), arena, Vec::new())))
     }
 
-    #[allow(unsafe_code, reason = "running kernels is the hardware boundary")]
     fn replay(&self, arena: &mut Arena<D>, recording: &Recording<D>) -> Result<()> {
         arena.flush(&self.driver)?;
-        // SAFETY: the recording has a share in all memory that its launches use.
-        unsafe { self.driver.replay(&recording.launches) }
+        self.replay_launches(recording)
     }
 
     fn mark(&self) -> Result<D::Event> {
-        self.driver.record()
+        self.driver.record(Queue::Run)
     }
 
     fn between(&self, start: &D::Event, end: &D::Event) -> Result<Duration> {
@@ -308,7 +317,10 @@ impl<D: Driver> Backend for Cuda<D> {
         active: usize,
     ) -> Result<()> {
         arena.flush(&self.driver)?;
-        self.one_step(None, arena, plan, params, step, active)
+        let node = &plan.graph.nodes[step];
+        let name = &node.name;
+        let step = Step { cuda: self, arena, plan, params, name, redirects: &[], active, capture: None };
+        run_op(&step, &node.op)
     }
 }
 

@@ -15,7 +15,7 @@ use cudarc::driver::sys::{
 use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result};
 
 use super::Cuda;
-use super::driver::{Arg, Driver, Memory};
+use super::driver::{Arg, Driver, Memory, Queue};
 use super::kernels::Kernel;
 use crate::error::{Error, Result};
 
@@ -26,13 +26,15 @@ const OLDEST_DEVICE: i32 = 80;
 /// Room for what the driver's PTX compiler has to say.
 const LOG_BYTES: usize = 16 << 10;
 
-/// One device of NVIDIA's driver, and one stream on it.
+/// One device of NVIDIA's driver, and a stream on it for each queue.
 pub struct Nvidia {
     name: String,
     description: String,
     context: Arc<CudaContext>,
-    /// Not the default stream, which cannot be captured.
+    /// Of the launches. Not the default stream, which cannot be captured.
     stream: Arc<CudaStream>,
+    up: Arc<CudaStream>,
+    down: Arc<CudaStream>,
 }
 
 /// Device memory.
@@ -69,19 +71,20 @@ impl Drop for Function {
 pub struct Pinned {
     start: NonNull<u8>,
     bytes: usize,
-    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
 }
 
 // SAFETY: host memory of its own, which any thread may touch and give back.
 unsafe impl Send for Pinned {}
+// SAFETY: the bytes change only through an exclusive borrow; a shared one is good for queueing copies from them.
+unsafe impl Sync for Pinned {}
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        let context = self.stream.context();
-        // A queued copy may still read it.
-        context.record_err(self.stream.synchronize());
+        // A queued copy may still use it.
+        self.context.record_err(self.context.synchronize());
         // SAFETY: it came from `malloc_host` and is given back once.
-        context.record_err(unsafe { result::free_host(self.start.as_ptr().cast()) });
+        self.context.record_err(unsafe { result::free_host(self.start.as_ptr().cast()) });
     }
 }
 
@@ -156,12 +159,13 @@ impl Nvidia {
             let found = format!("{model} is sm_{major}{minor}, at least sm_80 is needed");
             return Err(refuse("check the device", found));
         }
-        // SAFETY: one stream orders all uses of all memory, so nothing needs events; and with them no capture is clean.
+        // SAFETY: the queues are ordered by this crate's own events; and with cudarc's no capture is clean.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(|e| check("make a stream", e))?;
+        let stream = || context.new_stream().map_err(|e| check("make a stream", e));
+        let (stream, up, down) = (stream()?, stream()?, stream()?);
         let model = context.name().unwrap_or_else(|_| "a device without a name".into());
         let driver = format!("driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
-        Ok(Nvidia { name, description: format!("{model}, sm_{major}{minor}, {driver}"), context, stream })
+        Ok(Nvidia { name, description: format!("{model}, sm_{major}{minor}, {driver}"), context, stream, up, down })
     }
 
     /// Registers and bytes of local memory that the driver's compiler gave a kernel.
@@ -178,6 +182,24 @@ impl Nvidia {
             ask(FunctionAttribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
             ask(FunctionAttribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
         ))
+    }
+
+    fn stream_of(&self, queue: Queue) -> &Arc<CudaStream> {
+        match queue {
+            Queue::Up => &self.up,
+            Queue::Run => &self.stream,
+            Queue::Down => &self.down,
+        }
+    }
+
+    /// Refuses a range that is not inside pinned memory; where it starts.
+    fn pinned_range(&self, pinned: &Pinned, range: &Range<usize>) -> Result<*mut u8> {
+        if range.start > range.end || range.end > pinned.bytes {
+            let what = format!("copy of {range:?} of {} bytes of pinned memory", pinned.bytes);
+            return Err(Error::Internal { place: self.name.clone(), what });
+        }
+        // SAFETY: inside of the memory, or one past its end.
+        Ok(unsafe { pinned.start.as_ptr().add(range.start) })
     }
 
     fn failed(&self, operation: impl Into<String>, code: DriverError) -> Error {
@@ -268,6 +290,10 @@ impl Driver for Nvidia {
             }
             error
         })?;
+        // It is there in the order of this one stream; the others use it too.
+        for other in [&self.up, &self.down] {
+            other.join(&self.stream).map_err(|e| self.failed("order the streams", e))?;
+        }
         let (address, _) = memory.device_ptr(&self.stream);
         let address = address.to_owned();
         Ok(Buffer { _memory: memory, address, bytes })
@@ -304,7 +330,7 @@ impl Driver for Nvidia {
             .ok_or_else(|| Error::Internal { place: self.name.clone(), what: "pinned memory at address 0".into() })?;
         // SAFETY: so many bytes were allocated.
         unsafe { start.write_bytes(0, bytes) };
-        Ok(Pinned { start, bytes, stream: self.stream.clone() })
+        Ok(Pinned { start, bytes, context: self.context.clone() })
     }
 
     fn host<'a>(&self, pinned: &'a mut Pinned) -> &'a mut [u8] {
@@ -312,19 +338,44 @@ impl Driver for Nvidia {
         unsafe { std::slice::from_raw_parts_mut(pinned.start.as_ptr(), pinned.bytes) }
     }
 
-    unsafe fn queue_write(&self, buffer: &Buffer, offset: usize, pinned: &Pinned, from: Range<usize>) -> Result<()> {
+    unsafe fn queue_write(
+        &self,
+        queue: Queue,
+        buffer: &Buffer,
+        offset: usize,
+        pinned: &Pinned,
+        from: Range<usize>,
+    ) -> Result<()> {
         let fail = |e| self.failed("copy to the device", e);
         let address = self.range(buffer, offset, from.len())?;
-        if from.start > from.end || from.end > pinned.bytes {
-            let what = format!("copy of {from:?} from {} bytes of pinned memory", pinned.bytes);
-            return Err(Error::Internal { place: self.name.clone(), what });
-        }
+        let start = self.pinned_range(pinned, &from)?;
         self.context.bind_to_thread().map_err(fail)?;
         // SAFETY: both ranges were checked; the bytes stay as they are (the caller's promise), and their memory is given
-        // back only behind the queue.
+        // back only behind the queues.
         unsafe {
-            let source = std::slice::from_raw_parts(pinned.start.as_ptr().add(from.start), from.len());
-            result::memcpy_htod_async(address, source, self.stream.cu_stream())
+            let source = std::slice::from_raw_parts(start, from.len());
+            result::memcpy_htod_async(address, source, self.stream_of(queue).cu_stream())
+        }
+        .map_err(fail)
+    }
+
+    unsafe fn queue_read(
+        &self,
+        queue: Queue,
+        buffer: &Buffer,
+        offset: usize,
+        pinned: &mut Pinned,
+        to: Range<usize>,
+    ) -> Result<()> {
+        let fail = |e| self.failed("copy from the device", e);
+        let address = self.range(buffer, offset, to.len())?;
+        let start = self.pinned_range(pinned, &to)?;
+        self.context.bind_to_thread().map_err(fail)?;
+        // SAFETY: both ranges were checked; nobody touches the bytes meanwhile (the caller's promise), and their memory is
+        // given back only behind the queues.
+        unsafe {
+            let target = std::slice::from_raw_parts_mut(start, to.len());
+            result::memcpy_dtoh_async(target, address, self.stream_of(queue).cu_stream())
         }
         .map_err(fail)
     }
@@ -358,11 +409,23 @@ impl Driver for Nvidia {
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.stream.synchronize().map_err(|e| self.failed("wait", e))
+        [&self.up, &self.stream, &self.down]
+            .into_iter()
+            .try_for_each(|stream| stream.synchronize())
+            .map_err(|e| self.failed("wait", e))
     }
 
-    fn record(&self) -> Result<CudaEvent> {
-        self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(|e| self.failed("record an event", e))
+    fn record(&self, queue: Queue) -> Result<CudaEvent> {
+        let event = self.stream_of(queue).record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        event.map_err(|e| self.failed("record an event", e))
+    }
+
+    fn hold(&self, queue: Queue, event: &CudaEvent) -> Result<()> {
+        self.stream_of(queue).wait(event).map_err(|e| self.failed("order the streams", e))
+    }
+
+    fn wait(&self, event: &CudaEvent) -> Result<()> {
+        event.synchronize().map_err(|e| self.failed("wait", e))
     }
 
     fn elapsed(&self, start: &CudaEvent, end: &CudaEvent) -> Result<Duration> {

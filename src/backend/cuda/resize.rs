@@ -1,6 +1,8 @@
 //! Launches `kernels/resize.ptx.j2`: logit maps to masks of their slice's own size, with the taps of [`LogitResizer`].
 
-use super::driver::{Arg, Driver};
+use std::sync::{Mutex, PoisonError};
+
+use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
@@ -31,10 +33,19 @@ pub struct MaskResizer<D: Driver> {
     stages: Vec<DeviceStage<D>>,
     /// Maps that one launch resizes.
     maps: usize,
-    /// u32 a map: pixels of its mask.
+    /// u32 a map: pixels of its mask. Whole runs, which have counts of the maps, leave it to grow.
     count: D::Buffer,
     /// The zeros that counts start from.
     zeros: D::Pinned,
+    /// Where masks come down, of as many maps as one launch resizes.
+    landing: Mutex<D::Pinned>,
+}
+
+impl<D: Driver> MaskResizer<D> {
+    /// Pixels of one mask.
+    pub fn area(&self) -> usize {
+        self.stages.last().map_or(0, |device| device.stage.to[0] * device.stage.to[1])
+    }
 }
 
 impl<D: Driver> Cuda<D> {
@@ -58,8 +69,9 @@ impl<D: Driver> Cuda<D> {
         Ok(MaskResizer {
             stages: stages.collect::<Result<_>>()?,
             maps,
-            count: self.driver.allocate(maps * size_of::<u32>())?,
+            count: self.uploaded(&vec![0; maps * size_of::<u32>()])?,
             zeros: self.driver.pinned(maps * size_of::<u32>())?,
+            landing: Mutex::new(self.driver.pinned(maps * resizer.to().iter().product::<usize>())?),
         })
     }
 
@@ -120,6 +132,50 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
+    /// Launches the resizing of the first `maps` maps of the value `logits`, counted over batch and masks, to masks
+    /// `[maps, h, w]` at `out`.
+    pub(super) fn launch_masks(
+        &self,
+        capture: Option<&D::Capture>,
+        arena: &Arena<D>,
+        (plan, logits): (&Plan, ValueId),
+        maps: usize,
+        resizer: &MaskResizer<D>,
+        out: u64,
+    ) -> Result<()> {
+        let [.., height, width] = plan.graph[logits].shape[..] else {
+            return Err(self.out_of_range("axes of the logits", plan.graph[logits].shape.len(), 2));
+        };
+        let (start, plane) = (arena.memory.address(&self.driver, plan, logits), height * width);
+        for first in (0..maps).step_by(resizer.maps) {
+            let from = (start + (size_of::<f32>() * first * plane) as u64, [width, plane]);
+            let part = resizer.maps.min(maps - first);
+            self.launch_stages(capture, from, resizer, part, Some(out + (first * resizer.area()) as u64))?;
+        }
+        Ok(())
+    }
+
+    /// Launches the stages for `maps` maps; the last goes to `out`, or to memory of its own.
+    fn launch_stages(
+        &self,
+        capture: Option<&D::Capture>,
+        (mut source, mut steps): (u64, [usize; 2]),
+        resizer: &MaskResizer<D>,
+        maps: usize,
+        out: Option<u64>,
+    ) -> Result<()> {
+        let last = resizer.stages.len() - 1;
+        for (i, device) in resizer.stages.iter().enumerate() {
+            let entry = if i == last { "resize_mask" } else { "resize_plane" };
+            let own = self.driver.address(&device.out);
+            let to = out.filter(|_| i == last).unwrap_or(own);
+            self.resize((capture, entry), device, (source, steps), [to, self.driver.address(&resizer.count)], maps)?;
+            source = own;
+            steps = [device.stage.to[1], device.stage.to[0] * device.stage.to[1]];
+        }
+        Ok(())
+    }
+
     /// Resizes as many maps as `counts` has room for: their rows and the maps themselves lie `steps` f32 apart.
     #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
     fn resize_some(
@@ -130,38 +186,40 @@ impl<D: Driver> Cuda<D> {
         (masks, counts): (&mut [u8], &mut [u32]),
     ) -> Result<()> {
         // SAFETY: the zeros never change.
-        unsafe { self.driver.queue_write(&resizer.count, 0, &resizer.zeros, 0..size_of_val(counts)) }?;
-        let (mut source, mut steps) = (source, steps);
+        unsafe { self.driver.queue_write(Queue::Run, &resizer.count, 0, &resizer.zeros, 0..size_of_val(counts)) }?;
+        self.launch_stages(None, (source, steps), resizer, counts.len(), None)?;
         let last = resizer.stages.len() - 1;
-        for (i, device) in resizer.stages.iter().enumerate() {
-            let entry = if i == last { "resize_mask" } else { "resize_plane" };
-            self.resize(entry, device, (source, steps), &resizer.count, counts.len())?;
-            source = self.driver.address(&device.out);
-            steps = [device.stage.to[1], device.stage.to[0] * device.stage.to[1]];
+        let mut landing = resizer.landing.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: nobody touches the bytes until the wait is over, for the lock is held, and the buffer is the resizer's.
+        unsafe {
+            let (from, bytes) = (&resizer.stages[last].out, 0..masks.len());
+            self.driver.queue_read(Queue::Run, from, 0, &mut landing, bytes)?;
         }
-        self.driver.read(&resizer.stages[last].out, 0, masks)?;
+        self.driver.wait(&self.driver.record(Queue::Run)?)?;
+        masks.copy_from_slice(&self.driver.host(&mut landing)[..masks.len()]);
         self.driver.read(&resizer.count, 0, bytemuck::cast_slice_mut(counts))
     }
 
     fn resize(
         &self,
-        entry: &str,
+        (capture, entry): (Option<&D::Capture>, &str),
         device: &DeviceStage<D>,
         (source, [row, plane]): (u64, [usize; 2]),
-        count: &D::Buffer,
+        [out, count]: [u64; 2],
         maps: usize,
     ) -> Result<()> {
         let Stage { from, to, taps: [rows, columns] } = &device.stage;
         let plane = u32::try_from(plane).map_err(|_| self.out_of_range("values of a map", plane, u32::MAX as usize))?;
         let mut args = vec![Arg::Pointer(source)];
-        args.extend(device.taps.iter().chain([&device.out, count]).map(|b| Arg::Pointer(self.driver.address(b))));
+        args.extend(device.taps.iter().map(|b| Arg::Pointer(self.driver.address(b))));
+        args.extend([out, count].map(Arg::Pointer));
         args.push(Arg::U32(plane));
         // Sides are at most 2^20, see `Resizer`; maps at most `MOST_MAPS` and their rows at most 65535.
         let sizes = [row, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[0], to[1], pitch(to[1])];
         args.extend(sizes.map(|size| Arg::U32(size as u32)));
         let before = if to[1].is_multiple_of(SECTOR) { 0 } else { SECTOR - 1 };
         let grid = [(to[1] + before).div_ceil(TILE[0]), to[0].div_ceil(TILE[1]), maps];
-        self.launch(None, entry, grid.map(|blocks| blocks as u32), &args)
+        self.launch(capture, entry, grid.map(|blocks| blocks as u32), &args)
     }
 }
 

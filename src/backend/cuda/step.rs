@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::graph::plan::Place;
 use crate::graph::{Element, ParamId, Plan, ValueId};
 
+/// Device addresses of values that lie elsewhere than their plan says.
+pub(super) type Redirects = Vec<(ValueId, u64)>;
+
 /// One step of a plan, about to be launched.
 pub(super) struct Step<'a, D: Driver> {
     /// The backend.
@@ -21,6 +24,8 @@ pub(super) struct Step<'a, D: Driver> {
     pub params: &'a [Arc<Param<D>>],
     /// Checkpoint path of the step, for errors.
     pub name: &'a str,
+    /// Values that lie elsewhere.
+    pub redirects: &'a [(ValueId, u64)],
     /// How many slices or prompts of the batch to compute.
     pub active: usize,
     /// Where launches are captured instead of run.
@@ -30,6 +35,9 @@ pub(super) struct Step<'a, D: Driver> {
 impl<D: Driver> Step<'_, D> {
     /// Device address of a value.
     pub fn value(&self, id: ValueId) -> u64 {
+        if let Some(&(_, address)) = self.redirects.iter().find(|(of, _)| *of == id) {
+            return address;
+        }
         let driver = &self.cuda.driver;
         match self.plan.places[id.0] {
             Place::Arena(offset) => driver.address(&self.arena.memory.values) + offset as u64,

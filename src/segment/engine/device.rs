@@ -1,19 +1,35 @@
-//! A CUDA device: it counts and resizes its logits where they are.
+//! A CUDA device: slices go up as they are stored, pictures are made where the network runs, and logits are counted and
+//! resized where they are.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::{Engine, kept_for};
+use super::{Engine, Source, kept_for};
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::driver::Driver;
+use crate::backend::cuda::intake::{Intake, Recipe};
 use crate::backend::cuda::measure::MapCounter;
 use crate::backend::cuda::resize::MaskResizer;
-use crate::error::Result;
+use crate::backend::cuda::whole::{Answers, Job, Whole};
+use crate::error::{Error, Result};
 use crate::executor::{Prompt, Session, Slice};
+use crate::graph::{Plan, ValueId};
 use crate::mask::{Counts, Measures, pixels_of_box};
+use crate::model::{image_encoder, mask_decoder};
 use crate::segment::{Frame, zeros};
+use crate::volume::{DataType, Intensity, IntensityMap};
 
 pub(super) struct OnDevice<D: Driver> {
     session: Session<Cuda<D>>,
+    intake: Intake<D>,
+    /// For the kind of slice that came last.
+    recipe: Option<(Kind, Arc<Recipe<D>>)>,
+    placed: Vec<Placed>,
+    whole: Whole<D>,
+    /// Whole runs that are not measured yet, and the one that was measured last unless prompts were decoded since.
+    flights: VecDeque<Flight>,
+    landed: Option<Flight>,
     /// Side of a map.
     side: usize,
     /// Prompts of the last decoded batch.
@@ -23,10 +39,65 @@ pub(super) struct OnDevice<D: Driver> {
     /// Whether they are those of the last batch.
     fetched: bool,
     /// For the size of slice that came last.
-    resizer: Option<(Frame, MaskResizer<D>)>,
+    resizer: Option<(Frame, Arc<MaskResizer<D>>)>,
     counter: MapCounter<D>,
     /// Pixels of each mask; the counts of measures are those of the maps.
     pixels: Vec<u32>,
+}
+
+/// What is known of a slot besides its slice.
+#[derive(Clone, Copy, Default)]
+struct Placed {
+    frame: Option<Frame>,
+    /// Of the pixels, where it does not depend on the picture.
+    scaling: [f32; 8],
+    context: [i32; 5],
+}
+
+/// A whole run.
+struct Flight {
+    half: usize,
+    prompts: usize,
+    frame: Frame,
+    /// Whether its masks come down with its scores.
+    masks: bool,
+}
+
+/// Most bytes of masks that one whole run may leave: twice as many are pinned.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What decides how slices become pictures.
+#[derive(Clone, Copy, PartialEq)]
+struct Kind {
+    frame: Frame,
+    channels: usize,
+    data_type: DataType,
+    map: IntensityMap,
+    scaling: (f64, f64),
+}
+
+impl Kind {
+    /// Of 8-bit pictures, which are taken as they are.
+    fn picture(frame: &Frame, channels: usize) -> Kind {
+        let map = IntensityMap { rule: Intensity::Raw, low: 0.0, high: 255.0 };
+        Kind { frame: *frame, channels, data_type: DataType::U8, map, scaling: (1.0, 0.0) }
+    }
+
+    fn of(source: &Source<'_>, frame: &Frame) -> Kind {
+        match source {
+            Source::Picture(picture) => Kind::picture(frame, picture.channels),
+            Source::Stored(slice) => {
+                let (&map, scaling) = slice.mapping();
+                Kind { frame: *frame, channels: slice.shape()[2], data_type: slice.data_type(), map, scaling }
+            }
+        }
+    }
+
+    fn recipe<D: Driver>(&self, backend: &Cuda<D>) -> Result<Arc<Recipe<D>>> {
+        let resizer = super::picture_resizer(&self.frame, self.channels)?;
+        let levels = (&self.map, self.data_type, self.scaling);
+        Ok(Arc::new(backend.recipe(&resizer, self.channels, levels, self.frame.scales_by_range())?))
+    }
 }
 
 impl<D: Driver> OnDevice<D> {
@@ -34,33 +105,124 @@ impl<D: Driver> OnDevice<D> {
         let (side, options) = (session.network().config().logits_size(), session.options());
         let counter = session.network().backend().map_counter(options.prompts, options.masks.count())?;
         let pixels = zeros(options.prompts * options.masks.count(), "counts of masks")?;
-        Ok(OnDevice { session, side, decoded: 0, logits: Vec::new(), fetched: false, resizer: None, counter, pixels })
+        let intake = session.network().backend().intake(options.slices)?;
+        let (placed, whole) = (vec![Placed::default(); options.slices], session.network().backend().whole()?);
+        Ok(OnDevice {
+            session,
+            intake,
+            recipe: None,
+            placed,
+            whole,
+            flights: VecDeque::with_capacity(2),
+            landed: None,
+            side,
+            decoded: 0,
+            logits: Vec::new(),
+            fetched: false,
+            resizer: None,
+            counter,
+            pixels,
+        })
     }
 }
 
 impl<D: Driver> Engine for OnDevice<D> {
-    fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
-        self.session.encode(slices)
+    fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()> {
+        if self.flights.iter().any(|flight| flight.half == self.intake.next_half()) {
+            return Err(internal("two batches wait to be measured"));
+        }
+        let (backend, kind) = (self.session.network().backend(), Kind::of(source, frame));
+        let recipe = kept_for(&mut self.recipe, &kind, || kind.recipe(backend))?;
+        let pitch = recipe.pitch();
+        backend.take_slice(&mut self.intake, slot, recipe, |rows| match source {
+            Source::Picture(picture) => {
+                let own = picture.width * picture.channels;
+                let lines = rows.chunks_exact_mut(pitch).zip(picture.pixels.chunks_exact(own));
+                lines.for_each(|(to, from)| to[..own].copy_from_slice(from));
+            }
+            Source::Stored(slice) => slice.gather(rows, pitch),
+        })?;
+        self.placed[slot] = Placed { frame: Some(*frame), scaling: frame.scaling(&[]), context };
+        Ok(())
+    }
+
+    fn place_again(&mut self, slot: usize, from: usize, context: [i32; 5]) -> Result<()> {
+        self.intake.again(slot, from)?;
+        self.placed[slot] = Placed { context, ..self.placed[from] };
+        Ok(())
+    }
+
+    fn encode(&mut self, count: usize) -> Result<()> {
+        let slices = self.slices(count);
+        let intake = &mut self.intake;
+        self.session.encode_made(&slices, |backend, arena, plan, values| {
+            backend.make_pictures(intake, count, (arena, plan, values))
+        })
+    }
+
+    fn begin_whole(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        regions: &[Option<[f32; 4]>],
+        frame: &Frame,
+        masks: bool,
+    ) -> Result<bool> {
+        let (count, maps) = (prompts.len(), self.session.options().masks.count());
+        let placed = self.placed.iter().take(count).all(|placed| placed.frame == Some(*frame));
+        let alone = prompts.iter().enumerate().all(|(i, prompt)| prompt.slot == i && prompt.mask.is_none());
+        if !placed || !alone || count * maps * frame.slice[0] * frame.slice[1] > MOST_BYTES {
+            return Ok(false);
+        }
+        if self.flights.len() == 2 {
+            return Err(internal("two batches wait to be measured"));
+        }
+        self.prepare_masks(frame)?;
+        let (slices, side) = (self.slices(count), self.side);
+        let boxes: Vec<[u32; 4]> = regions.iter().map(|region| corners(side, region)).collect();
+        let Some((_, resizer)) = &self.resizer else { return Ok(false) };
+        let (whole, intake, counter) = (&mut self.whole, &mut self.intake, &self.counter);
+        let mut half = 0;
+        self.session.whole(&slices, prompts, |backend, arena, parts, inputs| {
+            let [pixels, scaling] = [image_encoder::io::PIXELS, image_encoder::io::SCALING];
+            let pictures = [find(parts[0].plan, pixels)?, find(parts[0].plan, scaling)?];
+            let [logits, iou] = [mask_decoder::io::LOGITS, mask_decoder::io::IOU];
+            let answers = Answers { logits: find(parts[1].plan, logits)?, iou: find(parts[1].plan, iou)?, maps };
+            let job = Job { parts, inputs, pictures, answers, boxes: &boxes, resizer };
+            half = backend.run_whole(whole, intake, counter, arena, &job)?;
+            Ok(())
+        })?;
+        (self.decoded, self.fetched) = (count, false);
+        if self.landed.as_ref().is_some_and(|flight| flight.half == half) {
+            self.landed = None;
+        }
+        self.flights.push_back(Flight { half, prompts: count, frame: *frame, masks });
+        Ok(true)
+    }
+
+    fn abandon(&mut self) {
+        self.flights.clear();
+        self.landed = None;
     }
 
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        (self.decoded, self.fetched) = (0, false);
+        (self.decoded, self.fetched, self.landed) = (0, false, None);
         self.session.answer(prompts)?;
         self.decoded = prompts.len();
         Ok(())
     }
 
     fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()> {
-        self.session.iou(iou)?;
-        let (side, masks) = (self.side, self.session.options().masks);
-        let corners = |region: &Option<[f32; 4]>| {
-            let [columns, rows] = region.map_or([0..side, 0..side], |region| pixels_of_box(side, region));
-            [columns.start, columns.end, rows.start, rows.end].map(|at| at as u32)
-        };
-        let counter = &mut self.counter;
-        self.session.answers(|backend, arena, plan, logits| {
-            backend.count(arena, plan, logits, regions.iter().map(corners), counter)
-        })?;
+        let (side, masks, counter) = (self.side, self.session.options().masks, &mut self.counter);
+        if let Some(flight) = self.flights.pop_front() {
+            let backend = self.session.network().backend();
+            backend.land(&mut self.whole, flight.half, iou, counter, flight.masks)?;
+            self.landed = Some(flight);
+        } else {
+            self.session.iou(iou)?;
+            self.session.answers(|backend, arena, plan, logits| {
+                backend.count(arena, plan, logits, regions.iter().map(|region| corners(side, region)), counter)
+            })?;
+        }
         for (prompt, (&region, measures)) in regions.iter().zip(out).enumerate() {
             let predicted = super::predicted(iou, prompt, masks.first());
             let both = |a: usize, b: usize| counter.both(prompt, a + b - 1);
@@ -71,6 +233,9 @@ impl<D: Driver> Engine for OnDevice<D> {
 
     fn logits(&mut self, prompt: usize) -> Result<&[f32]> {
         let stride = self.session.options().masks.count() * self.side * self.side;
+        if !self.flights.is_empty() {
+            return Err(internal("a later run has other logits"));
+        }
         if !self.fetched {
             if self.logits.is_empty() {
                 self.logits = zeros(self.session.options().prompts * stride, "logits")?;
@@ -81,14 +246,19 @@ impl<D: Driver> Engine for OnDevice<D> {
         Ok(&self.logits[prompt * stride..(prompt + 1) * stride])
     }
 
-    fn prepare(&mut self, frame: &Frame) -> Result<()> {
-        let (session, side) = (&self.session, self.side);
-        kept_for(&mut self.resizer, frame, || resizer_for(session, side, frame)).map(drop)
+    fn prepare(&mut self, frame: &Frame, channels: usize) -> Result<()> {
+        let (backend, kind) = (self.session.network().backend(), Kind::picture(frame, channels));
+        let recipe = kept_for(&mut self.recipe, &kind, || kind.recipe(backend))?;
+        backend.make_room(&mut self.intake, recipe)?;
+        self.prepare_masks(frame)
     }
 
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        let (session, side) = (&self.session, self.side);
-        let resizer = kept_for(&mut self.resizer, frame, || resizer_for(session, side, frame))?;
+        if self.landed.is_some() || !self.flights.is_empty() {
+            return self.masks_of_landed(prompts, maps, frame, out);
+        }
+        self.prepare_masks(frame)?;
+        let Some((_, resizer)) = &self.resizer else { return Ok(()) };
         let (count, area) = (self.session.options().masks.count(), frame.slice[0] * frame.slice[1]);
         // All maps of neighbouring prompts, or one of each, are one run of maps; others are taken prompt by prompt.
         let whole = maps.len() == count || maps.len() == 1;
@@ -105,9 +275,56 @@ impl<D: Driver> Engine for OnDevice<D> {
     }
 }
 
-/// The resizer of masks, on the device.
-fn resizer_for<D: Driver>(session: &Session<Cuda<D>>, side: usize, frame: &Frame) -> Result<MaskResizer<D>> {
-    session.network().backend().mask_resizer(&super::logit_resizer(side, frame)?)
+impl<D: Driver> OnDevice<D> {
+    /// What the encoder has to know of the first slots besides their pixels.
+    fn slices(&self, count: usize) -> Vec<Slice<'static>> {
+        let slice = |placed: &Placed| Slice { pixels: &[], scaling: placed.scaling, context: placed.context };
+        self.placed.iter().take(count).map(slice).collect()
+    }
+
+    /// The resizer of masks, on the device.
+    fn prepare_masks(&mut self, frame: &Frame) -> Result<()> {
+        let (backend, side) = (self.session.network().backend(), self.side);
+        let make = || Ok(Arc::new(backend.mask_resizer(&super::logit_resizer(side, frame)?)?));
+        kept_for(&mut self.resizer, frame, make).map(drop)
+    }
+
+    /// As [`Engine::masks`], of a whole run, which has them all.
+    fn masks_of_landed(
+        &mut self,
+        prompts: Range<usize>,
+        maps: Range<usize>,
+        frame: &Frame,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let count = self.session.options().masks.count();
+        let Some(flight) = self.landed.as_ref().filter(|f| f.frame == *frame && prompts.end <= f.prompts) else {
+            return Err(internal("no measured run has these masks"));
+        };
+        // All maps of neighbouring prompts lie side by side; others are taken prompt by prompt.
+        let (runs, in_run) = if maps.len() == count { (1, prompts.len()) } else { (prompts.len(), 1) };
+        let backend = self.session.network().backend();
+        let length = (in_run * maps.len() * frame.slice[0] * frame.slice[1]).max(1);
+        for (run, out) in (0..runs).zip(out.chunks_exact_mut(length)) {
+            let wanted = ((prompts.start + run) * count + maps.start, in_run * maps.len());
+            out.copy_from_slice(backend.landed_masks(&mut self.whole, flight.half, wanted, flight.masks)?);
+        }
+        Ok(())
+    }
+}
+
+/// First column, column behind the last, first row, row behind the last of a box in maps of `side`; of the map without one.
+fn corners(side: usize, region: &Option<[f32; 4]>) -> [u32; 4] {
+    let [columns, rows] = region.map_or([0..side, 0..side], |region| pixels_of_box(side, region));
+    [columns.start, columns.end, rows.start, rows.end].map(|at| at as u32)
+}
+
+fn find(plan: &Plan, name: &str) -> Result<ValueId> {
+    plan.graph.find(name).ok_or_else(|| internal("a graph lacks a value"))
+}
+
+fn internal(what: &str) -> Error {
+    Error::Internal { place: "the device's engine".into(), what: what.into() }
 }
 
 fn counts<D: Driver>(counter: &MapCounter<D>, prompt: usize, map: usize) -> Counts {

@@ -2,19 +2,27 @@
 
 use std::ops::Range;
 
-use super::{Engine, kept_for};
+use super::{Engine, Source, kept_for};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
 use crate::mask::{Candidates, Measures};
 use crate::memory::grow_to;
 use crate::segment::{Frame, zeros};
-use crate::volume::resize::LogitResizer;
+use crate::volume::resize::{LogitResizer, Resizer};
 
 pub(super) struct OnHost {
     session: Session<Cpu>,
     /// Side of a map.
     side: usize,
+    /// `[batch, S, S, 3]`.
+    pictures: Vec<u8>,
+    /// Scaling and context of each picture.
+    placed: Vec<([f32; 8], [i32; 5])>,
+    /// To the model's picture, for the size of slice and the channels that came last.
+    picture: Option<(Frame, usize, Resizer)>,
+    /// Grey levels of one slice.
+    levels: Vec<u8>,
     /// `[b, M, L, L]`.
     logits: Vec<f32>,
     /// For the size of slice that came last.
@@ -25,10 +33,27 @@ pub(super) struct OnHost {
 
 impl OnHost {
     pub fn new(session: Session<Cpu>) -> Result<OnHost> {
-        let side = session.network().config().logits_size();
-        let options = session.options();
+        let config = session.network().config();
+        let (side, size, options) = (config.logits_size(), config.image_size, session.options());
+        let pictures = zeros(options.slices * 3 * size * size, "pictures")?;
+        let placed = vec![Default::default(); options.slices];
         let logits = zeros(options.prompts * options.masks.count() * side * side, "logits")?;
-        Ok(OnHost { session, side, logits, resizer: None, restored: Vec::new() })
+        Ok(OnHost {
+            session,
+            side,
+            pictures,
+            placed,
+            picture: None,
+            levels: Vec::new(),
+            logits,
+            resizer: None,
+            restored: Vec::new(),
+        })
+    }
+
+    /// Bytes of one picture.
+    fn of_picture(&self) -> usize {
+        3 * self.session.network().config().image_size.pow(2)
     }
 
     /// f32 of one prompt's maps.
@@ -38,8 +63,37 @@ impl OnHost {
 }
 
 impl Engine for OnHost {
-    fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
-        self.session.encode(slices)
+    fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()> {
+        let (bytes, channels) = (self.of_picture(), source.channels());
+        let target = &mut self.pictures[slot * bytes..(slot + 1) * bytes];
+        let resizer = picture_resizer(&mut self.picture, frame, channels)?;
+        let pixels = match source {
+            Source::Picture(picture) => picture.pixels,
+            Source::Stored(slice) => {
+                slice.levels(&mut self.levels)?;
+                &self.levels
+            }
+        };
+        resizer.picture(pixels, channels, target, frame.size)?;
+        self.placed[slot] = (frame.scaling(target), context);
+        Ok(())
+    }
+
+    fn place_again(&mut self, slot: usize, from: usize, context: [i32; 5]) -> Result<()> {
+        let bytes = self.of_picture();
+        self.pictures.copy_within(from * bytes..(from + 1) * bytes, slot * bytes);
+        self.placed[slot] = (self.placed[from].0, context);
+        Ok(())
+    }
+
+    fn encode(&mut self, count: usize) -> Result<()> {
+        let pictures = self.pictures.chunks_exact(self.of_picture()).zip(&self.placed);
+        let slice = |(pixels, &(scaling, context))| Slice { pixels, scaling, context };
+        if let (1, Some(first)) = (count, pictures.clone().next()) {
+            return self.session.encode(&[slice(first)]);
+        }
+        let slices: Vec<Slice<'_>> = pictures.take(count).map(slice).collect();
+        self.session.encode(&slices)
     }
 
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
@@ -65,13 +119,13 @@ impl Engine for OnHost {
         Ok(&self.logits[prompt * stride..(prompt + 1) * stride])
     }
 
-    fn prepare(&mut self, frame: &Frame) -> Result<()> {
-        kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
-        grow_to(&mut self.restored, frame.slice[0] * frame.slice[1], "a restored slice")
+    fn prepare(&mut self, frame: &Frame, channels: usize) -> Result<()> {
+        picture_resizer(&mut self.picture, frame, channels)?;
+        self.prepare_masks(frame)
     }
 
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        self.prepare(frame)?;
+        self.prepare_masks(frame)?;
         let resizer = kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
         let (area, plane) = (frame.slice[0] * frame.slice[1], self.side * self.side);
         self.restored.clear();
@@ -84,4 +138,24 @@ impl Engine for OnHost {
         }
         Ok(())
     }
+}
+
+impl OnHost {
+    fn prepare_masks(&mut self, frame: &Frame) -> Result<()> {
+        kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
+        grow_to(&mut self.restored, frame.slice[0] * frame.slice[1], "a restored slice")
+    }
+}
+
+/// To the model's picture; made only when the size of the slices changes or more channels come, since making it allocates.
+fn picture_resizer<'a>(
+    kept: &'a mut Option<(Frame, usize, Resizer)>,
+    frame: &Frame,
+    channels: usize,
+) -> Result<&'a mut Resizer> {
+    let resizer = match kept.take() {
+        Some(kept) if kept.0 == *frame && kept.1 >= channels => kept,
+        _ => (*frame, channels, super::picture_resizer(frame, channels)?),
+    };
+    Ok(&mut kept.insert(resizer).2)
 }

@@ -7,6 +7,7 @@ mod decoder;
 mod gate;
 mod gemm;
 mod layer_norm;
+mod picture;
 mod resize;
 mod upscale;
 
@@ -50,6 +51,7 @@ pub const KERNELS: &[&[Kernel]] = &[
     gate::KERNELS,
     gemm::KERNELS,
     layer_norm::KERNELS,
+    picture::KERNELS,
     resize::KERNELS,
     upscale::KERNELS,
 ];

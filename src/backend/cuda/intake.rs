@@ -1,0 +1,361 @@
+//! Slices on their way to the encoder: gathered in pinned memory as they are stored, uploaded in a queue of their own while
+//! the run before is still at work, and made into pictures where they are.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::driver::{Driver, Queue};
+use super::grey_level::{GreyTable, Slices};
+use super::picture::{PictureTaps, Ranges};
+use super::{Arena, Cuda};
+use crate::error::{Error, Result};
+use crate::graph::{Plan, ValueId};
+use crate::volume::resize::Resizer;
+use crate::volume::{DataType, IntensityMap, Thresholds};
+
+/// Rows are so many values long, or a multiple, so that each row of levels starts at a sector.
+const ROW: usize = 32;
+
+/// What makes pictures of slices of one size, type and rule.
+pub struct Recipe<D: Driver> {
+    /// `None` where the stored bytes are levels.
+    grey: Option<GreyTable<D>>,
+    taps: PictureTaps<D>,
+    rows: usize,
+    /// Values of a row, behind its own whatever was there before.
+    row: usize,
+    /// Bytes of a stored value.
+    bytes: usize,
+    /// Whether the encoder scales pictures by their own range.
+    ranges: bool,
+}
+
+impl<D: Driver> Recipe<D> {
+    /// Bytes from one row of a slice to the next.
+    pub fn pitch(&self) -> usize {
+        self.row * self.bytes
+    }
+
+    fn values(&self) -> usize {
+        self.rows * self.row
+    }
+
+    fn stored(&self) -> usize {
+        self.rows * self.pitch()
+    }
+}
+
+/// A slice in the memory of a batch.
+struct Region<D: Driver> {
+    offset: usize,
+    recipe: Arc<Recipe<D>>,
+}
+
+/// One of two batches, of which one is filled while a run reads the other.
+struct Half<D: Driver> {
+    /// Dropped ahead of `stored`, so behind all copies to it.
+    pinned: D::Pinned,
+    stored: Arc<D::Buffer>,
+    bytes: usize,
+    used: usize,
+    regions: Vec<Region<D>>,
+    /// Region of each slot.
+    slots: Vec<Option<usize>>,
+    /// Behind the last copy to the device.
+    uploaded: Option<D::Event>,
+    /// Behind the last launch that reads the slices.
+    read: Option<D::Event>,
+}
+
+/// Memory for the slices of two batches.
+pub struct Intake<D: Driver> {
+    halves: [Half<D>; 2],
+    current: usize,
+    /// Whether the current half takes slices; else the next slice begins the other one.
+    open: bool,
+    levels: Arc<D::Buffer>,
+    levels_bytes: usize,
+    ranges: Arc<Ranges<D>>,
+}
+
+impl<D: Driver> Intake<D> {
+    /// Which half the batch is in.
+    pub(super) fn half(&self) -> usize {
+        self.current
+    }
+
+    /// The half that the next slice goes to.
+    pub fn next_half(&self) -> usize {
+        if self.open { self.current } else { self.current ^ 1 }
+    }
+
+    /// What decides the launches for the batch: addresses of its memory, and how slots, slices and recipes lie.
+    pub(super) fn memory(&self, cuda: &Cuda<D>) -> Vec<u64> {
+        let half = &self.halves[self.current];
+        let buffers = [&half.stored, &self.levels].map(|buffer| cuda.driver.address(buffer));
+        let recipes = half.regions.iter().map(|region| Arc::as_ptr(&region.recipe) as u64);
+        let slots = half.slots.iter().map(|slot| slot.map_or(u64::MAX, |region| region as u64));
+        buffers.into_iter().chain(recipes).chain(slots).collect()
+    }
+
+    /// A share in that memory.
+    pub(super) fn held(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
+        let half = &self.halves[self.current];
+        let mut held: Vec<Arc<dyn Any + Send + Sync>> =
+            vec![half.stored.clone(), self.levels.clone(), self.ranges.clone()];
+        let recipes = half.regions.iter().map(|region| Arc::clone(&region.recipe) as Arc<dyn Any + Send + Sync>);
+        held.extend(recipes);
+        held
+    }
+
+    /// Puts the slice of slot `from` in `slot` too.
+    ///
+    /// # Errors
+    /// A slot that is not there, or without a slice.
+    pub fn again(&mut self, slot: usize, from: usize) -> Result<()> {
+        let slots = &mut self.halves[self.current].slots;
+        match slots.get(from).copied().flatten().filter(|_| self.open && slot < slots.len()) {
+            Some(region) => slots[slot] = Some(region),
+            None => return Err(internal(format!("slot {from} has no slice for slot {slot}"))),
+        }
+        Ok(())
+    }
+}
+
+impl<D: Driver> Cuda<D> {
+    /// What makes pictures of slices of `channels` channels that `resizer` takes to them, of grey levels by `map` of stored
+    /// values that stand for `slope x stored + intercept`, all of them finite. With `ranges` the encoder scales each picture
+    /// by its own range.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn recipe(
+        &self,
+        resizer: &Resizer,
+        channels: usize,
+        (map, data_type, scaling): (&IntensityMap, DataType, (f64, f64)),
+        ranges: bool,
+    ) -> Result<Recipe<D>> {
+        let thresholds = Thresholds::new(map, data_type, scaling);
+        let [rows, width] = resizer.from();
+        let row = (width * channels).next_multiple_of(ROW);
+        let grey = if thresholds.keep_bytes() { None } else { Some(self.grey_table(&thresholds)?) };
+        let (taps, bytes) = (self.picture_taps(resizer, channels, row)?, data_type.bytes() as usize);
+        Ok(Recipe { grey, taps, rows, row, bytes, ranges })
+    }
+
+    /// Memory for batches of `slots` slices, taken as slices come.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn intake(&self, slots: usize) -> Result<Intake<D>> {
+        let half = || {
+            let (pinned, stored) = (self.driver.pinned(0)?, Arc::new(self.driver.allocate(0)?));
+            let slots = vec![None; slots];
+            Ok::<_, Error>(Half {
+                pinned,
+                stored,
+                bytes: 0,
+                used: 0,
+                regions: Vec::new(),
+                slots,
+                uploaded: None,
+                read: None,
+            })
+        };
+        let levels = Arc::new(self.driver.allocate(0)?);
+        let (halves, ranges) = ([half()?, half()?], Arc::new(self.picture_ranges(slots)?));
+        Ok(Intake { halves, current: 0, open: false, levels, levels_bytes: 0, ranges })
+    }
+
+    /// Makes room for a whole batch of slices of `recipe`.
+    ///
+    /// # Errors
+    /// Memory that cannot be had.
+    pub fn make_room(&self, intake: &mut Intake<D>, recipe: &Recipe<D>) -> Result<()> {
+        let slots = intake.halves[0].slots.len();
+        for half in &mut intake.halves {
+            self.grow(half, slots * recipe.stored())?;
+        }
+        self.grow_levels(intake, slots * recipe.grey.as_ref().map_or(0, |_| recipe.values()))
+    }
+
+    /// Takes a slice into `slot`: `fill` writes its rows, [`Recipe::pitch`] bytes each, and they are on their way. The first
+    /// slice behind [`Cuda::make_pictures`] begins a new batch.
+    ///
+    /// # Errors
+    /// A slot that is not there; memory; a device that fails.
+    #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
+    pub fn take_slice(
+        &self,
+        intake: &mut Intake<D>,
+        slot: usize,
+        recipe: &Arc<Recipe<D>>,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        if !intake.open {
+            self.begin_batch(intake)?;
+        }
+        let (half, bytes) = (&mut intake.halves[intake.current], recipe.stored());
+        if slot >= half.slots.len() {
+            return Err(self.out_of_range("slots", slot, half.slots.len()));
+        }
+        if half.used + bytes > half.bytes {
+            let room = (half.slots.len() * bytes).max(half.used + bytes);
+            self.grow(half, room)?;
+        }
+        let range = half.used..half.used + bytes;
+        fill(&mut self.driver.host(&mut half.pinned)[range.clone()]);
+        // SAFETY: bytes below `used` are written again only in a later batch of this half, behind a wait for `uploaded`; the
+        // buffer is dropped behind the pinned memory, whose drop waits.
+        unsafe { self.driver.queue_write(Queue::Up, &half.stored, range.start, &half.pinned, range.clone()) }?;
+        half.used = range.end;
+        half.slots[slot] = Some(half.regions.len());
+        half.regions.push(Region { offset: range.start, recipe: Arc::clone(recipe) });
+        Ok(())
+    }
+
+    /// To be called before more is uploaded for the batch: where its run has begun, what goes up waits for that.
+    pub(super) fn reuse_slices(&self, intake: &Intake<D>) -> Result<()> {
+        let half = &intake.halves[intake.current];
+        if intake.open {
+            return Ok(());
+        }
+        if let Some(uploaded) = &half.uploaded {
+            self.driver.wait(uploaded)?;
+        }
+        half.read.as_ref().map_or(Ok(()), |read| self.driver.hold(Queue::Up, read))
+    }
+
+    /// Begins a batch in the other half, once nothing uses what that held.
+    fn begin_batch(&self, intake: &mut Intake<D>) -> Result<()> {
+        intake.current ^= 1;
+        let half = &mut intake.halves[intake.current];
+        if let Some(uploaded) = half.uploaded.take() {
+            self.driver.wait(&uploaded)?;
+        }
+        if let Some(read) = half.read.take() {
+            self.driver.hold(Queue::Up, &read)?;
+        }
+        half.used = 0;
+        half.regions.clear();
+        half.slots.fill(None);
+        intake.open = true;
+        Ok(())
+    }
+
+    /// Room for `bytes` in a half; what it holds stays there.
+    #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
+    fn grow(&self, half: &mut Half<D>, bytes: usize) -> Result<()> {
+        if bytes <= half.bytes {
+            return Ok(());
+        }
+        let (mut pinned, stored) = (self.driver.pinned(bytes)?, self.driver.allocate(bytes)?);
+        self.driver.host(&mut pinned)[..half.used].copy_from_slice(&self.driver.host(&mut half.pinned)[..half.used]);
+        // SAFETY: as in `take_slice`.
+        unsafe { self.driver.queue_write(Queue::Up, &stored, 0, &pinned, 0..half.used) }?;
+        // The old pinned memory goes first, behind all copies, then the buffer.
+        half.pinned = pinned;
+        half.stored = Arc::new(stored);
+        half.bytes = bytes;
+        Ok(())
+    }
+
+    fn grow_levels(&self, intake: &mut Intake<D>, bytes: usize) -> Result<()> {
+        if bytes > intake.levels_bytes {
+            intake.levels = Arc::new(self.driver.allocate(bytes)?);
+            intake.levels_bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Ends the batch, and makes the pictures of its first `count` slots: the values `pixels` `[slots, S, S, 3]`, of which
+    /// what lies behind a picture is left as it is, and where a recipe has ranges `scaling` `[slots, 8]`. What waits for the
+    /// arena goes ahead. May be called again for the same batch.
+    ///
+    /// # Errors
+    /// A slot without a slice; memory; a device that fails.
+    pub fn make_pictures(
+        &self,
+        intake: &mut Intake<D>,
+        count: usize,
+        (arena, plan, values): (&mut Arena<D>, &Plan, [ValueId; 2]),
+    ) -> Result<()> {
+        self.await_slices(intake, arena)?;
+        self.launch_pictures(None, intake, count, (arena, plan, values), &[])?;
+        self.slices_read(intake)
+    }
+
+    /// Ends the batch: what is queued from here on runs behind the upload of its slices and of what waits for `arena`.
+    pub(super) fn await_slices(&self, intake: &mut Intake<D>, arena: &mut Arena<D>) -> Result<()> {
+        arena.flush(&self.driver)?;
+        let half = &mut intake.halves[intake.current];
+        let levels = half.regions.iter().filter(|region| region.recipe.grey.is_some());
+        let bytes = levels.map(|region| region.recipe.values()).sum();
+        let uploaded = self.driver.record(Queue::Up)?;
+        self.driver.hold(Queue::Run, &uploaded)?;
+        half.uploaded = Some(uploaded);
+        intake.open = false;
+        self.grow_levels(intake, bytes)
+    }
+
+    /// Launches what makes the pictures of the first `count` slots, behind [`Cuda::await_slices`].
+    pub(super) fn launch_pictures(
+        &self,
+        capture: Option<&D::Capture>,
+        intake: &Intake<D>,
+        count: usize,
+        target: (&Arena<D>, &Plan, [ValueId; 2]),
+        redirects: &[(ValueId, u64)],
+    ) -> Result<()> {
+        let half = &intake.halves[intake.current];
+        let levels = self.launch_levels(capture, intake, half)?;
+        let slots: Option<Vec<usize>> = half.slots.iter().take(count).copied().collect();
+        let slots = slots.filter(|slots| slots.len() == count);
+        let slots = slots.ok_or_else(|| internal(format!("not all of {count} slots have a slice")))?;
+        let mut first = 0;
+        while let Some(&region) = slots.get(first) {
+            // As many pictures in one launch as have the same recipe and lie evenly.
+            let recipe = &half.regions[region].recipe;
+            let step = slots.get(first + 1).map_or(0, |&next| levels[next].saturating_sub(levels[region]));
+            let alike = |&(i, &slot): &(usize, &usize)| {
+                levels[slot] == levels[region] + i as u64 * step && Arc::ptr_eq(&half.regions[slot].recipe, recipe)
+            };
+            let alike = slots[first..].iter().enumerate().take_while(alike).count();
+            let ranges = recipe.ranges.then_some(&*intake.ranges);
+            let slices = Slices { start: levels[region], step: step as usize };
+            self.pictures(capture, target, redirects, (first, alike), &recipe.taps, slices, ranges)?;
+            first += alike;
+        }
+        Ok(())
+    }
+
+    /// Marks that what was launched so far is the last to read the slices of the batch.
+    pub(super) fn slices_read(&self, intake: &mut Intake<D>) -> Result<()> {
+        intake.halves[intake.current].read = Some(self.driver.record(Queue::Run)?);
+        Ok(())
+    }
+
+    /// Launches what makes levels of all slices of the batch; device addresses of the levels of each.
+    fn launch_levels(&self, capture: Option<&D::Capture>, intake: &Intake<D>, half: &Half<D>) -> Result<Vec<u64>> {
+        let (stored, mut next) = (self.driver.address(&half.stored), self.driver.address(&intake.levels));
+        let mut levels = Vec::with_capacity(half.regions.len());
+        for run in half.regions.chunk_by(|a, b| Arc::ptr_eq(&a.recipe, &b.recipe)) {
+            let (recipe, start) = (&run[0].recipe, stored + run[0].offset as u64);
+            let from = Slices { start, step: recipe.stored() };
+            let Some(grey) = &recipe.grey else {
+                levels.extend((0..run.len()).map(|i| start + (i * from.step) as u64));
+                continue;
+            };
+            let to = Slices { start: next, step: recipe.values() };
+            self.grey_levels(capture, grey, [from, to], recipe.values(), run.len())?;
+            levels.extend((0..run.len()).map(|i| next + (i * to.step) as u64));
+            next += (run.len() * to.step) as u64;
+        }
+        Ok(levels)
+    }
+}
+
+fn internal(what: String) -> Error {
+    Error::Internal { place: "the slices of a batch".into(), what }
+}

@@ -1,0 +1,301 @@
+//! The whole forward pass as one recording: from uploaded slices to scores and masks at the slices' own size.
+//!
+//! ```text
+//! queue up:   small inputs, slices of batch n + 1
+//! queue run:  batch n: pictures -> encoder -> decoder -> counts -> masks                 one launch
+//! queue down: scores and masks of batch n - 1
+//! ```
+//!
+//! Whatever crosses between host and device is there twice, so that neither waits for the other.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::driver::{Driver, Queue};
+use super::intake::Intake;
+use super::measure::MapCounter;
+use super::resize::MaskResizer;
+use super::step::Redirects;
+use super::{Arena, Cuda, Recording};
+use crate::error::Result;
+use crate::executor::whole::{Input, Part};
+use crate::graph::ValueId;
+use crate::graph::plan::ALIGNMENT;
+
+/// What crosses between host and device for one batch, besides its slices.
+struct Half<D: Driver> {
+    /// Dropped ahead of the buffers, so behind all copies.
+    up: D::Pinned,
+    down: D::Pinned,
+    inputs: Arc<D::Buffer>,
+    results: Arc<D::Buffer>,
+    input_bytes: usize,
+    result_bytes: usize,
+    /// Behind the run that left the results.
+    done: Option<D::Event>,
+    at: Layout,
+}
+
+/// Where results lie, in bytes: predicted IoU at 0, then counts of maps, then masks.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Layout {
+    prompts: usize,
+    counts: usize,
+    masks: usize,
+    /// Bytes of one mask.
+    area: usize,
+    end: usize,
+}
+
+/// What has to be the same for a recording to be replayed.
+#[derive(Clone, PartialEq)]
+struct Key {
+    half: usize,
+    count: usize,
+    /// Addresses of its inputs and results and of the resizer.
+    memory: [u64; 3],
+    /// Addresses of slices and their recipes, how they lie in the slots, and the decoder's plan.
+    slices: Vec<u64>,
+    layout: Layout,
+}
+
+/// A shape that comes once is not worth a recording, and a first run outside of one loads the kernels.
+enum Run<D: Driver> {
+    Once,
+    Recorded(Recording<D>),
+}
+
+/// Memory and recordings of whole runs of one session.
+pub struct Whole<D: Driver> {
+    runs: Vec<(Key, Run<D>)>,
+    halves: [Half<D>; 2],
+}
+
+/// What a whole run leads to, in the plan of the decoder.
+#[derive(Clone, Copy)]
+pub struct Answers {
+    /// f32 `[B, M, L, L]`.
+    pub logits: ValueId,
+    /// f32 `[B, 4]`.
+    pub iou: ValueId,
+    /// Maps of a prompt, M.
+    pub maps: usize,
+}
+
+/// What one whole run is about.
+pub struct Job<'a, D: Driver> {
+    pub(crate) parts: [Part<'a, Cuda<D>>; 2],
+    pub(crate) inputs: &'a [Input],
+    /// Pixels and scaling of the encoder's plan.
+    pub pictures: [ValueId; 2],
+    /// Of the decoder's.
+    pub answers: Answers,
+    /// First column, column behind the last, first row, row behind the last of each prompt, in pixels of the maps.
+    pub boxes: &'a [[u32; 4]],
+    /// To the slices' own size.
+    pub resizer: &'a Arc<MaskResizer<D>>,
+}
+
+impl<D: Driver> Cuda<D> {
+    /// Memory for whole runs, taken as they come.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn whole(&self) -> Result<Whole<D>> {
+        let half = || {
+            let buffer = || Ok::<_, crate::Error>(Arc::new(self.driver.allocate(0)?));
+            Ok::<_, crate::Error>(Half {
+                up: self.driver.pinned(0)?,
+                down: self.driver.pinned(0)?,
+                inputs: buffer()?,
+                results: buffer()?,
+                input_bytes: 0,
+                result_bytes: 0,
+                done: None,
+                at: Layout::default(),
+            })
+        };
+        Ok(Whole { runs: Vec::new(), halves: [half()?, half()?] })
+    }
+
+    /// Queues one whole run on the slices of `intake`'s batch; which half of the memory it fills, for
+    /// [`Cuda::land`]. What lay there is gone.
+    ///
+    /// # Errors
+    /// Memory; a device that fails.
+    pub fn run_whole(
+        &self,
+        whole: &mut Whole<D>,
+        intake: &mut Intake<D>,
+        counter: &MapCounter<D>,
+        arena: &mut Arena<D>,
+        job: &Job<'_, D>,
+    ) -> Result<usize> {
+        let (index, count) = (intake.half(), job.boxes.len());
+        self.reuse_slices(intake)?;
+        let half = &mut whole.halves[index];
+        let layout = Layout::new(count, counter.bytes(count), job.answers.maps, job.resizer.area());
+        let (redirects, boxes) = self.gather(half, job, layout)?;
+        half.at = layout;
+        self.await_slices(intake, arena)?;
+
+        let [inputs, results] = [&half.inputs, &half.results].map(|buffer| self.driver.address(buffer));
+        let memory = [inputs, results, Arc::as_ptr(job.resizer) as u64];
+        let mut slices = intake.memory(self);
+        slices.push(std::ptr::from_ref(job.parts[1].plan) as u64);
+        let key = Key { half: index, count, memory, slices, layout };
+        let launch = |capture: Option<&D::Capture>| {
+            self.launch_pictures(capture, intake, count, (arena, job.parts[0].plan, job.pictures), &redirects[0])?;
+            for (part, redirects) in job.parts.iter().zip(&redirects) {
+                self.all_steps(capture, arena, part.plan, part.params, count, redirects)?;
+            }
+            let logits = (job.parts[1].plan, job.answers.logits);
+            self.launch_count(capture, arena, logits, count, [boxes, results + layout.counts as u64])?;
+            let maps = count * job.answers.maps;
+            self.launch_masks(capture, arena, logits, maps, job.resizer, results + layout.masks as u64)
+        };
+        match whole.runs.iter().position(|(of, _)| *of == key) {
+            None => {
+                // Memory that was replaced does not come back.
+                whole.runs.retain(|(of, _)| {
+                    of.half != index || (of.memory, &of.slices[..2]) == (key.memory, &key.slices[..2])
+                });
+                launch(None)?;
+                whole.runs.push((key, Run::Once));
+            }
+            Some(place) => {
+                if let Run::Once = whole.runs[place].1 {
+                    let capture = self.driver.begin_capture()?;
+                    let captured = launch(Some(&capture));
+                    // Ended in any case: a queue must not stay in capture.
+                    let launches = self.driver.end_capture(capture);
+                    captured?;
+                    let mut others: Vec<Arc<dyn Any + Send + Sync>> = intake.held();
+                    others.extend([half.inputs.clone(), half.results.clone()].map(|b| b as Arc<dyn Any + Send + Sync>));
+                    others.push(job.resizer.clone());
+                    let params = job.parts.iter().flat_map(|part| part.params).cloned().collect();
+                    whole.runs[place].1 = Run::Recorded(self.recording(launches?, params, arena, others));
+                }
+                if let Run::Recorded(recording) = &whole.runs[place].1 {
+                    self.replay_launches(recording)?;
+                }
+            }
+        }
+        self.slices_read(intake)?;
+        half.done = Some(self.driver.record(Queue::Run)?);
+        Ok(index)
+    }
+
+    /// Gathers inputs and boxes, and uploads them in one copy; where they are then.
+    #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
+    fn gather(&self, half: &mut Half<D>, job: &Job<'_, D>, layout: Layout) -> Result<([Redirects; 2], u64)> {
+        let mut end = 0;
+        let places: Vec<usize> = job.inputs.iter().map(|input| place(&mut end, input.bytes.len())).collect();
+        let boxes = place(&mut end, size_of_val(job.boxes));
+        self.grow_half(half, end, layout.end)?;
+        let host = self.driver.host(&mut half.up);
+        for (input, &at) in job.inputs.iter().zip(&places) {
+            host[at..at + input.bytes.len()].copy_from_slice(&input.bytes);
+        }
+        host[boxes..boxes + size_of_val(job.boxes)].copy_from_slice(bytemuck::cast_slice(job.boxes));
+        // SAFETY: the bytes change only in a later batch of this half, which begins behind a wait for the upload of its
+        // slices, queued behind this copy; the buffer is dropped behind the pinned memory, whose drop waits.
+        unsafe { self.driver.queue_write(Queue::Up, &half.inputs, 0, &half.up, 0..end) }?;
+        let start = self.driver.address(&half.inputs);
+        let mut redirects = [Redirects::new(), Redirects::new()];
+        for (input, &at) in job.inputs.iter().zip(&places) {
+            redirects[usize::from(input.decoder)].push((input.id, start + at as u64));
+        }
+        redirects[1].push((job.answers.iou, self.driver.address(&half.results)));
+        Ok((redirects, start + boxes as u64))
+    }
+
+    fn grow_half(&self, half: &mut Half<D>, inputs: usize, results: usize) -> Result<()> {
+        // Pinned memory first: dropping the old waits for the copies of the old buffer.
+        if inputs > half.input_bytes {
+            half.up = self.driver.pinned(inputs)?;
+            half.inputs = Arc::new(self.driver.allocate(inputs)?);
+            half.input_bytes = inputs;
+        }
+        if results > half.result_bytes {
+            half.down = self.driver.pinned(results)?;
+            half.results = Arc::new(self.driver.allocate(results)?);
+            half.result_bytes = results;
+        }
+        Ok(())
+    }
+
+    /// Waits for the whole run that filled half `index`; copies its scores to `iou` `[b, 4]` and its counts to `counter`.
+    /// With `masks` all masks come down too.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn land(
+        &self,
+        whole: &mut Whole<D>,
+        index: usize,
+        iou: &mut [f32],
+        counter: &mut MapCounter<D>,
+        masks: bool,
+    ) -> Result<()> {
+        let half = &mut whole.halves[index];
+        let Layout { prompts, counts, masks: first_mask, end, .. } = half.at;
+        self.fetch(half, 0, if masks { end } else { first_mask })?;
+        let host = self.driver.host(&mut half.down);
+        bytemuck::cast_slice_mut(iou).copy_from_slice(&host[..16 * prompts]);
+        counter.take(&host[counts..counts + counter.bytes(prompts)]);
+        Ok(())
+    }
+
+    /// Masks `[count, h, w]` from mask `first` on of the whole run that filled half `index`, counted over prompts and maps.
+    /// `landed` where they came down with the scores.
+    ///
+    /// # Errors
+    /// Masks that are not there; a device that fails.
+    pub fn landed_masks<'a>(
+        &self,
+        whole: &'a mut Whole<D>,
+        index: usize,
+        (first, count): (usize, usize),
+        landed: bool,
+    ) -> Result<&'a [u8]> {
+        let half = &mut whole.halves[index];
+        let Layout { masks, area, end, .. } = half.at;
+        let range = masks + first * area..masks + (first + count) * area;
+        if range.end > end {
+            return Err(self.out_of_range("masks", first + count, (end - masks) / area.max(1)));
+        }
+        if !landed {
+            self.fetch(half, range.start, range.end)?;
+        }
+        Ok(&self.driver.host(&mut half.down)[range])
+    }
+
+    /// Copies a range of results to pinned memory, behind the run that left them and besides any later one.
+    #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
+    fn fetch(&self, half: &mut Half<D>, from: usize, to: usize) -> Result<()> {
+        if let Some(done) = &half.done {
+            self.driver.hold(Queue::Down, done)?;
+        }
+        // SAFETY: nobody touches the bytes until the wait below is over; the buffer is dropped behind the pinned memory.
+        unsafe { self.driver.queue_read(Queue::Down, &half.results, from, &mut half.down, from..to) }?;
+        self.driver.wait(&self.driver.record(Queue::Down)?)
+    }
+}
+
+impl Layout {
+    fn new(prompts: usize, count_bytes: usize, maps: usize, area: usize) -> Layout {
+        let mut end = 0;
+        place(&mut end, 16 * prompts);
+        let counts = place(&mut end, count_bytes);
+        let masks = place(&mut end, prompts * maps * area);
+        Layout { prompts, counts, masks, area, end }
+    }
+}
+
+/// The next aligned place for `bytes` bytes, behind which `end` then lies.
+fn place(end: &mut usize, bytes: usize) -> usize {
+    let at = end.next_multiple_of(ALIGNMENT);
+    *end = at + bytes;
+    at
+}
