@@ -1,5 +1,6 @@
 //! Slices of a volume as the network sees them, and back.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::voxels::{Voxel, Voxels, with_voxels};
@@ -106,6 +107,17 @@ impl SliceFrame {
             let first = start.wrapping_add_signed(row * r as isize);
             (0..columns).map(move |c| first.wrapping_add_signed(column * c as isize))
         })
+    }
+
+    /// Gives `value` to the voxels of pixels `run`, which are in one row, of slice `index`.
+    pub(super) fn fill<T: Copy>(&self, voxels: &mut [T], index: usize, run: Range<usize>, value: T) {
+        let ((_, width), (start, row, column)) = (self.shape(), self.steps(index));
+        let (down, along) = ((run.start / width) as isize, (run.start % width) as isize);
+        let first = start.wrapping_add_signed(row * down + column * along);
+        if column == 1 {
+            return voxels[first..first + run.len()].fill(value);
+        }
+        (0..run.len()).for_each(|c| voxels[first.wrapping_add_signed(column * c as isize)] = value);
     }
 
     /// Whether it cuts a grid of `dims`.
