@@ -15,7 +15,7 @@ use crate::mask::{Runs, Verdict};
 use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
-use crate::volume::{IntensityMap, LabelVolume, SliceFrame, Volume};
+use crate::volume::{IntensityMap, LabelVolume, SliceFrame, SliceSource, Volume};
 use paint::Painter;
 use settle::{Decoded, Settled, Settler};
 
@@ -92,6 +92,8 @@ pub struct SliceOutcome {
 /// Where the time of a run went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stages {
+    /// Waiting for voxels of a volume that is still being read.
+    pub wait: Duration,
     /// Cutting slices and mapping them to grey levels and to the model's picture.
     pub prepare: Duration,
     /// Image encoder. A GPU has the work in its queue by then and not behind it: what is left counts as decoding.
@@ -134,7 +136,8 @@ const MOST_BYTES: usize = 32 << 20;
 
 struct Run<'a> {
     segmenter: &'a mut Segmenter,
-    volume: &'a Volume,
+    source: &'a mut dyn SliceSource,
+    channels: usize,
     slices: &'a SliceFrame,
     requests: &'a [Request],
     observer: &'a mut dyn Observer,
@@ -167,13 +170,28 @@ pub fn segment_volume(
     requests: &[Request],
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
+    segment_slices(segmenter, &mut { volume }, slices, map, requests, observer)
+}
+
+/// As [`segment_volume`], of a volume that may still be on its way.
+///
+/// # Errors
+/// As [`segment_volume`]; what reading returns.
+pub fn segment_slices(
+    segmenter: &mut Segmenter,
+    source: &mut dyn SliceSource,
+    slices: &SliceFrame,
+    map: &IntensityMap,
+    requests: &[Request],
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
     let highest = requests.iter().map(|r| r.label).max().unwrap_or(0);
     let total = requests.iter().map(|r| r.boxes.len() + r.points.len()).sum();
     if total == 0 {
         let (expected, found) = ("at least one box or point".into(), "none".into());
         return Err(Error::Prompt { what: "targets".into(), expected, found });
     }
-    let ((height, width), dims) = (slices.shape(), volume.dims());
+    let ((height, width), dims) = (slices.shape(), source.info().dims());
     let masks = segmenter.masks().count();
     let of_prompt = masks * height * width;
     let together = (MOST_BYTES / of_prompt.max(1)).clamp(1, segmenter.batch());
@@ -181,7 +199,8 @@ pub fn segment_volume(
     let settler = |_: &Request| Settler::new(if neighbours_count { masks } else { 1 });
     let mut run = Run {
         segmenter,
-        volume,
+        channels: source.info().channels(),
+        source,
         slices,
         requests,
         observer,
@@ -205,7 +224,10 @@ impl Run<'_> {
         let mut pixels = Vec::new();
         for slice in self.painter.prompted() {
             let start = Instant::now();
-            self.volume.slice_u8_in(self.slices, slice, map, &mut pixels)?;
+            let (volume, frame, index) = self.source.holding(self.slices, slice)?;
+            self.stages.wait += start.elapsed();
+            let start = Instant::now();
+            volume.slice_u8_in(&frame, index, map, &mut pixels)?;
             self.stages.prepare += start.elapsed();
             for request in 0..self.requests.len() {
                 self.add(slice, request, &pixels)?;
@@ -247,7 +269,7 @@ impl Run<'_> {
         }
         let start = Instant::now();
         let (height, width) = self.slices.shape();
-        let picture = Picture { pixels, height, width, channels: self.volume.channels() };
+        let picture = Picture { pixels, height, width, channels: self.channels };
         let slot = self.slots.len();
         let frame = self.segmenter.place(slot, &picture, context.as_ref())?;
         self.slots.push((slice, context, frame));

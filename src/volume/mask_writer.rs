@@ -9,9 +9,10 @@ use std::path::Path;
 
 use flate2::{Compression, GzBuilder};
 
+use super::info::Container;
 use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
-use super::{Container, OpenOptions, Volume, npy, png};
+use super::{OpenOptions, Opening, VolumeInfo, npy, png};
 use crate::atomic::write_atomically;
 use crate::memory::reserve;
 use crate::{Error, Result};
@@ -32,7 +33,7 @@ enum Format {
 ///
 /// # Errors
 /// [`Error::File`] when the name does not end in .nii, .nii.gz, .npy or .png, or a volume of slices is asked for as PNG.
-pub fn check(volume: &Volume, path: &Path) -> Result<()> {
+pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
     format_of(volume, path).map(|_| ())
 }
 
@@ -41,7 +42,7 @@ pub fn check(volume: &Volume, path: &Path) -> Result<()> {
 /// # Errors
 /// As [`check`] and [`write_atomically`]; [`Error::Argument`] when the grids differ; [`Error::Internal`] when the file
 /// does not read back as it was meant.
-pub fn write(volume: &Volume, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
+pub fn write(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
     let format = format_of(volume, path)?;
     if mask.dims() != volume.dims() {
         let (expected, found) = (format!("dims {:?}", volume.dims()), format!("{:?}", mask.dims()));
@@ -54,7 +55,7 @@ pub fn write(volume: &Volume, mask: &LabelVolume, path: &Path, force: bool) -> R
     })
 }
 
-fn format_of(volume: &Volume, path: &Path) -> Result<Format> {
+fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let known = [(".nii.gz", Format::NiftiGz), (".nii", Format::Nifti), (".npy", Format::Npy), (".png", Format::Png)];
     let Some((_, format)) = known.into_iter().find(|(end, _)| name.ends_with(end)) else {
@@ -67,7 +68,7 @@ fn format_of(volume: &Volume, path: &Path) -> Result<Format> {
     Ok(format)
 }
 
-fn write_as(format: Format, volume: &Volume, mask: &LabelVolume, out: &mut BufWriter<File>) -> io::Result<()> {
+fn write_as(format: Format, volume: &VolumeInfo, mask: &LabelVolume, out: &mut BufWriter<File>) -> io::Result<()> {
     match format {
         Format::Nifti => write_nifti(volume, mask, out),
         Format::NiftiGz => {
@@ -97,7 +98,7 @@ fn write_as(format: Format, volume: &Volume, mask: &LabelVolume, out: &mut BufWr
 }
 
 /// H x W for a picture, else slices x H x W.
-fn npy_shape(volume: &Volume) -> Vec<usize> {
+fn npy_shape(volume: &VolumeInfo) -> Vec<usize> {
     let [width, height, slices] = volume.dims();
     match volume.container {
         Container::Npy { picture: true } | Container::Png => vec![height, width],
@@ -105,7 +106,7 @@ fn npy_shape(volume: &Volume) -> Vec<usize> {
     }
 }
 
-fn write_nifti(volume: &Volume, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
+fn write_nifti(volume: &VolumeInfo, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
     let header = mask_header(volume, mask);
     out.write_all(&header.bytes)?;
     out.write_all(&[0; 4])?; // no extensions
@@ -120,7 +121,7 @@ fn write_nifti(volume: &Volume, mask: &LabelVolume, out: &mut impl Write) -> io:
 
 /// The input's header with only those fields changed that describe voxels instead of space. Of a 4-D file with several
 /// time points the mask has three axes; axes of one are kept.
-fn mask_header(volume: &Volume, mask: &LabelVolume) -> Header {
+fn mask_header(volume: &VolumeInfo, mask: &LabelVolume) -> Header {
     let mut header = match &volume.container {
         Container::Nifti { header, .. } => header.clone(),
         _ => Header::without_geometry(volume.dims()),
@@ -153,7 +154,7 @@ fn mask_header(volume: &Volume, mask: &LabelVolume) -> Header {
 /// Reads the finished file and compares it with what was meant: geometry bit for bit, every label.
 fn read_back(
     format: Format,
-    volume: &Volume,
+    volume: &VolumeInfo,
     mask: &LabelVolume,
     path: &Path,
     out: &mut BufWriter<File>,
@@ -163,7 +164,8 @@ fn read_back(
     file.rewind().map_err(|e| Error::io(path, "read", e))?;
     let length = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
     let reader = BufReader::with_capacity(1 << 18, &*file);
-    let written = Volume::read(path, reader, length, &OpenOptions { time_point: None, max_voxels: u64::MAX })?;
+    let written =
+        Opening::of(path, reader, length, &OpenOptions { time_point: None, max_voxels: u64::MAX })?.finish()?;
     if matches!(format, Format::Nifti | Format::NiftiGz) {
         let Container::Nifti { header, .. } = &written.container else { return Err(wrong("it is not NIfTI")) };
         if header.bytes != mask_header(volume, mask).bytes {
