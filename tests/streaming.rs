@@ -1,16 +1,23 @@
-//! Masks that are chosen and painted as a run goes on: the same labels as at its end.
+//! Masks that are chosen, painted and written as a run goes on: the same labels and the same bytes as at its end.
+
+#[path = "common/command.rs"]
+mod command;
+mod common;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
+use command::only_these_files;
+use common::nifti_file::NiftiFile;
 use medsegx::mask::MaskChoice;
 use medsegx::model::Preset;
 use medsegx::prompt::PixelBox;
 use medsegx::segment::volume::{Observer, Outcome, Request, segment_volume};
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
 use medsegx::taxonomy::{Query, resolve};
-use medsegx::volume::{Intensity, LabelVolume, Orientation, Volume, Voxels};
+use medsegx::volume::{Intensity, LabelVolume, MaskStream, OpenOptions, Orientation, Volume, Voxels, mask_writer};
 use medsegx::weights::Weights;
 use medsegx::{Error, Result};
 
@@ -146,4 +153,101 @@ fn an_observer_that_fails_ends_the_run() {
     let request = request(&mut Random(5), 1, 2);
     let run = segment_volume(&mut segmenter, &volume, &frame, &map, &[request], &mut told);
     assert!(matches!(run, Err(Error::Cancelled)) && told.settled.len() == 1);
+}
+
+/// Labels in blobs and in noise, so that some of them compress well and some do not.
+fn labels(random: &mut Random, volume: &Volume, highest: u16) -> LabelVolume {
+    let mut labels = LabelVolume::new(volume.dims(), highest).unwrap();
+    let frame = volume.frame(2, Orientation::Stored).unwrap();
+    let (height, width) = frame.shape();
+    for slice in 0..frame.slices() {
+        let (modulus, shift) = (2 + random.below(9), random.below(5));
+        let inside: Vec<bool> = match random.below(3) {
+            0 => (0..height * width).map(|i| (i % width / modulus + i / width / modulus + shift) % 3 == 0).collect(),
+            1 => (0..height * width).map(|_| random.below(modulus) == 0).collect(),
+            _ => continue,
+        };
+        labels.paint(&frame, slice, &inside, 1 + random.below(usize::from(highest)) as u16).unwrap();
+        labels
+            .paint(
+                &frame,
+                slice,
+                &vec![true; 5].into_iter().chain(vec![false; height * width - 5]).collect::<Vec<_>>(),
+                highest,
+            )
+            .unwrap();
+    }
+    labels
+}
+
+fn open(file: &NiftiFile) -> Volume {
+    Volume::from_bytes("image", &file.bytes(), &OpenOptions::default()).unwrap()
+}
+
+#[test]
+fn a_mask_written_meanwhile_has_the_bytes_of_one_written_at_the_end() {
+    let (folder, mut random) = (tempfile::tempdir().unwrap(), Random(11));
+    let (path, at_end) = (folder.path().join("mask.nii.gz"), folder.path().join("end.nii.gz"));
+    for case in 0..40 {
+        let sides = [[7, 5, 9], [64, 48, 30], [200, 150, 3], [1, 1, 40]][case % 4];
+        let mut file = NiftiFile::new(1 + (case / 4 % 2) as u8, sides, 4, 0);
+        file.slope = 2.0;
+        if case / 8 % 2 == 1 {
+            file = file.swapped();
+        }
+        let volume = open(&file);
+        let highest = [3, 255, 256, 60000][case / 2 % 4];
+        let labels = if volume.dims()[0] > 4 {
+            labels(&mut random, &volume, highest)
+        } else {
+            LabelVolume::new(volume.dims(), highest).unwrap()
+        };
+        let frame = volume.frame(2, [Orientation::Stored, Orientation::Ras][case % 2]).unwrap();
+        let mut stream = MaskStream::start(&volume, &frame, highest, &path).unwrap().unwrap();
+        let mut end = 0;
+        while end < frame.slices() && random.below(20) > 0 {
+            end = (end + random.below(4)).min(frame.slices());
+            stream.send(&labels, end).unwrap();
+        }
+        assert!(!path.exists() || case > 0);
+        stream.finish(&labels, true).unwrap();
+        mask_writer::write(&volume, &labels, &at_end, true).unwrap();
+        assert!(std::fs::read(&path).unwrap() == std::fs::read(&at_end).unwrap(), "case {case}");
+    }
+    only_these_files(folder.path(), &["end.nii.gz", "mask.nii.gz"]);
+}
+
+#[test]
+fn a_stream_that_is_dropped_leaves_nothing_and_an_existing_mask_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mask.nii.gz");
+    let volume = open(&NiftiFile::new(1, [64, 48, 30], 4, 0));
+    let frame = volume.frame(2, Orientation::Stored).unwrap();
+    let labels = labels(&mut Random(1), &volume, 4);
+    let start = |path: &Path| MaskStream::start(&volume, &frame, 4, path).unwrap();
+    let mut stream = start(&path).unwrap();
+    stream.send(&labels, 17).unwrap();
+    drop(stream);
+    only_these_files(folder.path(), &[]);
+
+    std::fs::write(&path, "precious").unwrap();
+    assert!(start(&path).unwrap().finish(&labels, false).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    start(&path).unwrap().finish(&labels, true).unwrap();
+    assert!(Volume::open(&path, &OpenOptions::default()).is_ok());
+    assert!(start(&folder.path().join("none/mask.nii.gz")).unwrap().finish(&labels, false).is_err());
+    only_these_files(folder.path(), &["mask.nii.gz"]);
+}
+
+#[test]
+fn what_cannot_be_written_by_slices_is_left_to_the_end() {
+    let volume = open(&NiftiFile::new(1, [7, 5, 9], 4, 0));
+    let start = |axis: usize, name: &str| {
+        MaskStream::start(&volume, &volume.frame(axis, Orientation::Stored).unwrap(), 1, Path::new(name))
+    };
+    assert!(start(2, "a.nii.gz").unwrap().is_some());
+    for (axis, name) in [(0, "a.nii.gz"), (1, "a.nii.gz"), (2, "a.nii"), (2, "a.npy")] {
+        assert!(start(axis, name).unwrap().is_none(), "{name}");
+    }
+    assert!(start(2, "a.png").is_err() && start(2, "a.mgz").is_err(), "refused as by the writer");
 }

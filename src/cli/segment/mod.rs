@@ -15,7 +15,7 @@ pub use args::Args;
 
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, Model, Segmenter};
-use medsegx::volume::{OpenOptions, Opening, SliceFrame, VolumeInfo, mask_writer};
+use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, SliceFrame, VolumeInfo, mask_writer};
 use medsegx::weights::Weights;
 
 use super::interrupt::Interrupt;
@@ -26,7 +26,8 @@ use targets::JobTarget;
 use voxels::Voxels;
 
 /// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made, and
-/// where nothing depends on all of them also while the first slices run.
+/// where nothing depends on all of them also while the first slices run; masks are compressed on another while later slices
+/// run.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
     args.check_outputs()?;
@@ -44,7 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let waited = start.elapsed() - loaded;
     let told = image.info().warnings().len();
     job.warn(image.info(), &args);
-    let mut watcher = Watcher::new(&args, &job, &segmenter)?;
+    let mut watcher = Watcher::new(&args, &job, image.info(), &segmenter)?;
     let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
     let (source, intensity) = image.parts();
     let mut outcome = segment_slices(&mut segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;
@@ -57,7 +58,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     outcome.stages.wait += waited + rest.elapsed();
     let written = Instant::now();
-    mask_writer::write(image.info(), &outcome.labels, &args.output, args.force)?;
+    match watcher.mask {
+        Some(mask) => mask.finish(&outcome.labels, args.force)?,
+        None => mask_writer::write(image.info(), &outcome.labels, &args.output, args.force)?,
+    }
     watcher.logits.map(LogitsFile::finish).transpose()?;
     if let Some(path) = &args.report {
         let times = report::Times { load: loaded, read, write: written.elapsed(), total: start.elapsed() };
@@ -125,20 +129,24 @@ fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
     Ok(Arc::new(model))
 }
 
-/// Shows progress, writes logits and listens for an interrupt.
+/// Shows progress, writes logits and masks as they come, and listens for an interrupt.
 struct Watcher {
     progress: Progress,
     logits: Option<LogitsFile>,
+    /// Where the mask can be written slice by slice.
+    mask: Option<MaskStream>,
     interrupt: Interrupt,
 }
 
 impl Watcher {
-    fn new(args: &Args, job: &Job, segmenter: &Segmenter) -> anyhow::Result<Watcher> {
+    fn new(args: &Args, job: &Job, image: &VolumeInfo, segmenter: &Segmenter) -> anyhow::Result<Watcher> {
         let shape = [job.prompts(), segmenter.masks().count(), segmenter.model().config().logits_size()];
         let create = |path: &Path| LogitsFile::create(path, shape, args.force);
+        let highest = job.targets.iter().map(|target| target.label).max().unwrap_or(0);
         Ok(Watcher {
             interrupt: Interrupt::listen()?,
             logits: args.logits.as_deref().map(create).transpose()?,
+            mask: MaskStream::start(image, &job.frame, highest, &args.output)?,
             progress: Progress::new(job.prompts(), "slices", args.quiet),
         })
     }
@@ -156,6 +164,10 @@ impl Observer for Watcher {
 
     fn logits(&mut self, _index: usize, logits: &[f32]) -> medsegx::Result<()> {
         self.logits.as_mut().map_or(Ok(()), |file| file.push(logits))
+    }
+
+    fn settled(&mut self, end: usize, labels: &LabelVolume) -> medsegx::Result<()> {
+        self.mask.as_mut().map_or(Ok(()), |mask| mask.send(labels, end))
     }
 }
 

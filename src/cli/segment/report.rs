@@ -22,7 +22,7 @@ pub struct Times {
     pub load: Duration,
     /// Reading the voxels, beside loading and beside the run.
     pub read: Duration,
-    /// From the last mask to the finished file.
+    /// From the last mask to the finished file; what was compressed beside the run does not count.
     pub write: Duration,
     pub total: Duration,
 }
