@@ -3,11 +3,11 @@
 //! MedSegX's IoU head and its mask 0 were never trained, and the published scores pick the best mask by the ground truth.
 //! Without one, a [`Rule`] scores the masks from what is at hand: the prompt box, the logits and each other. Rules are
 //! pure functions of [`Measures`], so that they can be compared on slices whose truth is known. Nothing here allocates
-//! except the pass over a whole volume in [`continuous`].
+//! except the pass over the slices of a volume, [`Chain`].
 
 mod continuity;
 
-pub use continuity::{Runs, continuous};
+pub use continuity::{Chain, Runs};
 
 use std::ops::Range;
 

@@ -174,6 +174,62 @@ fn voxels_that_are_no_numbers_are_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn a_volume_that_turns_out_to_be_cut_short_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = common::nifti_file::NiftiFile::new(1, [200, 200, 40], 4, 0).gzip();
+    let input = folder.path().join("input.nii.gz");
+    std::fs::write(&input, &whole[..whole.len() - 2000]).unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    for intensity in ["minmax", "soft"] {
+        let more = ["--box3d", "10,10,0,150,150,39", "--intensity", intensity, "--logits", &path("logits.npy")];
+        let run =
+            segment(&input, Path::new(&path("mask.nii.gz")), &[&more[..], &["--report", &path("r.json")]].concat());
+        assert_eq!(run.status.code(), Some(1), "{}", message(&run));
+        assert!(message(&run).contains("input.nii.gz: voxel data: expected a complete gzip file"), "{}", message(&run));
+        only_these_files(folder.path(), &["input.nii.gz"]);
+    }
+    let run = segment(&input, Path::new(&path("mask.nii.gz")), &["--box3d", "10,10,0,150,150,40"]);
+    assert_eq!(run.status.code(), Some(2), "a box is refused by the header alone: {}", message(&run));
+}
+
+#[test]
+fn neither_how_voxels_are_read_nor_how_masks_are_written_changes_the_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let file = |datatype| common::nifti_file::NiftiFile::new(1, [60, 40, 12], datatype, 9000);
+    // Integers under a window run while they are read; floats may be no numbers and are looked at first.
+    std::fs::write(path("whole.nii.gz"), file(16).gzip()).unwrap();
+    std::fs::write(path("arriving.nii.gz"), [file(4).gzip(), b"more".to_vec()].concat()).unwrap();
+    let boxes = r#"{"version":1,"space":"voxel","inclusive":true,"targets":[
+        {"name":"a","task":"CT_Liver","label":3,"box3d":[2,2,1,50,30,9]},
+        {"name":"b","task":"MRI_Prostate","label":300,"slices":{"2":[5,5,40,28],"8":[0,0,43,29]}}]}"#;
+    std::fs::write(path("boxes.json"), boxes).unwrap();
+    let mut masks = Vec::new();
+    for input in ["whole.nii.gz", "arriving.nii.gz"] {
+        for output in ["mask.nii.gz", "mask.nii"] {
+            let boxes = path("boxes.json");
+            let more = ["--intensity", "window:100,20000", "--boxes", boxes.to_str().unwrap(), "--force"];
+            let report = path("report.json");
+            let run =
+                segment(&path(input), &path(output), &[&more[..], &["--report", report.to_str().unwrap()]].concat());
+            assert!(run.status.success(), "{}", message(&run));
+            let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+            let told = report["input"]["warnings"].as_array().unwrap().len();
+            assert_eq!(told, usize::from(input == "arriving.nii.gz"), "what follows the voxels is told: {report}");
+            let mut bytes = std::fs::read(path(output)).unwrap();
+            if output.ends_with("gz") {
+                bytes.clear();
+                let file = std::fs::File::open(path(output)).unwrap();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(file), &mut bytes).unwrap();
+            }
+            masks.push(bytes);
+        }
+    }
+    assert!(masks.iter().all(|mask| *mask == masks[0]));
+    assert!(masks[0][352..].iter().any(|&byte| byte != 0), "there is something in it");
+}
+
+#[test]
 fn wrong_arguments_end_with_2_and_say_what_is_expected() {
     let folder = tempfile::tempdir().unwrap();
     let input = volume(folder.path(), [3, 20, 20], |_| {});

@@ -5,7 +5,10 @@ mod common;
 use std::path::Path;
 
 use common::nifti_file::NiftiFile;
-use medsegx::volume::{Intensity, IntensityMap, LabelVolume, OpenOptions, Orientation, Statistics, Volume, Voxels};
+use medsegx::mask::Runs;
+use medsegx::volume::{
+    Intensity, IntensityMap, LabelVolume, OpenOptions, Orientation, SliceFrame, Statistics, Volume, Voxels,
+};
 
 fn memory(dims: [usize; 3], channels: usize, voxels: Voxels) -> Volume {
     Volume::from_voxels("test", dims, channels, voxels).unwrap()
@@ -263,6 +266,9 @@ fn ras_slices_are_those_of_the_canonical_volume_and_masks_go_back() {
                     let mut odd: Vec<usize> = expected.into_iter().filter(|i| i % 2 == 1).collect();
                     odd.sort_unstable();
                     assert_eq!(painted, odd);
+                    paint_runs_alike(&frame, index, dims, &mask);
+                    // runs over the ends of rows
+                    paint_runs_alike(&frame, index, dims, &slice.iter().map(|v| v % 11 < 9).collect::<Vec<_>>());
                 }
                 check_boxes(&volume, &frame, &raw);
             }
@@ -273,8 +279,19 @@ fn ras_slices_are_those_of_the_canonical_volume_and_masks_go_back() {
     assert!("lps".parse::<Orientation>().is_err());
 }
 
+/// A mask as runs is painted as one of pixels is.
+fn paint_runs_alike(frame: &SliceFrame, index: usize, dims: [usize; 3], mask: &[bool]) {
+    let runs = Runs::new(&mask.iter().map(|&inside| inside.into()).collect::<Vec<u8>>()).unwrap();
+    for highest in [7, 300] {
+        let [mut found, mut expected] = [0; 2].map(|_| LabelVolume::new(dims, highest).unwrap());
+        found.paint_runs(frame, index, &runs, 7).unwrap();
+        expected.paint(frame, index, mask, 7).unwrap();
+        assert_eq!(found, expected);
+    }
+}
+
 /// A stored box cuts the same voxels out of the slice as out of the volume.
-fn check_boxes(volume: &Volume, frame: &medsegx::volume::SliceFrame, raw: &IntensityMap) {
+fn check_boxes(volume: &Volume, frame: &SliceFrame, raw: &IntensityMap) {
     let (mut slice, mut stored_slice) = (Vec::new(), Vec::new());
     volume.slice_u8_in(frame, 1, raw, &mut slice).unwrap();
     volume.slice_u8(frame.axis(), 1, raw, &mut stored_slice).unwrap();
@@ -307,6 +324,11 @@ fn painting_checks_slice_mask_and_label() {
     assert!(labels.paint(&frame, 0, &[true; 11], 1).is_err());
     assert!(labels.paint(&frame, 0, &[true; 12], 256).is_err());
     assert!(LabelVolume::new([4, 3, 5], 1).unwrap().paint(&frame, 0, &[true; 12], 1).is_err());
+    let [runs, more] = [12, 13].map(|pixels| Runs::new(&vec![1; pixels]).unwrap());
+    assert!(labels.paint_runs(&frame, 5, &runs, 1).is_err());
+    assert!(labels.paint_runs(&frame, 0, &more, 1).is_err());
+    assert!(labels.paint_runs(&frame, 0, &runs, 256).is_err());
+    assert!(LabelVolume::new([4, 3, 5], 1).unwrap().paint_runs(&frame, 0, &runs, 1).is_err());
     let mut wide = LabelVolume::new([3, 4, 5], 256).unwrap();
     wide.paint(&frame, 4, &[true; 12], 256).unwrap();
     assert_eq!((wide.get(47), wide.get(48)), (Some(0), Some(256)));

@@ -120,4 +120,11 @@ fn a_signal_ends_a_run_and_leaves_nothing() {
             .any(|file| file.to_string_lossy().contains("deleted"))
     };
     interrupted(&mut start(&[&files[..], &model].concat()), folder.path(), &["image.npy"], begun);
+
+    // While later slices are read and those of before are being compressed.
+    std::fs::remove_file(path("image.npy")).unwrap();
+    std::fs::write(path("image.nii.gz"), NiftiFile::new(1, [8, 8, slices as i64], 4, 0).gzip()).unwrap();
+    let (image, mask) = (text(&path("image.nii.gz")), text(&path("mask.nii.gz")));
+    let files = ["segment", &image, "-o", &mask, "--logits", &logits, "--box3d", &boxes, "--intensity", "soft"];
+    interrupted(&mut start(&[&files[..], &model].concat()), folder.path(), &["image.nii.gz"], begun);
 }

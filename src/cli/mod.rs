@@ -110,6 +110,11 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Says what looks wrong although the run goes on.
+fn warn(warning: &str) {
+    say(&format!("medsegx: warning: {warning}"));
+}
+
 /// SHA-256 of a file in lower-case hexadecimal.
 fn sha256(path: &Path) -> medsegx::Result<String> {
     let failed = |e| medsegx::Error::io(path, "read", e);

@@ -102,8 +102,8 @@ fn runs_keep_every_pixel() {
     let runs = |map: &[f32]| Runs::new(&map.iter().map(|&logit| u8::from(logit > 0.0)).collect::<Vec<u8>>()).unwrap();
     for map in &maps {
         let runs_of_map = runs(map);
-        let mut found = vec![true; SIDE * SIDE];
-        runs_of_map.fill(&mut found);
+        let mut found = vec![false; SIDE * SIDE];
+        runs_of_map.ranges().for_each(|run| found[run].fill(true));
         assert_eq!(found, inside(map));
         let area = found.iter().filter(|&&inside| inside).count();
         assert_eq!(runs_of_map.area() as usize, area);
@@ -114,9 +114,101 @@ fn runs_keep_every_pixel() {
             assert_eq!(runs_of_map.dice(&runs(other)), expected);
         }
     }
-    let mut short = [false; 3];
-    runs(&maps[0]).fill(&mut short);
-    assert_eq!(short, [true; 3]);
+}
+
+/// The pass over all slices at once, which [`Chain`] has to equal: forward over all, then back from the best end.
+fn at_once(
+    scores: &[[f64; MOST_MASKS]],
+    masks: usize,
+    weight: f64,
+    together: impl Fn(usize, usize, usize) -> f64,
+) -> Vec<usize> {
+    let highest = |values: &[f64]| (1..values.len()).fold(0, |best, m| if values[m] > values[best] { m } else { best });
+    let Some(&first) = scores.first() else { return Vec::new() };
+    let (mut best, mut from) = (first, vec![[0; MOST_MASKS]; scores.len()]);
+    for (slice, score) in scores.iter().enumerate().skip(1) {
+        let mut next = [0.0; MOST_MASKS];
+        for b in 0..masks {
+            let values: Vec<f64> = (0..masks).map(|a| best[a] + weight * together(slice, a, b)).collect();
+            let a = highest(&values);
+            (from[slice][b], next[b]) = (a, values[a] + score[b]);
+        }
+        best = next;
+    }
+    let mut chosen = vec![highest(&best[..masks]); scores.len()];
+    for slice in (1..scores.len()).rev() {
+        chosen[slice - 1] = from[slice][chosen[slice]];
+    }
+    chosen
+}
+
+/// What a chain decides, and after which slice each decision is there; it is closed before slices of `gaps`.
+fn one_by_one(
+    scores: &[[f64; MOST_MASKS]],
+    masks: usize,
+    weight: f64,
+    gaps: &[usize],
+    together: impl Fn(usize, usize, usize) -> f64,
+) -> (Vec<usize>, Vec<usize>) {
+    let (mut chain, mut decided, mut after) = (Chain::new(masks, weight), Vec::new(), Vec::new());
+    for (slice, scores) in scores.iter().enumerate() {
+        chain.push(scores, |a, b| together(slice, a, b), &mut decided);
+        if gaps.contains(&(slice + 1)) {
+            chain.close(&mut decided);
+        }
+        after.resize(decided.len(), slice);
+    }
+    chain.close(&mut decided);
+    after.resize(decided.len(), scores.len());
+    (decided, after)
+}
+
+#[test]
+fn choices_that_come_one_by_one_are_those_of_all_slices_at_once() {
+    let mut state = 7_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % below
+    };
+    let (mut early, mut count) = (0, 0);
+    for case in 0..4000 {
+        let (slices, masks) = (1 + random(40) as usize, 1 + random(4) as usize);
+        // Few levels make many equals; many levels make roundings that must be the same.
+        let levels = [2, 3, 1 << 20][case % 3];
+        let weight = [0.0, 0.25, 1.0, 7.3][case / 3 % 4];
+        let scores: Vec<[f64; MOST_MASKS]> =
+            (0..slices).map(|_| std::array::from_fn(|_| random(levels) as f64 / levels as f64)).collect();
+        let pairs: Vec<f64> = (0..slices * 16).map(|_| random(levels) as f64 / levels as f64).collect();
+        let gaps: Vec<usize> = (1..slices).filter(|_| random(6) == 0).collect();
+        let together = |s: usize, a: usize, b: usize| {
+            // A mask that goes with itself alone keeps the ways apart.
+            let itself = if case % 5 == 0 { 10.0 * f64::from(u8::from(a == b)) } else { 0.0 };
+            if gaps.contains(&s) { 0.0 } else { pairs[s * 16 + a * 4 + b] + itself }
+        };
+        let expected = at_once(&scores, masks, weight, together);
+        let (found, after) = one_by_one(&scores, masks, weight, &gaps, together);
+        assert_eq!(found, expected, "case {case}");
+        for gap in gaps {
+            assert!(after[..gap].iter().all(|&slice| slice < gap), "case {case}: all before a gap is certain");
+        }
+        early += after.iter().enumerate().filter(|&(slice, &after)| after < slices - 1 && after < slice + 4).count();
+        count += slices;
+    }
+    assert!(early > count / 2, "most choices come out soon: {early} of {count}");
+}
+
+#[test]
+fn ways_that_never_meet_are_decided_at_the_end() {
+    let scores: Vec<[f64; MOST_MASKS]> = (0..3000).map(|s| [0.5, 0.5, 0.5 + 1e-9 * f64::from(s % 7), 0.0]).collect();
+    let apart = |_: usize, a: usize, b: usize| f64::from(u8::from(a == b));
+    let (found, after) = one_by_one(&scores, 3, 0.25, &[], apart);
+    assert_eq!(found, at_once(&scores, 3, 0.25, apart));
+    assert!(found.iter().all(|&mask| mask == 2) && after.iter().all(|&slice| slice >= 2999), "nothing is guessed");
+    // One slice whose masks all go best with the same one decides all before it.
+    let joined = |s: usize, a: usize, b: usize| if s == 2000 { f64::from(u8::from(a == 1)) } else { apart(s, a, b) };
+    let (found, after) = one_by_one(&scores, 3, 0.25, &[], joined);
+    assert_eq!(found, at_once(&scores, 3, 0.25, joined));
+    assert!(found[..2000].iter().all(|&mask| mask == 1) && after[..2000].iter().all(|&slice| slice == 2000));
 }
 
 #[test]
@@ -130,12 +222,11 @@ fn continuity_finds_the_best_chain() {
         };
         let paths = (0..81).map(|code| [code / 27, code / 9 % 3, code / 3 % 3, code % 3]);
         let highest = paths.map(|path| value(&path)).fold(f64::MIN, f64::max);
-        let found = continuous(&scores, 3, weight, dice);
+        let (found, _) = one_by_one(&scores, 3, weight, &[], dice);
         assert!((value(&found) - highest).abs() < 1e-12, "weight {weight}: {found:?}");
     }
-    assert_eq!(continuous(&scores, 3, 0.0, dice), [0, 2, 0, 1]);
-    assert_eq!(continuous(&[[0.0; 4]; 3], 3, 1.0, |_, _, _| 0.0), [0, 0, 0]);
-    assert!(continuous(&[], 3, 1.0, dice).is_empty());
+    assert_eq!(one_by_one(&scores, 3, 0.0, &[], dice).0, [0, 2, 0, 1]);
+    assert_eq!(one_by_one(&[[0.0; 4]; 3], 3, 1.0, &[], |_, _, _| 0.0).0, [0, 0, 0]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder, labels
 //! painted on the volume's own grid.
 
+mod paint;
+mod settle;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -8,11 +11,13 @@ use std::time::{Duration, Instant};
 use super::{Frame, Prompt, Segmenter, prompt_points};
 use crate::error::{Error, Result};
 use crate::executor::Point;
-use crate::mask::{CONTINUITY_WEIGHT, Runs, Verdict, continuous};
+use crate::mask::{Runs, Verdict};
 use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
-use crate::volume::{IntensityMap, LabelVolume, SliceFrame, StoredSlice, Volume};
+use crate::volume::{IntensityMap, LabelVolume, SliceFrame, SliceSource, StoredSlice, Volume};
+use paint::Painter;
+use settle::{Decoded, Settled, Settler};
 
 /// One thing to segment.
 #[derive(Clone, Debug)]
@@ -25,6 +30,19 @@ pub struct Request {
     pub boxes: std::collections::BTreeMap<usize, PixelBox>,
     /// Points `(x, y, foreground)` in stored indices, for requests without boxes: a slice and its points.
     pub points: std::collections::BTreeMap<usize, Vec<(f64, f64, bool)>>,
+}
+
+impl Request {
+    /// Whether it asks for anything on `slice`.
+    fn is_on(&self, slice: usize) -> bool {
+        self.boxes.contains_key(&slice) || self.points.get(&slice).is_some_and(|points| !points.is_empty())
+    }
+
+    /// The slices that it asks for, ascending.
+    fn prompted(&self) -> impl Iterator<Item = usize> {
+        let slices: BTreeSet<usize> = self.boxes.keys().chain(self.points.keys()).copied().collect();
+        slices.into_iter().filter(|&slice| self.is_on(slice))
+    }
 }
 
 /// What happens between the batches of a long run.
@@ -42,6 +60,16 @@ pub trait Observer {
     /// # Errors
     /// Whatever stops the run.
     fn logits(&mut self, index: usize, logits: &[f32]) -> Result<()>;
+
+    /// Called as the run goes on: the slices below `end`, counted along the slicing axis, have their final `labels`. `end`
+    /// grows from call to call; the last one has the number of slices.
+    ///
+    /// # Errors
+    /// Whatever stops the run.
+    fn settled(&mut self, end: usize, labels: &LabelVolume) -> Result<()> {
+        let _ = (end, labels);
+        Ok(())
+    }
 }
 
 /// One segmented slice of one request.
@@ -64,6 +92,8 @@ pub struct SliceOutcome {
 /// Where the time of a run went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stages {
+    /// Waiting for voxels of a volume that is still being read.
+    pub wait: Duration,
     /// Cutting slices and mapping them to grey levels and to the model's picture.
     pub prepare: Duration,
     /// Image encoder. A GPU has the work in its queue by then and not behind it: what is left counts as decoding.
@@ -106,12 +136,12 @@ const MOST_BYTES: usize = 32 << 20;
 
 struct Run<'a> {
     segmenter: &'a mut Segmenter,
-    volume: &'a Volume,
     slices: &'a SliceFrame,
     requests: &'a [Request],
     observer: &'a mut dyn Observer,
     total: usize,
-    outcome: Outcome,
+    outcomes: Vec<SliceOutcome>,
+    stages: Stages,
     /// (slice, context) of each filled slot.
     slots: Vec<(usize, Option<Context>, Frame)>,
     pending: Vec<Pending>,
@@ -123,8 +153,9 @@ struct Run<'a> {
     masks: Vec<u8>,
     /// Whether neighbouring slices take part in the choice of the mask.
     neighbours_count: bool,
-    /// For each outcome the masks that may still be chosen, in the slice's own pixels.
-    kept: Vec<Vec<Runs>>,
+    /// One a request.
+    settlers: Vec<Settler>,
+    painter: Painter<'a>,
 }
 
 /// Segments all requests on the slices of `volume` that `slices` cuts.
@@ -139,49 +170,62 @@ pub fn segment_volume(
     requests: &[Request],
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
+    segment_slices(segmenter, &mut { volume }, slices, map, requests, observer)
+}
+
+/// As [`segment_volume`], of a volume that may still be on its way.
+///
+/// # Errors
+/// As [`segment_volume`]; what reading returns.
+pub fn segment_slices(
+    segmenter: &mut Segmenter,
+    source: &mut dyn SliceSource,
+    slices: &SliceFrame,
+    map: &IntensityMap,
+    requests: &[Request],
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
     let highest = requests.iter().map(|r| r.label).max().unwrap_or(0);
     let total = requests.iter().map(|r| r.boxes.len() + r.points.len()).sum();
     if total == 0 {
         let (expected, found) = ("at least one box or point".into(), "none".into());
         return Err(Error::Prompt { what: "targets".into(), expected, found });
     }
-    let labels = LabelVolume::new(volume.dims(), highest)?;
-    let outcome = Outcome { labels, slices: reserve(total, "the outcomes")?, stages: Stages::default() };
-    let (height, width) = slices.shape();
-    let of_prompt = segmenter.masks().count() * height * width;
+    let ((height, width), dims) = (slices.shape(), source.info().dims());
+    let masks = segmenter.masks().count();
+    let of_prompt = masks * height * width;
     let together = (MOST_BYTES / of_prompt.max(1)).clamp(1, segmenter.batch());
+    let neighbours_count = segmenter.chooses_among_neighbours();
+    let settler = |_: &Request| Settler::new(if neighbours_count { masks } else { 1 });
     let mut run = Run {
         segmenter,
-        volume,
         slices,
         requests,
         observer,
         total,
-        outcome,
+        outcomes: reserve(total, "the outcomes")?,
+        stages: Stages::default(),
         slots: Vec::new(),
         pending: Vec::new(),
         in_flight: Vec::new(),
         whole_in_flight: false,
         masks: zeros(together * of_prompt, "masks of a batch")?,
-        neighbours_count: false,
-        kept: Vec::new(),
+        neighbours_count,
+        settlers: requests.iter().map(settler).collect(),
+        painter: Painter::new(slices, requests, LabelVolume::new(dims, highest)?),
     };
     run.segmenter.abandon();
-    run.neighbours_count = run.segmenter.chooses_among_neighbours();
-    run.all(map)?;
-    let start = Instant::now();
-    run.settle();
-    run.paint()?;
-    run.outcome.stages.restore += start.elapsed();
-    Ok(run.outcome)
+    run.all(source, map)?;
+    Ok(Outcome { labels: run.painter.finish(), slices: run.outcomes, stages: run.stages })
 }
 
 impl Run<'_> {
-    fn all(&mut self, map: &IntensityMap) -> Result<()> {
-        let indices: BTreeSet<usize> =
-            self.requests.iter().flat_map(|r| r.boxes.keys().chain(r.points.keys()).copied()).collect();
-        for slice in indices {
-            let stored = self.volume.stored_slice(self.slices, slice, map)?;
+    fn all(&mut self, source: &mut dyn SliceSource, map: &IntensityMap) -> Result<()> {
+        for slice in self.painter.prompted() {
+            let start = Instant::now();
+            let (volume, frame, index) = source.holding(self.slices, slice)?;
+            self.stages.wait += start.elapsed();
+            let stored = volume.stored_slice(&frame, index, map)?;
             for request in 0..self.requests.len() {
                 self.add(slice, request, &stored)?;
             }
@@ -193,11 +237,11 @@ impl Run<'_> {
     /// Queues the prompt of `request` on `slice`, if it has one there.
     fn add(&mut self, slice: usize, request: usize, stored: &StoredSlice<'_>) -> Result<()> {
         let Request { context, boxes, points, .. } = &self.requests[request];
-        let region = boxes.get(&slice).copied();
-        let clicks = points.get(&slice).map_or(&[][..], Vec::as_slice);
-        if region.is_none() && clicks.is_empty() {
+        if !self.requests[request].is_on(slice) {
             return Ok(());
         }
+        let region = boxes.get(&slice).copied();
+        let clicks = points.get(&slice).map_or(&[][..], Vec::as_slice);
         let (slot, frame) = self.slot(slice, *context, stored)?;
         let mut points = Vec::new();
         let clicks: Vec<_> = clicks.iter().map(|&(x, y, inside)| self.click_in_slice(x, y, inside)).collect();
@@ -230,7 +274,7 @@ impl Run<'_> {
             None => self.segmenter.place_stored(slot, stored, context.as_ref())?,
         };
         self.slots.push((slice, context, frame));
-        self.outcome.stages.prepare += start.elapsed();
+        self.stages.prepare += start.elapsed();
         Ok((slot, frame))
     }
 
@@ -246,7 +290,7 @@ impl Run<'_> {
         self.finish()?;
         let start = Instant::now();
         self.segmenter.encode(self.slots.len())?;
-        self.outcome.stages.encode += start.elapsed();
+        self.stages.encode += start.elapsed();
         let mut waiting = std::mem::take(&mut self.pending);
         while let Some(first) = waiting.first() {
             let alike = waiting.iter().take_while(|pending| pending.points.len() == first.points.len()).count();
@@ -277,7 +321,7 @@ impl Run<'_> {
         if !self.segmenter.begin_whole(&prompts, &frame, self.neighbours_count)? {
             return Ok(false);
         }
-        self.outcome.stages.encode += start.elapsed();
+        self.stages.encode += start.elapsed();
         let batch = std::mem::take(&mut self.pending);
         self.slots.clear();
         self.finish()?;
@@ -291,7 +335,7 @@ impl Run<'_> {
             batch.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
         self.segmenter.begin(&prompts)?;
         (self.in_flight, self.whole_in_flight) = (batch, false);
-        self.outcome.stages.decode += start.elapsed();
+        self.stages.decode += start.elapsed();
         Ok(())
     }
 
@@ -303,11 +347,11 @@ impl Run<'_> {
         }
         let start = Instant::now();
         self.segmenter.finish()?;
-        self.outcome.stages.decode += start.elapsed();
+        self.stages.decode += start.elapsed();
         let start = Instant::now();
         if self.observer.wants_logits() {
             for index in 0..batch.len() {
-                self.observer.logits(self.outcome.slices.len() + index, self.segmenter.logits(index)?)?;
+                self.observer.logits(self.outcomes.len() + index, self.segmenter.logits(index)?)?;
             }
         }
         if self.neighbours_count {
@@ -315,8 +359,9 @@ impl Run<'_> {
         } else {
             self.keep_chosen(&batch)?
         }
-        self.outcome.stages.restore += start.elapsed();
-        if self.observer.progress(self.outcome.slices.len(), self.total).is_break() {
+        self.painter.paint(self.observer)?;
+        self.stages.restore += start.elapsed();
+        if self.observer.progress(self.outcomes.len(), self.total).is_break() {
             return Err(Error::Cancelled);
         }
         Ok(())
@@ -331,9 +376,10 @@ impl Run<'_> {
             let prompts = done..batch.len().min(done + (self.masks.len() / (count * area)).max(1));
             let masks = &mut self.masks[..prompts.len() * count * area];
             self.segmenter.mask_run(prompts.clone(), first..first + count, &pending.frame, masks)?;
-            for (index, masks) in prompts.clone().zip(masks.chunks_exact(count * area)) {
-                self.kept.push(masks.chunks_exact(area).map(Runs::new).collect::<Result<_>>()?);
-                self.outcome.slices.push(batch[index].outcome(self.segmenter.verdict(index)));
+            let of_prompt = |masks: &[u8]| masks.chunks_exact(area).map(Runs::new).collect::<Result<Vec<_>>>();
+            let kept: Vec<_> = masks.chunks_exact(count * area).map(of_prompt).collect::<Result<_>>()?;
+            for (index, masks) in prompts.clone().zip(kept) {
+                self.settle(&batch[index], self.segmenter.verdict(index), masks);
             }
             done = prompts.end;
         }
@@ -346,71 +392,21 @@ impl Run<'_> {
             let verdict = self.segmenter.verdict(index);
             let mask = &mut self.masks[..pending.frame.slice[0] * pending.frame.slice[1]];
             self.segmenter.mask(index, verdict.chosen, &pending.frame, mask)?;
-            self.kept.push(vec![Runs::new(mask)?]);
-            self.outcome.slices.push(pending.outcome(verdict));
+            let masks = vec![Runs::new(mask)?];
+            self.settle(pending, verdict, masks);
         }
         Ok(())
     }
 
-    /// Chooses among the kept masks of each request, and leaves the chosen ones.
-    fn settle(&mut self) {
-        for request in 0..self.requests.len() {
-            let places: Vec<usize> =
-                (0..self.kept.len()).filter(|&place| self.outcome.slices[place].request == request).collect();
-            if self.neighbours_count {
-                self.choose(&places);
-            }
-            self.measure_continuity(&places);
+    /// Adds an outcome, and passes on the masks that are certain with it.
+    fn settle(&mut self, pending: &Pending, verdict: Verdict, masks: Vec<Runs>) {
+        let Pending { request, slice, .. } = *pending;
+        let decoded = Decoded { place: self.outcomes.len(), masks, followed: self.requests[request].is_on(slice + 1) };
+        self.outcomes.push(pending.outcome(verdict));
+        let mut settled = Vec::new();
+        self.settlers[request].add(decoded, &mut self.outcomes, &mut settled);
+        for Settled { place, mask } in settled {
+            self.painter.add(self.outcomes[place].slice, request, mask);
         }
-    }
-
-    fn adjacent(&self, before: usize, after: usize) -> bool {
-        self.outcome.slices[before].slice + 1 == self.outcome.slices[after].slice
-    }
-
-    /// The second pass over the outcomes at `places`, which are of one request on ascending slices.
-    fn choose(&mut self, places: &[usize]) {
-        let scores: Vec<_> = places.iter().map(|&place| self.outcome.slices[place].verdict.scores).collect();
-        let masks = places.first().map_or(0, |&place| self.kept[place].len());
-        let together = |s: usize, a: usize, b: usize| match self.adjacent(places[s - 1], places[s]) {
-            // Masks that are bad in the same way on every slice must not win by that.
-            true => {
-                self.kept[places[s - 1]][a].dice(&self.kept[places[s]][b]) * (scores[s - 1][a] * scores[s][b]).sqrt()
-            }
-            false => 0.0,
-        };
-        for (&place, chosen) in places.iter().zip(continuous(&scores, masks, CONTINUITY_WEIGHT, together)) {
-            let verdict = &mut self.outcome.slices[place].verdict;
-            (verdict.index, verdict.chosen) = (chosen, verdict.chosen - verdict.index + chosen);
-            self.kept[place].swap(0, chosen);
-            self.kept[place].truncate(1);
-        }
-    }
-
-    fn measure_continuity(&mut self, places: &[usize]) {
-        let dice: Vec<Option<f64>> = places
-            .windows(2)
-            .map(|pair| self.adjacent(pair[0], pair[1]).then(|| self.kept[pair[0]][0].dice(&self.kept[pair[1]][0])))
-            .collect();
-        for (index, &place) in places.iter().enumerate() {
-            let before = index.checked_sub(1).and_then(|before| dice[before]);
-            let around: Vec<f64> = before.into_iter().chain(dice.get(index).copied().flatten()).collect();
-            let mean = around.iter().sum::<f64>() / around.len() as f64;
-            self.outcome.slices[place].continuity = (!around.is_empty()).then_some(mean);
-        }
-    }
-
-    /// Writes the chosen masks into the labels, in the order of the outcomes.
-    fn paint(&mut self) -> Result<()> {
-        let (height, width) = self.slices.shape();
-        let mut inside = zeros(height * width, "a slice's mask")?;
-        for (outcome, masks) in self.outcome.slices.iter_mut().zip(&self.kept) {
-            let mask = &masks[0];
-            mask.fill(&mut inside);
-            outcome.pixels = u64::from(mask.area());
-            let label = self.requests[outcome.request].label;
-            self.outcome.labels.paint(self.slices, outcome.slice, &inside, label)?;
-        }
-        Ok(())
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Affine, AffineSource, Container, DataType, Intensity, OpenOptions, Statistics, Volume};
+use super::info::{Container, VolumeInfo};
+use super::{Affine, AffineSource, DataType, Intensity, OpenOptions, Statistics, Volume};
 use crate::Result;
 
 /// Everything worth knowing of an image before it is segmented.
@@ -88,7 +89,7 @@ pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
         dims: volume.dims(),
         channels: volume.channels(),
         time_points: volume.time_points(),
-        data_type: volume.voxels().data_type(),
+        data_type: volume.data_type(),
         slope,
         intercept,
         values,
@@ -99,7 +100,7 @@ pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
     })
 }
 
-impl Volume {
+impl VolumeInfo {
     fn format(&self) -> String {
         match &self.container {
             Container::Nifti { header, compressed, .. } => {

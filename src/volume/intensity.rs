@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::voxels::{Voxel, with_voxels};
-use super::{DataType, Volume};
+use super::{DataType, Volume, VolumeInfo};
 use crate::memory::reserve;
 use crate::{Error, Result};
 
@@ -82,7 +82,7 @@ impl fmt::Display for Intensity {
 
 impl Intensity {
     /// The rule for a volume when none is asked for: raw for colour and for 8-bit pictures and arrays, else minmax.
-    pub fn default_for(volume: &Volume) -> Self {
+    pub fn default_for(volume: &VolumeInfo) -> Self {
         if volume.channels() == 3 || volume.is_8_bit_picture() { Intensity::Raw } else { Intensity::MinMax }
     }
 
@@ -122,6 +122,21 @@ impl Intensity {
         let range = with_voxels!(volume.voxels(), values => percentiles(values, slope, intercept))?;
         let [low, high] = range.ok_or_else(|| error("voxel values", "some above 0 for percentile", "none".into()))?;
         Ok(IntensityMap { rule: self, low, high })
+    }
+
+    /// The rule's numbers where they do not depend on the values and the type in which those are stored rules out all that
+    /// [`Intensity::resolve`] refuses; `None` where it takes a look at them.
+    pub fn resolve_unseen(self, info: &VolumeInfo) -> Option<IntensityMap> {
+        if self == Intensity::MinMax {
+            return None;
+        }
+        let (slope, intercept) = info.scaling();
+        let [one, other] = info.data_type().range()?.map(|value| slope * value + intercept);
+        if !one.is_finite() || !other.is_finite() {
+            return None;
+        }
+        let (minimum, maximum) = (one.min(other), one.max(other));
+        self.resolve_range(&Statistics { minimum, maximum, not_finite: 0, first_not_finite: None }).ok()
     }
 
     /// The rule's numbers for values of which only minimum and maximum are known.
@@ -202,6 +217,23 @@ pub struct Statistics {
 impl Statistics {
     /// Over `slope x value + intercept` of all `values`.
     pub fn of<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Self {
+        Self::of_extremes(values, slope, intercept).unwrap_or_else(|| Self::of_each(values, slope, intercept))
+    }
+
+    /// Of integers only the least and the greatest are looked at, which is many times as fast: rounding keeps the order, so
+    /// theirs are the extremes, and where both are finite all are. `None` for whatever needs a look at each value.
+    fn of_extremes<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Option<Self> {
+        let &first = values.first().filter(|_| T::INTEGER)?;
+        let (low, high) = values.iter().fold((first, first), |(low, high), &value| {
+            (if value < low { value } else { low }, if value > high { value } else { high })
+        });
+        let [low, high] = [low, high].map(|value| slope * value.to_f64() + intercept);
+        let (minimum, maximum) = if slope < 0.0 { (high, low) } else { (low, high) };
+        let finite = minimum.is_finite() && maximum.is_finite();
+        finite.then_some(Statistics { minimum, maximum, not_finite: 0, first_not_finite: None })
+    }
+
+    fn of_each<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Self {
         let (mut minimum, mut maximum) = (f64::INFINITY, f64::NEG_INFINITY);
         let (mut not_finite, mut first_not_finite) = (0, None);
         for (index, value) in values.iter().enumerate() {

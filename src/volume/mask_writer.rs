@@ -4,14 +4,17 @@
 //! for what describes the voxels. The file is read back and compared before it takes its name.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use std::ops::Range;
 use std::path::Path;
 
+use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 
+use super::info::Container;
 use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
-use super::{Container, OpenOptions, Volume, npy, png};
+use super::{OpenOptions, Opening, VolumeInfo, npy, png};
 use crate::atomic::write_atomically;
 use crate::memory::reserve;
 use crate::{Error, Result};
@@ -21,7 +24,7 @@ const INTENT_LABEL: i64 = 1002;
 
 /// What a mask is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Nifti,
     NiftiGz,
     Npy,
@@ -32,7 +35,7 @@ enum Format {
 ///
 /// # Errors
 /// [`Error::File`] when the name does not end in .nii, .nii.gz, .npy or .png, or a volume of slices is asked for as PNG.
-pub fn check(volume: &Volume, path: &Path) -> Result<()> {
+pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
     format_of(volume, path).map(|_| ())
 }
 
@@ -41,7 +44,7 @@ pub fn check(volume: &Volume, path: &Path) -> Result<()> {
 /// # Errors
 /// As [`check`] and [`write_atomically`]; [`Error::Argument`] when the grids differ; [`Error::Internal`] when the file
 /// does not read back as it was meant.
-pub fn write(volume: &Volume, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
+pub fn write(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
     let format = format_of(volume, path)?;
     if mask.dims() != volume.dims() {
         let (expected, found) = (format!("dims {:?}", volume.dims()), format!("{:?}", mask.dims()));
@@ -54,7 +57,7 @@ pub fn write(volume: &Volume, mask: &LabelVolume, path: &Path, force: bool) -> R
     })
 }
 
-fn format_of(volume: &Volume, path: &Path) -> Result<Format> {
+pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let known = [(".nii.gz", Format::NiftiGz), (".nii", Format::Nifti), (".npy", Format::Npy), (".png", Format::Png)];
     let Some((_, format)) = known.into_iter().find(|(end, _)| name.ends_with(end)) else {
@@ -67,11 +70,11 @@ fn format_of(volume: &Volume, path: &Path) -> Result<Format> {
     Ok(format)
 }
 
-fn write_as(format: Format, volume: &Volume, mask: &LabelVolume, out: &mut BufWriter<File>) -> io::Result<()> {
+fn write_as(format: Format, volume: &VolumeInfo, mask: &LabelVolume, out: &mut BufWriter<File>) -> io::Result<()> {
     match format {
         Format::Nifti => write_nifti(volume, mask, out),
         Format::NiftiGz => {
-            let mut gzip = GzBuilder::new().write(out, Compression::default()); // no name, no time: same mask, same bytes
+            let mut gzip = gzip(out);
             write_nifti(volume, mask, &mut gzip)?;
             gzip.finish().map(|_| ())
         }
@@ -97,7 +100,7 @@ fn write_as(format: Format, volume: &Volume, mask: &LabelVolume, out: &mut BufWr
 }
 
 /// H x W for a picture, else slices x H x W.
-fn npy_shape(volume: &Volume) -> Vec<usize> {
+fn npy_shape(volume: &VolumeInfo) -> Vec<usize> {
     let [width, height, slices] = volume.dims();
     match volume.container {
         Container::Npy { picture: true } | Container::Png => vec![height, width],
@@ -105,22 +108,55 @@ fn npy_shape(volume: &Volume) -> Vec<usize> {
     }
 }
 
-fn write_nifti(volume: &Volume, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
-    let header = mask_header(volume, mask);
-    out.write_all(&header.bytes)?;
-    out.write_all(&[0; 4])?; // no extensions
+/// A compressor into `out`: no name, no time, so that the same mask gives the same bytes.
+pub(super) fn gzip<W: Write>(out: W) -> GzEncoder<W> {
+    GzBuilder::new().write(out, Compression::default())
+}
+
+fn write_nifti(volume: &VolumeInfo, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
+    let (header, start) = nifti_start(volume, is_wide(mask));
+    out.write_all(&start)?;
+    (0..mask.dims()[2]).try_for_each(|plane| {
+        let bytes = plane_bytes(mask, plane..plane + 1, header.big_endian).map_err(io::Error::other)?;
+        out.write_all(&bytes)
+    })
+}
+
+fn is_wide(mask: &LabelVolume) -> bool {
+    matches!(mask.labels(), Labels::U16(_))
+}
+
+/// The header of a mask of 16-bit labels if `wide`, else of 8 bits, and what stands before its voxels: that and no
+/// extensions.
+pub(super) fn nifti_start(volume: &VolumeInfo, wide: bool) -> (Header, Vec<u8>) {
+    let header = mask_header(volume, wide);
+    let start = [&header.bytes[..], &[0; 4]].concat();
+    (header, start)
+}
+
+/// Labels of some planes in a NIfTI file.
+pub(super) fn plane_bytes(mask: &LabelVolume, planes: Range<usize>, big_endian: bool) -> Result<Vec<u8>> {
+    let [width, height, _] = mask.dims();
+    let area = width * height;
+    let values = planes.start * area..planes.end * area;
     match mask.labels() {
-        Labels::U8(labels) => out.write_all(labels),
-        Labels::U16(labels) => labels.chunks(1 << 16).try_for_each(|chunk| {
-            let bytes = |l: &u16| if header.big_endian { l.to_be_bytes() } else { l.to_le_bytes() };
-            out.write_all(&chunk.iter().flat_map(bytes).collect::<Vec<u8>>())
-        }),
+        Labels::U8(labels) => {
+            let mut bytes = reserve(values.len(), "planes of the mask")?;
+            bytes.extend_from_slice(&labels[values]);
+            Ok(bytes)
+        }
+        Labels::U16(labels) => {
+            let mut bytes = reserve(2 * values.len(), "planes of the mask")?;
+            let order = |l: &u16| if big_endian { l.to_be_bytes() } else { l.to_le_bytes() };
+            bytes.extend(labels[values].iter().flat_map(order));
+            Ok(bytes)
+        }
     }
 }
 
 /// The input's header with only those fields changed that describe voxels instead of space. Of a 4-D file with several
 /// time points the mask has three axes; axes of one are kept.
-fn mask_header(volume: &Volume, mask: &LabelVolume) -> Header {
+fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let mut header = match &volume.container {
         Container::Nifti { header, .. } => header.clone(),
         _ => Header::without_geometry(volume.dims()),
@@ -130,10 +166,7 @@ fn mask_header(volume: &Volume, mask: &LabelVolume) -> Header {
         header.set_integer(layout.dim, layout.dim_bytes, 3);
         (4..8).for_each(|i| header.set_integer(layout.dim + i * layout.dim_bytes, layout.dim_bytes, 1));
     }
-    let (code, bits) = match mask.labels() {
-        Labels::U8(_) => (2, 8),
-        Labels::U16(_) => (512, 16),
-    };
+    let (code, bits) = if wide { (512, 16) } else { (2, 8) };
     header.set_integer(layout.datatype, 2, code);
     header.set_integer(layout.bitpix, 2, bits);
     match layout.version {
@@ -153,32 +186,73 @@ fn mask_header(volume: &Volume, mask: &LabelVolume) -> Header {
 /// Reads the finished file and compares it with what was meant: geometry bit for bit, every label.
 fn read_back(
     format: Format,
-    volume: &Volume,
+    volume: &VolumeInfo,
     mask: &LabelVolume,
     path: &Path,
     out: &mut BufWriter<File>,
 ) -> Result<()> {
-    let wrong = |what: &str| Error::Internal { place: format!("mask {}", path.display()), what: what.into() };
-    let file = out.get_mut();
-    file.rewind().map_err(|e| Error::io(path, "read", e))?;
-    let length = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
-    let reader = BufReader::with_capacity(1 << 18, &*file);
-    let written = Volume::read(path, reader, length, &OpenOptions { time_point: None, max_voxels: u64::MAX })?;
+    let (reader, length) = rewound(path, out)?;
+    let written = Opening::of(path, reader, length, &ANY_SIZE)?.finish()?;
     if matches!(format, Format::Nifti | Format::NiftiGz) {
-        let Container::Nifti { header, .. } = &written.container else { return Err(wrong("it is not NIfTI")) };
-        if header.bytes != mask_header(volume, mask).bytes {
-            return Err(wrong("its header does not read back"));
-        }
-        if let Some(geometry) = volume.geometry()
-            && written.geometry() != Some(geometry)
-        {
-            return Err(wrong("its geometry is not that of the image"));
-        }
+        compare_headers(volume, &mask_header(volume, is_wide(mask)), &written, path)?;
     }
     let same = match (mask.labels(), written.voxels()) {
         (Labels::U8(meant), super::Voxels::U8(found)) => meant == found,
         (Labels::U16(meant), super::Voxels::U16(found)) => meant == found,
         _ => false,
     };
-    if written.dims() == mask.dims() && same { Ok(()) } else { Err(wrong("its voxels do not read back")) }
+    if written.dims() == mask.dims() && same { Ok(()) } else { Err(wrong(path, "its voxels do not read back")) }
+}
+
+/// The mask is our own, however large.
+const ANY_SIZE: OpenOptions = OpenOptions { time_point: None, max_voxels: u64::MAX };
+
+/// The file behind `out` from its start, and its length.
+fn rewound<'a>(path: &Path, out: &'a mut BufWriter<File>) -> Result<(BufReader<&'a File>, u64)> {
+    let file = out.get_mut();
+    file.rewind().map_err(|e| Error::io(path, "read", e))?;
+    let length = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+    Ok((BufReader::with_capacity(1 << 18, &*file), length))
+}
+
+/// Reads the finished file, which has to be `meant`.
+pub(super) fn same_bytes(out: &mut BufWriter<File>, meant: &[u8], path: &Path) -> Result<()> {
+    let (mut reader, length) = rewound(path, out)?;
+    let mut left = meant;
+    loop {
+        let found = reader.fill_buf().map_err(|e| Error::io(path, "read", e))?;
+        if found.is_empty() || !left.starts_with(found) {
+            break;
+        }
+        left = &left[found.len()..];
+        let count = found.len();
+        reader.consume(count);
+    }
+    if left.is_empty() && length == meant.len() as u64 { Ok(()) } else { Err(wrong(path, "it does not read back")) }
+}
+
+/// Reads `start`, what stands before the voxels of a mask with `header`, and compares it with what was meant.
+pub(super) fn check_header(volume: &VolumeInfo, header: &Header, start: &[u8], path: &Path) -> Result<()> {
+    let written = Opening::of(path, start, u64::MAX, &ANY_SIZE)?;
+    if written.info().dims() != volume.dims() {
+        return Err(wrong(path, "its dims do not read back"));
+    }
+    compare_headers(volume, header, written.info(), path)
+}
+
+fn compare_headers(volume: &VolumeInfo, meant: &Header, written: &VolumeInfo, path: &Path) -> Result<()> {
+    let Container::Nifti { header, .. } = &written.container else { return Err(wrong(path, "it is not NIfTI")) };
+    if header.bytes != meant.bytes {
+        return Err(wrong(path, "its header does not read back"));
+    }
+    match volume.geometry() {
+        Some(geometry) if written.geometry() != Some(geometry) => {
+            Err(wrong(path, "its geometry is not that of the image"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn wrong(path: &Path, what: &str) -> Error {
+    Error::Internal { place: format!("mask {}", path.display()), what: what.into() }
 }

@@ -5,8 +5,9 @@
 use std::io::BufRead;
 
 use super::OpenOptions;
+use super::body::Body;
 use super::source::Source;
-use super::voxels::{DataType, Voxels};
+use super::voxels::DataType;
 use crate::{Error, Result};
 
 /// Where the fields of a header version lie, in bytes.
@@ -132,10 +133,10 @@ struct Stored {
     channels: usize,
 }
 
-/// What [`read`] found.
-pub(super) struct Image {
+/// What [`read_head`] found.
+pub(super) struct Head {
     pub header: Header,
-    pub voxels: Voxels,
+    pub body: Body,
     pub channels: usize,
     pub dims: [usize; 3],
     pub time_points: usize,
@@ -315,11 +316,11 @@ impl Header {
     }
 }
 
-/// Reads the header and the voxels of one time point.
-pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<Image> {
+/// Reads the header, and checks all that can be checked without the voxels.
+pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<Head> {
     let mut warnings = Vec::new();
     let mut header = Header::read(source)?;
-    let stored = header.stored(source)?;
+    let Stored { data_type, stored_channels, channels } = header.stored(source)?;
     let (slope, intercept) = header.scaling(source, &mut warnings)?;
     let vox_offset = header.vox_offset(source)?;
     header.extension_bytes = vox_offset - header.layout.first_voxel as u64;
@@ -332,38 +333,26 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
         time_points.ok_or_else(|| Error::file(&source.path, "dim[4..]", "a countable number", "overflow"))?;
     let time_point = chosen_time_point(source, &header, time_points, options)?;
 
-    let values = (voxels as u64).checked_mul(stored.stored_channels as u64);
-    let bytes = values.and_then(|n| n.checked_mul(stored.data_type.bytes()));
+    let values = (voxels as u64).checked_mul(stored_channels as u64);
+    let bytes = values.and_then(|n| n.checked_mul(data_type.bytes()));
     let end = bytes.and_then(|n| n.checked_mul(time_points)).and_then(|n| n.checked_add(vox_offset));
-    let (Some(values), Some(bytes), Some(end)) = (values, bytes, end) else {
+    let (Some(bytes), Some(end)) = (bytes, end) else {
         return Err(Error::file(&source.path, "dim", "a size that can be counted", format!("{:?}", header.dims)));
     };
     source.check_holds("voxel data", end)?;
-    source.skip("header extensions", vox_offset - header.layout.size as u64)?;
-    source.skip("voxel data", bytes * time_point)?;
-    let data = Voxels::read(source, stored.data_type, values as usize, header.big_endian)?;
-    source.skip("voxel data", bytes * (time_points - 1 - time_point))?;
-    match source.finish()? {
-        0 => {}
-        extra => warnings.push(format!("{extra} bytes or more follow the voxels")),
-    }
-    let data = match data {
-        Voxels::U8(rgba) if stored.stored_channels == 4 => {
-            warnings.push("the alpha channel is left out".into());
-            Voxels::U8(super::drop_alpha(rgba, 4))
-        }
-        data => data,
+    let body = Body {
+        data_type,
+        big_endian: header.big_endian,
+        stored_channels,
+        extensions: vox_offset - header.layout.size as u64,
+        before: bytes * time_point,
+        after: bytes * (time_points - 1 - time_point),
     };
-    Ok(Image {
-        header,
-        voxels: data,
-        channels: stored.channels,
-        dims: dims.map(|n| n as usize),
-        time_points: usize::try_from(time_points).unwrap_or(usize::MAX),
-        slope,
-        intercept,
-        warnings,
-    })
+    if stored_channels != channels {
+        warnings.push("the alpha channel is left out".into());
+    }
+    let (dims, time_points) = (dims.map(|n| n as usize), usize::try_from(time_points).unwrap_or(usize::MAX));
+    Ok(Head { header, body, channels, dims, time_points, slope, intercept, warnings })
 }
 
 fn chosen_time_point<R>(source: &Source<R>, header: &Header, count: u64, options: &OpenOptions) -> Result<u64> {

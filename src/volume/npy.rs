@@ -40,7 +40,24 @@ pub fn read(path: &Path, max_values: u64) -> Result<Array> {
 }
 
 /// Reads an array from the start of `source`.
-pub(super) fn read_array<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Array> {
+fn read_array<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Array> {
+    let body = read_head(source, max_values)?;
+    let values = read_body(source, &body)?;
+    Ok(Array { shape: body.shape, values })
+}
+
+/// What follows the header.
+pub(super) struct Body {
+    pub shape: Vec<usize>,
+    pub data_type: DataType,
+    pub big_endian: bool,
+    /// Whether the first axis is the fastest, and not the only one.
+    pub fortran_order: bool,
+    count: usize,
+}
+
+/// Reads the header, and checks that the file has the size that it promises.
+pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Body> {
     let header = read_header(source)?;
     let error = |what: &str, expected: &str, found: String| Error::file(&source.path, what, expected, found);
     let (data_type, big_endian) = number_type(&header.descr).ok_or_else(|| {
@@ -52,17 +69,22 @@ pub(super) fn read_array<R: BufRead>(source: &mut Source<R>, max_values: u64) ->
         Some(count) if count <= max_values => count,
         _ => return Err(error("npy shape", &format!("at most {max_values} values"), format!("{:?}", header.shape))),
     };
-    let size = count.checked_mul(data_type.bytes()).and_then(|n| n.checked_add(source.taken()));
-    let size = size.ok_or_else(|| error("npy shape", "a size that can be counted", format!("{:?}", header.shape)))?;
-    source.check_holds("npy data", size)?;
-    let count = usize::try_from(count).map_err(|_| Error::Memory { what: "the array".into(), bytes: size })?;
-    let values = Voxels::read(source, data_type, count, big_endian)?;
-    if source.finish()? != 0 {
-        return Err(Error::file(&source.path, "npy data", format!("{size} bytes in all"), "more"));
+    let bytes = count.checked_mul(data_type.bytes()).and_then(|n| n.checked_add(source.taken()));
+    let bytes = bytes.ok_or_else(|| error("npy shape", "a size that can be counted", format!("{:?}", header.shape)))?;
+    source.check_holds("npy data", bytes)?;
+    if source.length > bytes {
+        return Err(error("npy data", &format!("{bytes} bytes in all"), "more".into()));
     }
+    let count = usize::try_from(count).map_err(|_| Error::Memory { what: "the array".into(), bytes })?;
     let shape: Vec<usize> = header.shape.iter().map(|&n| n as usize).collect();
-    let values = if header.fortran_order && shape.len() > 1 { to_c_order(values, &shape)? } else { values };
-    Ok(Array { shape, values })
+    let fortran_order = header.fortran_order && shape.len() > 1;
+    Ok(Body { shape, data_type, big_endian, fortran_order, count })
+}
+
+/// Reads the values, in C order whatever the file has.
+pub(super) fn read_body<R: BufRead>(source: &mut Source<R>, body: &Body) -> Result<Voxels> {
+    let values = Voxels::read(source, body.data_type, body.count, body.big_endian)?;
+    if body.fortran_order { to_c_order(values, &body.shape) } else { Ok(values) }
 }
 
 /// Writes `values` with `shape`, little endian, C order, version 1.0: the bytes that `numpy.save` writes.

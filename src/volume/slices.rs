@@ -1,9 +1,10 @@
 //! Slices of a volume as the network sees them, and back.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::voxels::{Voxel, Voxels, with_voxels};
-use super::{Intensity, IntensityMap, Volume};
+use super::{Intensity, IntensityMap, Volume, VolumeInfo};
 use crate::{Error, Result};
 
 /// How slices lie before the network.
@@ -108,6 +109,22 @@ impl SliceFrame {
         })
     }
 
+    /// Gives `value` to the voxels of pixels `run`, which are in one row, of slice `index`.
+    pub(super) fn fill<T: Copy>(&self, voxels: &mut [T], index: usize, run: Range<usize>, value: T) {
+        let ((_, width), (start, row, column)) = (self.shape(), self.steps(index));
+        let (down, along) = ((run.start / width) as isize, (run.start % width) as isize);
+        let first = start.wrapping_add_signed(row * down + column * along);
+        if column == 1 {
+            return voxels[first..first + run.len()].fill(value);
+        }
+        (0..run.len()).for_each(|c| voxels[first.wrapping_add_signed(column * c as isize)] = value);
+    }
+
+    /// The same cut across z through a slab of so many `planes`.
+    pub(super) fn of_planes(&self, planes: usize) -> Self {
+        SliceFrame { dims: [self.dims[0], self.dims[1], planes], ..*self }
+    }
+
     /// Whether it cuts a grid of `dims`.
     pub(super) fn is_of(&self, dims: [usize; 3]) -> bool {
         self.dims == dims
@@ -125,7 +142,7 @@ impl SliceFrame {
     }
 }
 
-impl Volume {
+impl VolumeInfo {
     /// The axis that slices lie across unless another is asked for: z.
     pub fn default_axis(&self) -> usize {
         2
@@ -160,7 +177,9 @@ impl Volume {
     pub fn slice_shape(&self, axis: usize) -> (usize, usize) {
         SliceFrame::stored(self.dims(), axis.min(2)).shape()
     }
+}
 
+impl Volume {
     /// Slice `index` across stored axis `axis` as grey levels `[h, w, channels]`; `out` is cleared and filled.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::GzDecoder;
 
@@ -28,8 +30,11 @@ pub(super) struct Source<R> {
     pub path: PathBuf,
     /// Whether the file is gzip.
     pub compressed: bool,
+    /// Set from elsewhere when nobody wants the rest.
+    pub stop: Option<Arc<AtomicBool>>,
     stream: Stream<io::Chain<Cursor<Vec<u8>>, R>>,
-    length: u64,
+    /// Bytes of the file.
+    pub length: u64,
     taken: u64,
 }
 
@@ -42,6 +47,7 @@ impl<R: BufRead> Source<R> {
         let mut source = Source {
             path: path.to_path_buf(),
             compressed,
+            stop: None,
             stream: if compressed { Stream::Gzip(Box::new(Members::new(chained))) } else { Stream::Plain(chained) },
             length,
             taken: 0,
@@ -79,6 +85,9 @@ impl<R: BufRead> Source<R> {
 
     /// Fills `buffer`; a file that ends before is an error that names `what`.
     pub fn fill(&mut self, what: &str, buffer: &mut [u8]) -> Result<()> {
+        if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(Error::Cancelled);
+        }
         let mut filled = 0;
         while filled < buffer.len() {
             match self.stream.read(&mut buffer[filled..]) {

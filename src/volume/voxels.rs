@@ -42,10 +42,28 @@ impl DataType {
             DataType::U64 | DataType::I64 | DataType::F64 => 8,
         }
     }
+
+    /// Least and greatest value of an integer.
+    pub(super) fn range(self) -> Option<[f64; 2]> {
+        let range = match self {
+            DataType::U8 => [0.0, u8::MAX.into()],
+            DataType::I8 => [i8::MIN.into(), i8::MAX.into()],
+            DataType::U16 => [0.0, u16::MAX.into()],
+            DataType::I16 => [i16::MIN.into(), i16::MAX.into()],
+            DataType::U32 => [0.0, u32::MAX.into()],
+            DataType::I32 => [i32::MIN.into(), i32::MAX.into()],
+            DataType::U64 => [0.0, u64::MAX as f64],
+            DataType::I64 => [i64::MIN as f64, i64::MAX as f64],
+            DataType::F32 | DataType::F64 => return None,
+        };
+        Some(range)
+    }
 }
 
 /// A number that a voxel can be.
 pub trait Voxel: Pod + PartialOrd + Send + Sync {
+    /// Whether every bit pattern is a finite number.
+    const INTEGER: bool;
     /// The value; 64-bit integers beyond 2^53 are rounded.
     fn to_f64(self) -> f64;
     /// The value with its bytes reversed.
@@ -55,10 +73,12 @@ pub trait Voxel: Pod + PartialOrd + Send + Sync {
 macro_rules! voxel {
     ($($integer:ty)*; $($float:ty)*) => {
         $(impl Voxel for $integer {
+            const INTEGER: bool = true;
             fn to_f64(self) -> f64 { self as f64 }
             fn swapped(self) -> Self { self.swap_bytes() }
         })*
         $(impl Voxel for $float {
+            const INTEGER: bool = false;
             fn to_f64(self) -> f64 { self as f64 }
             fn swapped(self) -> Self { Self::from_bits(self.to_bits().swap_bytes()) }
         })*

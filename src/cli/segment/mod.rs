@@ -3,6 +3,7 @@
 mod args;
 mod report;
 mod targets;
+mod voxels;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -12,9 +13,9 @@ use std::time::Instant;
 
 pub use args::Args;
 
-use medsegx::segment::volume::{Observer, Outcome, segment_volume};
+use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, Model, Segmenter};
-use medsegx::volume::{Intensity, IntensityMap, OpenOptions, SliceFrame, Volume, mask_writer};
+use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, SliceFrame, VolumeInfo, mask_writer};
 use medsegx::weights::Weights;
 
 use super::interrupt::Interrupt;
@@ -22,32 +23,51 @@ use super::logits::LogitsFile;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
 use targets::JobTarget;
+use voxels::Voxels;
 
-/// Runs the subcommand.
+/// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made, and
+/// where nothing depends on all of them also while the first slices run; masks are compressed on another while later slices
+/// run.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
     args.check_outputs()?;
-    let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
-    let weights = source.open(args.model.access())?;
-    let job = Job::prepare(&args, source, weights.config().adapters.is_some())?;
+    let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    let weights = weights_source.open(args.model.access())?;
+    let (job, voxels) = Job::prepare(&args, weights_source, weights.config().adapters.is_some())?;
     let hashes = args.report.is_some().then(|| report::Hashes::start(&args.input, &job.source));
     let model = load(&args, weights)?;
-    let loaded = start.elapsed();
-
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
     let capacity = args.model.capacity(&model, capacity, args.mask, job.prompts())?;
     let mut segmenter = Segmenter::new(&model, capacity, args.mask)?;
-    let mut watcher = Watcher::new(&args, &job, &segmenter)?;
+    let loaded = start.elapsed();
+
+    let mut image = voxels.wait()?;
+    let waited = start.elapsed() - loaded;
+    let told = image.info().warnings().len();
+    job.warn(image.info(), &args);
+    let mut watcher = Watcher::new(&args, &job, image.info(), &segmenter)?;
     let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
-    let outcome = segment_volume(&mut segmenter, &job.volume, &job.frame, &job.intensity, &requests, &mut watcher)?;
+    let (source, intensity) = image.parts();
+    let mut outcome = segment_slices(&mut segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;
     watcher.progress.finish();
 
+    let rest = Instant::now();
+    let read = image.finish()?;
+    if !args.quiet {
+        image.info().warnings()[told..].iter().for_each(|warning| super::warn(warning));
+    }
+    outcome.stages.wait += waited + rest.elapsed();
     let written = Instant::now();
-    mask_writer::write(&job.volume, &outcome.labels, &args.output, args.force)?;
+    match watcher.mask {
+        Some(mask) => mask.finish(&outcome.labels, args.force)?,
+        None => mask_writer::write(image.info(), &outcome.labels, &args.output, args.force)?,
+    }
     watcher.logits.map(LogitsFile::finish).transpose()?;
     if let Some(path) = &args.report {
-        let times = report::Times { load: loaded, write: written.elapsed(), total: start.elapsed() };
-        report::write(path, &args, &job, &model, &outcome, hashes, times)?;
+        let times = report::Times { load: loaded, read, write: written.elapsed(), total: start.elapsed() };
+        let (image, outcome) = (image.info(), &outcome);
+        let done = report::Done { image, intensity: &intensity, model: &model, outcome, times };
+        report::write(path, &args, &job, hashes, &done)?;
     }
     if !args.quiet {
         summary(&job, &outcome, &args.output)?;
@@ -55,30 +75,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All that is known before the network runs. Everything that can be refused is refused here.
+/// All that is known before the voxels. Everything that can be refused without them is refused here.
 pub struct Job {
-    pub volume: Volume,
     pub frame: SliceFrame,
-    pub intensity: IntensityMap,
     pub targets: Vec<JobTarget>,
     pub source: WeightsSource,
 }
 
 impl Job {
     /// `steered` tells whether the weights have adapters.
-    fn prepare(args: &Args, source: WeightsSource, steered: bool) -> anyhow::Result<Job> {
+    fn prepare(args: &Args, source: WeightsSource, steered: bool) -> anyhow::Result<(Job, Voxels)> {
         let options = OpenOptions { time_point: args.volume, ..OpenOptions::default() };
-        let volume = Volume::open(&args.input, &options)?;
-        mask_writer::check(&volume, &args.output)?;
-        let frame = volume.frame(args.axis.index(), args.orient)?;
-        let targets = targets::targets(args, &volume, &frame, steered)?;
-        let rule = args.intensity.unwrap_or_else(|| Intensity::default_for(&volume));
-        let intensity = rule.resolve(&volume)?;
-        let job = Job { volume, frame, intensity, targets, source };
-        if !args.quiet {
-            job.warn();
-        }
-        Ok(job)
+        let opening = Opening::open(&args.input, &options)?;
+        let info = opening.info().clone();
+        mask_writer::check(&info, &args.output)?;
+        let frame = info.frame(args.axis.index(), args.orient)?;
+        let voxels = Voxels::start(opening, args.intensity, &frame)?;
+        let targets = targets::targets(args, &info, &frame, steered)?;
+        Ok((Job { frame, targets, source }, voxels))
     }
 
     /// Prompt points of the largest prompt, padding included.
@@ -92,11 +106,14 @@ impl Job {
     }
 
     /// Says what looks wrong with the image and the boxes; the report has all of it.
-    fn warn(&self) {
+    fn warn(&self, image: &VolumeInfo, args: &Args) {
         const MOST: usize = 20;
+        if args.quiet {
+            return;
+        }
         let warnings: Vec<&String> =
-            self.volume.warnings().iter().chain(self.targets.iter().flat_map(|target| &target.warnings)).collect();
-        warnings.iter().take(MOST).for_each(|warning| super::say(&format!("medsegx: warning: {warning}")));
+            image.warnings().iter().chain(self.targets.iter().flat_map(|target| &target.warnings)).collect();
+        warnings.iter().take(MOST).for_each(|warning| super::warn(warning));
         if warnings.len() > MOST {
             super::say(&format!("medsegx: and {} more warnings", warnings.len() - MOST));
         }
@@ -112,20 +129,24 @@ fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
     Ok(Arc::new(model))
 }
 
-/// Shows progress, writes logits and listens for an interrupt.
+/// Shows progress, writes logits and masks as they come, and listens for an interrupt.
 struct Watcher {
     progress: Progress,
     logits: Option<LogitsFile>,
+    /// Where the mask can be written slice by slice.
+    mask: Option<MaskStream>,
     interrupt: Interrupt,
 }
 
 impl Watcher {
-    fn new(args: &Args, job: &Job, segmenter: &Segmenter) -> anyhow::Result<Watcher> {
+    fn new(args: &Args, job: &Job, image: &VolumeInfo, segmenter: &Segmenter) -> anyhow::Result<Watcher> {
         let shape = [job.prompts(), segmenter.masks().count(), segmenter.model().config().logits_size()];
         let create = |path: &Path| LogitsFile::create(path, shape, args.force);
+        let highest = job.targets.iter().map(|target| target.label).max().unwrap_or(0);
         Ok(Watcher {
             interrupt: Interrupt::listen()?,
             logits: args.logits.as_deref().map(create).transpose()?,
+            mask: MaskStream::start(image, &job.frame, highest, &args.output)?,
             progress: Progress::new(job.prompts(), "slices", args.quiet),
         })
     }
@@ -143,6 +164,10 @@ impl Observer for Watcher {
 
     fn logits(&mut self, _index: usize, logits: &[f32]) -> medsegx::Result<()> {
         self.logits.as_mut().map_or(Ok(()), |file| file.push(logits))
+    }
+
+    fn settled(&mut self, end: usize, labels: &LabelVolume) -> medsegx::Result<()> {
+        self.mask.as_mut().map_or(Ok(()), |mask| mask.send(labels, end))
     }
 }
 

@@ -10,7 +10,7 @@ use medsegx::mask::{CONTINUITY_WEIGHT, MaskChoice, Rule};
 use medsegx::model::Kind;
 use medsegx::segment::Model;
 use medsegx::segment::volume::Outcome;
-use medsegx::volume::{LabelVolume, Labels};
+use medsegx::volume::{IntensityMap, LabelVolume, Labels, VolumeInfo};
 use serde_json::{Value, json};
 
 use super::{Args, Job};
@@ -18,9 +18,22 @@ use crate::cli::weights_source::WeightsSource;
 
 /// Wall-clock times outside the network.
 pub struct Times {
+    /// From the start until the weights are loaded and the session is made.
     pub load: Duration,
+    /// Reading the voxels, beside loading and beside the run.
+    pub read: Duration,
+    /// From the last mask to the finished file; what was compressed beside the run does not count.
     pub write: Duration,
     pub total: Duration,
+}
+
+/// What a run came to.
+pub struct Done<'a> {
+    pub image: &'a VolumeInfo,
+    pub intensity: &'a IntensityMap,
+    pub model: &'a Model,
+    pub outcome: &'a Outcome,
+    pub times: Times,
 }
 
 /// SHA-256 of input and weights, computed beside the work.
@@ -39,24 +52,17 @@ impl Hashes {
 }
 
 /// Writes the report.
-pub fn write(
-    path: &Path,
-    args: &Args,
-    job: &Job,
-    model: &Model,
-    outcome: &Outcome,
-    hashes: Option<Hashes>,
-    times: Times,
-) -> anyhow::Result<()> {
+pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: &Done) -> anyhow::Result<()> {
     let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
+    let Done { image, intensity, model, outcome, times } = done;
     let config = model.config();
-    let targets: Vec<Value> = (0..job.targets.len()).map(|i| target(job, outcome, i)).collect();
+    let targets: Vec<Value> = (0..job.targets.len()).map(|i| target(job, done, i)).collect();
     let report = json!({
         "medsegx": medsegx::VERSION,
         "notice": "research software, not a medical device",
         "input": {
-            "file": text(&args.input), "sha256": input_hash, "dims": job.volume.dims(), "channels": job.volume.channels(),
-            "time_point": args.volume, "warnings": job.volume.warnings(),
+            "file": text(&args.input), "sha256": input_hash, "dims": image.dims(), "channels": image.channels(),
+            "time_point": args.volume, "warnings": image.warnings(),
         },
         "weights": { "file": job.source.name(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
         "output": text(&args.output),
@@ -64,13 +70,15 @@ pub fn write(
         "precision": format!("{:?}", args.model.precision).to_lowercase(),
         "threads": args.model.threads,
         "intensity": {
-            "rule": job.intensity.rule.to_string(), "low": job.intensity.low, "high": job.intensity.high,
+            "rule": intensity.rule.to_string(), "low": intensity.low, "high": intensity.high,
         },
         "slices": { "axis": job.frame.axis(), "orient": format!("{:?}", args.orient).to_lowercase() },
         "mask_choice": mask_choice(args, model),
         "targets": targets,
         "seconds": {
             "load": times.load.as_secs_f64(),
+            "read": times.read.as_secs_f64(),
+            "wait": outcome.stages.wait.as_secs_f64(),
             "prepare": outcome.stages.prepare.as_secs_f64(),
             "encode": outcome.stages.encode.as_secs_f64(),
             "decode": outcome.stages.decode.as_secs_f64(),
@@ -99,11 +107,11 @@ fn mask_choice(args: &Args, model: &Model) -> Value {
     }
 }
 
-fn target(job: &Job, outcome: &Outcome, index: usize) -> Value {
+fn target(job: &Job, Done { image, outcome, .. }: &Done, index: usize) -> Value {
     let target = &job.targets[index];
     let slices: Vec<_> = outcome.slices.iter().filter(|s| s.request == index).collect();
     let voxels = count(&outcome.labels, target.label);
-    let voxel_volume = job.volume.geometry().map(|g| g.voxel_volume());
+    let voxel_volume = image.geometry().map(|g| g.voxel_volume());
     let rows: Vec<Value> = slices
         .iter()
         .map(|s| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use medsegx::prompt::{self, Grid, PixelBox, Target};
 use medsegx::segment::volume::Request;
 use medsegx::taxonomy::{self, Context, Query};
-use medsegx::volume::{OpenOptions, SliceFrame, Volume};
+use medsegx::volume::{OpenOptions, SliceFrame, Volume, VolumeInfo};
 
 use super::args::{Args, ContextArgs, PromptArgs};
 use crate::cli::usage;
@@ -31,7 +31,7 @@ impl JobTarget {
 }
 
 /// The targets of `args` on `volume`; `steered` tells whether the weights have adapters, which want a context.
-pub fn targets(args: &Args, volume: &Volume, frame: &SliceFrame, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
+pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
     let grid = Grid { dims: volume.dims(), axis: frame.axis(), affine: volume.affine() };
     let query = args.context.query();
     if let Some(path) = &args.prompts.boxes {
@@ -104,7 +104,7 @@ fn rough_boxes(
     path: &Path,
     margin: u32,
     grid: &Grid,
-    image: &Volume,
+    image: &VolumeInfo,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<BTreeMap<usize, PixelBox>> {
     let rough = Volume::open(path, &OpenOptions::default())?;

@@ -1,0 +1,90 @@
+//! The voxels of the input, which are read beside everything else.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::time::{Duration, Instant};
+
+use medsegx::Result;
+use medsegx::volume::{
+    Arriving, Intensity, IntensityMap, Opening, Reading, SliceFrame, SliceSource, Volume, VolumeInfo,
+};
+
+/// Voxels on their way.
+pub enum Voxels {
+    /// All of them are looked at before the first slice: for their range, or to find what is not a number.
+    Whole(Reading<Image>),
+    /// Slices can run while later ones are read.
+    Arriving(Box<Image>),
+}
+
+/// Voxels that slices can be cut from, and how values become grey levels.
+pub struct Image {
+    source: Source,
+    intensity: IntensityMap,
+}
+
+enum Source {
+    /// How long reading took.
+    Whole(Box<Volume>, Duration),
+    Arriving(Box<Arriving>),
+}
+
+impl Voxels {
+    /// Begins to read. `rule` is the one asked for.
+    pub fn start(opening: Opening<BufReader<File>>, rule: Option<Intensity>, frame: &SliceFrame) -> Result<Voxels> {
+        let rule = rule.unwrap_or_else(|| Intensity::default_for(opening.info()));
+        let unseen = rule.resolve_unseen(opening.info()).filter(|_| frame.axis() == 2);
+        let opening = match unseen {
+            None => opening,
+            Some(intensity) => match opening.arriving()? {
+                Ok(arriving) => {
+                    let source = Source::Arriving(Box::new(arriving));
+                    return Ok(Voxels::Arriving(Box::new(Image { source, intensity })));
+                }
+                Err(opening) => opening,
+            },
+        };
+        let start = Instant::now();
+        let whole = opening.beside(move |volume| {
+            let intensity = rule.resolve(&volume)?;
+            Ok(Image { source: Source::Whole(Box::new(volume), start.elapsed()), intensity })
+        })?;
+        Ok(Voxels::Whole(whole))
+    }
+
+    /// Waits until slices can be cut.
+    pub fn wait(self) -> Result<Image> {
+        match self {
+            Voxels::Whole(reading) => reading.join(),
+            Voxels::Arriving(image) => Ok(*image),
+        }
+    }
+}
+
+impl Image {
+    /// What is known of it; of what is still being read without the warnings that its end may bring.
+    pub fn info(&self) -> &VolumeInfo {
+        match &self.source {
+            Source::Whole(volume, _) => volume,
+            Source::Arriving(arriving) => arriving.info(),
+        }
+    }
+
+    /// Where slices come from, and how their values become grey levels.
+    pub fn parts(&mut self) -> (&mut dyn SliceSource, IntensityMap) {
+        let source: &mut dyn SliceSource = match &mut self.source {
+            Source::Whole(volume, _) => &mut **volume,
+            Source::Arriving(arriving) => &mut **arriving,
+        };
+        (source, self.intensity)
+    }
+
+    /// Reads to the end of the file, whose checksum decides whether the slices were right, and returns how long reading
+    /// took.
+    pub fn finish(&mut self) -> Result<Duration> {
+        match &mut self.source {
+            Source::Whole(_, took) => Ok(*took),
+            Source::Arriving(arriving) => arriving.finish(),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a file says of a volume before its voxels.
+
+use std::path::{Path, PathBuf};
+
+use super::{Affine, DataType, Geometry, nifti};
+use crate::{Error, Result};
+
+/// Everything about a volume but its voxels: enough to refuse a job, to cut slices and to write a mask.
+#[derive(Clone)]
+pub struct VolumeInfo {
+    pub(super) path: PathBuf,
+    pub(super) container: Container,
+    pub(super) dims: [usize; 3],
+    pub(super) channels: usize,
+    pub(super) data_type: DataType,
+    pub(super) slope: f64,
+    pub(super) intercept: f64,
+    pub(super) geometry: Option<Geometry>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What the voxels came in, as far as a mask has to be like it.
+#[derive(Clone)]
+pub(super) enum Container {
+    Nifti {
+        header: nifti::Header,
+        compressed: bool,
+        time_points: usize,
+    },
+    /// `picture`: H x W or H x W x 3, without an axis of slices.
+    Npy {
+        picture: bool,
+    },
+    Png,
+    Memory,
+}
+
+impl VolumeInfo {
+    pub(super) fn new(
+        path: &Path,
+        container: Container,
+        dims: [usize; 3],
+        channels: usize,
+        data_type: DataType,
+    ) -> Self {
+        VolumeInfo {
+            path: path.to_path_buf(),
+            container,
+            dims,
+            channels,
+            data_type,
+            slope: 1.0,
+            intercept: 0.0,
+            geometry: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Voxels along x, y, z.
+    pub fn dims(&self) -> [usize; 3] {
+        self.dims
+    }
+
+    /// 1 for grey, 3 for colour.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The type of a stored value.
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// Slope and intercept: a value is slope x stored + intercept.
+    pub fn scaling(&self) -> (f64, f64) {
+        (self.slope, self.intercept)
+    }
+
+    /// Where the voxels lie in the patient; pictures and arrays do not say.
+    pub fn geometry(&self) -> Option<&Geometry> {
+        self.geometry.as_ref()
+    }
+
+    /// Voxel indices to millimetres, x to the Right, y Anterior, z Superior, by nibabel's rule.
+    pub fn affine(&self) -> Option<Affine> {
+        self.geometry.as_ref().map(|g| g.affine)
+    }
+
+    /// Millimetres between neighbours along x, y, z.
+    pub fn spacing(&self) -> Option<[f64; 3]> {
+        self.geometry.as_ref().map(Geometry::spacing)
+    }
+
+    /// What looks wrong with the file although it can be read; what follows the voxels shows only when they were read.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether the file is a .npy or .png of 8-bit values, which are used as they are unless something else is asked.
+    pub fn is_8_bit_picture(&self) -> bool {
+        matches!(self.container, Container::Npy { .. } | Container::Png) && self.data_type == DataType::U8
+    }
+
+    /// Time points in the file, of which one is held.
+    pub fn time_points(&self) -> usize {
+        if let Container::Nifti { time_points, .. } = self.container { time_points } else { 1 }
+    }
+
+    /// Refuses a time point that a file without an axis of time does not have.
+    pub(super) fn one_time_point(&self, time_point: Option<usize>) -> Result<()> {
+        match time_point {
+            None | Some(0) => Ok(()),
+            Some(chosen) => Err(Error::file(&self.path, "time point", "0, there is one only", chosen)),
+        }
+    }
+
+    /// Warns of a name that promises another format than the contents.
+    pub(super) fn check_name(&mut self) {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let named = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        let (right, contents) = match &self.container {
+            Container::Nifti { compressed: true, .. } => (named(&[".gz"]), "gzip-compressed NIfTI"),
+            Container::Nifti { .. } => (named(&[".nii"]), "uncompressed NIfTI"),
+            Container::Npy { .. } => (named(&[".npy"]), "a NumPy array"),
+            Container::Png => (named(&[".png"]), "a PNG picture"),
+            Container::Memory => return,
+        };
+        if !right {
+            self.warnings.push(format!("the file is {contents}, which its name does not say"));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Opening a file in two steps: its header, by which most jobs that cannot be done are refused, then its voxels, which
+//! may be read on a thread of their own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::body::Body;
+use super::info::Container;
+use super::source::{Kind, Source};
+use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, count_voxels, nifti, npy, png};
+use crate::{Error, Result};
+
+/// A file whose header is read and checked, and whose voxels are not read yet.
+pub struct Opening<R> {
+    pub(super) info: VolumeInfo,
+    pub(super) source: Source<R>,
+    pub(super) rest: Rest,
+}
+
+/// What is left to read.
+pub(super) enum Rest {
+    /// Voxels, x fastest, then y, then z.
+    Planes(Body),
+    /// An array whose first axis is the fastest.
+    Fortran(npy::Body),
+    /// Nothing of a picture, which is only known for certain when it is decoded.
+    Nothing(Voxels),
+}
+
+impl Opening<BufReader<File>> {
+    /// Opens .nii, .nii.gz, .npy (H x W, H x W x 3 or slices x H x W) or .png.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
+        if !metadata.is_file() {
+            const FOLDER: &str =
+                "a folder (of DICOM files? convert the series to one NIfTI file, for example with dcm2niix)";
+            let found = if metadata.is_dir() { FOLDER } else { "a device or pipe" };
+            return Err(Error::file(path, "input", "an ordinary file", found));
+        }
+        let mut opening = Self::of(path, BufReader::with_capacity(1 << 18, file), metadata.len(), options)?;
+        opening.info.check_name();
+        Ok(opening)
+    }
+
+    /// Reads the voxels on another thread, and does there what follows from them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where no thread can be had; the errors of reading come from [`Reading::join`].
+    pub fn beside<T: Send + 'static>(
+        self,
+        then: impl FnOnce(Volume) -> Result<T> + Send + 'static,
+    ) -> Result<Reading<T>> {
+        self.on_a_thread(|opening| opening.finish().and_then(then))
+    }
+
+    /// Does `work` with it on another thread; reading ends early when the answer is dropped.
+    pub(super) fn on_a_thread<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(Self) -> Result<T> + Send + 'static,
+    ) -> Result<Reading<T>> {
+        let (path, stop) = (self.info.path.clone(), Arc::new(AtomicBool::new(false)));
+        self.source.stop = Some(Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("medsegx-read".into())
+            .spawn(move || work(self))
+            .map_err(|e| Error::io(path, "start a thread to read", e))?;
+        Ok(Reading { stop, thread: Some(thread) })
+    }
+}
+
+impl<R: BufRead> Opening<R> {
+    /// From a `reader` of `length` bytes; `path` is named in messages.
+    pub(super) fn of(path: &Path, reader: R, length: u64, options: &OpenOptions) -> Result<Self> {
+        let (mut source, kind) = Source::new(path, reader, length)?;
+        let (info, rest) = match kind {
+            Kind::Nifti => nifti_header(&mut source, options)?,
+            Kind::Npy => npy_header(&mut source, options)?,
+            Kind::Png => {
+                let picture = png::read(&mut source, options)?;
+                let ([width, height], data_type) = (picture.size, picture.values.data_type());
+                let info = VolumeInfo::new(path, Container::Png, [width, height, 1], picture.channels, data_type);
+                info.one_time_point(options.time_point)?;
+                (VolumeInfo { warnings: picture.warnings, ..info }, Rest::Nothing(picture.values))
+            }
+        };
+        Ok(Opening { info, source, rest })
+    }
+
+    /// What is known before the voxels.
+    pub fn info(&self) -> &VolumeInfo {
+        &self.info
+    }
+
+    /// Reads the voxels.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a file that is cut short or does not fit its checksum.
+    pub fn finish(self) -> Result<Volume> {
+        let Opening { mut info, mut source, rest } = self;
+        let voxels = match rest {
+            Rest::Planes(body) => {
+                body.begin(&mut source)?;
+                let voxels = body.read(&mut source, info.dims.iter().product())?;
+                body.end(&mut source, &mut info.warnings)?;
+                voxels
+            }
+            Rest::Fortran(body) => npy::read_body(&mut source, &body)?,
+            Rest::Nothing(voxels) => voxels,
+        };
+        Ok(Volume { info, voxels })
+    }
+}
+
+fn nifti_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
+    let nifti::Head { header, body, channels, dims, time_points, slope, intercept, mut warnings } =
+        nifti::read_head(source, options)?;
+    let geometry = Some(Geometry::read(&source.path, &header, &mut warnings)?);
+    let (slope, intercept) = if channels == 1 { (slope, intercept) } else { (1.0, 0.0) };
+    let container = Container::Nifti { header, compressed: source.compressed, time_points };
+    let info = VolumeInfo::new(&source.path, container, dims, channels, body.data_type);
+    Ok((VolumeInfo { slope, intercept, geometry, warnings, ..info }, Rest::Planes(body)))
+}
+
+fn npy_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
+    let body = npy::read_head(source, options.max_voxels.saturating_mul(3))?;
+    let (dims, channels, picture) = match *body.shape {
+        [h, w] => ([w, h, 1], 1, true),
+        [h, w, 3] => ([w, h, 1], 3, true),
+        [slices, h, w] => ([w, h, slices], 1, false),
+        _ => {
+            let expected = "H x W, H x W x 3 (colour) or slices x H x W";
+            return Err(Error::file(&source.path, "npy shape", expected, format!("{:?}", body.shape)));
+        }
+    };
+    count_voxels(&source.path, dims.map(|n| n as u64), options)?;
+    let mut info = VolumeInfo::new(&source.path, Container::Npy { picture }, dims, channels, body.data_type);
+    info.one_time_point(options.time_point)?;
+    if dims[0] == 4 && dims[1] > 32 && dims[2] > 32 {
+        info.warnings.push("the last axis is 4: read as slices x H x W, not as colour with alpha".into());
+    }
+    let npy::Body { data_type, big_endian, .. } = body;
+    let rest = match body.fortran_order {
+        true => Rest::Fortran(body),
+        false => {
+            Rest::Planes(Body { data_type, big_endian, stored_channels: channels, extensions: 0, before: 0, after: 0 })
+        }
+    };
+    Ok((info, rest))
+}
+
+/// A volume on its way. Dropped before [`Reading::join`] it stops reading, and its thread has ended.
+pub struct Reading<T> {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<T>>>,
+}
+
+impl<T> Reading<T> {
+    /// Waits for the volume and what was made of it.
+    ///
+    /// # Errors
+    /// As [`Opening::finish`], and what was returned by the function that followed.
+    pub fn join(mut self) -> Result<T> {
+        let lost = || Error::Internal { place: "reading".into(), what: "its thread is lost".into() };
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_else(|| Err(lost()))
+    }
+}
+
+impl<T> Drop for Reading<T> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
