@@ -106,7 +106,7 @@ fn graphs(preset: Preset) -> [Graph; 2] {
 /// Every node of a graph costs about a microsecond at batch 1, whatever it does.
 #[test]
 fn nodes_of_the_graphs() {
-    for (preset, encoder, decoder) in [(Preset::VitB, 113, 20), (Preset::VitL, 221, 20), (Preset::VitH, 293, 20)] {
+    for (preset, encoder, decoder) in [(Preset::VitB, 89, 20), (Preset::VitL, 173, 20), (Preset::VitH, 229, 20)] {
         let found = graphs(preset).map(|graph| launches(graph).unwrap().1.iter().map(Vec::len).sum::<usize>());
         println!("{}: {} nodes of the encoder, {} of the decoder", preset.name(), found[0], found[1]);
         assert_eq!(found, [encoder, decoder], "{}", preset.name());
@@ -120,7 +120,7 @@ fn nodes_of_the_graphs() {
         .zip(&steps)
         .filter(|(node, _)| of_block(&node.name) || node.name == "image_encoder.blocks.1");
     let kernels: Vec<_> = block.flat_map(|(_, launched)| launched).map(|launch| launch.kernel.template).collect();
-    let feed_forward = ["layer_norm", "token_mean", "gate", "gemm", "gemm"];
+    let feed_forward = ["layer_norm", "gemm", "gemm"];
     assert_eq!(kernels, [&["layer_norm", "gemm", "attention", "gemm"][..], &feed_forward].concat());
 }
 
@@ -139,7 +139,7 @@ fn the_model_of_time_adds_up() {
         let sum = |name: &str| -> f64 {
             rows.iter().map(|row| row["count"].as_f64().unwrap() * row[name].as_f64().unwrap()).sum()
         };
-        assert_eq!(number("nodes"), 133.0);
+        assert_eq!(number("nodes"), 109.0);
         for name in ["floor_us", "counted_us"] {
             assert!((sum(name) - number(name)).abs() < 1e-6 * number(name), "{name}");
         }

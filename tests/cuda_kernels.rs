@@ -15,8 +15,8 @@ use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::op::{Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op};
 use one_op::{Case, Random};
-use reference::assert_close;
 use reference::gelu::gelu;
+use reference::{assert_close, layer_norm, wide};
 use tolerance::kernels::{GATE, STORE, SUM};
 
 fn backend() -> Cuda<Interpreter> {
@@ -313,7 +313,8 @@ fn gates() {
         let rows = [1usize, 5, 12, 39, 112];
         let tables: Vec<Vec<f32>> = rows.iter().map(|r| random.vec(r * e, 1.0)).collect();
         let modal = random.vec(10 * e, 1.0);
-        let mean = random.vec(batch * width, 1.0);
+        let (tokens, bias) = (19, random.vec(width, 1.0));
+        let tokens_of_all = random.vec(batch * tokens * width, 1.0);
         let context: Vec<i32> = (0..batch as i32).flat_map(|b| [9 - b, 4 - b, b, 38 - b, 111 - b]).collect();
         let mut layer = |out: usize, inputs: usize| {
             (random.vec(out * inputs, 2.0 * (3.0 / inputs as f32).sqrt()), random.vec(out, 0.5))
@@ -321,7 +322,9 @@ fn gates() {
         let (organ, input, last) = (layer(4, 4 * e), layer(e, width), layer(experts, 4 * e));
 
         let mut case = Case::new(batch);
-        let mean_id = case.floats(&[width], &mean);
+        let input_id = case.floats(&[tokens, width], &tokens_of_all);
+        let norm = Norm { gain: case.param(&[width], &bias), bias: case.param(&[width], &bias), eps: 1e-6 };
+        let (normed, mean_id) = (case.output(&[tokens, width]), case.output(&[width]));
         let context_id = case.input(&[5], Element::I32, bytemuck::cast_slice(&context));
         let organ_embed = std::array::from_fn(|i| case.param(&[rows[i], e], &tables[i]));
         let modal_embed = case.param(&[10, e], &modal);
@@ -341,6 +344,7 @@ fn gates() {
             gate,
             out,
         };
+        case.graph.push("norm", Op::LayerNorm { input: input_id, norm, out: normed, mean: Some(mean_id) });
         case.graph.push("gate", op);
 
         let apply = |(weight, bias): &(Vec<f32>, Vec<f32>), x: &[f64]| -> Vec<f64> {
@@ -361,7 +365,10 @@ fn gates() {
                 (0..4).map(|level| row(&tables[level], if level == 0 { 0 } else { c[level] })).collect();
             let weights = softmax(apply(&organ, &organs.concat()));
             let organ: Vec<f64> = (0..e).map(|i| (0..4).map(|k| weights[k] * organs[k][i]).sum()).collect();
-            let means: Vec<f64> = mean[b * width..][..width].iter().map(|&x| f64::from(x)).collect();
+            let slice = &tokens_of_all[b * tokens * width..][..tokens * width];
+            let normed = layer_norm(&wide(slice), &bias, &bias, 1e-6);
+            let means: Vec<f64> =
+                (0..width).map(|c| normed.iter().skip(c).step_by(width).sum::<f64>() / tokens as f64).collect();
             let joined = [organ, row(&tables[4], c[4]), row(&modal, c[0]), apply(&input, &means)].concat();
             expected.extend(softmax(apply(&last, &joined)));
         }

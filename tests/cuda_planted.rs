@@ -61,4 +61,6 @@ fn hand_overs_between_blocks_without_their_fences() {
     check("token_self_attention_256", "membar.gl", -1, "nothing orders these CTAs");
     check("token_mlp_256", "membar.gl", 0, "nothing orders these CTAs");
     check("tokens_to_image_256", "membar.gl", -1, "nothing orders these CTAs");
+    check("layer_norm_256_f16_gate", "membar.gl", 0, "nothing orders these CTAs");
+    check("layer_norm_256_f16_gate", "membar.gl", -1, "nothing orders these CTAs");
 }

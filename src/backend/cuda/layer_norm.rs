@@ -1,13 +1,17 @@
-//! Launches `kernels/layer_norm.ptx.j2` and `kernels/token_mean.ptx.j2`.
+//! Launches `kernels/layer_norm.ptx.j2`, which also computes the mean over the tokens (`kernels/token_mean.j2`) and the gate
+//! of the experts (`kernels/gate.j2`): three nodes of a graph at batch 1 would be two gaps more.
 
 use super::driver::{Arg, Driver};
 use super::step::Step;
 use super::storage::Storage;
 use crate::error::Result;
-use crate::graph::ValueId;
 use crate::graph::op::Norm;
+use crate::graph::{Graph, Op, ValueId};
 
-/// LayerNorm of each token, and the mean of the results over the tokens where the gate wants it.
+/// Rows of one block.
+const ROWS: usize = 8;
+
+/// LayerNorm of each token, and the mean of the results over the tokens where the gate wants it, and the gate.
 pub(super) fn layer_norm<D: Driver>(
     step: &Step<D>,
     input: ValueId,
@@ -16,20 +20,11 @@ pub(super) fn layer_norm<D: Driver>(
     mean: Option<ValueId>,
 ) -> Result<()> {
     let [tokens, channels] = [step.shape(input)[0], step.shape(input)[1]];
-    let rows = step.active * tokens;
-    let half = step.storage(out) == Storage::Half;
-    let entry = match (channels, half) {
-        (..=256, true) => "layer_norm_256_f16",
-        (..=256, false) => "layer_norm_256_f32",
-        (..=768, true) => "layer_norm_768_f16",
-        (..=768, false) => "layer_norm_768_f32",
-        (_, true) => "layer_norm_1280_f16",
-        (_, false) => "layer_norm_1280_f32",
-    };
     if channels > 1280 || !channels.is_multiple_of(4) || step.storage(input) == Storage::Half {
         return Err(step.unsupported("f32 with a multiple of 4 channels, at most 1280", channels));
     }
-    let args = [
+    let (slices, rows) = if mean.is_some() { (step.active, tokens) } else { (1, step.active * tokens) };
+    let mut args = vec![
         Arg::Pointer(step.value(input)),
         Arg::Pointer(step.param(norm.gain)),
         Arg::Pointer(step.param(norm.bias)),
@@ -39,18 +34,75 @@ pub(super) fn layer_norm<D: Driver>(
         Arg::U32(step.u32(channels)?),
         Arg::F32(norm.eps),
     ];
-    step.launch(entry, [rows.div_ceil(8), 1, 1], &args)?;
-    mean.map_or(Ok(()), |mean| token_mean(step, out, half, mean))
+    if let Some(mean) = mean {
+        let sums = step.value(mean) + 4 * step.plan.graph[mean].len() as u64;
+        args.extend([step.value(mean), sums, step.counters()].map(Arg::Pointer));
+        args.extend(gate_args(step, mean)?);
+    }
+    let entry = entry(channels, step.storage(out) == Storage::Half, mean.is_some());
+    step.launch(entry, [rows.div_ceil(ROWS), slices, 1], &args)
 }
 
-fn token_mean<D: Driver>(step: &Step<D>, input: ValueId, half: bool, out: ValueId) -> Result<()> {
-    let [tokens, channels] = [step.shape(input)[0], step.shape(input)[1]];
-    let args = [
-        Arg::Pointer(step.value(input)),
-        Arg::Pointer(step.value(out)),
-        Arg::U32(step.u32(tokens)?),
-        Arg::U32(step.u32(channels)?),
-    ];
-    let entry = if half { "token_mean_f16" } else { "token_mean_f32" };
-    step.launch(entry, [channels.div_ceil(32), step.active, 1], &args)
+fn entry(channels: usize, half: bool, gated: bool) -> &'static str {
+    match (channels, half, gated) {
+        (..=256, true, false) => "layer_norm_256_f16",
+        (..=256, false, false) => "layer_norm_256_f32",
+        (..=768, true, false) => "layer_norm_768_f16",
+        (..=768, false, false) => "layer_norm_768_f32",
+        (_, true, false) => "layer_norm_1280_f16",
+        (_, false, false) => "layer_norm_1280_f32",
+        (..=256, true, true) => "layer_norm_256_f16_gate",
+        (..=256, false, true) => "layer_norm_256_f32_gate",
+        (..=768, true, true) => "layer_norm_768_f16_gate",
+        (..=768, false, true) => "layer_norm_768_f32_gate",
+        (_, true, true) => "layer_norm_1280_f16_gate",
+        (_, false, true) => "layer_norm_1280_f32_gate",
+    }
+}
+
+/// How many sums of rows, each of the mean's own size, lie behind the mean `id` of a LayerNorm's results.
+pub(super) fn block_sums(graph: &Graph, op: &Op, id: ValueId) -> usize {
+    match op {
+        Op::LayerNorm { input, mean, .. } if *mean == Some(id) => graph[*input].shape[1].div_ceil(ROWS),
+        _ => 0,
+    }
+}
+
+/// The gate whose node is right behind that of the LayerNorm which writes `mean`. It runs with the LayerNorm, a step early:
+/// where its result lies is then no place of anything that is still read, but for the LayerNorm's own input, which all
+/// blocks have read when the last one comes to the gate.
+fn gate_behind(graph: &Graph, mean: ValueId) -> Option<&Op> {
+    graph.nodes.windows(2).find_map(|pair| match (&pair[0].op, &pair[1].op) {
+        (Op::LayerNorm { mean: Some(written), .. }, gate @ Op::Gate { mean: read, .. }) => {
+            (*written == mean && *read == mean).then_some(gate)
+        }
+        _ => None,
+    })
+}
+
+/// What the kernel takes for the gate; zeros where there is none.
+fn gate_args<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<Vec<Arg>> {
+    let Some(&Op::Gate { context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out, .. }) =
+        gate_behind(&step.plan.graph, mean)
+    else {
+        return Ok([Arg::Pointer(0); 14].into_iter().chain([Arg::U32(0); 2]).collect());
+    };
+    let [embedding, experts] = [step.param_shape(input_embed.weight)[0], step.shape(out)[0]];
+    if embedding > 256 || experts > 1024 {
+        let found = format!("{embedding}, {experts}");
+        return Err(step.unsupported("at most 256 values of context and 1024 experts", found));
+    }
+    let tables = organ_embed.iter().copied().chain([modal_embed]);
+    let layers = [organ_gate, input_embed, gate].into_iter().flat_map(|layer| [layer.weight, layer.bias]);
+    let params = tables.chain(layers).map(|id| step.param(id));
+    let pointers = [step.value(out), step.value(context)].into_iter().chain(params).map(Arg::Pointer);
+    Ok(pointers.chain([Arg::U32(step.u32(embedding)?), Arg::U32(step.u32(experts)?)]).collect())
+}
+
+/// Weights of the experts: the LayerNorm in front of it has computed them.
+pub(super) fn gate<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<()> {
+    match gate_behind(&step.plan.graph, mean) {
+        Some(_) => Ok(()),
+        None => Err(step.unsupported("a gate right behind the LayerNorm whose mean it reads", "another one")),
+    }
 }

@@ -9,7 +9,6 @@ mod attention;
 mod ceiling;
 mod conv3x3;
 pub mod driver;
-mod gate;
 mod gemm;
 pub mod grey_level;
 mod image_source;
@@ -331,10 +330,7 @@ fn run_op<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
             patch_embed::patch_embed(step, *pixels, *scaling, *weight, *token_bias, *out)
         }
         Op::LayerNorm { input, norm, out, mean } => layer_norm::layer_norm(step, *input, norm, *out, *mean),
-        &Op::Gate { mean, context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out } => {
-            let op = gate::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
-            gate::gate(step, &op)
-        }
+        Op::Gate { mean, .. } => layer_norm::gate(step, *mean),
         &Op::Linear { input, weight, bias, activation, gated, residual, out } => {
             gemm::linear(step, &gemm::Linear { input, weight, bias, activation, gated, residual, out })
         }

@@ -4,6 +4,7 @@
 //! (`kernels/token_finish.j2`).
 
 use super::driver::{Arg, Driver};
+use super::layer_norm;
 use super::step::Step;
 use super::storage::Storage;
 use crate::error::Result;
@@ -26,7 +27,8 @@ pub(super) fn partial_sums(graph: &Graph, id: ValueId) -> usize {
         Some(Op::TokenSelfAttention { .. }) => HEADS,
         Some(Op::TokensToImage { .. }) => image_parts(graph[id].shape[2]),
         Some(Op::TokenMlp { layers, .. }) => graph[layers[0].weight].shape[0] / MLP_SLICE,
-        _ => 0,
+        Some(op) => layer_norm::block_sums(graph, op, id),
+        None => 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows of `kernels/layer_norm.ptx.j2` and `kernels/token_mean.ptx.j2`.
+//! Rows of `kernels/layer_norm.ptx.j2`.
 
 use super::Kernel;
 use super::Type::{F32, Pointer, U32};
@@ -25,27 +25,60 @@ const fn layer_norm(entry: &'static str, constants: &'static [(&'static str, i64
     }
 }
 
-const fn token_mean(entry: &'static str, half: &'static [(&'static str, i64)]) -> Kernel {
+/// With the mean over the tokens and the gate of the experts; the warps' rows of `vectors` vectors meet in shared memory.
+const fn gated(entry: &'static str, constants: &'static [(&'static str, i64)], vectors: u32) -> Kernel {
     Kernel {
         entry,
-        template: "token_mean",
-        constants: half,
-        params: &[("input", Pointer), ("out", Pointer), ("tokens", U32), ("channels", U32)],
-        tile: "32 channels of one slice",
+        template: "layer_norm",
+        constants,
+        params: &[
+            ("input", Pointer),
+            ("gain", Pointer),
+            ("bias", Pointer),
+            ("out", Pointer),
+            ("saturated", Pointer),
+            ("rows", U32),
+            ("channels", U32),
+            ("eps", F32),
+            ("mean", Pointer),
+            ("partial", Pointer),
+            ("counters", Pointer),
+            ("gate", Pointer),
+            ("context", Pointer),
+            ("organ_embed_0", Pointer),
+            ("organ_embed_1", Pointer),
+            ("organ_embed_2", Pointer),
+            ("organ_embed_3", Pointer),
+            ("task_embed", Pointer),
+            ("modal_embed", Pointer),
+            ("organ_weight", Pointer),
+            ("organ_bias", Pointer),
+            ("input_weight", Pointer),
+            ("input_bias", Pointer),
+            ("gate_weight", Pointer),
+            ("gate_bias", Pointer),
+            ("embedding", U32),
+            ("experts", U32),
+        ],
+        tile: "8 rows of a slice, one a warp",
         threads: 256,
-        shared: 0,
-        bound: "latency",
+        shared: 8 * 512 * vectors,
+        bound: "memory",
     }
 }
 
-/// One kernel a width class and output type: a warp holds its row in `4 * vectors` registers a lane.
+/// One kernel a width class, output type and task: a warp holds its row in `4 * vectors` registers a lane.
 pub const KERNELS: &[Kernel] = &[
-    layer_norm("layer_norm_256_f16", &[("vectors", 2), ("half_out", 1)]),
-    layer_norm("layer_norm_256_f32", &[("vectors", 2), ("half_out", 0)]),
-    layer_norm("layer_norm_768_f16", &[("vectors", 6), ("half_out", 1)]),
-    layer_norm("layer_norm_768_f32", &[("vectors", 6), ("half_out", 0)]),
-    layer_norm("layer_norm_1280_f16", &[("vectors", 10), ("half_out", 1)]),
-    layer_norm("layer_norm_1280_f32", &[("vectors", 10), ("half_out", 0)]),
-    token_mean("token_mean_f16", &[("half_in", 1)]),
-    token_mean("token_mean_f32", &[("half_in", 0)]),
+    layer_norm("layer_norm_256_f16", &[("vectors", 2), ("half_out", 1), ("gated", 0)]),
+    layer_norm("layer_norm_256_f32", &[("vectors", 2), ("half_out", 0), ("gated", 0)]),
+    layer_norm("layer_norm_768_f16", &[("vectors", 6), ("half_out", 1), ("gated", 0)]),
+    layer_norm("layer_norm_768_f32", &[("vectors", 6), ("half_out", 0), ("gated", 0)]),
+    layer_norm("layer_norm_1280_f16", &[("vectors", 10), ("half_out", 1), ("gated", 0)]),
+    layer_norm("layer_norm_1280_f32", &[("vectors", 10), ("half_out", 0), ("gated", 0)]),
+    gated("layer_norm_256_f16_gate", &[("vectors", 2), ("half_out", 1), ("gated", 1)], 2),
+    gated("layer_norm_256_f32_gate", &[("vectors", 2), ("half_out", 0), ("gated", 1)], 2),
+    gated("layer_norm_768_f16_gate", &[("vectors", 6), ("half_out", 1), ("gated", 1)], 6),
+    gated("layer_norm_768_f32_gate", &[("vectors", 6), ("half_out", 0), ("gated", 1)], 6),
+    gated("layer_norm_1280_f16_gate", &[("vectors", 10), ("half_out", 1), ("gated", 1)], 10),
+    gated("layer_norm_1280_f32_gate", &[("vectors", 10), ("half_out", 0), ("gated", 1)], 10),
 ];

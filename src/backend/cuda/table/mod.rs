@@ -4,7 +4,6 @@
 mod attention;
 mod ceiling;
 mod decoder;
-mod gate;
 mod gemm;
 mod layer_norm;
 mod picture;
@@ -48,7 +47,6 @@ pub const KERNELS: &[&[Kernel]] = &[
     attention::KERNELS,
     ceiling::KERNELS,
     decoder::KERNELS,
-    gate::KERNELS,
     gemm::KERNELS,
     layer_norm::KERNELS,
     picture::KERNELS,
