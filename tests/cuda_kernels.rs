@@ -346,6 +346,9 @@ fn gates() {
         };
         case.graph.push("norm", Op::LayerNorm { input: input_id, norm, out: normed, mean: Some(mean_id) });
         case.graph.push("gate", op);
+        // The gate runs early, for which the LayerNorm's input must be read again.
+        let again = case.output(&[tokens, width]);
+        case.graph.push("again", Op::LayerNorm { input: input_id, norm, out: again, mean: None });
 
         let apply = |(weight, bias): &(Vec<f32>, Vec<f32>), x: &[f64]| -> Vec<f64> {
             let rows = weight.chunks_exact(x.len()).zip(bias);

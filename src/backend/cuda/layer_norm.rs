@@ -68,13 +68,14 @@ pub(super) fn block_sums(graph: &Graph, op: &Op, id: ValueId) -> usize {
     }
 }
 
-/// The gate whose node is right behind that of the LayerNorm which writes `mean`. It runs with the LayerNorm, a step early:
-/// where its result lies is then no place of anything that is still read, but for the LayerNorm's own input, which all
-/// blocks have read when the last one comes to the gate.
+/// The gate whose node is right behind that of the LayerNorm which writes `mean`. It runs with the LayerNorm, a step early,
+/// while blocks of other slices still read the LayerNorm's input: its result must not lie there, so the input must be read
+/// again behind the gate, as a residual is. Nothing else that is still read then can lie where the result does.
 fn gate_behind(graph: &Graph, mean: ValueId) -> Option<&Op> {
-    graph.nodes.windows(2).find_map(|pair| match (&pair[0].op, &pair[1].op) {
-        (Op::LayerNorm { mean: Some(written), .. }, gate @ Op::Gate { mean: read, .. }) => {
-            (*written == mean && *read == mean).then_some(gate)
+    graph.nodes.windows(2).enumerate().find_map(|(at, pair)| match (&pair[0].op, &pair[1].op) {
+        (Op::LayerNorm { input, mean: Some(written), .. }, gate @ Op::Gate { mean: read, .. }) => {
+            let input_stays = graph.nodes[at + 2..].iter().any(|node| node.op.reads().contains(input));
+            (*written == mean && *read == mean && input_stays).then_some(gate)
         }
         _ => None,
     })
@@ -103,6 +104,9 @@ fn gate_args<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<Vec<Arg>> {
 pub(super) fn gate<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<()> {
     match gate_behind(&step.plan.graph, mean) {
         Some(_) => Ok(()),
-        None => Err(step.unsupported("a gate right behind the LayerNorm whose mean it reads", "another one")),
+        None => {
+            let expected = "a gate right behind the LayerNorm whose mean it reads, whose input is read again";
+            Err(step.unsupported(expected, "another one"))
+        }
     }
 }
