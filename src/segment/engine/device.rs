@@ -226,7 +226,8 @@ impl<D: Driver> Engine for OnDevice<D> {
         for (prompt, (&region, measures)) in regions.iter().zip(out).enumerate() {
             let predicted = super::predicted(iou, prompt, masks.first());
             let both = |a: usize, b: usize| counter.both(prompt, a + b - 1);
-            *measures = Measures::of_counts(masks.count(), |m| counts(counter, prompt, m), both, region, predicted);
+            *measures =
+                Measures::of_counts(masks.count(), |m| counts(counter, side, prompt, m), both, region, predicted);
         }
         Ok(())
     }
@@ -327,9 +328,12 @@ fn internal(what: &str) -> Error {
     Error::Internal { place: "the device's engine".into(), what: what.into() }
 }
 
-fn counts<D: Driver>(counter: &MapCounter<D>, prompt: usize, map: usize) -> Counts {
+/// A device that fails may return any number: within the map they are at least safe to calculate with.
+fn counts<D: Driver>(counter: &MapCounter<D>, side: usize, prompt: usize, map: usize) -> Counts {
     let counted = counter.map(prompt, map);
-    let tight_box = (counted.area > 0).then_some(counted.bounds);
-    let (area, above, below, inside) = (counted.area, counted.above, counted.below, counted.inside);
+    let [last, pixels] = [side.saturating_sub(1), side * side].map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let tight_box = (counted.area > 0).then_some(counted.bounds.map(|at| at.min(last)));
+    let [area, above, below, inside] =
+        [counted.area, counted.above, counted.below, counted.inside].map(|count| count.min(pixels));
     Counts { area, above, below, inside, tight_box }
 }
