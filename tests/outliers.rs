@@ -12,7 +12,7 @@ use common::run::{boxes, decode, encode};
 use common::tolerance::{self, Tolerance};
 use common::{relative_l2, tensor};
 use medsegx::backend::Backend;
-use medsegx::backend::cpu::{Cpu, CpuOptions};
+use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::executor::{Network, Session};
@@ -80,8 +80,12 @@ fn check(distances: &[Distance], table: &'static [Tolerance]) {
 
 #[test]
 fn gains_fifty_times_larger_on_the_cpu() {
-    let (distances, _) = distances(Cpu::new(CpuOptions::default()).unwrap());
-    check(&distances, tolerance::F32_OUTLIERS);
+    for level in Level::available() {
+        println!("{level}");
+        let options = CpuOptions { level: Some(level), ..CpuOptions::default() };
+        let (distances, _) = distances(Cpu::new(options).unwrap());
+        check(&distances, tolerance::F32_OUTLIERS);
+    }
 }
 
 #[test]

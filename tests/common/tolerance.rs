@@ -46,20 +46,20 @@ pub const F16: &[Tolerance] = &[
     row("iou", 5e-3, "as the logits"),
 ];
 
-/// f32 where some channels are 50 times larger. NumPy in f32 is then 2.4e-6 off at the neck, 4.6 times as far as without
-/// them (`tools/rounding.py`).
+/// f32 where some channels are 50 times larger. NumPy in f32 is then 4.9e-7 off at the worst gate and 2.4e-6 at the neck,
+/// 3.1 and 4.6 times as far as without them (`tools/rounding.py`).
 pub const F32_OUTLIERS: &[Tolerance] = &[
-    row("gate", 5e-7, "softmax of a mean over all tokens, as without outliers"),
+    row("gate", 2.5e-6, "5 times as without outliers: see the neck"),
     row("neck", 1e-5, "5 times as without outliers: scores of hundreds make attention one-hot and move near ties"),
     row("logits", 5e-5, "5 times as without outliers: see the neck"),
 ];
 
-/// CUDA where some channels are 50 times larger. Rounding the operands in f64 alone gives 2.9e-3 at the neck and 5.9e-3 on
-/// the logits (`tools/rounding.py`), most of it in the one attention that reads such channels.
+/// CUDA where some channels are 50 times larger. Rounding the operands in f64 alone gives 1.5e-3 at the worst gate, 2.9e-3 at
+/// the neck and 5.9e-3 on the logits (`tools/rounding.py`), most of it in the one attention that reads such channels.
 pub const F16_OUTLIERS: &[Tolerance] = &[
     row("gate", 2e-3, "required of every gate"),
     row("neck", 5e-3, "scores of hundreds make attention one-hot, and 2^-12 of them moves near ties"),
-    row("logits", 5e-3, "required of the logits, outliers or not"),
+    row("logits", 7e-3, "1.2 times what rounding the operands alone makes (5.9e-3): see the neck"),
 ];
 
 /// bf16 in the encoder's large products (8 bits of mantissa: 2e-3 a number), f32 elsewhere, against the same golden
