@@ -170,6 +170,16 @@ class Trainer(unittest.TestCase):
             self.assertEqual((ancestor["seed"], ancestor["pictures"], len(ancestor["sha256"])), ("3", "12", 64))
 
 
+    def test_finer_positions_take_a_third_of_each_axis(self):
+        old = initial.position_matrix(64, torch.Generator().manual_seed(1)).half().float()
+        new = initial.finer(old, 6.0)
+        changed = (new != old).any(0)
+        self.assertEqual(changed.nonzero().flatten().tolist(), [0, 3, 6, 9, 12, 15, 18, 21])
+        self.assertEqual(new.max().item(), 6.0)
+        self.assertTrue((new[:, changed].max(0).values > 1.6).all() and (new[:, changed].min(0).values == 0).all())
+        self.assertTrue(torch.equal(new, new.half().float()), "the exported file has the same numbers")
+
+
 class Rules(unittest.TestCase):
     def test_the_mask_that_fills_the_box_agrees_with_it(self):
         logits = np.full((3, 64, 64), -9.0)
