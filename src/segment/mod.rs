@@ -116,6 +116,8 @@ pub struct Segmenter {
     measures: Vec<Measures>,
     /// Boxes of the whole runs that are not finished.
     begun: VecDeque<Vec<Option<[f32; 4]>>>,
+    /// Memory for the boxes of runs to come.
+    spare: Vec<Vec<Option<[f32; 4]>>>,
 }
 
 /// What an encoder without adapters gets for a context.
@@ -139,6 +141,7 @@ impl Segmenter {
             regions: Vec::with_capacity(batch),
             measures: vec![Measures::default(); batch],
             begun: VecDeque::with_capacity(2),
+            spare: (0..2).map(|_| Vec::with_capacity(batch)).collect(),
             model: Arc::clone(model),
         })
     }
@@ -280,7 +283,7 @@ impl Segmenter {
 
     /// Gives up what was begun and not finished, so that the session is as good as new.
     pub fn abandon(&mut self) {
-        self.begun.clear();
+        self.spare.extend(self.begun.drain(..));
         self.engine.abandon();
     }
 
@@ -293,12 +296,15 @@ impl Segmenter {
     /// As [`Segmenter::begin`]; two batches that are not finished.
     pub fn begin_whole(&mut self, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
         self.check_prompts(prompts)?;
-        let regions: Vec<_> = prompts.iter().map(|prompt| self.region(prompt)).collect();
-        let begun = self.engine.begin_whole(prompts, &regions, frame, masks)?;
-        if begun {
-            self.begun.push_back(regions);
+        let mut regions = self.spare.pop().unwrap_or_default();
+        regions.clear();
+        regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
+        let begun = self.engine.begin_whole(prompts, &regions, frame, masks);
+        match begun {
+            Ok(true) => self.begun.push_back(regions),
+            Ok(false) | Err(_) => self.spare.push(regions),
         }
-        Ok(begun)
+        begun
     }
 
     fn check_prompts(&self, prompts: &[Prompt<'_>]) -> Result<()> {
@@ -322,7 +328,7 @@ impl Segmenter {
     /// A device that fails.
     pub fn finish(&mut self) -> Result<()> {
         if let Some(regions) = self.begun.pop_front() {
-            self.regions = regions;
+            self.spare.push(std::mem::replace(&mut self.regions, regions));
         }
         let iou = &mut self.iou[..self.regions.len() * 4];
         self.engine.measure(&self.regions, iou, &mut self.measures)

@@ -121,6 +121,7 @@ impl Engine for OnHost {
 
     fn prepare(&mut self, frame: &Frame, channels: usize) -> Result<()> {
         picture_resizer(&mut self.picture, frame, channels)?;
+        grow_to(&mut self.levels, frame.slice[0] * frame.slice[1] * channels, "grey levels of a slice")?;
         self.prepare_masks(frame)
     }
 
