@@ -4,7 +4,7 @@
 
 use super::Level;
 use super::dense::Pieces;
-use super::math::exp;
+use super::math::{exp, sum_exp};
 use super::memory::{Buffer, Out, Views, floats};
 use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};
 use super::simd::{Kernel, Simd};
@@ -328,18 +328,12 @@ fn start<S: Simd>(
     let mut total = 0.0;
     for ((rows, columns), most) in terms.into_iter().zip(most) {
         if !rows.is_empty() && !columns.is_empty() {
-            let factor = |part: &[f32]| sum_exp(s, part, largest(part));
-            total += (most - largest_all).exp() * factor(rows) * factor(columns);
+            let [rows, columns] = [sum_exp(s, rows, largest(rows)), sum_exp(s, columns, largest(columns))];
+            total += (most - largest_all).exp() * rows * columns;
         }
     }
     (queries.largest[i], queries.total[i]) = (largest_all, total);
     sums.iter_mut().zip(head.bias(2)).for_each(|(sum, v)| *sum = total * v);
-}
-
-/// Sum of `e^(x - largest)`.
-#[inline(always)]
-fn sum_exp<S: Simd>(s: S, row: &[f32], largest: f32) -> f32 {
-    super::math::sum_of(s, row, f32::NEG_INFINITY, |x| exp(s, s.sub(x, s.splat(largest))))
 }
 
 /// Keys of a block as columns, `[d, scores]`, zeros behind them; values as rows, `[keys, d]`.

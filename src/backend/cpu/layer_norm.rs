@@ -1,6 +1,6 @@
 //! LayerNorm over channels, and the mean over tokens of the result.
 
-use super::math::sum_of;
+use super::math::sum;
 use super::memory::{Out, Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
@@ -74,19 +74,12 @@ impl<'a> Affine<'a> {
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, row: &mut [f32]) {
         let n = row.len() as f32;
-        let rough = sum_of(s, row, 0.0, |x| x) / n;
+        let rough = sum(s, row) / n;
         let (mut differences, mut squares) = (s.splat(0.0), s.splat(0.0));
-        let mut whole = row.chunks_exact(S::LANES);
-        let mut add = |x| {
-            let d = s.sub(x, s.splat(rough));
+        for part in row.chunks(S::LANES) {
+            let d = s.sub(s.read_filled(part, rough), s.splat(rough));
             differences = s.add(differences, d);
             squares = s.fma(d, d, squares);
-        };
-        for part in &mut whole {
-            add(s.read(part));
-        }
-        if !whole.remainder().is_empty() {
-            add(s.read_part(whole.remainder(), rough));
         }
         let rest = s.sum(differences) / n;
         let variance = s.sum(squares) / n - rest * rest;

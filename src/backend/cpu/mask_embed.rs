@@ -74,19 +74,22 @@ impl Kernel for Embed<'_> {
         let mut pieces = Pieces(scratch);
         let sums = pieces.take(4 * count * first.packed.width);
         let (a, b) = (pieces.take(4 * count * first.outputs()), pieces.take(count * second.outputs()));
-        let activate = |image: &mut [f32], norm: &Affine<'_>, channels: usize| {
-            for row in image.chunks_exact_mut(channels) {
-                norm.apply(s, row);
-                for part in row.chunks_mut(S::LANES) {
-                    let x = gelu(s, s.read_any(part));
-                    s.write_any(part, x);
-                }
-            }
-        };
         first.apply(s, logits, 4 * count, sums, a);
-        activate(a, &norms[0], first.outputs());
+        activate(s, a, &norms[0], first.outputs());
         second.apply(s, a, count, sums, b);
-        activate(b, &norms[1], second.outputs());
+        activate(s, b, &norms[1], second.outputs());
         third.apply(s, b, count, sums, out);
+    }
+}
+
+/// LayerNorm and GELU of each pixel.
+#[inline(always)]
+fn activate<S: Simd>(s: S, image: &mut [f32], norm: &Affine<'_>, channels: usize) {
+    for row in image.chunks_exact_mut(channels) {
+        norm.apply(s, row);
+        for part in row.chunks_mut(S::LANES) {
+            let x = gelu(s, s.read_any(part));
+            s.write_any(part, x);
+        }
     }
 }

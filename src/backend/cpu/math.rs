@@ -52,16 +52,23 @@ pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
     s.fma(half, erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))), half)
 }
 
-/// Sum of `f` over the vectors of `row`; the tail is filled with `fill`.
+/// Sum of `row`.
 #[inline(always)]
-pub(super) fn sum_of<S: Simd>(s: S, row: &[f32], fill: f32, f: impl Fn(S::V) -> S::V) -> f32 {
-    let mut chunks = row.chunks_exact(S::LANES);
+pub(super) fn sum<S: Simd>(s: S, row: &[f32]) -> f32 {
     let mut total = s.splat(0.0);
-    for chunk in &mut chunks {
-        total = s.add(total, f(s.read(chunk)));
+    for part in row.chunks(S::LANES) {
+        total = s.add(total, s.read_any(part));
     }
-    if !chunks.remainder().is_empty() {
-        total = s.add(total, f(s.read_part(chunks.remainder(), fill)));
+    s.sum(total)
+}
+
+/// Sum of `e^(x - largest)` over `row`.
+#[inline(always)]
+pub(super) fn sum_exp<S: Simd>(s: S, row: &[f32], largest: f32) -> f32 {
+    let mut total = s.splat(0.0);
+    for part in row.chunks(S::LANES) {
+        let x = s.sub(s.read_filled(part, f32::NEG_INFINITY), s.splat(largest));
+        total = s.add(total, exp(s, x));
     }
     s.sum(total)
 }

@@ -114,7 +114,9 @@ impl Kernel for Columns<'_> {
         for first in (0..whole[0]).step_by(S::LANES) {
             for row in (0..whole[1]).step_by(S::LANES) {
                 let from = &rows[row * inputs + first..];
-                (0..S::LANES).for_each(|row| seen.add(s, row, s.read(&from[row * inputs..])));
+                for row in 0..S::LANES {
+                    seen.add(s, row, s.read(&from[row * inputs..]));
+                }
                 let to = &mut panel[first * width + column + row..];
                 // SAFETY: `LANES` rows of `LANES` numbers lie within `rows`, as many within the panel.
                 unsafe { s.transpose(from.as_ptr(), inputs, to.as_mut_ptr(), width) };

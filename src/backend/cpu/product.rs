@@ -83,7 +83,10 @@ unsafe fn tile<S: Simd, M: Multiply, const ROWS: usize, const VECTORS: usize>(s:
     unsafe {
         for p in 0..t.inputs {
             let from = t.b.add(p * t.b_stride);
-            let b: [S::V; VECTORS] = std::array::from_fn(|v| s.load(from.add(v * S::LANES)));
+            let mut b = [s.splat(0.0); VECTORS];
+            for (v, b) in b.iter_mut().enumerate() {
+                *b = s.load(from.add(v * S::LANES));
+            }
             for row in 0..ROWS {
                 let x = s.splat(*a[row].add(p));
                 for v in 0..VECTORS {

@@ -1,7 +1,9 @@
 //! One vocabulary for every instruction set: kernels are written once, against [`Simd`], and compiled for each.
 //!
 //! A value of a type that implements [`Simd`] proves that the processor has the instructions. [`Level::run`] makes it,
-//! inside a function compiled for that set, into which everything marked `inline(always)` is inlined.
+//! inside a function compiled for that set, into which everything marked `inline(always)` is inlined. A closure handed to
+//! an iterator or an array is not, and each instruction in it becomes a call with registers in memory: loops instead.
+//! `tools/check_inlining.sh` finds such calls.
 #![allow(unsafe_code)]
 
 use super::Level;
@@ -103,7 +105,13 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// At most `LANES` numbers, zeros behind them.
     #[inline(always)]
     fn read_any(self, from: &[f32]) -> Self::V {
-        if from.len() == Self::LANES { self.read(from) } else { self.read_part(from, 0.0) }
+        self.read_filled(from, 0.0)
+    }
+
+    /// At most `LANES` numbers, `fill` behind them.
+    #[inline(always)]
+    fn read_filled(self, from: &[f32], fill: f32) -> Self::V {
+        if from.len() == Self::LANES { self.read(from) } else { self.read_part(from, fill) }
     }
 
     /// As many numbers as `to` holds, at most `LANES`.
@@ -112,7 +120,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
         if to.len() == Self::LANES { self.write(to, v) } else { self.write_part(to, v) }
     }
 
-    /// At most `LANES` numbers, `fill` behind them.
+    /// Fewer than `LANES` numbers, `fill` behind them.
     #[inline(always)]
     fn read_part(self, from: &[f32], fill: f32) -> Self::V {
         let mut lanes = [fill; MAX_LANES];

@@ -131,7 +131,9 @@ impl Kernel for SelfAttention<'_> {
         if !first {
             out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
         }
-        out.chunks_exact_mut(width).for_each(|row| norm.apply(s, row));
+        for row in out.chunks_exact_mut(width) {
+            norm.apply(s, row);
+        }
     }
 }
 
@@ -185,7 +187,9 @@ impl Kernel for TokensToImage<'_> {
         attend(Columns::all(q, inner), 0..rows, image, values, scores, attended);
         to_out.apply(s, attended, rows, sums, out);
         out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
-        out.chunks_exact_mut(width).for_each(|row| norm.apply(s, row));
+        for row in out.chunks_exact_mut(width) {
+            norm.apply(s, row);
+        }
     }
 }
 

@@ -55,7 +55,9 @@ impl Kernel for Mlp<'_> {
         relu(hidden);
         second.apply(s, hidden, self.rows, sums, self.out);
         self.out.iter_mut().zip(self.tokens).for_each(|(x, t)| *x += t);
-        self.out.chunks_exact_mut(second.outputs()).for_each(|row| self.norm.apply(s, row));
+        for row in self.out.chunks_exact_mut(second.outputs()) {
+            self.norm.apply(s, row);
+        }
     }
 }
 

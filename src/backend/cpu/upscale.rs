@@ -87,7 +87,9 @@ impl<'a> Kernel for Convolve<'a> {
             count *= 4;
             let channels = layer.bias.len();
             if let Some(Ok(norm)) = norms.get(i).map(|norm| Affine::new(step, norm)) {
-                to.chunks_exact_mut(channels).take(count).for_each(|row| norm.apply(s, row));
+                for row in to[..count * channels].chunks_exact_mut(channels) {
+                    norm.apply(s, row);
+                }
             }
             for part in to[..count * channels].chunks_mut(S::LANES) {
                 let x = gelu(s, s.read_any(part));

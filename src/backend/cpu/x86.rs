@@ -87,20 +87,22 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
-        use std::array::from_fn;
         // SAFETY: `self` proves AVX2; the caller promises the memory.
         unsafe {
-            let rows: [__m256; 8] = from_fn(|row| _mm256_loadu_ps(from.add(row * from_stride)));
+            let [mut rows, mut twos, mut fours] = [[_mm256_setzero_ps(); 8]; 3];
+            for (row, to) in rows.iter_mut().enumerate() {
+                *to = _mm256_loadu_ps(from.add(row * from_stride));
+            }
             // In each 128 bits: two rows, then four, of one column. Index 4 i + c: rows 4 i.., columns c and c + 4.
-            let twos: [__m256; 8] = from_fn(|i| {
+            for (i, to) in twos.iter_mut().enumerate() {
                 let (a, b) = (rows[i / 4 * 4 + i % 2 * 2], rows[i / 4 * 4 + i % 2 * 2 + 1]);
-                if i % 4 < 2 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
-            });
-            let fours: [__m256; 8] = from_fn(|i| {
-                let (a, b) = (twos[i / 4 * 4 + i % 4 / 2 * 2], twos[i / 4 * 4 + i % 4 / 2 * 2 + 1]);
-                let [a, b] = [a, b].map(|x| _mm256_castps_pd(x));
-                _mm256_castpd_ps(if i % 2 == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) })
-            });
+                *to = if i % 4 < 2 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) };
+            }
+            for (i, to) in fours.iter_mut().enumerate() {
+                let a = _mm256_castps_pd(twos[i / 4 * 4 + i % 4 / 2 * 2]);
+                let b = _mm256_castps_pd(twos[i / 4 * 4 + i % 4 / 2 * 2 + 1]);
+                *to = _mm256_castpd_ps(if i % 2 == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) });
+            }
             for c in 0..4 {
                 let (a, b) = (fours[c], fours[4 + c]);
                 _mm256_storeu_ps(to.add(c * to_stride), _mm256_permute2f128_ps::<0x20>(a, b));
@@ -153,33 +155,31 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
-        use std::array::from_fn;
         // SAFETY: `self` proves AVX-512; the caller promises the memory.
         unsafe {
-            let rows: [__m512; 16] = from_fn(|row| _mm512_loadu_ps(from.add(row * from_stride)));
+            let [mut rows, mut twos, mut fours, mut eights] = [[_mm512_setzero_ps(); 16]; 4];
+            for (row, to) in rows.iter_mut().enumerate() {
+                *to = _mm512_loadu_ps(from.add(row * from_stride));
+            }
             // In each 128 bits: two rows, then four, of one column. Index 4 i + c: rows 4 i.., columns c, c + 4, ..
-            let twos: [__m512; 16] = from_fn(|i| {
+            for (i, to) in twos.iter_mut().enumerate() {
                 let (a, b) = (rows[i / 4 * 4 + i % 2 * 2], rows[i / 4 * 4 + i % 2 * 2 + 1]);
-                if i % 4 < 2 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
-            });
-            let fours: [__m512; 16] = from_fn(|i| {
-                let (a, b) = (twos[i / 4 * 4 + i % 4 / 2 * 2], twos[i / 4 * 4 + i % 4 / 2 * 2 + 1]);
-                let [a, b] = [a, b].map(|x| _mm512_castps_pd(x));
-                _mm512_castpd_ps(if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
-            });
+                *to = if i % 4 < 2 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
+            }
+            for (i, to) in fours.iter_mut().enumerate() {
+                let a = _mm512_castps_pd(twos[i / 4 * 4 + i % 4 / 2 * 2]);
+                let b = _mm512_castps_pd(twos[i / 4 * 4 + i % 4 / 2 * 2 + 1]);
+                *to = _mm512_castpd_ps(if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) });
+            }
             // The 128 bits of one column together: eight rows of columns c and c + 8, or c + 4 and c + 12; then all.
-            let even = |a, b| _mm512_shuffle_f32x4::<0x88>(a, b);
-            let odd = |a, b| _mm512_shuffle_f32x4::<0xdd>(a, b);
-            let halves = |upper: usize, c: usize| [fours[8 * upper + c], fours[8 * upper + 4 + c]];
-            let eights: [[__m512; 8]; 2] = from_fn(|upper| {
-                from_fn(|i| {
-                    let [a, b] = halves(upper, i % 4);
-                    if i < 4 { even(a, b) } else { odd(a, b) }
-                })
-            });
-            for (i, (&a, &b)) in eights[0].iter().zip(&eights[1]).enumerate() {
-                _mm512_storeu_ps(to.add(i * to_stride), even(a, b));
-                _mm512_storeu_ps(to.add((i + 8) * to_stride), odd(a, b));
+            for (i, to) in eights.iter_mut().enumerate() {
+                let (a, b) = (fours[i / 8 * 8 + i % 4], fours[i / 8 * 8 + 4 + i % 4]);
+                *to = if i % 8 < 4 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
+            }
+            for i in 0..8 {
+                let (a, b) = (eights[i], eights[8 + i]);
+                _mm512_storeu_ps(to.add(i * to_stride), _mm512_shuffle_f32x4::<0x88>(a, b));
+                _mm512_storeu_ps(to.add((i + 8) * to_stride), _mm512_shuffle_f32x4::<0xdd>(a, b));
             }
         }
     }
