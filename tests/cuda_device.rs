@@ -16,6 +16,7 @@ use common::run::{boxes, segment, synthetic};
 use common::stages::{all_logits, stages};
 use common::{op_cases, relative_l2, tolerance};
 use medsegx::Error;
+use medsegx::backend::Launches;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::Driver;
 use medsegx::backend::cuda::interpreter::Interpreter;
@@ -34,8 +35,8 @@ fn device(test: &str) -> Option<Device> {
     if let Ok(name) = std::env::var("MEDSEGX_TEST_DEVICE") {
         return Some(name.parse().unwrap_or_else(|e| panic!("MEDSEGX_TEST_DEVICE: {e}")));
     }
-    match Nvidia::open(0) {
-        Ok(_) => Some(Device::Cuda(0)),
+    match Nvidia::open(0, Launches::Ordered) {
+        Ok(_) => Some(Device::Cuda(0, Launches::Ordered)),
         Err(error) => {
             common::skipped(test, &error.to_string());
             None
@@ -43,8 +44,8 @@ fn device(test: &str) -> Option<Device> {
     }
 }
 
-fn interpreter() -> Cuda<Interpreter> {
-    Cuda::new(Interpreter::new(2, ptxvm::Checks::Fast)).unwrap()
+fn interpreter(launches: Launches) -> Cuda<Interpreter> {
+    Cuda::new(Interpreter::new(2, ptxvm::Checks::Fast).with_launches(launches)).unwrap()
 }
 
 /// Runs `$check` with something that opens the test device.
@@ -52,8 +53,8 @@ macro_rules! on_device {
     ($check:ident) => {
         match device(stringify!($check)) {
             None => {}
-            Some(Device::Cuda(ordinal)) => $check(|| Cuda::open(ordinal).unwrap()),
-            Some(Device::Ptxvm(_)) => $check(interpreter),
+            Some(Device::Cuda(ordinal, launches)) => $check(|| Cuda::open(ordinal, launches).unwrap()),
+            Some(Device::Ptxvm(_, launches)) => $check(|| interpreter(launches)),
             Some(other) => panic!("MEDSEGX_TEST_DEVICE: a CUDA device or ptxvm, not {other:?}"),
         }
     };
@@ -65,7 +66,7 @@ fn every_operation() {
 }
 
 fn operations<D: Driver>(open: impl Fn() -> Cuda<D>) {
-    let (cuda, interpreter, mut bad) = (open(), interpreter(), Vec::new());
+    let (cuda, interpreter, mut bad) = (open(), interpreter(Launches::Ordered), Vec::new());
     for case in op_cases::all() {
         let row = tolerance::find(tolerance::F16_OPS, case.op);
         let found = match case.outputs(&cuda) {
@@ -124,7 +125,8 @@ fn agreement<D: Driver>(open: impl Fn() -> Cuda<D>) {
         // The first run launches kernel by kernel, the second records, the others replay.
         assert!(segment(&mut session, &cases) == first, "run {run}: other bits");
     }
-    let mut interpreted = Session::new(synthetic(&Preset::Tiny.medsegx(), interpreter()), boxes(2)).unwrap();
+    let mut interpreted =
+        Session::new(synthetic(&Preset::Tiny.medsegx(), interpreter(Launches::Ordered)), boxes(2)).unwrap();
     let distance = relative_l2(&first.0, &segment(&mut interpreted, &cases).0);
     let row = tolerance::find(tolerance::F16, "logits");
     println!("logits {distance:.1e} from ptxvm's, tolerance {:.0e}", row.limit);

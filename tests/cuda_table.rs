@@ -1,6 +1,7 @@
 //! The launch table against the PTX: names, parameters, threads, shared memory; and what a machine without a device says.
 #![cfg(feature = "cuda")]
 
+use medsegx::backend::Launches;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::kernels::{self, Type};
 
@@ -36,7 +37,7 @@ fn every_header_names_its_parameters() {
 #[test]
 fn no_driver_is_an_answer() {
     // On a machine with a device there is nothing to refuse but a device that is not there.
-    let Err(error) = Cuda::open(4096) else { panic!("device 4096 exists") };
+    let Err(error) = Cuda::open(4096, Launches::Ordered) else { panic!("device 4096 exists") };
     let text = error.to_string();
     assert!(text.starts_with("device cuda:4096: "), "{text}");
     assert!(text.contains("driver"), "{text}");

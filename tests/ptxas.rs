@@ -13,10 +13,14 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use medsegx::backend::Launches;
+use medsegx::backend::cuda::dependent;
 use medsegx::backend::cuda::kernels::{self, Kernel};
 
 /// Architectures whose machine code differs.
 const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
+/// Those of them that know dependent launches.
+const DEPENDENT_ARCHITECTURES: [&str; 3] = ["90", "100", "120"];
 
 /// What ptxas says of one kernel on one architecture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,15 +37,30 @@ fn every_kernel_assembles_without_spills() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let jobs: Vec<(&Kernel, &str)> = kernels::all().flat_map(|k| ARCHITECTURES.map(|a| (k, a))).collect();
     for (kernel, ptx) in kernels::texts() {
         std::fs::write(folder.path().join(format!("{}.ptx", kernel.entry)), ptx).expect("PTX can be written");
     }
+    readme::check("registers", &table(&assemble_all(&ptxas, folder.path(), &ARCHITECTURES)));
+    // The same kernels as programmatic dependent launch wants them.
+    for (kernel, ptx) in kernels::texts() {
+        let text = dependent::text(kernel, ptx, Launches::Dependent).expect("every kernel has such a text");
+        std::fs::write(folder.path().join(format!("{}.ptx", kernel.entry)), &*text).expect("PTX can be written");
+    }
+    assemble_all(&ptxas, folder.path(), &DEPENDENT_ARCHITECTURES);
+}
+
+/// Assembles every kernel for every one of `architectures`.
+fn assemble_all(
+    ptxas: &str,
+    folder: &Path,
+    architectures: &[&'static str],
+) -> BTreeMap<(&'static str, &'static str), Resources> {
+    let jobs: Vec<(&Kernel, &str)> = kernels::all().flat_map(|k| architectures.iter().map(move |&a| (k, a))).collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         let work = || {
             while let Some(&(kernel, architecture)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let resources = assemble(&ptxas, folder.path(), kernel, architecture);
+                let resources = assemble(ptxas, folder, kernel, architecture);
                 found.lock().expect("no thread panicked").insert((kernel.entry, architecture), resources);
             }
         };
@@ -51,8 +70,7 @@ fn every_kernel_assembles_without_spills() {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
-    let found = found.into_inner().expect("no thread panicked");
-    readme::check("registers", &table(&found));
+    found.into_inner().expect("no thread panicked")
 }
 
 /// Assembles one kernel; anything but a clean result is a panic with ptxas' own words.

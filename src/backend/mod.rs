@@ -41,6 +41,16 @@ pub trait Numbers {
     fn check(&mut self) -> Result<()>;
 }
 
+/// How the launches of a recording follow each other on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Launches {
+    /// One begins when the one before has ended.
+    #[default]
+    Ordered,
+    /// One's blocks are there when the one before ends: programmatic dependent launch, for sm_90 and later.
+    Dependent,
+}
+
 /// A device and the kernels for it.
 pub trait Backend: Send + Sync + 'static {
     /// A parameter as the kernels want it: packed panels on a CPU, device memory in f16 on a GPU.

@@ -9,6 +9,7 @@ use super::codes::{medsegx_device, medsegx_instructions, medsegx_kind, medsegx_l
 use super::status::{c_string, medsegx_error, medsegx_status};
 use super::structs::{medsegx_model_info, medsegx_model_options, medsegx_read_callback};
 use super::versioned::{self, Versioned};
+use crate::backend::Launches;
 use crate::backend::cpu::{CpuOptions, Level, Precision};
 use crate::memory::reserve;
 use crate::model::Kind;
@@ -186,7 +187,7 @@ fn to_engine(options: &medsegx_model_options) -> Outcome<segment::ModelOptions> 
     let device = match medsegx_device::of(options.device) {
         Some(medsegx_device::Auto) => Device::Auto,
         Some(medsegx_device::Cpu) => Device::Cpu,
-        Some(medsegx_device::Cuda) => Device::Cuda(options.device_index as usize),
+        Some(medsegx_device::Cuda) => Device::Cuda(options.device_index as usize, Launches::Ordered),
         None => return Err(wrong("device", "0 (automatic), 1 (CPU) or 2 (CUDA)", options.device)),
     };
     let precision = match medsegx_precision::of(options.precision) {

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use medsegx::backend::cuda::kernels;
+use medsegx::backend::Launches;
+use medsegx::backend::cuda::{dependent, kernels};
 
 /// List the CUDA kernels or write their PTX
 #[derive(clap::Args)]
@@ -12,13 +13,18 @@ pub struct Args {
     /// Write the exact PTX text that the driver loads to this folder, one .ptx file a kernel
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
+    /// Their text for programmatic dependent launch, on devices that are named cuda:N:dependent
+    #[arg(long, requires = "dump")]
+    dependent: bool,
 }
 
 /// Prints the table, or writes the files.
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(folder) = args.dump {
         std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+        let launches = if args.dependent { Launches::Dependent } else { Launches::Ordered };
         for (kernel, ptx) in kernels::texts() {
+            let ptx = dependent::text(kernel, ptx, launches)?;
             let path = folder.join(format!("{}.ptx", kernel.entry));
             medsegx::atomic::write_atomically(&path, true, |file| std::io::Write::write_all(file, ptx.as_bytes()))?;
         }

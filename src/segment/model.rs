@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::engine::{self, Engine};
-use crate::backend::Backend;
 use crate::backend::cpu::{Cpu, CpuOptions};
 #[cfg(feature = "ptxvm")]
 use crate::backend::cuda::interpreter::{Checks, Interpreter};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{Cuda, driver::Driver, real::Nvidia};
+use crate::backend::{Backend, Launches};
 use crate::error::{Error, Result};
 use crate::executor::{Network, SessionOptions, session_bytes};
 use crate::model::Config;
@@ -24,13 +24,13 @@ pub enum Device {
     /// The CPU.
     Cpu,
     /// The CUDA device of this ordinal.
-    Cuda(usize),
+    Cuda(usize, Launches),
     /// The CUDA backend's kernels, interpreted on the CPU: slow, for checking them without a GPU.
     #[cfg(feature = "ptxvm")]
-    Ptxvm(Checks),
+    Ptxvm(Checks, Launches),
 }
 
-/// What [`Device`] is parsed from.
+/// What [`Device`] is parsed from. `:dependent` behind a CUDA device is for whoever measures, and not named here.
 const DEVICES: &str =
     if cfg!(feature = "ptxvm") { "auto, cpu, cuda, cuda:N, ptxvm or ptxvm:fast" } else { "auto, cpu, cuda or cuda:N" };
 
@@ -39,17 +39,22 @@ impl std::str::FromStr for Device {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::Argument { name: "device", expected: DEVICES.into(), found: format!("'{text}'") };
-        match text.to_lowercase().as_str() {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda(0)),
+        let text = text.to_lowercase();
+        let (device, launches) = match text.strip_suffix(":dependent") {
+            Some(device) => (device, Launches::Dependent),
+            None => (text.as_str(), Launches::Ordered),
+        };
+        match (device, launches) {
+            ("auto", Launches::Ordered) => Ok(Device::Auto),
+            ("cpu", Launches::Ordered) => Ok(Device::Cpu),
+            ("cuda", _) => Ok(Device::Cuda(0, launches)),
             #[cfg(feature = "ptxvm")]
-            "ptxvm" => Ok(Device::Ptxvm(Checks::Full)),
+            ("ptxvm", _) => Ok(Device::Ptxvm(Checks::Full, launches)),
             #[cfg(feature = "ptxvm")]
-            "ptxvm:fast" => Ok(Device::Ptxvm(Checks::Fast)),
-            other => {
-                let ordinal = other.strip_prefix("cuda:").and_then(|n| n.parse().ok());
-                ordinal.map(Device::Cuda).ok_or_else(wrong)
+            ("ptxvm:fast", _) => Ok(Device::Ptxvm(Checks::Fast, launches)),
+            _ => {
+                let ordinal = device.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                ordinal.map(|ordinal| Device::Cuda(ordinal, launches)).ok_or_else(wrong)
             }
         }
     }
@@ -135,10 +140,10 @@ impl Model {
         let config = weights.config().clone();
         let (network, fallback) = match options.device {
             Device::Cpu => (cpu(weights, options)?, None),
-            Device::Cuda(ordinal) => (cuda(weights, ordinal)?, None),
+            Device::Cuda(ordinal, launches) => (cuda(weights, ordinal, launches)?, None),
             #[cfg(feature = "ptxvm")]
-            Device::Ptxvm(checks) => (ptxvm(weights, options, checks)?, None),
-            Device::Auto => match cuda(weights, 0) {
+            Device::Ptxvm(checks, launches) => (ptxvm(weights, options, checks, launches)?, None),
+            Device::Auto => match cuda(weights, 0, Launches::Ordered) {
                 Ok(network) => (network, None),
                 Err(error @ (Error::Device { .. } | Error::DeviceLost { .. })) => {
                     (cpu(weights, options)?, Some(error.to_string()))
@@ -197,8 +202,8 @@ fn cpu(weights: &Weights, options: &ModelOptions) -> Result<Box<dyn Loaded>> {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(weights: &Weights, ordinal: usize) -> Result<Box<dyn Loaded>> {
-    on_driver(weights, Nvidia::open(ordinal)?)
+fn cuda(weights: &Weights, ordinal: usize, launches: Launches) -> Result<Box<dyn Loaded>> {
+    on_driver(weights, Nvidia::open(ordinal, launches)?)
 }
 
 #[cfg(feature = "cuda")]
@@ -207,14 +212,14 @@ fn on_driver(weights: &Weights, driver: impl Driver) -> Result<Box<dyn Loaded>> 
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_weights: &Weights, ordinal: usize) -> Result<Box<dyn Loaded>> {
+fn cuda(_weights: &Weights, ordinal: usize, _launches: Launches) -> Result<Box<dyn Loaded>> {
     let message = "this build has no CUDA backend".to_string();
     Err(Error::Device { device: format!("cuda:{ordinal}"), operation: "open".into(), message })
 }
 
 /// The interpreter on as many threads as the CPU backend would take.
 #[cfg(feature = "ptxvm")]
-fn ptxvm(weights: &Weights, options: &ModelOptions, checks: Checks) -> Result<Box<dyn Loaded>> {
+fn ptxvm(weights: &Weights, options: &ModelOptions, checks: Checks, launches: Launches) -> Result<Box<dyn Loaded>> {
     let threads = options.cpu.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
-    on_driver(weights, Interpreter::new(threads.unwrap_or(1), checks))
+    on_driver(weights, Interpreter::new(threads.unwrap_or(1), checks).with_launches(launches))
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::kernels::{Kernel, Type};
+use crate::backend::Launches;
 use crate::error::Result;
 
 /// One argument of a launch.
@@ -71,6 +72,11 @@ pub trait Driver: Send + Sync + 'static {
     /// The device in words, for whoever reads its numbers: model, architecture, driver.
     fn describe(&self) -> String {
         self.name()
+    }
+
+    /// How the launches of its recordings follow each other, and so which text [`Driver::load`] gets.
+    fn launches(&self) -> Launches {
+        Launches::Ordered
     }
 
     /// Memory of the device by now; `None` where it has no memory of its own.

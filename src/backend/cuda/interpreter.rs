@@ -10,11 +10,13 @@ pub use ptxvm::{Checks, Report};
 
 use super::driver::{Arg, Driver, Memory, Queue};
 use super::kernels::Kernel;
+use crate::backend::Launches;
 use crate::error::{Error, Result};
 
 /// A device that is an interpreter. It does everything at once, in the order of the calls.
 pub struct Interpreter {
     state: Arc<Mutex<State>>,
+    launches: Launches,
 }
 
 struct State {
@@ -79,7 +81,15 @@ impl Interpreter {
     /// A device on `threads` host threads that checks as much as `checks` says.
     pub fn new(threads: usize, checks: Checks) -> Self {
         let machine = ptxvm::Machine::new().threads(threads).checks(checks);
-        Interpreter { state: Arc::new(Mutex::new(State { machine, limit: None, held: 0, reports: None })) }
+        let state = State { machine, limit: None, held: 0, reports: None };
+        Interpreter { state: Arc::new(Mutex::new(state)), launches: Launches::Ordered }
+    }
+
+    /// Loads kernels for `launches`. It runs one after the other either way, but checks that each waits.
+    #[must_use]
+    pub fn with_launches(mut self, launches: Launches) -> Self {
+        self.launches = launches;
+        self
     }
 
     /// Has so many bytes of memory of its own, as a card has; otherwise its memory is the host's.
@@ -149,6 +159,10 @@ impl Driver for Interpreter {
 
     fn name(&self) -> String {
         NAME.into()
+    }
+
+    fn launches(&self) -> Launches {
+        self.launches
     }
 
     fn memory(&self) -> Result<Option<Memory>> {

@@ -8,6 +8,7 @@ mod arena;
 mod attention;
 mod ceiling;
 mod conv3x3;
+pub mod dependent;
 pub mod driver;
 mod gemm;
 pub mod grey_level;
@@ -129,7 +130,7 @@ impl<D: Driver> Cuda<D> {
         if let Some(function) = kept.get() {
             return Ok(function);
         }
-        let function = self.driver.load(kernel, ptx)?;
+        let function = self.driver.load(kernel, &dependent::text(kernel, ptx, self.driver.launches())?)?;
         Ok(kept.get_or_init(|| function))
     }
 

@@ -1,6 +1,7 @@
 //! [`Driver`] over NVIDIA's driver, found at run time by cudarc. A machine without it gets an answer, never a panic.
 #![allow(unsafe_code, reason = "the driver's interface is C")]
 
+use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::ops::Range;
 use std::panic::catch_unwind;
@@ -17,12 +18,15 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, D
 use super::Cuda;
 use super::driver::{Arg, Driver, Memory, Queue};
 use super::kernels::Kernel;
+use crate::backend::Launches;
 use crate::error::{Error, Result};
 
 /// PTX 7.4, which the kernels are written in, came with CUDA 11.4.
 const OLDEST_DRIVER: i32 = 11040;
 /// mma.m16n8k16, ldmatrix and cp.async came with sm_80.
 const OLDEST_DEVICE: i32 = 80;
+/// `griddepcontrol` came with sm_90, its edges in graphs with CUDA 12.3.
+const OLDEST_DEPENDENT: (i32, i32) = (90, 12030);
 /// Room for what the driver's PTX compiler has to say.
 const LOG_BYTES: usize = 16 << 10;
 
@@ -30,6 +34,7 @@ const LOG_BYTES: usize = 16 << 10;
 pub struct Nvidia {
     name: String,
     description: String,
+    launches: Launches,
     context: Arc<CudaContext>,
     /// Of the launches. Not the default stream, which cannot be captured.
     stream: Arc<CudaStream>,
@@ -96,16 +101,20 @@ unsafe impl Send for Recording {}
 
 /// A stream that is being captured. Never the one that everything runs on: what other threads queue there meanwhile, or
 /// free, is no part of the graph.
-pub struct Capture(Arc<CudaStream>);
+pub struct Capture {
+    stream: Arc<CudaStream>,
+    /// Whether it has a launch already, which the next one may depend on.
+    begun: Cell<bool>,
+}
 
 impl Cuda<Nvidia> {
     /// The backend on NVIDIA device `ordinal`.
     ///
     /// # Errors
     /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.4, or a device
-    /// that fails.
-    pub fn open(ordinal: usize) -> Result<Self> {
-        Cuda::new(Nvidia::open(ordinal)?)
+    /// that fails; for dependent launches also a device below sm_90 or a driver older than CUDA 12.3.
+    pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
+        Cuda::new(Nvidia::open(ordinal, launches)?)
     }
 }
 
@@ -114,7 +123,7 @@ impl Nvidia {
     ///
     /// # Errors
     /// As [`Cuda::open`].
-    pub fn open(ordinal: usize) -> Result<Self> {
+    pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
         let name = format!("cuda:{ordinal}");
         let refuse = |operation: &str, message: String| Error::Device {
             device: name.clone(),
@@ -127,11 +136,11 @@ impl Nvidia {
             return Err(refuse("find the driver", message.into()));
         }
         // cudarc panics where a library lacks a symbol: one that is no driver, or a very old one.
-        let opened = catch_unwind(|| Self::connect(ordinal));
+        let opened = catch_unwind(|| Self::connect(ordinal, launches));
         opened.unwrap_or_else(|_| Err(refuse("find the driver", "the driver's library lacks a function".into())))
     }
 
-    fn connect(ordinal: usize) -> Result<Self> {
+    fn connect(ordinal: usize, launches: Launches) -> Result<Self> {
         let name = format!("cuda:{ordinal}");
         let check = |operation: &str, code: DriverError| failure(&name, operation, code);
         let refuse = |operation: &str, message: String| Error::Device {
@@ -159,13 +168,20 @@ impl Nvidia {
             let found = format!("{model} is sm_{major}{minor}, at least sm_80 is needed");
             return Err(refuse("check the device", found));
         }
+        let needed = OLDEST_DEPENDENT;
+        if launches == Launches::Dependent && (10 * major + minor < needed.0 || version < needed.1) {
+            let found = format!("sm_{major}{minor} and a driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
+            return Err(refuse("make launches dependent", format!("sm_90 and CUDA 12.3 are needed, found {found}")));
+        }
         // SAFETY: the queues are ordered by this crate's own events; and with cudarc's no capture is clean.
         unsafe { context.disable_event_tracking() };
         let stream = || context.new_stream().map_err(|e| check("make a stream", e));
         let (stream, up, down) = (stream()?, stream()?, stream()?);
         let model = context.name().unwrap_or_else(|_| "a device without a name".into());
         let driver = format!("driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
-        Ok(Nvidia { name, description: format!("{model}, sm_{major}{minor}, {driver}"), context, stream, up, down })
+        let dependent = if launches == Launches::Dependent { ", dependent launches" } else { "" };
+        let description = format!("{model}, sm_{major}{minor}, {driver}{dependent}");
+        Ok(Nvidia { name, description, launches, context, stream, up, down })
     }
 
     /// Registers and bytes of local memory that the driver's compiler gave a kernel.
@@ -257,6 +273,10 @@ impl Driver for Nvidia {
 
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    fn launches(&self) -> Launches {
+        self.launches
     }
 
     fn memory(&self) -> Result<Option<Memory>> {
@@ -398,11 +418,16 @@ impl Driver for Nvidia {
             .collect();
         let [x, y, z] = grid;
         let block = (function.kernel.threads, 1, 1);
-        let stream = capture.map_or(&self.stream, |capture| &capture.0).cu_stream();
+        let stream = capture.map_or(&self.stream, |capture| &capture.stream).cu_stream();
+        // Outside of a recording the launch before is not known, and the first of a recording follows none.
+        let follows = capture.is_some_and(|capture| capture.begun.replace(true));
         self.context.bind_to_thread().map_err(fail)?;
         // SAFETY: one pointer a parameter, to a value of its type (the caller's promise), read during the call; what
         // the arguments point to is the caller's promise too.
         unsafe {
+            if self.launches == Launches::Dependent && follows {
+                return launch_dependent(function, grid, stream, &mut pointers).map_err(fail);
+            }
             result::launch_kernel(function.function, (x, y, z), block, function.kernel.shared, stream, &mut pointers)
         }
         .map_err(fail)
@@ -437,11 +462,12 @@ impl Driver for Nvidia {
         let fail = |e| self.failed("begin a capture", e);
         let stream = self.context.new_stream().map_err(fail)?;
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(fail)?;
-        Ok(Capture(stream))
+        Ok(Capture { stream, begun: Cell::new(false) })
     }
 
     fn end_capture(&self, capture: Capture) -> Result<Recording> {
-        let graph = capture.0.end_capture(CUgraphInstantiate_flags(0)).map_err(|e| self.failed("end a capture", e))?;
+        let graph =
+            capture.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(|e| self.failed("end a capture", e))?;
         graph.map(Recording).ok_or_else(|| Error::Device {
             device: self.name.clone(),
             operation: "end a capture".into(),
@@ -456,6 +482,37 @@ impl Driver for Nvidia {
         // stream, not in that of the capture.
         unsafe { result::graph::launch(recording.0.cu_graph_exec(), self.stream.cu_stream()) }.map_err(fail)
     }
+}
+
+/// Launches a kernel that may be brought to the multiprocessors while the launch before in `stream` still runs.
+///
+/// # Safety
+/// As for [`Driver::launch`]; `pointers` has one for each parameter, to a value of its type.
+unsafe fn launch_dependent(
+    function: &Function,
+    [x, y, z]: [u32; 3],
+    stream: sys::CUstream,
+    pointers: &mut [*mut c_void],
+) -> std::result::Result<(), DriverError> {
+    let mut attribute = sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+    };
+    let config = sys::CUlaunchConfig {
+        gridDimX: x,
+        gridDimY: y,
+        gridDimZ: z,
+        blockDimX: function.kernel.threads,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: function.kernel.shared,
+        hStream: stream,
+        attrs: &mut attribute,
+        numAttrs: 1,
+    };
+    // SAFETY: the attribute outlives the call; the rest is the caller's promise.
+    unsafe { sys::cuLaunchKernelEx(&config, function.function, pointers.as_mut_ptr(), std::ptr::null_mut()) }.result()
 }
 
 /// An error that names the device, what was attempted and what the driver said.

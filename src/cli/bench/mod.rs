@@ -15,6 +15,8 @@ use std::time::Instant;
 
 use clap::Subcommand;
 use medsegx::backend::Backend;
+#[cfg(feature = "ptxvm")]
+use medsegx::backend::Launches;
 use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level, Precision};
 #[cfg(feature = "cuda")]
 use medsegx::backend::cuda::Cuda;
@@ -89,17 +91,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Model(args) => match args.common.device {
             Device::Cpu => model::run(&args),
             #[cfg(feature = "cuda")]
-            Device::Cuda(ordinal) => device::model(&args.common, &args.batch, Cuda::open(ordinal)?),
+            Device::Cuda(at, launches) => device::model(&args.common, &args.batch, Cuda::open(at, launches)?),
             #[cfg(feature = "ptxvm")]
-            Device::Ptxvm(checks) => device::model(&args.common, &args.batch, args.common.ptxvm(checks)?),
+            Device::Ptxvm(checks, launches) => {
+                device::model(&args.common, &args.batch, args.common.ptxvm(checks, launches)?)
+            }
             other => Err(args.common.refuse(other)),
         },
         What::Kernels(args) => match args.common.device {
             Device::Cpu => kernels::run(&args),
             #[cfg(feature = "cuda")]
-            Device::Cuda(ordinal) => device::kernels(&args.common, args.batch, Cuda::open(ordinal)?),
+            Device::Cuda(at, launches) => device::kernels(&args.common, args.batch, Cuda::open(at, launches)?),
             #[cfg(feature = "ptxvm")]
-            Device::Ptxvm(checks) => device::kernels(&args.common, args.batch, args.common.ptxvm(checks)?),
+            Device::Ptxvm(checks, launches) => {
+                device::kernels(&args.common, args.batch, args.common.ptxvm(checks, launches)?)
+            }
             other => Err(args.common.refuse(other)),
         },
         #[cfg(feature = "cuda")]
@@ -124,9 +130,10 @@ impl Common {
 
     /// The interpreter of the CUDA kernels.
     #[cfg(feature = "ptxvm")]
-    fn ptxvm(&self, checks: Checks) -> medsegx::Result<Cuda<Interpreter>> {
+    fn ptxvm(&self, checks: Checks, launches: Launches) -> medsegx::Result<Cuda<Interpreter>> {
         let at_hand = || std::thread::available_parallelism().map_or(1, usize::from);
-        Cuda::new(Interpreter::new(self.threads.unwrap_or_else(at_hand), checks))
+        let interpreter = Interpreter::new(self.threads.unwrap_or_else(at_hand), checks);
+        Cuda::new(interpreter.with_launches(launches))
     }
 
     /// The path that every other is compared with.

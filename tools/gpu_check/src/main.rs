@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// True where every check passed.
+/// True where every check passed; those of dependent launches stand apart, since nobody gets these unasked.
 fn run(args: &Args) -> anyhow::Result<bool> {
     let job = Job::new(args)?;
     // First of all, so that a machine without a device is told so at once.
@@ -114,6 +114,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         found["models"] = steps::models(&job)?;
         found["kernels"] = steps::kernels(&job)?;
         found["volumes"] = steps::volumes(&job)?;
+        found["dependent"] = steps::dependent(&job);
         found["torch"] = steps::torch(&job);
     }
     let text = serde_json::to_string_pretty(&found)?;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{Job, child, volume};
 
-fn bench(job: &Job, what: &str, config: &str, batches: &[usize], repeats: usize) -> Command {
+fn bench(job: &Job, device: &str, what: &str, config: &str, batches: &[usize], repeats: usize) -> Command {
     let mut command = Command::new(job.medsegx());
-    command.args(["bench", what, "--json", "--device", &job.device, "--config", config]);
+    command.args(["bench", what, "--json", "--device", device, "--config", config]);
     let batches: Vec<String> = batches.iter().map(usize::to_string).collect();
     command.args(["--batch", &batches.join(","), "--repeats", &repeats.to_string()]);
     command
@@ -17,7 +17,7 @@ fn bench(job: &Job, what: &str, config: &str, batches: &[usize], repeats: usize)
 
 /// The device and its ceilings; refuses a machine without one.
 pub fn device(job: &Job) -> anyhow::Result<Value> {
-    let mut about = child::json(&mut bench(job, "model", "tiny", &[1], 1)).with_context(|| {
+    let mut about = child::json(&mut bench(job, &job.device, "model", "tiny", &[1], 1)).with_context(|| {
         format!("no usable device {}. The bundle is complete; take it to a machine with an NVIDIA GPU", job.device)
     })?;
     if let Some(about) = about.as_object_mut() {
@@ -28,13 +28,17 @@ pub fn device(job: &Job) -> anyhow::Result<Value> {
 
 /// Every operation, the golden tensors, agreement with the interpreter, masks and scores.
 pub fn checks(job: &Job) -> anyhow::Result<Value> {
+    // `cargo test` has both on ptxvm with all its checks; they take minutes.
+    let skipped: &[&str] = if job.interpreted() { &["every_operation", "goldens_of_the_large_network"] } else { &[] };
+    checks_on(job, &job.device, &[], skipped)
+}
+
+/// The tests whose names contain one of `wanted`, or all, on `device`.
+fn checks_on(job: &Job, device: &str, wanted: &[&str], skipped: &[&str]) -> anyhow::Result<Value> {
     let mut command = Command::new(job.checks());
-    command.args(["--nocapture", "--test-threads", "1"]);
-    if job.interpreted() {
-        // `cargo test` has both on ptxvm with all its checks; they take minutes.
-        command.args(["--skip", "every_operation", "--skip", "goldens_of_the_large_network"]);
-    }
-    command.env("MEDSEGX_TEST_DEVICE", &job.device).env("MEDSEGX_TEST_ROOT", &job.bundle);
+    command.args(["--nocapture", "--test-threads", "1"]).args(wanted);
+    command.args(skipped.iter().flat_map(|name| ["--skip", name]));
+    command.env("MEDSEGX_TEST_DEVICE", device).env("MEDSEGX_TEST_ROOT", &job.bundle);
     let output = child::run(&mut command)?;
     let lines: Vec<&str> = output.stdout.lines().collect();
     let result = lines.iter().rev().find(|line| line.starts_with("test result: ")).copied().unwrap_or("no result");
@@ -44,8 +48,25 @@ pub fn checks(job: &Job) -> anyhow::Result<Value> {
 /// Whole forward passes.
 pub fn models(job: &Job) -> anyhow::Result<Value> {
     let repeats = if job.interpreted() { 1 } else { 30 };
-    let one = |config: &String| child::json(&mut bench(job, "model", config, &job.batches, repeats));
+    let one = |config: &String| child::json(&mut bench(job, &job.device, "model", config, &job.batches, repeats));
     job.configs.iter().map(one).collect()
+}
+
+/// The same with dependent launches at the smallest batch, where the gaps between launches weigh most, if the recorded runs
+/// pass their checks with them.
+pub fn dependent(job: &Job) -> Value {
+    let measured = || -> anyhow::Result<Value> {
+        let device = format!("{}:dependent", job.device);
+        let recorded: &[&str] = if job.interpreted() { &["a_whole_run"] } else { &["a_whole_run", "the_same_bits"] };
+        let checks = checks_on(job, &device, recorded, &[])?;
+        anyhow::ensure!(checks["passed"] == json!(true), "checks failed: {checks}");
+        let (repeats, least) = (if job.interpreted() { 1 } else { 30 }, job.batches.iter().min().copied());
+        let batches: Vec<usize> = least.into_iter().collect();
+        let one = |config: &String| child::json(&mut bench(job, &device, "model", config, &batches, repeats));
+        let models = job.configs.iter().map(one).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(json!({ "checks": checks["result"], "models": models }))
+    };
+    measured().unwrap_or_else(|error| json!({ "skipped": format!("{error:#}") }))
 }
 
 /// Every step at the smallest batch and at the largest below 64.
@@ -56,7 +77,8 @@ pub fn kernels(job: &Job) -> anyhow::Result<Value> {
     let mut batches: Vec<usize> = least.into_iter().chain(most).collect();
     batches.dedup();
     let runs = job.configs.iter().flat_map(|config| batches.iter().map(move |&batch| (config, batch)));
-    runs.map(|(config, batch)| child::json(&mut bench(job, "kernels", config, &[batch], repeats))).collect()
+    runs.map(|(config, batch)| child::json(&mut bench(job, &job.device, "kernels", config, &[batch], repeats)))
+        .collect()
 }
 
 /// File to file: a volume of 512 x 512 x 300 with one box a slice.

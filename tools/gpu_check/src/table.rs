@@ -37,6 +37,7 @@ pub fn of(found: &Value) -> String {
             );
         }
     }
+    dependent(&mut out, &found["dependent"]);
     for row in list(&found["volumes"]) {
         let seconds = &row["seconds"];
         let inside = ["encode", "decode", "restore"].map(|stage| number(&seconds[stage])).iter().sum::<f64>();
@@ -51,6 +52,20 @@ pub fn of(found: &Value) -> String {
         );
     }
     out
+}
+
+/// The rows of dependent launches, or why there are none.
+fn dependent(out: &mut String, found: &Value) {
+    if let Some(why) = found["skipped"].as_str() {
+        let _ = writeln!(out, "dependent launches: none: {why}");
+    }
+    for model in list(&found["models"]) {
+        for row in list(&model["rows"]) {
+            let [ms, rate] = ["ms", "slices_per_second"].map(|key| row[key].as_f64().unwrap_or(f64::NAN));
+            let config = text(&model["config"]);
+            let _ = writeln!(out, "{config:8} {:>5} {ms:>10.3} {rate:>10.1}   with dependent launches", row["batch"]);
+        }
+    }
 }
 
 /// PyTorch's rates for a model and batch, mode by mode, or why there are none.

@@ -165,6 +165,14 @@ pub enum FaultKind {
         /// The address in shared memory.
         address: u64,
     },
+    /// Global memory was touched before the thread's `griddepcontrol.wait`, in an entry that has one.
+    #[error("{access} at {address:#x} before griddepcontrol.wait: grids ahead may still write or read it")]
+    BeforeGridWait {
+        /// The kind of access.
+        access: &'static str,
+        /// The address.
+        address: u64,
+    },
     /// A barrier or an `.aligned` instruction was not executed by the whole warp.
     #[error("{instruction} needs the whole warp, but only lanes {mask:#010x} of {expected:#010x} are here")]
     Divergent {

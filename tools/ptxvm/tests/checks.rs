@@ -533,3 +533,33 @@ fn fast_mode_still_checks_bounds() {
     let result = gpu.launch(&module, "k", line(1, 32), &params);
     assert!(matches!(result, Err(Error::Fault(f)) if matches!(f.kind, FaultKind::OutOfBounds { .. })));
 }
+
+/// A grid may start before those ahead have ended: what they write is there behind the wait, for each thread its own.
+#[test]
+fn grids_ahead_are_waited_for() {
+    let wait = "griddepcontrol.wait; griddepcontrol.launch_dependents;";
+    let uses = [
+        ("load from global", "ld.global.u32 %r0, [%in];"),
+        ("store to global", "st.global.u32 [%out], 7;"),
+        ("atomic on global", "st.global.u32 [%out], 7; red.global.add.u32 [%out], 1;"),
+        ("cp.async from global", "cp.async.ca.shared.global [%a], [%in], 4; cp.async.wait_all;"),
+    ];
+    let run = |body: &str| {
+        let text = kernel(body).replace("7.4", "7.8").replace("sm_80", "sm_90");
+        run(&text, line(1, 32), &(0..256).collect::<Vec<u32>>(), 256)
+    };
+    for (access, body) in uses {
+        run(&format!("{wait} {body}")).unwrap_or_else(|e| panic!("{body}: {e}"));
+        // The first access of the atomic's kernel is its store.
+        let first = if access.starts_with("atomic") { "store to global" } else { access };
+        let kind = fault(run(&format!("{body} {wait}")));
+        assert!(matches!(kind, FaultKind::BeforeGridWait { access, .. } if access == first), "{body}: {kind:?}");
+        // Half of the warp has waited.
+        let kind = fault(run(&format!("setp.lt.u32 %p, %t, 16; @%p griddepcontrol.wait; {body}")));
+        assert!(matches!(kind, FaultKind::BeforeGridWait { .. }), "{body}: {kind:?}");
+    }
+    let kind = fault(run(&format!("red.global.add.u32 [%in], 1; {wait}")));
+    assert!(matches!(kind, FaultKind::BeforeGridWait { access: "atomic on global", .. }), "{kind:?}");
+    // Shared memory is the block's own.
+    run(&format!("st.shared.u32 [%a], %t; ld.shared.u32 %r0, [%a]; {wait} ld.global.u32 %r1, [%in];")).unwrap();
+}

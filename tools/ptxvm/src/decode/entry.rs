@@ -125,6 +125,8 @@ pub struct Entry {
     pub(crate) global_granule: u32,
     /// Whether CTAs may hand data to each other, so that races among them cannot be told.
     pub(crate) orders_ctas: bool,
+    /// Whether it may start before the grids ahead have ended, and waits for them.
+    pub(crate) waits_for_grids: bool,
 }
 
 impl Entry {
@@ -238,6 +240,7 @@ fn assemble(
             _ => None,
         }),
         orders_ctas: orders_ctas(&code),
+        waits_for_grids: code.iter().any(|inst| matches!(inst.op, Op::GridWait)),
         code,
         rows,
         constants,

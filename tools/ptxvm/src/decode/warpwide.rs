@@ -36,8 +36,8 @@ pub fn decode(head: &str, mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<
         }
         "griddepcontrol" => {
             ctx.arity(0..=0)?;
-            mods.must("action", &[("launch_dependents", ()), ("wait", ())])?;
-            Ok(Op::Nop)
+            let wait = mods.must("action", &[("launch_dependents", false), ("wait", true)])?;
+            Ok(if wait { Op::GridWait } else { Op::Nop })
         }
         "cp" => cp_async(mods, ctx),
         "ldmatrix" => matrix(mods, ctx, true),

@@ -291,6 +291,8 @@ pub enum Op {
     Fence {
         sc: bool,
     },
+    /// Waits for the grids before: from here on their results are there.
+    GridWait,
     Shfl(Box<Shfl>),
     Vote {
         mode: VoteMode,
@@ -368,7 +370,7 @@ impl Op {
             Op::Pack32 { .. } | Op::Unpack32 { .. } | Op::Pack64 { .. } | Op::Unpack64 { .. } => Class::Move,
             Op::PackQuad { .. } | Op::UnpackQuad { .. } | Op::CvtaShared { .. } => Class::Move,
             Op::Shfl(_) | Op::Vote { .. } | Op::Redux { .. } | Op::ActiveMask { .. } => Class::Shuffle,
-            Op::Bar { .. } | Op::BarWarp { .. } | Op::Fence { .. } => Class::Barrier,
+            Op::Bar { .. } | Op::BarWarp { .. } | Op::Fence { .. } | Op::GridWait => Class::Barrier,
             Op::Branch { .. } | Op::Exit => Class::Branch,
             Op::Nop | Op::Trap => Class::Other,
             _ => Class::Integer,

@@ -194,7 +194,8 @@ impl<'a> Worker<'a> {
         let threads = self.grid.block_threads() as usize;
         for (w, warp) in self.warps.iter_mut().enumerate() {
             let lanes = (threads - w * LANES).min(LANES);
-            warp.start((u64::from(u32::MAX) >> (LANES - lanes)) as u32);
+            let early = self.grid.entry.waits_for_grids;
+            warp.start((u64::from(u32::MAX) >> (LANES - lanes)) as u32, early);
             for &(special, reg) in &self.grid.entry.specials {
                 if let Special::Ctaid(axis) = special {
                     fill(warp, reg, |_| u64::from(self.cta[axis]));

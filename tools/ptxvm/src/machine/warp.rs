@@ -72,6 +72,8 @@ pub struct Warp {
     pub preds: Vec<u32>,
     /// Lanes that have written each register; see `Inst::uses`.
     pub init: Vec<u32>,
+    /// Lanes that must not touch global memory: grids ahead, which they have not waited for, may still write it.
+    pub early: u32,
     /// Lanes of the block: fewer than 32 in a last, partial warp.
     pub lanes: u32,
     /// Next instruction of the running lanes.
@@ -103,6 +105,7 @@ impl Warp {
             r64: vec![[0; LANES]; rows[1] as usize],
             preds: vec![0; rows[2] as usize],
             init: vec![0; rows.iter().sum::<u32>() as usize],
+            early: 0,
             lanes: 0,
             pc: 0,
             active: 0,
@@ -118,9 +121,11 @@ impl Warp {
     }
 
     /// Starts a CTA with the warp's lanes at the first instruction. Registers keep their values but count as unwritten.
-    pub fn start(&mut self, lanes: u32) {
+    /// `early` says that grids ahead may still run.
+    pub fn start(&mut self, lanes: u32, early: bool) {
         self.init.fill(0);
         self.lanes = lanes;
+        self.early = if early { lanes } else { 0 };
         self.pc = 0;
         self.active = lanes;
         self.groups.clear();

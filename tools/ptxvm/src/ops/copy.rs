@@ -1,6 +1,6 @@
 //! Asynchronous copies from global to shared memory.
 
-use super::memory::{check_align, check_written, locate};
+use super::memory::{check_align, check_waited, check_written, locate};
 use super::{Ctx, Done, cta_fault, fault, lanes, shared_fault};
 use crate::check::cost;
 use crate::isa::CpAsync;
@@ -12,6 +12,7 @@ pub fn cp_async(w: &mut Warp, mask: u32, c: &CpAsync, ctx: &mut Ctx<'_, '_>) -> 
     let sizes = c.src_size.map_or([c.size; LANES], |r| w.get(r));
     let ignored = c.ignore.map_or(0, |p| w.pred(p));
     let (access, size) = ("cp.async from global", c.size);
+    check_waited(w, mask, &from, access)?;
     let mut reading = 0;
     for l in lanes(mask) {
         let dst = ctx.shared.offset(to[l], size, size, "cp.async to shared").map_err(|k| fault(l, k))?;

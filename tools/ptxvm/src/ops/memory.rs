@@ -15,6 +15,7 @@ type Words = [Row; 4];
 
 const LOAD_GLOBAL: &str = "load from global";
 const STORE_GLOBAL: &str = "store to global";
+const ATOMIC_GLOBAL: &str = "atomic on global";
 const LOAD_SHARED: &str = "load from shared";
 const STORE_SHARED: &str = "store to shared";
 
@@ -127,6 +128,15 @@ pub fn locate<'m>(
     Ok(found)
 }
 
+/// Refuses accesses to global memory of lanes that have not waited for the grids ahead.
+#[inline(always)]
+pub fn check_waited(w: &Warp, mask: u32, addresses: &Row64, access: &'static str) -> Done {
+    match lanes(mask & w.early).next() {
+        None => Ok(()),
+        Some(l) => Err(fault(l, FaultKind::BeforeGridWait { access, address: addresses[l] })),
+    }
+}
+
 pub fn check_written(
     ctx: &Ctx<'_, '_>,
     buffer: &Buffer,
@@ -143,6 +153,7 @@ pub fn check_written(
 
 fn load_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, ctx: &mut Ctx<'_, '_>, words: &mut Words) -> Done {
     let bytes = a.bytes();
+    check_waited(w, mask, at, LOAD_GLOBAL)?;
     for l in lanes(mask) {
         let (buffer, offset) = locate(ctx, &mut w.hint, l, at[l], (bytes, bytes), LOAD_GLOBAL)?;
         check_written(ctx, buffer, offset, bytes, l, LOAD_GLOBAL)?;
@@ -278,6 +289,7 @@ fn store_shared(mask: u32, addresses: &Row64, bytes: u32, words: &Words, ctx: &m
 
 fn store_global(w: &mut Warp, mask: u32, at: &Row64, a: &Access, words: &Words, ctx: &mut Ctx<'_, '_>) -> Done {
     let bytes = a.bytes();
+    check_waited(w, mask, at, STORE_GLOBAL)?;
     for l in lanes(mask) {
         let (buffer, offset) = locate(ctx, &mut w.hint, l, at[l], (bytes, bytes), STORE_GLOBAL)?;
         if buffer.read_only {
@@ -322,7 +334,8 @@ fn holds(buffer: &Buffer, offset: u64, bytes: u32, words: &Words, lane: usize) -
 pub fn atom(w: &mut Warp, mask: u32, a: &Atom, ctx: &mut Ctx<'_, '_>) -> Done {
     let bytes = if matches!(a.ty, AtomTy::U64 | AtomTy::S64 | AtomTy::B64) { 8 } else { 4 };
     let mut addresses = w.addresses(a.address);
-    let (shared, _) = split(a.space, mask, &mut addresses);
+    let (shared, global) = split(a.space, mask, &mut addresses);
+    check_waited(w, global, &addresses, ATOMIC_GLOBAL)?;
     let source = |r: Reg| match r {
         Reg::R32(r) => w.get(r).map(u64::from),
         Reg::R64(r) => w.get64(r),
@@ -336,12 +349,11 @@ pub fn atom(w: &mut Warp, mask: u32, a: &Atom, ctx: &mut Ctx<'_, '_>) -> Done {
         old[l] = if shared >> l & 1 == 1 {
             atom_shared(l, addresses[l], bytes, ctx, f)?
         } else {
-            let access = "atomic on global";
-            let (buffer, offset) = locate(ctx, &mut w.hint, l, addresses[l], (bytes, bytes), access)?;
+            let (buffer, offset) = locate(ctx, &mut w.hint, l, addresses[l], (bytes, bytes), ATOMIC_GLOBAL)?;
             if buffer.read_only {
                 return Err(fault(l, FaultKind::ReadOnly { address: addresses[l] }));
             }
-            check_written(ctx, buffer, offset, bytes, l, access)?;
+            check_written(ctx, buffer, offset, bytes, l, ATOMIC_GLOBAL)?;
             let how = Exchanged { strong: a.strong, learns: a.d.is_some(), tells: Tells::More };
             let memory = ctx.memory;
             ctx.exchange(l, addresses[l], how, || match bytes {
@@ -351,7 +363,7 @@ pub fn atom(w: &mut Warp, mask: u32, a: &Atom, ctx: &mut Ctx<'_, '_>) -> Done {
         };
     }
     if ctx.full {
-        cost::global(ctx.tally, mask & !shared, &addresses, bytes);
+        cost::global(ctx.tally, global, &addresses, bytes);
     }
     match a.d {
         Some(Reg::R32(d)) => w.put(d, mask, &old.map(|v| v as u32)),

@@ -213,6 +213,7 @@ pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_, '_>) -> Done {
                 order.fence(ctx.warp, mask, sc);
             }
         }
+        Op::GridWait => w.early &= !mask,
         Op::Trap => return Err(fault(mask.trailing_zeros() as usize, FaultKind::Trap)),
         Op::F32 { .. } | Op::F32Fma { .. } | Op::F32Un { .. } => float::exec32(op, w, mask),
         Op::F64 { .. } | Op::F64Fma { .. } | Op::F64Un { .. } => float::exec64(op, w, mask),
