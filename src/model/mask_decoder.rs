@@ -71,8 +71,10 @@ pub mod io {
 /// The decoder's graph for `batch` prompts on the embeddings of `slots` slices.
 pub fn graph(c: &Config, batch: usize, slots: usize, prompts: Prompts) -> Graph {
     let mut g = Graph::new(batch);
+    let dense = prompts.mask.then(|| prompt_encoder::mask(&mut g, c));
+    // Side by side, since a backend may do both at once.
     let position = prompt_encoder::tokens(&mut g, c, prompts.points);
-    let mut image = image_source(&mut g, c, slots, prompts.mask);
+    let mut image = image_source(&mut g, c, slots, dense);
     let mut tokens = position;
     for layer in 0..LAYERS {
         (tokens, image) = two_way_layer(&mut g, c, layer, tokens, position, image);
@@ -86,14 +88,13 @@ pub fn graph(c: &Config, batch: usize, slots: usize, prompts: Prompts) -> Graph 
     g
 }
 
-fn image_source(g: &mut Graph, c: &Config, slots: usize, with_mask: bool) -> ValueId {
+fn image_source(g: &mut Graph, c: &Config, slots: usize, dense: Option<ValueId>) -> ValueId {
     let shape = [c.tokens(), c.prompt_width];
     let name = super::image_encoder::io::EMBEDDING.to_string();
     let full = vec![slots, shape[0], shape[1]];
     g.values.push(Value { name, shape: full, element: Element::F32, role: Role::Embedding });
     let embedding = ValueId(g.values.len() - 1);
     let slot = g.value(io::SLOT, &[1], Element::I32, Role::Input);
-    let dense = with_mask.then(|| prompt_encoder::mask(g, c));
     let no_mask = g.tensor("prompt_encoder.no_mask_embed.weight", &[1, c.prompt_width]);
     let out = g.activation("mask_decoder.src", &shape);
     g.push("mask_decoder.src", Op::ImageSource { embedding, slot, dense, no_mask, out });

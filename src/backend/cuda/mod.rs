@@ -23,7 +23,6 @@ mod mask_embed;
 pub mod measure;
 mod patch_embed;
 pub mod picture;
-mod prompt_tokens;
 pub mod real;
 pub mod resize;
 mod step;
@@ -348,23 +347,9 @@ fn run_op<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
 /// The steps of the decoder's graph that the encoder's does not have.
 fn decoder<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
     match op {
-        &Op::PromptTokens {
-            points,
-            labels,
-            gaussian,
-            point_embeddings,
-            not_a_point,
-            output_tokens,
-            image_size,
-            out,
-        } => {
-            let params = [gaussian, point_embeddings, not_a_point, output_tokens];
-            prompt_tokens::prompt_tokens(step, [points, labels, out], params, image_size)
-        }
+        Op::PromptTokens { .. } => image_source::prompt_tokens(step, op),
         Op::MaskEmbed { mask, convs, norms, out } => mask_embed::mask_embed(step, *mask, convs, norms, *out),
-        Op::ImageSource { embedding, slot, dense, no_mask, out } => {
-            image_source::image_source(step, [*embedding, *slot, *out], *dense, *no_mask)
-        }
+        Op::ImageSource { .. } => image_source::image_source(step, op),
         Op::TokenSelfAttention { tokens, position, projections, norm, first, out } => {
             tokens::self_attention(step, [*tokens, *position, *out], projections, norm, *first)
         }

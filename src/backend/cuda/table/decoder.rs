@@ -1,5 +1,4 @@
-//! Rows of the decoder's kernels: `token_*`, `tokens_to_image`, `image_to_tokens`, `prompt_tokens`, `mask_embed`,
-//! `image_source`.
+//! Rows of the decoder's kernels: `token_*`, `tokens_to_image`, `image_to_tokens`, `mask_embed`, `image_source`.
 
 use super::Kernel;
 use super::Type::{self, F32, Pointer, U32};
@@ -163,28 +162,6 @@ const HEADS: Kernel = Kernel {
     bound: "latency",
 };
 
-const PROMPT_TOKENS: Kernel = Kernel {
-    entry: "prompt_tokens",
-    template: "prompt_tokens",
-    constants: &[],
-    params: &[
-        ("points", Pointer),
-        ("labels", Pointer),
-        ("gaussian", Pointer),
-        ("point_embeddings", Pointer),
-        ("not_a_point", Pointer),
-        ("output_tokens", Pointer),
-        ("out", Pointer),
-        ("points_count", U32),
-        ("half", U32),
-        ("inverse_size", F32),
-    ],
-    tile: "one token",
-    threads: 128,
-    shared: 0,
-    bound: "latency",
-};
-
 const IMAGE_SOURCE: Kernel = Kernel {
     entry: "image_source",
     template: "image_source",
@@ -198,8 +175,18 @@ const IMAGE_SOURCE: Kernel = Kernel {
         ("size", U32),
         ("dense_size", U32),
         ("dense_step", U32),
+        ("points", Pointer),
+        ("labels", Pointer),
+        ("gaussian", Pointer),
+        ("point_embeddings", Pointer),
+        ("not_a_point", Pointer),
+        ("output_tokens", Pointer),
+        ("tokens", Pointer),
+        ("token_rows", U32),
+        ("half", U32),
+        ("inverse_size", F32),
     ],
-    tile: "1024 floats",
+    tile: "1024 floats of the image, or a token",
     threads: 256,
     shared: 0,
     bound: "memory",
@@ -234,7 +221,6 @@ const MASK_EMBED: Kernel = Kernel {
 
 /// One kernel an operation and prompt width.
 pub const KERNELS: &[Kernel] = &[
-    PROMPT_TOKENS,
     MASK_EMBED,
     IMAGE_SOURCE,
     self_attention("token_self_attention_64", P64, 64),
