@@ -51,8 +51,12 @@ pub struct Session<B: Backend> {
     staging: Staging,
 }
 
-/// Prompts of one run, side by side.
+/// Prompts of one run, side by side, and what a whole run's slices bring besides pixels.
 struct Staging {
+    #[cfg(feature = "cuda")]
+    scaling: Vec<[f32; 8]>,
+    #[cfg(feature = "cuda")]
+    context: Vec<[i32; 5]>,
     slots: Vec<i32>,
     points: Vec<[f32; 2]>,
     labels: Vec<i32>,
@@ -90,6 +94,10 @@ impl<B: Backend> Session<B> {
         let arena = network.backend().arena(&plans)?;
         let SessionOptions { prompts, points, .. } = options;
         let staging = Staging {
+            #[cfg(feature = "cuda")]
+            scaling: Vec::with_capacity(options.slices),
+            #[cfg(feature = "cuda")]
+            context: Vec::with_capacity(options.slices),
             slots: Vec::with_capacity(prompts),
             points: Vec::with_capacity(prompts * points),
             labels: Vec::with_capacity(prompts * points),
@@ -388,6 +396,14 @@ impl Staging {
         self.points.extend(points().map(|point| [point.x, point.y]));
         self.labels.clear();
         self.labels.extend(points().map(|point| point.label));
+    }
+
+    #[cfg(feature = "cuda")]
+    fn fill_slices(&mut self, slices: &[Slice<'_>]) {
+        self.scaling.clear();
+        self.scaling.extend(slices.iter().map(|slice| slice.scaling));
+        self.context.clear();
+        self.context.extend(slices.iter().map(|slice| slice.context));
     }
 
     fn inputs(&self) -> [(&'static str, &[u8]); 3] {

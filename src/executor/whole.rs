@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Session, Staging, check_count, find, internal};
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::{Prompt, Slice};
 use crate::graph::{Plan, ValueId};
 
@@ -15,11 +15,11 @@ pub(crate) struct Part<'a, B: Backend> {
 }
 
 /// An input of one of the two graphs, from its first slice or prompt on.
-pub(crate) struct Input {
+pub(crate) struct Input<'a> {
     /// Whether it is the decoder's.
     pub decoder: bool,
     pub id: ValueId,
-    pub bytes: Vec<u8>,
+    pub bytes: &'a [u8],
 }
 
 impl<B: Backend> Session<B> {
@@ -31,7 +31,7 @@ impl<B: Backend> Session<B> {
         &mut self,
         slices: &[Slice<'_>],
         prompts: &[Prompt<'_>],
-        run: impl FnOnce(&B, &mut B::Arena, [Part<'_, B>; 2], &[Input]) -> Result<()>,
+        run: impl FnOnce(&B, &mut B::Arena, [Part<'_, B>; 2], &[Input<'_>]) -> Result<()>,
     ) -> Result<()> {
         (self.encoded, self.decoded_last) = (0, None);
         let count = slices.len();
@@ -42,25 +42,31 @@ impl<B: Backend> Session<B> {
             return Err(internal(format!("{} prompts are not one on each of {count} slices", prompts.len())));
         }
         self.staging.fill(prompts);
+        self.staging.fill_slices(slices);
         let (encoder, decoder) = (&self.encoder, &self.decoders[which].1);
-        let inputs = inputs(&encoder.plan, slices, &decoder.plan, &self.staging)?;
+        let (inputs, count_of_inputs) = inputs(&encoder.plan, &decoder.plan, &self.staging)?;
         let parts = [encoder, decoder].map(|stage| Part { plan: &stage.plan, params: &stage.params });
-        run(self.network.backend(), &mut self.arena, parts, &inputs)?;
+        run(self.network.backend(), &mut self.arena, parts, &inputs[..count_of_inputs])?;
         (self.encoded, self.decoded_last) = (count, Some(which));
         Ok(())
     }
 }
 
-fn inputs(encoder: &Plan, slices: &[Slice<'_>], decoder: &Plan, staging: &Staging) -> Result<Vec<Input>> {
+/// All inputs, and how many they are: a network without a context comes without the last one.
+fn inputs<'a>(encoder: &Plan, decoder: &Plan, staging: &'a Staging) -> Result<([Input<'a>; 5], usize)> {
     use crate::model::image_encoder::io;
-    let bytes = slices.iter().flat_map(|slice| bytemuck::bytes_of(&slice.scaling)).copied().collect();
-    let mut inputs = vec![Input { decoder: false, id: find(encoder, io::SCALING)?, bytes }];
-    if let Some(id) = encoder.graph.find(io::CONTEXT) {
-        let bytes = slices.iter().flat_map(|slice| bytemuck::bytes_of(&slice.context)).copied().collect();
-        inputs.push(Input { decoder: false, id, bytes });
-    }
-    for (name, bytes) in staging.inputs() {
-        inputs.push(Input { decoder: true, id: find(decoder, name)?, bytes: bytes.to_vec() });
-    }
-    Ok(inputs)
+    let scaling = find(encoder, io::SCALING)?;
+    let context = encoder.graph.find(io::CONTEXT);
+    let [slots, points, labels] = staging.inputs();
+    let of_encoder = |id, bytes| Input { decoder: false, id, bytes };
+    let of_decoder = |(name, bytes)| Ok::<_, Error>(Input { decoder: true, id: find(decoder, name)?, bytes });
+    let all = [
+        of_encoder(scaling, bytemuck::cast_slice(&staging.scaling)),
+        of_decoder(slots)?,
+        of_decoder(points)?,
+        of_decoder(labels)?,
+        of_encoder(context.unwrap_or(scaling), bytemuck::cast_slice(&staging.context)),
+    ];
+    let count = all.len() - usize::from(context.is_none());
+    Ok((all, count))
 }

@@ -209,7 +209,7 @@ impl<D: Driver> Driver for Deferred<D> {
         self.shared.finish_all()
     }
 
-    fn record(&self, queue: Queue) -> Result<Self::Event, Error> {
+    fn record(&self, queue: Queue, _spent: Option<Self::Event>) -> Result<Self::Event, Error> {
         Ok((queue, self.shared.queues.lock().unwrap()[queue as usize].pushed))
     }
 

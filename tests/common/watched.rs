@@ -33,6 +33,7 @@ pub struct Seen {
     writes: AtomicUsize,
     reads: AtomicUsize,
     waits: AtomicUsize,
+    events: AtomicUsize,
     /// Addresses that the captured launches use: of the capture under way, and of each recording by its number.
     capturing: Mutex<Vec<u64>>,
     recordings: Mutex<BTreeMap<usize, Vec<u64>>>,
@@ -55,6 +56,8 @@ pub struct Counts {
     pub writes: usize,
     pub reads: usize,
     pub waits: usize,
+    /// Events that were made anew.
+    pub events: usize,
 }
 
 impl Seen {
@@ -70,6 +73,7 @@ impl Seen {
             writes: get(&self.writes),
             reads: get(&self.reads),
             waits: get(&self.waits),
+            events: get(&self.events),
         }
     }
 
@@ -88,6 +92,7 @@ impl Seen {
             writes: now.writes - before.writes,
             reads: now.reads - before.reads,
             waits: now.waits - before.waits,
+            events: now.events - before.events,
         }
     }
 
@@ -243,8 +248,11 @@ impl<D: Driver> Driver for Watched<D> {
         self.inner.synchronize()
     }
 
-    fn record(&self, queue: Queue) -> Result<D::Event, Error> {
-        self.inner.record(queue)
+    fn record(&self, queue: Queue, spent: Option<D::Event>) -> Result<D::Event, Error> {
+        if spent.is_none() {
+            count(&self.seen.events);
+        }
+        self.inner.record(queue, spent)
     }
 
     fn hold(&self, queue: Queue, event: &D::Event) -> Result<(), Error> {

@@ -175,11 +175,12 @@ pub trait Driver: Send + Sync + 'static {
     /// A device that failed meanwhile.
     fn synchronize(&self) -> Result<()>;
 
-    /// Marks this point of a queue.
+    /// Marks this point of a queue, by an event that nobody asks for any more where there is one: making one is a call of its
+    /// own. Who was told to hold for what `spent` meant still does.
     ///
     /// # Errors
     /// A device that fails.
-    fn record(&self, queue: Queue) -> Result<Self::Event>;
+    fn record(&self, queue: Queue, spent: Option<Self::Event>) -> Result<Self::Event>;
 
     /// Holds back what `queue` is given from here on until `event` has happened.
     ///

@@ -89,13 +89,13 @@ impl<D: Driver> Intake<D> {
         if self.open { self.current } else { self.current ^ 1 }
     }
 
-    /// What decides the launches for the batch: addresses of its memory, and how slots, slices and recipes lie.
-    pub(super) fn memory(&self, cuda: &Cuda<D>) -> Vec<u64> {
+    /// Appends what decides the launches for the batch: addresses of its memory, and how slots, slices and recipes lie.
+    pub(super) fn memory(&self, cuda: &Cuda<D>, to: &mut Vec<u64>) {
         let half = &self.halves[self.current];
         let buffers = [&half.stored, &self.levels].map(|buffer| cuda.driver.address(buffer));
         let recipes = half.regions.iter().map(|region| Arc::as_ptr(&region.recipe) as u64);
         let slots = half.slots.iter().map(|slot| slot.map_or(u64::MAX, |region| region as u64));
-        buffers.into_iter().chain(recipes).chain(slots).collect()
+        to.extend(buffers.into_iter().chain(recipes).chain(slots));
     }
 
     /// A share in that memory.
@@ -231,11 +231,11 @@ impl<D: Driver> Cuda<D> {
     fn begin_batch(&self, intake: &mut Intake<D>) -> Result<()> {
         intake.current ^= 1;
         let half = &mut intake.halves[intake.current];
-        if let Some(uploaded) = half.uploaded.take() {
-            self.driver.wait(&uploaded)?;
+        if let Some(uploaded) = &half.uploaded {
+            self.driver.wait(uploaded)?;
         }
-        if let Some(read) = half.read.take() {
-            self.driver.hold(Queue::Up, &read)?;
+        if let Some(read) = &half.read {
+            self.driver.hold(Queue::Up, read)?;
         }
         half.used = 0;
         half.regions.clear();
@@ -292,7 +292,7 @@ impl<D: Driver> Cuda<D> {
         let half = &mut intake.halves[intake.current];
         let levels = half.regions.iter().filter(|region| region.recipe.grey.is_some());
         let bytes = levels.map(|region| region.recipe.values()).sum();
-        let uploaded = self.driver.record(Queue::Up)?;
+        let uploaded = self.driver.record(Queue::Up, half.uploaded.take())?;
         self.driver.hold(Queue::Run, &uploaded)?;
         half.uploaded = Some(uploaded);
         intake.open = false;
@@ -332,7 +332,8 @@ impl<D: Driver> Cuda<D> {
 
     /// Marks that what was launched so far is the last to read the slices of the batch.
     pub(super) fn slices_read(&self, intake: &mut Intake<D>) -> Result<()> {
-        intake.halves[intake.current].read = Some(self.driver.record(Queue::Run)?);
+        let read = &mut intake.halves[intake.current].read;
+        *read = Some(self.driver.record(Queue::Run, read.take())?);
         Ok(())
     }
 

@@ -264,7 +264,7 @@ impl Driver for Interpreter {
         Ok(())
     }
 
-    fn record(&self, _queue: Queue) -> Result<Instant> {
+    fn record(&self, _queue: Queue, _spent: Option<Instant>) -> Result<Instant> {
         Ok(Instant::now())
     }
 

@@ -147,7 +147,7 @@ impl Driver for Ledger {
         Ok(())
     }
 
-    fn record(&self, _queue: Queue) -> Result<()> {
+    fn record(&self, _queue: Queue, _spent: Option<()>) -> Result<()> {
         Ok(())
     }
 

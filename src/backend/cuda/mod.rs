@@ -300,7 +300,7 @@ impl<D: Driver> Backend for Cuda<D> {
     }
 
     fn mark(&self) -> Result<D::Event> {
-        self.driver.record(Queue::Run)
+        self.driver.record(Queue::Run, None)
     }
 
     fn between(&self, start: &D::Event, end: &D::Event) -> Result<Duration> {

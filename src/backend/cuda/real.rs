@@ -1,6 +1,9 @@
 //! [`Driver`] over NVIDIA's driver, found at run time by cudarc. A machine without it gets an answer, never a panic.
 #![allow(unsafe_code, reason = "the driver's interface is C")]
 
+mod failure;
+mod launch;
+
 use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::ops::Range;
@@ -11,10 +14,12 @@ use std::time::Duration;
 
 use cudarc::driver::sys::{
     self, CUevent_flags, CUfunction_attribute_enum as FunctionAttribute, CUgraphInstantiate_flags, CUjit_option,
-    CUstreamCaptureMode, cudaError_enum as Code,
+    CUstreamCaptureMode,
 };
 use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result};
 
+use self::failure::{describe, failure};
+use self::launch::launch_dependent;
 use super::Cuda;
 use super::driver::{Arg, Driver, Memory, Queue};
 use super::kernels::Kernel;
@@ -440,9 +445,13 @@ impl Driver for Nvidia {
             .map_err(|e| self.failed("wait", e))
     }
 
-    fn record(&self, queue: Queue) -> Result<CudaEvent> {
-        let event = self.stream_of(queue).record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
-        event.map_err(|e| self.failed("record an event", e))
+    fn record(&self, queue: Queue, spent: Option<CudaEvent>) -> Result<CudaEvent> {
+        let stream = self.stream_of(queue);
+        let recorded = match spent {
+            Some(event) => event.record(stream).map(|()| event),
+            None => stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)),
+        };
+        recorded.map_err(|e| self.failed("record an event", e))
     }
 
     fn hold(&self, queue: Queue, event: &CudaEvent) -> Result<()> {
@@ -482,68 +491,4 @@ impl Driver for Nvidia {
         // stream, not in that of the capture.
         unsafe { result::graph::launch(recording.0.cu_graph_exec(), self.stream.cu_stream()) }.map_err(fail)
     }
-}
-
-/// Launches a kernel that may be brought to the multiprocessors while the launch before in `stream` still runs.
-///
-/// # Safety
-/// As for [`Driver::launch`]; `pointers` has one for each parameter, to a value of its type.
-unsafe fn launch_dependent(
-    function: &Function,
-    [x, y, z]: [u32; 3],
-    stream: sys::CUstream,
-    pointers: &mut [*mut c_void],
-) -> std::result::Result<(), DriverError> {
-    let mut attribute = sys::CUlaunchAttribute {
-        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-        pad: [0; 4],
-        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
-    };
-    let config = sys::CUlaunchConfig {
-        gridDimX: x,
-        gridDimY: y,
-        gridDimZ: z,
-        blockDimX: function.kernel.threads,
-        blockDimY: 1,
-        blockDimZ: 1,
-        sharedMemBytes: function.kernel.shared,
-        hStream: stream,
-        attrs: &mut attribute,
-        numAttrs: 1,
-    };
-    // SAFETY: the attribute outlives the call; the rest is the caller's promise.
-    unsafe { sys::cuLaunchKernelEx(&config, function.function, pointers.as_mut_ptr(), std::ptr::null_mut()) }.result()
-}
-
-/// An error that names the device, what was attempted and what the driver said.
-fn failure(device: &str, operation: impl Into<String>, code: DriverError) -> Error {
-    let (device, operation, message) = (device.into(), operation.into(), describe(code));
-    if is_sticky(code.0) {
-        return Error::DeviceLost { device, operation, message };
-    }
-    Error::Device { device, operation, message }
-}
-
-/// The driver's name and words for a code.
-fn describe(code: DriverError) -> String {
-    let text = |found: std::result::Result<&std::ffi::CStr, DriverError>| {
-        found.map(|text| text.to_string_lossy().into_owned()).unwrap_or_else(|_| format!("code {}", code.0 as u32))
-    };
-    format!("{} ({})", text(code.error_string()), text(code.error_name()))
-}
-
-/// Whether the code ends the context: what a kernel did wrong, reported by whatever call comes next.
-fn is_sticky(code: Code) -> bool {
-    matches!(
-        code,
-        Code::CUDA_ERROR_ILLEGAL_ADDRESS
-            | Code::CUDA_ERROR_LAUNCH_TIMEOUT
-            | Code::CUDA_ERROR_HARDWARE_STACK_ERROR
-            | Code::CUDA_ERROR_ILLEGAL_INSTRUCTION
-            | Code::CUDA_ERROR_MISALIGNED_ADDRESS
-            | Code::CUDA_ERROR_INVALID_ADDRESS_SPACE
-            | Code::CUDA_ERROR_INVALID_PC
-            | Code::CUDA_ERROR_LAUNCH_FAILED
-            | Code::CUDA_ERROR_ECC_UNCORRECTABLE
-    )
 }

@@ -37,8 +37,14 @@ pub struct MaskResizer<D: Driver> {
     count: D::Buffer,
     /// The zeros that counts start from.
     zeros: D::Pinned,
-    /// Where masks come down, of as many maps as one launch resizes.
-    landing: Mutex<D::Pinned>,
+    landing: Mutex<Landing<D>>,
+}
+
+/// Where masks come down, of as many maps as one launch resizes.
+struct Landing<D: Driver> {
+    pinned: D::Pinned,
+    /// Behind the copy that brought them last.
+    arrived: Option<D::Event>,
 }
 
 impl<D: Driver> MaskResizer<D> {
@@ -66,12 +72,13 @@ impl<D: Driver> Cuda<D> {
             let room = maps * bytes(i, &stage);
             self.device_stage(stage, room)
         });
+        let pinned = self.driver.pinned(maps * resizer.to().iter().product::<usize>())?;
         Ok(MaskResizer {
             stages: stages.collect::<Result<_>>()?,
             maps,
             count: self.uploaded(&vec![0; maps * size_of::<u32>()])?,
             zeros: self.driver.pinned(maps * size_of::<u32>())?,
-            landing: Mutex::new(self.driver.pinned(maps * resizer.to().iter().product::<usize>())?),
+            landing: Mutex::new(Landing { pinned, arrived: None }),
         })
     }
 
@@ -190,13 +197,15 @@ impl<D: Driver> Cuda<D> {
         self.launch_stages(None, (source, steps), resizer, counts.len(), None)?;
         let last = resizer.stages.len() - 1;
         let mut landing = resizer.landing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Landing { pinned, arrived } = &mut *landing;
         // SAFETY: nobody touches the bytes until the wait is over, for the lock is held, and the buffer is the resizer's.
         unsafe {
             let (from, bytes) = (&resizer.stages[last].out, 0..masks.len());
-            self.driver.queue_read(Queue::Run, from, 0, &mut landing, bytes)?;
+            self.driver.queue_read(Queue::Run, from, 0, pinned, bytes)?;
         }
-        self.driver.wait(&self.driver.record(Queue::Run)?)?;
-        masks.copy_from_slice(&self.driver.host(&mut landing)[..masks.len()]);
+        let event = self.driver.record(Queue::Run, arrived.take())?;
+        self.driver.wait(arrived.insert(event))?;
+        masks.copy_from_slice(&self.driver.host(pinned)[..masks.len()]);
         self.driver.read(&resizer.count, 0, bytemuck::cast_slice_mut(counts))
     }
 

@@ -31,8 +31,9 @@ struct Half<D: Driver> {
     results: Arc<D::Buffer>,
     input_bytes: usize,
     result_bytes: usize,
-    /// Behind the run that left the results.
+    /// Behind the run that left the results, and behind the copy that brought them last.
     done: Option<D::Event>,
+    arrived: Option<D::Event>,
     at: Layout,
 }
 
@@ -48,7 +49,7 @@ struct Layout {
 }
 
 /// What has to be the same for a recording to be replayed.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 struct Key {
     half: usize,
     count: usize,
@@ -69,6 +70,9 @@ enum Run<D: Driver> {
 pub struct Whole<D: Driver> {
     runs: Vec<(Key, Run<D>)>,
     halves: [Half<D>; 2],
+    /// Of the run that is being queued: kept for their memory.
+    key: Key,
+    redirects: [Redirects; 2],
 }
 
 /// What a whole run leads to, in the plan of the decoder.
@@ -85,7 +89,7 @@ pub struct Answers {
 /// What one whole run is about.
 pub struct Job<'a, D: Driver> {
     pub(crate) parts: [Part<'a, Cuda<D>>; 2],
-    pub(crate) inputs: &'a [Input],
+    pub(crate) inputs: &'a [Input<'a>],
     /// Pixels and scaling of the encoder's plan.
     pub pictures: [ValueId; 2],
     /// Of the decoder's.
@@ -112,10 +116,12 @@ impl<D: Driver> Cuda<D> {
                 input_bytes: 0,
                 result_bytes: 0,
                 done: None,
+                arrived: None,
                 at: Layout::default(),
             })
         };
-        Ok(Whole { runs: Vec::new(), halves: [half()?, half()?] })
+        let (key, redirects) = (Key::default(), [Redirects::new(), Redirects::new()]);
+        Ok(Whole { runs: Vec::new(), halves: [half()?, half()?], key, redirects })
     }
 
     /// Queues one whole run on the slices of `intake`'s batch; which half of the memory it fills, for
@@ -133,20 +139,22 @@ impl<D: Driver> Cuda<D> {
     ) -> Result<usize> {
         let (index, count) = (intake.half(), job.boxes.len());
         self.reuse_slices(intake)?;
-        let half = &mut whole.halves[index];
+        let Whole { runs, halves, key, redirects } = whole;
+        let half = &mut halves[index];
         let layout = Layout::new(count, counter.bytes(count), job.answers.maps, job.resizer.area());
-        let (redirects, boxes) = self.gather(half, job, layout)?;
+        let boxes = self.gather(half, redirects, job, layout)?;
         half.at = layout;
         self.await_slices(intake, arena)?;
 
         let [inputs, results] = [&half.inputs, &half.results].map(|buffer| self.driver.address(buffer));
         let memory = [inputs, results, Arc::as_ptr(job.resizer) as u64];
-        let mut slices = intake.memory(self);
-        slices.push(std::ptr::from_ref(job.parts[1].plan) as u64);
-        let key = Key { half: index, count, memory, slices, layout };
+        (key.half, key.count, key.memory, key.layout) = (index, count, memory, layout);
+        key.slices.clear();
+        intake.memory(self, &mut key.slices);
+        key.slices.push(std::ptr::from_ref(job.parts[1].plan) as u64);
         let launch = |capture: Option<&D::Capture>| {
             self.launch_pictures(capture, intake, count, (arena, job.parts[0].plan, job.pictures), &redirects[0])?;
-            for (part, redirects) in job.parts.iter().zip(&redirects) {
+            for (part, redirects) in job.parts.iter().zip(&*redirects) {
                 self.all_steps(capture, arena, part.plan, part.params, count, redirects)?;
             }
             let logits = (job.parts[1].plan, job.answers.logits);
@@ -154,17 +162,17 @@ impl<D: Driver> Cuda<D> {
             let maps = count * job.answers.maps;
             self.launch_masks(capture, arena, logits, maps, job.resizer, results + layout.masks as u64)
         };
-        match whole.runs.iter().position(|(of, _)| *of == key) {
+        match runs.iter().position(|(of, _)| of == key) {
             None => {
                 // Memory that was replaced does not come back.
-                whole.runs.retain(|(of, _)| {
+                runs.retain(|(of, _)| {
                     of.half != index || (of.memory, &of.slices[..2]) == (key.memory, &key.slices[..2])
                 });
                 launch(None)?;
-                whole.runs.push((key, Run::Once));
+                runs.push((key.clone(), Run::Once));
             }
             Some(place) => {
-                if let Run::Once = whole.runs[place].1 {
+                if let Run::Once = runs[place].1 {
                     let capture = self.driver.begin_capture()?;
                     let captured = launch(Some(&capture));
                     // Ended in any case: a queue must not stay in capture.
@@ -174,40 +182,47 @@ impl<D: Driver> Cuda<D> {
                     others.extend([half.inputs.clone(), half.results.clone()].map(|b| b as Arc<dyn Any + Send + Sync>));
                     others.push(job.resizer.clone());
                     let params = job.parts.iter().flat_map(|part| part.params).cloned().collect();
-                    whole.runs[place].1 = Run::Recorded(self.recording(launches?, params, arena, others));
+                    runs[place].1 = Run::Recorded(self.recording(launches?, params, arena, others));
                 }
-                if let Run::Recorded(recording) = &whole.runs[place].1 {
+                if let Run::Recorded(recording) = &runs[place].1 {
                     self.replay_launches(recording)?;
                 }
             }
         }
         self.slices_read(intake)?;
-        half.done = Some(self.driver.record(Queue::Run)?);
+        half.done = Some(self.driver.record(Queue::Run, half.done.take())?);
         Ok(index)
     }
 
-    /// Gathers inputs and boxes, and uploads them in one copy; where they are then.
+    /// Gathers inputs and boxes, and uploads them in one copy: where the boxes are then, and in `redirects` all else.
     #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
-    fn gather(&self, half: &mut Half<D>, job: &Job<'_, D>, layout: Layout) -> Result<([Redirects; 2], u64)> {
+    fn gather(
+        &self,
+        half: &mut Half<D>,
+        redirects: &mut [Redirects; 2],
+        job: &Job<'_, D>,
+        layout: Layout,
+    ) -> Result<u64> {
         let mut end = 0;
-        let places: Vec<usize> = job.inputs.iter().map(|input| place(&mut end, input.bytes.len())).collect();
+        for input in job.inputs {
+            place(&mut end, input.bytes.len());
+        }
         let boxes = place(&mut end, size_of_val(job.boxes));
         self.grow_half(half, end, layout.end)?;
-        let host = self.driver.host(&mut half.up);
-        for (input, &at) in job.inputs.iter().zip(&places) {
-            host[at..at + input.bytes.len()].copy_from_slice(&input.bytes);
+        let (host, start) = (self.driver.host(&mut half.up), self.driver.address(&half.inputs));
+        redirects.iter_mut().for_each(Redirects::clear);
+        let mut behind = 0;
+        for input in job.inputs {
+            let at = place(&mut behind, input.bytes.len());
+            host[at..behind].copy_from_slice(input.bytes);
+            redirects[usize::from(input.decoder)].push((input.id, start + at as u64));
         }
         host[boxes..boxes + size_of_val(job.boxes)].copy_from_slice(bytemuck::cast_slice(job.boxes));
         // SAFETY: the bytes change only in a later batch of this half, which begins behind a wait for the upload of its
         // slices, queued behind this copy; the buffer is dropped behind the pinned memory, whose drop waits.
         unsafe { self.driver.queue_write(Queue::Up, &half.inputs, 0, &half.up, 0..end) }?;
-        let start = self.driver.address(&half.inputs);
-        let mut redirects = [Redirects::new(), Redirects::new()];
-        for (input, &at) in job.inputs.iter().zip(&places) {
-            redirects[usize::from(input.decoder)].push((input.id, start + at as u64));
-        }
         redirects[1].push((job.answers.iou, self.driver.address(&half.results)));
-        Ok((redirects, start + boxes as u64))
+        Ok(start + boxes as u64)
     }
 
     fn grow_half(&self, half: &mut Half<D>, inputs: usize, results: usize) -> Result<()> {
@@ -279,7 +294,8 @@ impl<D: Driver> Cuda<D> {
         }
         // SAFETY: nobody touches the bytes until the wait below is over; the buffer is dropped behind the pinned memory.
         unsafe { self.driver.queue_read(Queue::Down, &half.results, from, &mut half.down, from..to) }?;
-        self.driver.wait(&self.driver.record(Queue::Down)?)
+        let arrived = self.driver.record(Queue::Down, half.arrived.take())?;
+        self.driver.wait(half.arrived.insert(arrived))
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) struct OnDevice<D: Driver> {
     /// For the kind of slice that came last.
     recipe: Option<(Kind, Arc<Recipe<D>>)>,
     placed: Vec<Placed>,
+    /// Of the batch that is being begun: kept for their memory.
+    slices: Vec<Slice<'static>>,
+    boxes: Vec<[u32; 4]>,
     whole: Whole<D>,
     /// Whole runs that are not measured yet, and the one that was measured last unless prompts were decoded since.
     flights: VecDeque<Flight>,
@@ -112,6 +115,8 @@ impl<D: Driver> OnDevice<D> {
             intake,
             recipe: None,
             placed,
+            slices: Vec::new(),
+            boxes: Vec::new(),
             whole,
             flights: VecDeque::with_capacity(2),
             landed: None,
@@ -153,9 +158,9 @@ impl<D: Driver> Engine for OnDevice<D> {
     }
 
     fn encode(&mut self, count: usize) -> Result<()> {
-        let slices = self.slices(count);
+        self.gather_slices(count);
         let intake = &mut self.intake;
-        self.session.encode_made(&slices, |backend, arena, plan, values| {
+        self.session.encode_made(&self.slices, |backend, arena, plan, values| {
             backend.make_pictures(intake, count, (arena, plan, values))
         })
     }
@@ -177,17 +182,20 @@ impl<D: Driver> Engine for OnDevice<D> {
             return Err(internal("two batches wait to be measured"));
         }
         self.prepare_masks(frame)?;
-        let (slices, side) = (self.slices(count), self.side);
-        let boxes: Vec<[u32; 4]> = regions.iter().map(|region| corners(side, region)).collect();
+        self.gather_slices(count);
+        let side = self.side;
+        self.boxes.clear();
+        self.boxes.extend(regions.iter().map(|region| corners(side, region)));
+        let boxes = &self.boxes;
         let Some((_, resizer)) = &self.resizer else { return Ok(false) };
         let (whole, intake, counter) = (&mut self.whole, &mut self.intake, &self.counter);
         let mut half = 0;
-        self.session.whole(&slices, prompts, |backend, arena, parts, inputs| {
+        self.session.whole(&self.slices, prompts, |backend, arena, parts, inputs| {
             let [pixels, scaling] = [image_encoder::io::PIXELS, image_encoder::io::SCALING];
             let pictures = [find(parts[0].plan, pixels)?, find(parts[0].plan, scaling)?];
             let [logits, iou] = [mask_decoder::io::LOGITS, mask_decoder::io::IOU];
             let answers = Answers { logits: find(parts[1].plan, logits)?, iou: find(parts[1].plan, iou)?, maps };
-            let job = Job { parts, inputs, pictures, answers, boxes: &boxes, resizer };
+            let job = Job { parts, inputs, pictures, answers, boxes, resizer };
             half = backend.run_whole(whole, intake, counter, arena, &job)?;
             Ok(())
         })?;
@@ -278,9 +286,10 @@ impl<D: Driver> Engine for OnDevice<D> {
 
 impl<D: Driver> OnDevice<D> {
     /// What the encoder has to know of the first slots besides their pixels.
-    fn slices(&self, count: usize) -> Vec<Slice<'static>> {
+    fn gather_slices(&mut self, count: usize) {
         let slice = |placed: &Placed| Slice { pixels: &[], scaling: placed.scaling, context: placed.context };
-        self.placed.iter().take(count).map(slice).collect()
+        self.slices.clear();
+        self.slices.extend(self.placed.iter().take(count).map(slice));
     }
 
     /// The resizer of masks, on the device.

@@ -1,0 +1,81 @@
+//! Whole runs of the CUDA backend, once they are recorded, allocate nothing: no memory of the host, none of the device, no
+//! object of the driver. On a driver that does nothing, so that only what happens around its calls is counted.
+#![cfg(feature = "cuda")]
+
+#[path = "common/answers.rs"]
+mod answers;
+#[path = "common/idle.rs"]
+mod idle;
+#[path = "common/watched.rs"]
+mod watched;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use answers::{context, place, volume};
+use idle::Idle;
+use medsegx::mask::MaskChoice;
+use medsegx::model::Preset;
+use medsegx::segment::{Capacity, Model, Prompt, Segmenter};
+use medsegx::volume::{Intensity, Orientation};
+use medsegx::weights::Weights;
+use watched::{Counts, Watched};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn recorded_batches_allocate_nothing() {
+    const BATCHES: usize = 50;
+    let (driver, seen) = Watched::new(Idle::default());
+    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
+    let model = Arc::new(Model::on_driver(&weights, driver).unwrap());
+    let mut segmenter = Segmenter::new(&model, Capacity { batch: 2, ..Capacity::default() }, MaskChoice::Auto).unwrap();
+    let volume = volume();
+    let map = Intensity::MinMax.resolve(&volume).unwrap();
+    let cut = volume.frame(2, Orientation::Stored).unwrap();
+    let (frame, points) = place(&mut segmenter, &volume, &map, &[0, 1]);
+    let context = context("CT_Liver");
+    let prompts = [0, 1].map(|slot| Prompt { slot, points: &points[slot], mask: None });
+    let mut masks = vec![9; 2 * 3 * frame.slice[0] * frame.slice[1]];
+    let mut batch = || {
+        for slot in 0..2 {
+            let slice = volume.stored_slice(&cut, slot, &map).unwrap();
+            segmenter.place_stored(slot, &slice, Some(&context)).unwrap();
+        }
+        assert!(segmenter.begin_whole(&prompts, &frame, true).unwrap());
+        segmenter.finish().unwrap();
+        segmenter.mask_run(0..2, 1..4, &frame, &mut masks).unwrap();
+    };
+    // Each half of the memory: outside of a recording, recorded, replayed.
+    (0..6).for_each(|_| batch());
+    let mut found = 0;
+    let counts = seen.during(|| {
+        let before = COUNT.load(Ordering::Relaxed);
+        (0..BATCHES).for_each(|_| batch());
+        found = COUNT.load(Ordering::Relaxed) - before;
+    });
+    // A copy for each slice and one for the rest; scores and masks.
+    let expected = Counts { replays: BATCHES, queued_writes: 3 * BATCHES, queued_reads: BATCHES, ..Counts::default() };
+    assert_eq!(counts, expected);
+    assert_eq!(found, 0, "allocations in {BATCHES} batches");
+}
