@@ -62,7 +62,7 @@ fn recorded_batches_allocate_nothing() {
             let slice = volume.stored_slice(&cut, slot, &map).unwrap();
             segmenter.place_stored(slot, &slice, Some(&context)).unwrap();
         }
-        assert!(segmenter.begin_whole(&prompts, &frame, true).unwrap());
+        assert!(segmenter.begin_whole(2, &prompts, &frame, true).unwrap());
         segmenter.finish().unwrap();
         segmenter.mask_run(0..2, 1..4, &frame, &mut masks).unwrap();
     };

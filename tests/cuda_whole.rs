@@ -24,7 +24,7 @@ use medsegx::mask::MaskChoice;
 use medsegx::model::{Config, Kind, Masks, Preset, Prompts, image_encoder, mask_decoder};
 use medsegx::prompt::PixelBox;
 use medsegx::segment::volume::{Observer, Outcome, Request, segment_volume};
-use medsegx::segment::{Capacity, Model, Prompt, Segmenter};
+use medsegx::segment::{Capacity, Model, Prompt, Segmenter, prompt_points};
 use medsegx::volume::{Intensity, Orientation, Volume, Voxels};
 use medsegx::weights::Weights;
 use watched::{Counts, Watched};
@@ -123,7 +123,7 @@ fn the_range_of_a_picture_scales_it() {
             let (frame, points) = place(segmenter, &volume, &map, &[index]);
             let prompts = [Prompt { slot: 0, points: &points[0], mask: None }];
             match in_one {
-                true => assert!(segmenter.begin_whole(&prompts, &frame, false).unwrap()),
+                true => assert!(segmenter.begin_whole(1, &prompts, &frame, false).unwrap()),
                 false => {
                     segmenter.encode(1).unwrap();
                     segmenter.begin(&prompts).unwrap();
@@ -133,6 +133,66 @@ fn the_range_of_a_picture_scales_it() {
             segmenter.logits(0).unwrap().to_vec()
         });
         assert!(logits[0] == logits[1] && logits[0].iter().any(|&logit| logit != logits[0][0]), "slice {index}");
+    }
+}
+
+/// Logits and masks of prompts on two pictures, prompt i on picture `slots[i]`, with a rough mask each or without.
+fn several(segmenter: &mut Segmenter, slots: &[usize], rough: bool, in_one: bool) -> (Vec<f32>, Vec<u8>) {
+    let volume = volume();
+    let map = Intensity::MinMax.resolve(&volume).unwrap();
+    let (frame, _) = place(segmenter, &volume, &map, &[2, 4]);
+    let mut points = vec![Vec::new(); slots.len()];
+    for (i, points) in points.iter_mut().enumerate() {
+        prompt_points(&frame, &[], Some([3.0 + 5.0 * i as f64, 6.0, 80.0, 30.0 + 8.0 * i as f64]), points);
+    }
+    let rough_masks: Vec<Vec<f32>> =
+        (0..slots.len()).map(|i| (0..64 * 64).map(|j| ((j * (i + 3)) % 17) as f32 - 8.0).collect()).collect();
+    let prompt =
+        |(i, &slot): (usize, &usize)| Prompt { slot, points: &points[i], mask: rough.then_some(&rough_masks[i][..]) };
+    let prompts: Vec<Prompt<'_>> = slots.iter().enumerate().map(prompt).collect();
+    match in_one {
+        true => assert!(segmenter.begin_whole(2, &prompts, &frame, true).unwrap()),
+        false => {
+            segmenter.encode(2).unwrap();
+            segmenter.begin(&prompts).unwrap();
+        }
+    }
+    segmenter.finish().unwrap();
+    let mut masks = vec![9; slots.len() * 3 * frame.slice[0] * frame.slice[1]];
+    segmenter.mask_run(0..slots.len(), 1..4, &frame, &mut masks).unwrap();
+    let logits = (0..slots.len()).flat_map(|i| segmenter.logits(i).unwrap().to_vec()).collect();
+    (logits, masks)
+}
+
+#[test]
+fn several_prompts_on_a_picture_and_rough_masks_are_one_launch_too() {
+    let (driver, seen) = Watched::new(interpreter());
+    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
+    let capacity = || Capacity { batch: 3, mask_prompt: true, ..Capacity::default() };
+    let mut whole = {
+        let model = Arc::new(Model::on_driver(&weights, driver).unwrap());
+        Segmenter::new(&model, capacity(), MaskChoice::Auto).unwrap()
+    };
+    let mut apart = {
+        let model = Arc::new(Model::on_driver(&weights, interpreter()).unwrap());
+        Segmenter::new(&model, capacity(), MaskChoice::Auto).unwrap()
+    };
+    // Which prompt is on which picture is an input: recordings are of so many pictures and prompts, with masks or without.
+    let plain = [&[1, 0, 1][..], &[0, 0, 1], &[1, 1, 0], &[0, 1, 1], &[1, 0, 0], &[0, 0, 0], &[1], &[0]];
+    let rough = [&[1, 0][..], &[0, 0], &[1, 1], &[0, 1], &[1, 0], &[0, 0]];
+    for (rough, runs) in [(false, &plain[..]), (true, &rough)] {
+        let mut masks = Vec::new();
+        for (run, slots) in runs.iter().enumerate() {
+            let mut found = None;
+            let counts = seen.during(|| found = Some(several(&mut whole, slots, rough, true)));
+            let expected = several(&mut apart, slots, rough, false);
+            assert!(found.as_ref() == Some(&expected), "rough masks {rough}, prompts on {slots:?}: other bits");
+            let replayed = usize::from((2..6).contains(&run));
+            assert_eq!(counts.replays, replayed, "rough masks {rough}, run {run}");
+            assert_eq!(counts.launches == 0, replayed == 1, "rough masks {rough}, run {run}");
+            masks.push(expected.0);
+        }
+        assert!(masks[1] != masks[2], "the case says something");
     }
 }
 

@@ -51,12 +51,15 @@ pub struct Session<B: Backend> {
     staging: Staging,
 }
 
-/// Prompts of one run, side by side, and what a whole run's slices bring besides pixels.
+/// Prompts of one run, side by side; of a whole run also their masks, and what its slices bring besides pixels.
 struct Staging {
     #[cfg(feature = "cuda")]
     scaling: Vec<[f32; 8]>,
     #[cfg(feature = "cuda")]
     context: Vec<[i32; 5]>,
+    /// Grows with the first masks that come.
+    #[cfg(feature = "cuda")]
+    masks: Vec<f32>,
     slots: Vec<i32>,
     points: Vec<[f32; 2]>,
     labels: Vec<i32>,
@@ -98,6 +101,8 @@ impl<B: Backend> Session<B> {
             scaling: Vec::with_capacity(options.slices),
             #[cfg(feature = "cuda")]
             context: Vec::with_capacity(options.slices),
+            #[cfg(feature = "cuda")]
+            masks: Vec::new(),
             slots: Vec::with_capacity(prompts),
             points: Vec::with_capacity(prompts * points),
             labels: Vec::with_capacity(prompts * points),
@@ -399,11 +404,13 @@ impl Staging {
     }
 
     #[cfg(feature = "cuda")]
-    fn fill_slices(&mut self, slices: &[Slice<'_>]) {
+    fn fill_whole(&mut self, slices: &[Slice<'_>], prompts: &[Prompt<'_>]) {
         self.scaling.clear();
         self.scaling.extend(slices.iter().map(|slice| slice.scaling));
         self.context.clear();
         self.context.extend(slices.iter().map(|slice| slice.context));
+        self.masks.clear();
+        self.masks.extend(prompts.iter().filter_map(|prompt| prompt.mask).flatten());
     }
 
     fn inputs(&self) -> [(&'static str, &[u8]); 3] {

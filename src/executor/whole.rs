@@ -1,10 +1,10 @@
-//! Encoder and decoder as one run: prompt i on slice i.
+//! Encoder and decoder as one run.
 
 use std::sync::Arc;
 
-use super::{Session, Staging, check_count, find, internal};
+use super::{Session, Staging, check_count, find};
 use crate::backend::Backend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::executor::{Prompt, Slice};
 use crate::graph::{Plan, ValueId};
 
@@ -15,6 +15,7 @@ pub(crate) struct Part<'a, B: Backend> {
 }
 
 /// An input of one of the two graphs, from its first slice or prompt on.
+#[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     /// Whether it is the decoder's.
     pub decoder: bool,
@@ -23,10 +24,10 @@ pub(crate) struct Input<'a> {
 }
 
 impl<B: Backend> Session<B> {
-    /// Hands both graphs to `run`, with all inputs but the pixels, to encode `slices` and to answer prompt i on slice i.
+    /// Hands both graphs to `run`, with all inputs but the pixels, to encode `slices` and to answer `prompts` on them.
     ///
     /// # Errors
-    /// As [`Session::encode`] and [`Session::answer`], a prompt on another slice or with a mask; what `run` returns.
+    /// As [`Session::encode`] and [`Session::answer`]; what `run` returns.
     pub(crate) fn whole(
         &mut self,
         slices: &[Slice<'_>],
@@ -38,11 +39,8 @@ impl<B: Backend> Session<B> {
         check_count("slices", count, self.options.slices)?;
         slices.iter().try_for_each(|slice| slice.check_values(self.network.config()))?;
         let which = self.decoder_of(prompts, count)?;
-        if prompts.len() != count || prompts.iter().enumerate().any(|(i, p)| p.slot != i || p.mask.is_some()) {
-            return Err(internal(format!("{} prompts are not one on each of {count} slices", prompts.len())));
-        }
         self.staging.fill(prompts);
-        self.staging.fill_slices(slices);
+        self.staging.fill_whole(slices, prompts);
         let (encoder, decoder) = (&self.encoder, &self.decoders[which].1);
         let (inputs, count_of_inputs) = inputs(&encoder.plan, &decoder.plan, &self.staging)?;
         let parts = [encoder, decoder].map(|stage| Part { plan: &stage.plan, params: &stage.params });
@@ -52,21 +50,25 @@ impl<B: Backend> Session<B> {
     }
 }
 
-/// All inputs, and how many they are: a network without a context comes without the last one.
-fn inputs<'a>(encoder: &Plan, decoder: &Plan, staging: &'a Staging) -> Result<([Input<'a>; 5], usize)> {
-    use crate::model::image_encoder::io;
-    let scaling = find(encoder, io::SCALING)?;
-    let context = encoder.graph.find(io::CONTEXT);
-    let [slots, points, labels] = staging.inputs();
+/// The inputs, and how many they are: a network without adapters has no context, a prompt may have no mask.
+fn inputs<'a>(encoder: &Plan, decoder: &Plan, staging: &'a Staging) -> Result<([Input<'a>; 6], usize)> {
+    use crate::model::{image_encoder::io, mask_decoder::io::MASK};
     let of_encoder = |id, bytes| Input { decoder: false, id, bytes };
-    let of_decoder = |(name, bytes)| Ok::<_, Error>(Input { decoder: true, id: find(decoder, name)?, bytes });
-    let all = [
-        of_encoder(scaling, bytemuck::cast_slice(&staging.scaling)),
-        of_decoder(slots)?,
-        of_decoder(points)?,
-        of_decoder(labels)?,
-        of_encoder(context.unwrap_or(scaling), bytemuck::cast_slice(&staging.context)),
-    ];
-    let count = all.len() - usize::from(context.is_none());
+    let of_decoder = |id, bytes| Input { decoder: true, id, bytes };
+    let mut all = [of_encoder(find(encoder, io::SCALING)?, bytemuck::cast_slice(&staging.scaling)); 6];
+    let mut count = 1;
+    let mut add = |input| {
+        all[count] = input;
+        count += 1;
+    };
+    for (name, bytes) in staging.inputs() {
+        add(of_decoder(find(decoder, name)?, bytes));
+    }
+    if let Some(id) = encoder.graph.find(io::CONTEXT) {
+        add(of_encoder(id, bytemuck::cast_slice(&staging.context)));
+    }
+    if let Some(id) = decoder.graph.find(MASK) {
+        add(of_decoder(id, bytemuck::cast_slice(&staging.masks)));
+    }
     Ok((all, count))
 }

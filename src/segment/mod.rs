@@ -288,18 +288,18 @@ impl Segmenter {
     }
 
     /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and [`Segmenter::mask`] do
-    /// for prompt i on picture i, all of `frame`: then one more such batch can be placed and begun before this one is
-    /// finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot: nothing has
-    /// happened then.
+    /// for `prompts` on the first `slices` pictures, all of `frame`: then one more such batch can be placed and begun before
+    /// this one is finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot:
+    /// nothing has happened then.
     ///
     /// # Errors
     /// As [`Segmenter::begin`]; two batches that are not finished.
-    pub fn begin_whole(&mut self, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
+    pub fn begin_whole(&mut self, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
         self.check_prompts(prompts)?;
         let mut regions = self.spare.pop().unwrap_or_default();
         regions.clear();
         regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
-        let begun = self.engine.begin_whole(prompts, &regions, frame, masks);
+        let begun = self.engine.begin_whole(slices, prompts, &regions, frame, masks);
         match begun {
             Ok(true) => self.begun.push_back(regions),
             Ok(false) | Err(_) => self.spare.push(regions),

@@ -303,12 +303,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins what waits as one run, where each picture has its own prompt, and finishes the batch before while that runs.
+    /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while that runs.
     fn begin_whole(&mut self) -> Result<bool> {
         let Some(first) = self.pending.first() else { return Ok(false) };
         let (frame, points) = (first.frame, first.points.len());
-        let alone = self.pending.iter().enumerate().all(|(i, p)| p.slot == i && p.points.len() == points);
-        if !alone || self.pending.len() != self.slots.len() {
+        let alike = self.pending.iter().all(|pending| pending.points.len() == points);
+        if !alike || self.pending.len() > self.segmenter.batch() {
             return Ok(false);
         }
         // The logits of one run are gone with the next.
@@ -318,7 +318,7 @@ impl Run<'_> {
         let start = Instant::now();
         let prompts: Vec<Prompt<'_>> =
             self.pending.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
-        if !self.segmenter.begin_whole(&prompts, &frame, self.neighbours_count)? {
+        if !self.segmenter.begin_whole(self.slots.len(), &prompts, &frame, self.neighbours_count)? {
             return Ok(false);
         }
         self.stages.encode += start.elapsed();

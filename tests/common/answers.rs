@@ -33,7 +33,7 @@ pub fn answers(segmenter: &mut Segmenter, volume: &Volume, indices: &[usize], wh
     let prompts: Vec<Prompt<'_>> =
         points.iter().enumerate().map(|(slot, points)| Prompt { slot, points, mask: None }).collect();
     if whole {
-        assert!(segmenter.begin_whole(&prompts, &frame, true).unwrap());
+        assert!(segmenter.begin_whole(indices.len(), &prompts, &frame, true).unwrap());
     } else {
         segmenter.encode(indices.len()).unwrap();
         segmenter.begin(&prompts).unwrap();

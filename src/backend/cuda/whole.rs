@@ -52,7 +52,8 @@ struct Layout {
 #[derive(Clone, Default, PartialEq)]
 struct Key {
     half: usize,
-    count: usize,
+    /// Slices and prompts.
+    counts: [usize; 2],
     /// Addresses of its inputs and results and of the resizer.
     memory: [u64; 3],
     /// Addresses of slices and their recipes, how they lie in the slots, and the decoder's plan.
@@ -89,6 +90,8 @@ pub struct Answers {
 /// What one whole run is about.
 pub struct Job<'a, D: Driver> {
     pub(crate) parts: [Part<'a, Cuda<D>>; 2],
+    /// How many slices are encoded; there are as many prompts as boxes.
+    pub slices: usize,
     pub(crate) inputs: &'a [Input<'a>],
     /// Pixels and scaling of the encoder's plan.
     pub pictures: [ValueId; 2],
@@ -137,29 +140,29 @@ impl<D: Driver> Cuda<D> {
         arena: &mut Arena<D>,
         job: &Job<'_, D>,
     ) -> Result<usize> {
-        let (index, count) = (intake.half(), job.boxes.len());
+        let (index, prompts) = (intake.half(), job.boxes.len());
         self.reuse_slices(intake)?;
         let Whole { runs, halves, key, redirects } = whole;
         let half = &mut halves[index];
-        let layout = Layout::new(count, counter.bytes(count), job.answers.maps, job.resizer.area());
+        let layout = Layout::new(prompts, counter.bytes(prompts), job.answers.maps, job.resizer.area());
         let boxes = self.gather(half, redirects, job, layout)?;
         half.at = layout;
         self.await_slices(intake, arena)?;
 
         let [inputs, results] = [&half.inputs, &half.results].map(|buffer| self.driver.address(buffer));
         let memory = [inputs, results, Arc::as_ptr(job.resizer) as u64];
-        (key.half, key.count, key.memory, key.layout) = (index, count, memory, layout);
+        (key.half, key.counts, key.memory, key.layout) = (index, [job.slices, prompts], memory, layout);
         key.slices.clear();
         intake.memory(self, &mut key.slices);
         key.slices.push(std::ptr::from_ref(job.parts[1].plan) as u64);
         let launch = |capture: Option<&D::Capture>| {
-            self.launch_pictures(capture, intake, count, (arena, job.parts[0].plan, job.pictures), &redirects[0])?;
-            for (part, redirects) in job.parts.iter().zip(&*redirects) {
-                self.all_steps(capture, arena, part.plan, part.params, count, redirects)?;
+            self.launch_pictures(capture, intake, job.slices, (arena, job.parts[0].plan, job.pictures), &redirects[0])?;
+            for (i, (part, count)) in job.parts.iter().zip([job.slices, prompts]).enumerate() {
+                self.all_steps(capture, arena, part.plan, part.params, count, &redirects[i])?;
             }
             let logits = (job.parts[1].plan, job.answers.logits);
-            self.launch_count(capture, arena, logits, count, [boxes, results + layout.counts as u64])?;
-            let maps = count * job.answers.maps;
+            self.launch_count(capture, arena, logits, prompts, [boxes, results + layout.counts as u64])?;
+            let maps = prompts * job.answers.maps;
             self.launch_masks(capture, arena, logits, maps, job.resizer, results + layout.masks as u64)
         };
         match runs.iter().position(|(of, _)| of == key) {

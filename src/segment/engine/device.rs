@@ -167,22 +167,22 @@ impl<D: Driver> Engine for OnDevice<D> {
 
     fn begin_whole(
         &mut self,
+        slices: usize,
         prompts: &[Prompt<'_>],
         regions: &[Option<[f32; 4]>],
         frame: &Frame,
         masks: bool,
     ) -> Result<bool> {
         let (count, maps) = (prompts.len(), self.session.options().masks.count());
-        let placed = self.placed.iter().take(count).all(|placed| placed.frame == Some(*frame));
-        let alone = prompts.iter().enumerate().all(|(i, prompt)| prompt.slot == i && prompt.mask.is_none());
-        if !placed || !alone || count * maps * frame.slice[0] * frame.slice[1] > MOST_BYTES {
+        let placed = self.placed.iter().take(slices).all(|placed| placed.frame == Some(*frame));
+        if !placed || count * maps * frame.slice[0] * frame.slice[1] > MOST_BYTES {
             return Ok(false);
         }
         if self.flights.len() == 2 {
             return Err(internal("two batches wait to be measured"));
         }
         self.prepare_masks(frame)?;
-        self.gather_slices(count);
+        self.gather_slices(slices);
         let side = self.side;
         self.boxes.clear();
         self.boxes.extend(regions.iter().map(|region| corners(side, region)));
@@ -195,7 +195,7 @@ impl<D: Driver> Engine for OnDevice<D> {
             let pictures = [find(parts[0].plan, pixels)?, find(parts[0].plan, scaling)?];
             let [logits, iou] = [mask_decoder::io::LOGITS, mask_decoder::io::IOU];
             let answers = Answers { logits: find(parts[1].plan, logits)?, iou: find(parts[1].plan, iou)?, maps };
-            let job = Job { parts, inputs, pictures, answers, boxes, resizer };
+            let job = Job { parts, slices, inputs, pictures, answers, boxes, resizer };
             half = backend.run_whole(whole, intake, counter, arena, &job)?;
             Ok(())
         })?;
