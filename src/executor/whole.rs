@@ -42,9 +42,9 @@ impl<B: Backend> Session<B> {
         self.staging.fill(prompts);
         self.staging.fill_whole(slices, prompts);
         let (encoder, decoder) = (&self.encoder, &self.decoders[which].1);
-        let (inputs, count_of_inputs) = inputs(&encoder.plan, &decoder.plan, &self.staging)?;
+        let (inputs, given) = inputs(&encoder.plan, &decoder.plan, &self.staging)?;
         let parts = [encoder, decoder].map(|stage| Part { plan: &stage.plan, params: &stage.params });
-        run(self.network.backend(), &mut self.arena, parts, &inputs[..count_of_inputs])?;
+        run(self.network.backend(), &mut self.arena, parts, &inputs[..given])?;
         (self.encoded, self.decoded_last) = (count, Some(which));
         Ok(())
     }

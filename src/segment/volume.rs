@@ -303,7 +303,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while that runs.
+    /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while that
+    /// runs.
     fn begin_whole(&mut self) -> Result<bool> {
         let Some(first) = self.pending.first() else { return Ok(false) };
         let (frame, points) = (first.frame, first.points.len());

@@ -54,9 +54,9 @@ pub(super) trait Engine: Send {
     /// Decodes prompts on them; the device may still be at it afterwards.
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()>;
 
-    /// Encodes the first `slices` slots and decodes `prompts` on them in one run that ends with masks of slices of `frame`, beside the
-    /// one before, which may still have to be measured. With `masks` all masks come down. False, and nothing done, where the
-    /// device has no such run or the slots are not all of this frame.
+    /// Encodes the first `slices` slots and decodes `prompts` on them in one run that ends with masks of slices of `frame`,
+    /// beside the one before, which may still have to be measured. With `masks` all masks come down. False, and nothing done,
+    /// where the device has no such run or the slots are not all of this frame.
     fn begin_whole(
         &mut self,
         _slices: usize,
