@@ -1,9 +1,8 @@
 //! A run allocates nothing: every allocation of the process is counted while slices are encoded and decoded.
 
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "common/counting.rs"]
+mod counting;
 
 use common::golden::Golden;
 use common::run::{boxes, corners, scaling, synthetic};
@@ -11,27 +10,6 @@ use common::tolerance;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::executor::{Prompt, Session, Slice};
 use medsegx::model::Preset;
-
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn runs_allocate_nothing() {
@@ -48,8 +26,6 @@ fn runs_allocate_nothing() {
         session.decode(&prompts, &mut logits, &mut iou).unwrap();
     };
     run();
-    let before = COUNT.load(Ordering::Relaxed);
-    (0..RUNS).for_each(|_| run());
-    let found = COUNT.load(Ordering::Relaxed) - before;
+    let found = counting::allocations(|| (0..RUNS).for_each(|_| run()));
     assert_eq!(found, 0, "allocations in {RUNS} runs");
 }

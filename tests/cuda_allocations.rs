@@ -4,14 +4,14 @@
 
 #[path = "common/answers.rs"]
 mod answers;
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/idle.rs"]
 mod idle;
 #[path = "common/watched.rs"]
 mod watched;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use answers::{context, place, volume};
 use idle::Idle;
@@ -21,27 +21,6 @@ use medsegx::segment::{Capacity, Model, Prompt, Segmenter};
 use medsegx::volume::{Intensity, Orientation};
 use medsegx::weights::Weights;
 use watched::{Counts, Watched};
-
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn recorded_batches_allocate_nothing() {
@@ -69,11 +48,7 @@ fn recorded_batches_allocate_nothing() {
     // Each half of the memory: outside of a recording, recorded, replayed.
     (0..6).for_each(|_| batch());
     let mut found = 0;
-    let counts = seen.during(|| {
-        let before = COUNT.load(Ordering::Relaxed);
-        (0..BATCHES).for_each(|_| batch());
-        found = COUNT.load(Ordering::Relaxed) - before;
-    });
+    let counts = seen.during(|| found = counting::allocations(|| (0..BATCHES).for_each(|_| batch())));
     // A copy for each slice and one for the rest; scores and masks.
     let expected = Counts { replays: BATCHES, queued_writes: 3 * BATCHES, queued_reads: BATCHES, ..Counts::default() };
     assert_eq!(counts, expected);

@@ -122,14 +122,7 @@ fn the_range_of_a_picture_scales_it() {
         let logits = [(&mut whole, true), (&mut apart, false)].map(|(segmenter, in_one)| {
             let (frame, points) = place(segmenter, &volume, &map, &[index]);
             let prompts = [Prompt { slot: 0, points: &points[0], mask: None }];
-            match in_one {
-                true => assert!(segmenter.begin_whole(1, &prompts, &frame, false).unwrap()),
-                false => {
-                    segmenter.encode(1).unwrap();
-                    segmenter.begin(&prompts).unwrap();
-                }
-            }
-            segmenter.finish().unwrap();
+            answers::run(segmenter, 1, &prompts, &frame, in_one);
             segmenter.logits(0).unwrap().to_vec()
         });
         assert!(logits[0] == logits[1] && logits[0].iter().any(|&logit| logit != logits[0][0]), "slice {index}");
@@ -150,14 +143,7 @@ fn several(segmenter: &mut Segmenter, slots: &[usize], rough: bool, in_one: bool
     let prompt =
         |(i, &slot): (usize, &usize)| Prompt { slot, points: &points[i], mask: rough.then_some(&rough_masks[i][..]) };
     let prompts: Vec<Prompt<'_>> = slots.iter().enumerate().map(prompt).collect();
-    match in_one {
-        true => assert!(segmenter.begin_whole(2, &prompts, &frame, true).unwrap()),
-        false => {
-            segmenter.encode(2).unwrap();
-            segmenter.begin(&prompts).unwrap();
-        }
-    }
-    segmenter.finish().unwrap();
+    answers::run(segmenter, 2, &prompts, &frame, in_one);
     let mut masks = vec![9; slots.len() * 3 * frame.slice[0] * frame.slice[1]];
     segmenter.mask_run(0..slots.len(), 1..4, &frame, &mut masks).unwrap();
     let logits = (0..slots.len()).flat_map(|i| segmenter.logits(i).unwrap().to_vec()).collect();

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fails where an instruction of a CPU kernel was compiled to a call: its function did not end up inside one that is compiled for
-# the instruction set (src/backend/cpu/simd.rs), and passes its registers through memory.
+# Fails where an instruction of a CPU kernel was compiled to a call: the code around it did not end up inside a function
+# that is compiled for the instruction set (src/backend/cpu/simd.rs), and passes its registers through memory.
 #
 #     tools/check_inlining.sh [target/release/medsegx]
 set -eu

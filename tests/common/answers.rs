@@ -32,18 +32,23 @@ pub fn answers(segmenter: &mut Segmenter, volume: &Volume, indices: &[usize], wh
     let (frame, points) = place(segmenter, volume, &map, indices);
     let prompts: Vec<Prompt<'_>> =
         points.iter().enumerate().map(|(slot, points)| Prompt { slot, points, mask: None }).collect();
-    if whole {
-        assert!(segmenter.begin_whole(indices.len(), &prompts, &frame, true).unwrap());
-    } else {
-        segmenter.encode(indices.len()).unwrap();
-        segmenter.begin(&prompts).unwrap();
-    }
-    segmenter.finish().unwrap();
+    run(segmenter, indices.len(), &prompts, &frame, whole);
     let mut masks = vec![9; indices.len() * 3 * frame.slice[0] * frame.slice[1]];
     segmenter.mask_run(0..indices.len(), 1..4, &frame, &mut masks).unwrap();
     let verdicts = (0..indices.len()).map(|i| format!("{:?}", segmenter.verdict(i))).collect();
     let logits = (0..indices.len()).flat_map(|i| segmenter.logits(i).unwrap().to_vec()).collect();
     Answers(masks, verdicts, logits)
+}
+
+/// Prompts on so many slices, in one run or encoder and decoder apart.
+pub fn run(segmenter: &mut Segmenter, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, whole: bool) {
+    if whole {
+        assert!(segmenter.begin_whole(slices, prompts, frame, true).unwrap());
+    } else {
+        segmenter.encode(slices).unwrap();
+        segmenter.begin(prompts).unwrap();
+    }
+    segmenter.finish().unwrap();
 }
 
 /// Slices `indices` in slots of their own; their frame, and points of a box on each.

@@ -173,8 +173,8 @@ impl Nvidia {
             let found = format!("{model} is sm_{major}{minor}, at least sm_80 is needed");
             return Err(refuse("check the device", found));
         }
-        let needed = OLDEST_DEPENDENT;
-        if launches == Launches::Dependent && (10 * major + minor < needed.0 || version < needed.1) {
+        let (kind, oldest) = OLDEST_DEPENDENT;
+        if launches == Launches::Dependent && (10 * major + minor < kind || version < oldest) {
             let found = format!("sm_{major}{minor} and a driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
             return Err(refuse("make launches dependent", format!("sm_90 and CUDA 12.3 are needed, found {found}")));
         }
