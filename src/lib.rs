@@ -19,6 +19,8 @@ pub mod atomic;
 pub mod backend;
 #[cfg(feature = "capi")]
 pub mod capi;
+#[cfg(feature = "dicom")]
+pub mod dicom;
 pub mod error;
 pub mod eval;
 pub mod executor;

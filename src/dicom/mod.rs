@@ -1,0 +1,37 @@
+//! DICOM series in: files, folders and zip archives as volumes of slices.
+//!
+//! Positions, orientations and spacings are DICOM's own (millimetres, x to the Left, y Posterior, z Superior) until a volume
+//! is made of them, whose affine is RAS as everywhere else in this library.
+
+pub mod codec;
+
+/// What the tags say of one frame: a codec's answer has to be like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameShape {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Samples of a pixel: 1 or 3.
+    pub samples: usize,
+    /// Bits of a stored sample: 1, 8, 16, 32 or 64.
+    pub bits_allocated: u16,
+    /// Bits of it that count, at most `bits_allocated`.
+    pub bits_stored: u16,
+    /// Whether samples are in two's complement.
+    pub signed: bool,
+    /// Whether the tags say that samples lie plane by plane instead of pixel by pixel.
+    pub planar: bool,
+}
+
+impl FrameShape {
+    /// Samples of the frame, or `None` where they cannot be counted.
+    pub fn values(&self) -> Option<usize> {
+        self.rows.checked_mul(self.columns)?.checked_mul(self.samples)
+    }
+
+    /// Bytes of the frame in native encoding; of one bit a sample the last byte may be filled up.
+    pub fn bytes(&self) -> Option<usize> {
+        Some(self.values()?.checked_mul(self.bits_allocated.into())?.div_ceil(8))
+    }
+}
