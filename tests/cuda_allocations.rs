@@ -2,25 +2,20 @@
 //! object of the driver. On a driver that does nothing, so that only what happens around its calls is counted.
 #![cfg(feature = "cuda")]
 
-#[path = "common/answers.rs"]
-mod answers;
+mod common;
 #[path = "common/counting.rs"]
 mod counting;
-#[path = "common/idle.rs"]
-mod idle;
-#[path = "common/watched.rs"]
-mod watched;
 
 use std::sync::Arc;
 
-use answers::{context, place, volume};
-use idle::Idle;
+use common::answers::{context, place, volume};
+use common::idle::Idle;
+use common::watched::{Counts, Watched};
 use medsegx::mask::MaskChoice;
 use medsegx::model::Preset;
 use medsegx::segment::{Capacity, Model, Prompt, Segmenter};
 use medsegx::volume::{Intensity, Orientation};
 use medsegx::weights::Weights;
-use watched::{Counts, Watched};
 
 #[test]
 fn recorded_batches_allocate_nothing() {

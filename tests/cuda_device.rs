@@ -3,18 +3,14 @@
 //! without any each test says that it is SKIPPED.
 #![cfg(feature = "cuda")]
 
-#[path = "common/answers.rs"]
-mod answers;
 mod common;
-#[path = "common/pictures.rs"]
-mod pictures;
 
 use std::sync::Arc;
 
 use common::golden::Golden;
 use common::run::{boxes, segment, synthetic};
 use common::stages::{all_logits, stages};
-use common::{op_cases, relative_l2, tolerance};
+use common::{answers, op_cases, pictures, relative_l2, tolerance};
 use medsegx::Error;
 use medsegx::backend::Launches;
 use medsegx::backend::cuda::Cuda;

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 from safetensors.numpy import save_file
 
-# Every 32nd channel of these LayerNorms; tests/outliers.rs does the same to the synthetic weights.
+# Every 32nd channel of these LayerNorms; tests/it/outliers.rs does the same to the synthetic weights.
 NORMS = ["image_encoder.blocks.0.norm2.weight", "image_encoder.blocks.1.norm1.weight", "image_encoder.blocks.2.norm2.weight"]
 STEP, FACTOR = 32, 50.0
 

@@ -1,5 +1,4 @@
 //! Slices of a made-up volume with a box each, through a segmenter.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 use medsegx::segment::{Frame, Point, Prompt, Segmenter, prompt_points};
 use medsegx::taxonomy::{Context, Query, resolve};

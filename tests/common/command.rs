@@ -1,5 +1,4 @@
 //! The binary as a user starts it.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,5 +1,4 @@
 //! Deterministic damage to files.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 /// The generator splitmix64.
 pub struct Random(pub u64);

@@ -1,27 +1,58 @@
 //! What several test files need.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
+#![allow(dead_code, reason = "tests with a process of their own compile it too and use a part")]
 
+#[cfg(feature = "cuda")]
+pub mod answers;
+#[cfg(feature = "cli")]
+pub mod command;
+#[cfg(feature = "cuda")]
+pub mod deferred;
+pub mod fuzz;
 pub mod gelu;
 pub mod golden;
+#[cfg(feature = "cuda")]
+pub mod idle;
+#[cfg(feature = "cuda")]
+pub mod masks;
 pub mod nifti_file;
 pub mod one_op;
 pub mod op_cases;
+pub mod pictures;
+pub mod pth;
+pub mod readme;
+pub mod reference;
 pub mod run;
 pub mod stages;
 pub mod tolerance;
+#[cfg(feature = "cuda")]
+pub mod watched;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A path below `../shared`, the folder of golden tensors and public data beside the project, or `None` after naming
-/// the check that is skipped. Written to the real stderr, which the test harness does not capture.
+/// the check that is skipped.
 pub fn shared(check: &str, relative: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(relative);
     if path.exists() {
         return Some(path);
     }
-    skipped(check, &format!("../shared/{relative} is not there"));
+    let kind = match relative {
+        _ if relative.starts_with("oracle/litemedsam") => "litemedsam",
+        _ if relative.starts_with("data/dicom") || relative.starts_with("data/dcmqi") => "dicom",
+        _ if relative.starts_with("data/") => "volumes",
+        _ => "golden",
+    };
+    lacking(kind, check, &format!("../shared/{relative} is not there"));
     None
+}
+
+/// Leaves a check out for want of something of a `kind`, by name; where MEDSEGX_REQUIRE lists the kind, as CI's does, it
+/// fails.
+pub fn lacking(kind: &str, check: &str, why: &str) {
+    let required = std::env::var("MEDSEGX_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|required| required == kind), "{check}: MEDSEGX_REQUIRE has {kind}, but {why}");
+    skipped(check, why);
 }
 
 /// Says by name that a check is left out. Written to the real stderr, which the test harness does not capture.

@@ -1,5 +1,4 @@
 //! Runs graphs of one operation on a backend, with random data.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 use std::sync::Arc;
 

@@ -1,6 +1,5 @@
 //! One list of operations on random data, each with what it should give, computed in f64 by its definition. Any backend
 //! runs it. Numbers fit f16, so that a backend that stores operands in f16 starts from the same ones.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 mod attention;
 mod chains;

@@ -46,7 +46,6 @@ pub fn make<D: Driver>(
 }
 
 /// The pictures of the same slots as the CPU makes them.
-#[allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 pub fn expected((volume, axis, map): (&Volume, usize, &IntensityMap), (valid, size): ([usize; 2], usize)) -> Vec<u8> {
     let frame: SliceFrame = volume.frame(axis, Orientation::Stored).expect("an axis");
     let mut pictures = vec![0; (frame.slices() + 1) * size * size * 3];

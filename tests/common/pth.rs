@@ -1,5 +1,4 @@
 //! Writes checkpoints as torch does, in both containers, and as no torch ever would.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 /// A tensor that is a whole storage of its own.
 #[derive(Clone)]

@@ -1,8 +1,6 @@
 //! Arithmetic in f64 that kernels are compared with. Matrices are row-major slices.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
-#[path = "gelu.rs"]
-pub mod gelu;
+use super::gelu;
 
 /// Relative L2 distance of `found` from `expected`.
 pub fn distance(found: &[f32], expected: &[f64]) -> f64 {

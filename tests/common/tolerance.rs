@@ -1,5 +1,4 @@
 //! How far results may be from the references, and why. Relative L2 distances unless said.
-#![allow(dead_code, reason = "each test binary compiles its own copy and uses a part")]
 
 /// One line of the table.
 pub struct Tolerance {

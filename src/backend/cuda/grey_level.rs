@@ -1,4 +1,4 @@
-//! Launches `kernels/grey_level.ptx.j2`: stored values to grey levels, by the thresholds of [`Thresholds`].
+//! Launches `kernels/grey_level.ptx.j2`: stored values to grey levels, by the thresholds of `Thresholds`.
 
 use super::Cuda;
 use super::driver::{Arg, Driver};
