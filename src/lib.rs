@@ -25,6 +25,7 @@ pub mod error;
 pub mod eval;
 pub mod executor;
 pub mod graph;
+pub mod image;
 pub mod mask;
 mod memory;
 pub mod model;

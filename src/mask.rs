@@ -7,13 +7,14 @@
 
 mod continuity;
 
-pub use continuity::{Chain, Runs};
+pub use continuity::Chain;
 
 use std::ops::Range;
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::image::runs::dice;
 use crate::model::Kind;
 
 /// Most masks that one prompt gives: tokens 0 to 3.
@@ -330,11 +331,6 @@ fn box_iou(tight: [u32; 4], prompt: [f32; 4]) -> f64 {
     let size = |c: [f64; 4]| (c[2] - c[0] + 1.0).max(0.0) * (c[3] - c[1] + 1.0).max(0.0);
     let both = overlap(0) * overlap(1);
     both / (size(a) + size(b) - both)
-}
-
-/// Dice of two masks from their areas; 1 where both are empty.
-fn dice(both: u32, a: u32, b: u32) -> f64 {
-    if a + b == 0 { 1.0 } else { 2.0 * f64::from(both) / (f64::from(a) + f64::from(b)) }
 }
 
 #[cfg(test)]

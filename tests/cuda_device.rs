@@ -18,11 +18,11 @@ use medsegx::backend::cuda::driver::Driver;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::backend::cuda::real::Nvidia;
 use medsegx::executor::Session;
+use medsegx::image::resample::LogitResizer;
 use medsegx::mask::{Candidates, MaskChoice, Measures, box_of_logits};
 use medsegx::model::Preset;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Prompt, Segmenter, prompt_points};
 use medsegx::taxonomy::{Query, resolve};
-use medsegx::volume::resize::LogitResizer;
 use medsegx::volume::{Intensity, Volume, Voxels};
 use medsegx::weights::Weights;
 

@@ -171,3 +171,20 @@ pub trait Backend: Send + Sync + 'static {
         active: usize,
     ) -> Result<()>;
 }
+
+/// One of the two graphs, ready to run.
+#[cfg(feature = "cuda")]
+pub(crate) struct Part<'a, B: Backend> {
+    pub plan: &'a Plan,
+    pub params: &'a [Arc<B::Param>],
+}
+
+/// An input of one of the two graphs, from its first slice or prompt on.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    /// Whether it is the decoder's.
+    pub decoder: bool,
+    pub id: ValueId,
+    pub bytes: &'a [u8],
+}

@@ -1,10 +1,9 @@
 //! The one way in and out of the library: no panic crosses it, every failure becomes a status and an error object.
 
 use std::ffi::{CStr, c_char};
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::panics::Quiet;
 use super::status::{medsegx_error, medsegx_status};
 
 /// What a function body returns.
@@ -23,7 +22,7 @@ pub(super) unsafe fn guard(error: *mut *mut medsegx_error, body: impl FnOnce() -
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let place = Quiet::place();
         Err(medsegx_error::new(medsegx_status::Internal, &format!("internal error{place}: {text}")))
     });
     match outcome {
@@ -36,39 +35,6 @@ pub(super) unsafe fn guard(error: *mut *mut medsegx_error, body: impl FnOnce() -
             }
             status
         }
-    }
-}
-
-/// Calls of this library that are running.
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-/// Where the last panic inside a call happened. Of two at the same moment one may get the other's place.
-static PLACE: Mutex<Option<String>> = Mutex::new(None);
-
-/// While one exists, panics of this copy of Rust's runtime print nothing: each of them, on whichever thread, ends in the
-/// error object of a call. Outside of calls the hook that was there before goes on.
-struct Quiet;
-
-impl Quiet {
-    fn begin() -> Quiet {
-        static HOOK: Once = Once::new();
-        HOOK.call_once(|| {
-            let before = panic::take_hook();
-            panic::set_hook(Box::new(move |panic| {
-                if CALLS.load(Ordering::SeqCst) == 0 {
-                    return before(panic);
-                }
-                let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line()));
-                *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
-            }));
-        });
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        Quiet
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        CALLS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -184,17 +150,4 @@ fn check_alignment<T>(name: &str, pointer: *const T) -> Outcome {
 
 pub(super) fn null(name: &str) -> medsegx_error {
     medsegx_error::argument(name, "a pointer", "NULL")
-}
-
-/// Frees what a function of this library gave out; NULL is allowed. A panic while dropping ends here.
-///
-/// # Safety
-/// `pointer` is NULL or came from `Box::into_raw` and is not used again.
-pub(super) unsafe fn free<T>(pointer: *mut T) {
-    if !pointer.is_null() {
-        // SAFETY: the caller's promise.
-        let owned = unsafe { Box::from_raw(pointer) };
-        let _quiet = Quiet::begin();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(owned)));
-    }
 }

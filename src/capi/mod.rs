@@ -29,6 +29,7 @@ mod volume;
 
 // Not in the header.
 mod boundary;
+mod panics;
 mod versioned;
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::boundary::{Outcome, array, cleared, free, guard, null, required, text};
+use super::boundary::{Outcome, array, cleared, guard, null, required, text};
 use super::codes::{medsegx_device, medsegx_instructions, medsegx_kind, medsegx_log, medsegx_precision};
+use super::panics::free;
 use super::status::{c_string, medsegx_error, medsegx_status};
 use super::structs::{medsegx_model_info, medsegx_model_options, medsegx_read_callback};
 use super::versioned::{self, Versioned};

@@ -4,9 +4,10 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::boundary::{Outcome, cleared, free, guard, required};
+use super::boundary::{Outcome, cleared, guard, required};
 use super::codes::medsegx_mask;
 use super::model::medsegx_model;
+use super::panics::free;
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::medsegx_session_options;
 use super::versioned;

@@ -8,8 +8,9 @@ use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_point, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
 use crate::executor::Prompt;
+use crate::image::intensity::percentiles_of;
 use crate::segment::{Frame, Picture, prompt_points};
-use crate::volume::{Intensity, IntensityMap, Statistics, Voxel, percentiles_of};
+use crate::volume::{Intensity, IntensityMap, Statistics, Voxel};
 
 /// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
 /// an error object when it fails.

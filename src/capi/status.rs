@@ -136,5 +136,5 @@ pub unsafe extern "C" fn medsegx_error_source(error: *const medsegx_error) -> *c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_error_free(error: *mut medsegx_error) {
     // SAFETY: `error` is NULL or came from this library and is freed once, as the header asks.
-    unsafe { super::boundary::free(error) };
+    unsafe { super::panics::free(error) };
 }

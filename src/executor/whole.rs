@@ -1,27 +1,10 @@
 //! Encoder and decoder as one run.
 
-use std::sync::Arc;
-
 use super::{Session, Staging, check_count, find};
-use crate::backend::Backend;
+use crate::backend::{Backend, Input, Part};
 use crate::error::Result;
 use crate::executor::{Prompt, Slice};
-use crate::graph::{Plan, ValueId};
-
-/// One of the two graphs, ready to run.
-pub(crate) struct Part<'a, B: Backend> {
-    pub plan: &'a Plan,
-    pub params: &'a [Arc<B::Param>],
-}
-
-/// An input of one of the two graphs, from its first slice or prompt on.
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    /// Whether it is the decoder's.
-    pub decoder: bool,
-    pub id: ValueId,
-    pub bytes: &'a [u8],
-}
+use crate::graph::Plan;
 
 impl<B: Backend> Session<B> {
     /// Hands both graphs to `run`, with all inputs but the pixels, to encode `slices` and to answer `prompts` on them.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::image::Runs;
 
 const SIDE: usize = 16;
 

@@ -2,8 +2,8 @@
 //! the Ups beside lin2, so the mixture is one column block of two products that are there anyway.
 
 use super::config::{Adapters, Config};
-use super::image_encoder::norm;
-use crate::graph::op::{Activation, Dense};
+use super::layers::{dense, norm, residual};
+use crate::graph::op::Activation;
 use crate::graph::{Bias, Gated, Graph, Op, Recipe, ValueId};
 
 /// Scale of the adapters' sum.
@@ -28,13 +28,6 @@ pub(super) fn mlp(g: &mut Graph, c: &Config, block: usize, x: ValueId, context: 
         }
         None => plain(g, c, &path, normed, x),
     }
-}
-
-/// Weight and bias of the Linear at `path`.
-pub(super) fn dense(g: &mut Graph, path: &str, inputs: usize, outputs: usize) -> Dense {
-    let weight = g.tensor(format!("{path}.weight"), &[outputs, inputs]);
-    let bias = g.tensor(format!("{path}.bias"), &[outputs]);
-    Dense { weight, bias }
 }
 
 fn gate(g: &mut Graph, c: &Config, a: &Adapters, block: &str, mean: ValueId, context: ValueId) -> ValueId {
@@ -96,6 +89,6 @@ fn plain(g: &mut Graph, c: &Config, block: &str, u: ValueId, x: ValueId) -> Valu
     g.push(format!("{path}.lin1"), op);
     let lin2 = dense(g, &format!("{path}.lin2"), c.mlp, c.width);
     let out = g.activation(block, &[c.tokens(), c.width]);
-    g.push(format!("{path}.lin2"), super::image_encoder::residual(hidden, lin2.weight, Bias::Row(lin2.bias), x, out));
+    g.push(format!("{path}.lin2"), residual(hidden, lin2.weight, Bias::Row(lin2.bias), x, out));
     out
 }

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::conmoae;
-use crate::graph::op::{Activation, Norm};
+use super::layers::{linear, norm, residual};
 use crate::graph::{Bias, Element, Graph, Op, Recipe, Role, ValueId};
 
 /// LayerNorm and LayerNorm2d of the encoder.
@@ -31,13 +31,6 @@ pub fn graph(config: &Config, batch: usize) -> Graph {
     }
     neck(&mut g, config, x);
     g
-}
-
-/// Gain and bias of the LayerNorm at `path`.
-pub(super) fn norm(g: &mut Graph, path: &str, channels: usize, eps: f32) -> Norm {
-    let gain = g.tensor(format!("{path}.weight"), &[channels]);
-    let bias = g.tensor(format!("{path}.bias"), &[channels]);
-    Norm { gain, bias, eps }
 }
 
 fn patch_embed(g: &mut Graph, c: &Config) -> ValueId {
@@ -86,16 +79,6 @@ fn attention(g: &mut Graph, c: &Config, block: usize, x: ValueId) -> ValueId {
     let out = g.activation(format!("{path}.attn.proj"), &[tokens, width]);
     g.push(format!("{path}.attn.proj"), residual(attended, proj_weight, Bias::Row(proj_bias), x, out));
     out
-}
-
-/// A product with a bias and nothing else.
-pub(super) fn linear(input: ValueId, weight: crate::graph::ParamId, bias: Bias, out: ValueId) -> Op {
-    Op::Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: None, out }
-}
-
-/// A product with a bias, added to `x`.
-pub(super) fn residual(input: ValueId, weight: crate::graph::ParamId, bias: Bias, x: ValueId, out: ValueId) -> Op {
-    Op::Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: Some(x), out }
 }
 
 fn neck(g: &mut Graph, c: &Config, x: ValueId) {

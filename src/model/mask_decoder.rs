@@ -1,8 +1,7 @@
 //! `mask_decoder`: embedding and prompts to logit maps (MODEL.md sections 4 and 5).
 
 use super::config::Config;
-use super::conmoae::dense;
-use super::image_encoder::{linear, norm, residual};
+use super::layers::{dense, linear, norm, residual};
 use super::prompt_encoder::{self, GAUSSIAN, projections};
 use crate::graph::op::Dense;
 use crate::graph::{Bias, Element, Graph, Op, Recipe, Role, Value, ValueId};

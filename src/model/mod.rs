@@ -3,6 +3,7 @@
 pub mod config;
 pub mod conmoae;
 pub mod image_encoder;
+mod layers;
 pub mod mask_decoder;
 pub mod prompt_encoder;
 mod recipe;

@@ -1,8 +1,7 @@
 //! `prompt_encoder`: points, box corners and a mask prompt to tokens and a dense embedding (MODEL.md section 4).
 
 use super::config::Config;
-use super::conmoae::dense;
-use super::image_encoder::norm;
+use super::layers::{dense, norm};
 use crate::graph::op::Dense;
 use crate::graph::{Element, Graph, Op, Recipe, Role, ValueId};
 

@@ -2,9 +2,9 @@
 //! section 6): how pixels, prompts and logits are scaled for each kind of model.
 
 use crate::error::{Error, Result};
+use crate::image::resample::{Fit, fitted};
 use crate::model::{Config, Kind};
 use crate::prompt::Scale;
-use crate::volume::resize::{Fit, fitted};
 
 /// Mean of SAM's training pictures, a channel each.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];

@@ -3,8 +3,9 @@
 use std::io::BufRead;
 
 use super::source::Source;
-use super::voxels::{DataType, Voxels};
+use super::voxels::Voxels;
 use crate::Result;
+use crate::image::DataType;
 
 /// How they lie in what the source still has to deliver.
 pub(super) struct Body {

@@ -1,7 +1,7 @@
 //! Labels on the grid of a volume.
 
 use super::slices::SliceFrame;
-use crate::mask::Runs;
+use crate::image::Runs;
 use crate::memory::zeros;
 use crate::{Error, Result};
 

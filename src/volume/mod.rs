@@ -16,12 +16,9 @@ mod nifti;
 pub mod npy;
 mod opening;
 mod png;
-pub mod resize;
 mod slices;
 mod source;
 mod stored;
-#[cfg(feature = "cuda")]
-mod thresholds;
 mod voxels;
 
 use std::ops::Deref;
@@ -31,18 +28,14 @@ pub use arriving::{Arriving, SliceSource};
 pub use describe::{Description, GeometryDescription, describe};
 pub use geometry::{Affine, AffineSource, Geometry};
 pub use info::VolumeInfo;
-#[cfg(feature = "capi")]
-pub(crate) use intensity::percentiles_of;
-pub use intensity::{Intensity, IntensityMap, Statistics};
 pub use labels::{LabelVolume, Labels};
 pub use mask_stream::MaskStream;
 pub use opening::{Opening, Reading};
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
-#[cfg(feature = "cuda")]
-pub(crate) use thresholds::Thresholds;
-pub use voxels::{DataType, Voxel, Voxels};
+pub use voxels::Voxels;
 
+pub use crate::image::{DataType, Intensity, IntensityMap, Statistics, Voxel};
 use crate::{Error, Result};
 use info::Container;
 use voxels::with_voxels;

@@ -7,7 +7,7 @@ use std::io::BufRead;
 use super::OpenOptions;
 use super::body::Body;
 use super::source::Source;
-use super::voxels::DataType;
+use crate::image::DataType;
 use crate::{Error, Result};
 
 /// Where the fields of a header version lie, in bytes.

@@ -7,7 +7,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use super::source::{Kind, Source};
-use super::voxels::{DataType, Voxel, Voxels};
+use super::voxels::Voxels;
+use crate::image::{DataType, Voxel};
 use crate::memory::reserve;
 use crate::{Error, Result};
 

@@ -1,8 +1,9 @@
 //! One slice of a volume, still as it is stored: grey levels are made of it where the network runs.
 
-use super::voxels::{Voxel, with_voxels};
+use super::voxels::with_voxels;
 use super::{DataType, IntensityMap, SliceFrame, Volume};
 use crate::Result;
+use crate::image::Voxel;
 
 /// A slice of a volume and the rule by which it becomes grey levels.
 #[derive(Clone, Copy)]

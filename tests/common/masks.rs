@@ -4,7 +4,7 @@ use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::Driver;
 use medsegx::graph::{Element, Graph, Plan, Role};
-use medsegx::volume::resize::{Fit, LogitResizer};
+use medsegx::image::resample::{Fit, LogitResizer};
 
 /// The mask of a slice from the second of two maps `[256, 256]`, and how many pixels it has.
 pub fn resize<D: Driver>(backend: &Cuda<D>, logits: &[f32], fit: Fit, slice: [usize; 2]) -> (Vec<u8>, u32) {

@@ -6,7 +6,7 @@ use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::Driver;
 use medsegx::graph::{Element, Graph, Plan, Role};
-use medsegx::volume::resize::Resizer;
+use medsegx::image::resample::Resizer;
 use medsegx::volume::{IntensityMap, Orientation, SliceFrame, StoredSlice, Volume};
 
 /// Slices across `axis` of `volume` by `map`, each in a slot, and the first once more in a last slot: pixels

@@ -15,7 +15,7 @@ use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::{Driver, Queue};
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::{Element, Graph, Plan, Role};
-use medsegx::volume::resize::Resizer;
+use medsegx::image::resample::Resizer;
 use medsegx::volume::{DataType, Intensity, IntensityMap, Volume, Voxels};
 use one_op::Random;
 use watched::Watched;

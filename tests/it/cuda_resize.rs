@@ -9,8 +9,8 @@ use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::{Element, Graph, Plan, Role};
+use medsegx::image::resample::{Fit, LogitResizer};
 use medsegx::mask::{Candidates, Counts, Measures, pixels_of_box};
-use medsegx::volume::resize::{Fit, LogitResizer};
 use one_op::Random;
 
 fn backend() -> Cuda<Interpreter> {

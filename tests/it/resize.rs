@@ -1,6 +1,6 @@
 //! Resizing pictures to the model's square and logits back.
 
-use medsegx::volume::resize::{Fit, LogitResizer, Resizer, fitted};
+use medsegx::image::resample::{Fit, LogitResizer, Resizer, fitted};
 
 /// The picture of tools/resize_constants.py.
 fn pixels(height: usize, width: usize) -> Vec<f32> {

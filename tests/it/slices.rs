@@ -5,7 +5,7 @@ use crate::common;
 use std::path::Path;
 
 use crate::common::nifti_file::NiftiFile;
-use medsegx::mask::Runs;
+use medsegx::image::Runs;
 use medsegx::volume::{
     Intensity, IntensityMap, LabelVolume, OpenOptions, Orientation, SliceFrame, Statistics, Volume, Voxels,
 };

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::product::bf16;
+use super::simd::bf16;
 use crate::error::{Error, Result};
 use crate::graph::plan::Place;
 use crate::graph::{Element, Plan, ValueId};

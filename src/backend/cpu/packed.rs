@@ -4,8 +4,7 @@
 
 use super::Level;
 use super::memory::{Buffer, Pool};
-use super::product::bf16;
-use super::simd::{Kernel, MAX_LANES, Simd, run_pairs};
+use super::simd::{Kernel, MAX_LANES, Simd, bf16, run_pairs};
 use crate::backend::Numbers;
 use crate::error::Result;
 

@@ -40,13 +40,6 @@ impl Multiply for Pairs {
     }
 }
 
-/// To the nearest bf16, ties to even.
-#[inline(always)]
-pub(super) fn bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    ((bits.wrapping_add(0x7fff + (bits >> 16 & 1))) >> 16) as u16
-}
-
 /// What a tile does with the sums that are in memory already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {

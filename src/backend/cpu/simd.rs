@@ -7,7 +7,13 @@
 #![allow(unsafe_code)]
 
 use super::Level;
-use super::product::bf16;
+
+/// To the nearest bf16, ties to even.
+#[inline(always)]
+pub(super) fn bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits.wrapping_add(0x7fff + (bits >> 16 & 1))) >> 16) as u16
+}
 
 /// A vector of f32 and what kernels do with it.
 pub(super) trait Simd: Copy + Send + Sync + 'static {

@@ -3,7 +3,8 @@
 use super::Cuda;
 use super::driver::{Arg, Driver};
 use crate::error::Result;
-use crate::volume::{DataType, Thresholds};
+use crate::image::DataType;
+use crate::image::thresholds::Thresholds;
 
 /// Bytes of a piece.
 const PIECE: usize = 16;

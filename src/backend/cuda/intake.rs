@@ -10,8 +10,9 @@ use super::picture::{PictureTaps, Ranges};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
-use crate::volume::resize::Resizer;
-use crate::volume::{DataType, IntensityMap, Thresholds};
+use crate::image::resample::Resizer;
+use crate::image::thresholds::Thresholds;
+use crate::image::{DataType, IntensityMap};
 
 /// Rows are so many values long, or a multiple, so that each row of levels starts at a sector.
 const ROW: usize = 32;

@@ -5,7 +5,7 @@ use super::grey_level::Slices;
 use super::{Arena, Cuda};
 use crate::error::Result;
 use crate::graph::{Plan, ValueId};
-use crate::volume::resize::{Resizer, Stage};
+use crate::image::resample::{Resizer, Stage};
 
 /// Pixels of a row that one warp makes, and rows that one block makes.
 const TILE: [usize; 2] = [128, 4];

@@ -6,7 +6,7 @@ use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
-use crate::volume::resize::{LogitResizer, Stage, StageTaps};
+use crate::image::resample::{LogitResizer, Stage, StageTaps};
 
 /// Pixels of a row that one warp makes, and rows that one block makes.
 const TILE: [usize; 2] = [128, 4];

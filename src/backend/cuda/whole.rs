@@ -17,8 +17,8 @@ use super::measure::MapCounter;
 use super::resize::MaskResizer;
 use super::step::Redirects;
 use super::{Arena, Cuda, Recording};
+use crate::backend::{Input, Part};
 use crate::error::Result;
-use crate::executor::whole::{Input, Part};
 use crate::graph::ValueId;
 use crate::graph::plan::ALIGNMENT;
 

@@ -6,10 +6,10 @@ use super::{Engine, Source, kept_for};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
+use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::{Candidates, Measures};
 use crate::memory::grow_to;
 use crate::segment::{Frame, zeros};
-use crate::volume::resize::{LogitResizer, Resizer};
 
 pub(super) struct OnHost {
     session: Session<Cpu>,

@@ -18,9 +18,9 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, driver::Driver};
 use crate::error::Result;
 use crate::executor::{Network, Prompt, Session, SessionOptions};
+use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::Measures;
 use crate::volume::StoredSlice;
-use crate::volume::resize::{LogitResizer, Resizer};
 
 /// What a picture is made of.
 pub(super) enum Source<'a> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::{Observer, Request};
 use crate::error::Result;
-use crate::mask::Runs;
+use crate::image::Runs;
 use crate::volume::{LabelVolume, SliceFrame};
 
 /// A slice on which some prompts are not settled.

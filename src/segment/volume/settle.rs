@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::SliceOutcome;
-use crate::mask::{CONTINUITY_WEIGHT, Chain, Runs};
+use crate::image::Runs;
+use crate::mask::{CONTINUITY_WEIGHT, Chain};
 
 /// A decoded prompt of the request.
 pub(super) struct Decoded {

@@ -2,7 +2,8 @@
 //! grow (or never rise, where the slope is negative), so 255 thresholds say all of it. A device finds levels by comparing
 //! and gives the very bytes that the host's f64 gives.
 
-use super::{DataType, IntensityMap};
+use super::intensity::IntensityMap;
+use super::voxel::DataType;
 
 /// How [`Thresholds::level`] halves.
 #[cfg(test)]
@@ -109,8 +110,8 @@ fn value(data_type: DataType, ordered: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Intensity;
     use super::*;
+    use crate::image::Intensity;
 
     const TYPES: [DataType; 10] = [
         DataType::U8,

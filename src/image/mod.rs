@@ -1,0 +1,12 @@
+//! Pictures without files: what a voxel can be, grey levels, resampling, and masks as runs of pixels.
+
+pub mod intensity;
+pub mod resample;
+pub mod runs;
+#[cfg(feature = "cuda")]
+pub(crate) mod thresholds;
+pub mod voxel;
+
+pub use intensity::{Intensity, IntensityMap, Statistics};
+pub use runs::Runs;
+pub use voxel::{DataType, Voxel};
