@@ -19,6 +19,7 @@ pub mod atomic;
 pub mod backend;
 #[cfg(feature = "capi")]
 pub mod capi;
+pub mod codes;
 #[cfg(feature = "dicom")]
 pub mod dicom;
 pub mod error;

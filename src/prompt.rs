@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
 
+use crate::codes::Warning;
 use crate::model::config::Kind;
 use crate::taxonomy::Query;
 use crate::{Error, Result};
@@ -64,7 +65,7 @@ pub struct Target {
     /// A box a slice, by index along the slicing axis.
     pub boxes: BTreeMap<usize, PixelBox>,
     /// What was done to the boxes that the user may want to know: clamped, or an oblique box enclosed.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The stored array that boxes refer to.

@@ -97,6 +97,6 @@ fn image_text(image: &volume::Description) -> String {
     if image.extension_bytes > 0 {
         lines.push(("extensions", format!("{} bytes, which masks do not keep", image.extension_bytes)));
     }
-    lines.extend(image.warnings.iter().map(|w| ("warning", w.clone())));
+    lines.extend(image.warnings.iter().map(|w| ("warning", w.to_string())));
     table(&lines)
 }

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use medsegx::codes::Warning;
 use sha2::{Digest, Sha256};
 
 /// Fast, local and dependable segmentation of medical images with MedSegX. Research software, not a medical device.
@@ -111,8 +112,8 @@ fn say(line: &str) {
 }
 
 /// Says what looks wrong although the run goes on.
-fn warn(warning: &str) {
-    say(&format!("medsegx: warning: {warning}"));
+fn warn(warning: &Warning) {
+    say(&format!("medsegx: warning: {warning} [{}]", warning.code.name()));
 }
 
 /// SHA-256 of a file in lower-case hexadecimal.

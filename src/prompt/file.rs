@@ -23,6 +23,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::space::{self, Patient};
 use super::{Grid, PixelBox, Target, VolumeBox, volume_box};
+use crate::codes::{Code, Warning};
 use crate::taxonomy::Query;
 use crate::{Error, Result};
 
@@ -203,7 +204,8 @@ impl Convert<'_> {
         let mut warnings = Vec::new();
         let patient = self.patient()?;
         if patient.as_ref().is_some_and(|patient| !patient.aligned) {
-            warnings.push(format!("{}: the image is oblique; voxel boxes enclose the ones given", self.place));
+            let message = format!("{}: the image is oblique; voxel boxes enclose the ones given", self.place);
+            warnings.push(Warning::new(Code::BoxOblique, message));
         }
         let patient = patient.as_ref();
         let boxes = match (raw.box3d, raw.slices) {
@@ -223,7 +225,7 @@ impl Convert<'_> {
         numbers: [f64; 6],
         patient: Option<&Patient>,
         left: usize,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Warning>,
     ) -> Result<BTreeMap<usize, PixelBox>> {
         let what = format!("{}, box3d", self.place);
         let [x0, y0, z0, x1, y1, z1] = numbers;
@@ -242,7 +244,7 @@ impl Convert<'_> {
         slices: &BTreeMap<usize, [f64; 4]>,
         patient: Option<&Patient>,
         left: usize,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Warning>,
     ) -> Result<BTreeMap<usize, PixelBox>> {
         self.check_count(i64::try_from(slices.len()).unwrap_or(i64::MAX), left)?;
         let (width, height) = self.grid.slice_size();

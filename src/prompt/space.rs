@@ -4,6 +4,7 @@
 //! box encloses all corners. Parts outside the image are cut off. Both are noted.
 
 use super::{Grid, PixelBox, VolumeBox, check_range};
+use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 
 /// A target with a box on every slice need not repeat itself.
@@ -71,7 +72,7 @@ pub(super) fn volume_box(
     high: [f64; 3],
     what: &str,
     grid: &Grid,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Warning>,
 ) -> Result<VolumeBox> {
     ordered(what, &low, &high)?;
     let corner = |bits: usize| [0, 1, 2].map(|axis| if bits >> axis & 1 == 0 { low[axis] } else { high[axis] });
@@ -94,7 +95,7 @@ pub(super) fn slice_box(
     high: [f64; 2],
     what: &str,
     grid: &Grid,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Warning>,
 ) -> Result<PixelBox> {
     ordered(what, &low, &high)?;
     let (width, height) = grid.slice_size();
@@ -126,7 +127,7 @@ fn cut(
     axis: char,
     values: impl Iterator<Item = f64>,
     length: usize,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Warning>,
 ) -> Result<(i64, i64)> {
     // Casts saturate, so a far away corner stays far away.
     let (first, last) = values
@@ -138,7 +139,8 @@ fn cut(
         return Err(Error::Prompt { what: what.into(), expected, found: format!("voxels {first}..={last}") });
     }
     if (first < 0 || last > end) && notes.len() < MOST_NOTES {
-        notes.push(format!("{what}: {axis} {first}..={last} cut to the image, 0..={end}"));
+        let message = format!("{what}: {axis} {first}..={last} cut to the image, 0..={end}");
+        notes.push(Warning::new(Code::BoxCut, message));
     }
     let (first, last) = (first.max(0), last.min(end));
     check_range(what, axis, first, last, length)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::opening::{Reading, Rest};
 use super::{Opening, SliceFrame, Volume, VolumeInfo, Voxels};
+use crate::codes::Warning;
 use crate::{Error, Result};
 
 /// Bytes of voxels in one slab, unless a single plane has more.
@@ -59,7 +60,7 @@ pub struct Arriving {
 
 /// What is known when all is read.
 struct Read {
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     took: Duration,
 }
 
@@ -88,7 +89,7 @@ impl Opening<BufReader<File>> {
 
 impl<R: BufRead> Opening<R> {
     /// Reads all planes, sends them `together` at once, and returns the warnings.
-    fn deliver(self, together: usize, slabs: &SyncSender<Voxels>) -> Result<Vec<String>> {
+    fn deliver(self, together: usize, slabs: &SyncSender<Voxels>) -> Result<Vec<Warning>> {
         let Opening { info, mut source, rest } = self;
         let Rest::Planes(body) = rest else { return Ok(info.warnings) };
         let [width, height, planes] = info.dims;

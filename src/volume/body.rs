@@ -5,6 +5,7 @@ use std::io::BufRead;
 use super::source::Source;
 use super::voxels::Voxels;
 use crate::Result;
+use crate::codes::{Code, Warning};
 use crate::image::DataType;
 
 /// How they lie in what the source still has to deliver.
@@ -36,11 +37,14 @@ impl Body {
     }
 
     /// Passes over what stands behind them, to the end of the file and its checksum.
-    pub fn end<R: BufRead>(&self, source: &mut Source<R>, warnings: &mut Vec<String>) -> Result<()> {
+    pub fn end<R: BufRead>(&self, source: &mut Source<R>, warnings: &mut Vec<Warning>) -> Result<()> {
         source.skip("voxel data", self.after)?;
         match source.finish()? {
             0 => {}
-            extra => warnings.push(format!("{extra} bytes or more follow the voxels")),
+            extra => {
+                let message = format!("{extra} bytes or more follow the voxels");
+                warnings.push(Warning::new(Code::TrailingBytes, message))
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::info::{Container, VolumeInfo};
 use super::{Affine, AffineSource, DataType, Intensity, OpenOptions, Statistics, Volume};
 use crate::Result;
+use crate::codes::{Code, Warning};
 
 /// Everything worth knowing of an image before it is segmented.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +35,7 @@ pub struct Description {
     /// Bytes of header extensions, which masks do not keep.
     pub extension_bytes: u64,
     /// What looks wrong.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The space part of a [`Description`].
@@ -66,13 +67,15 @@ pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
     let values = volume.statistics();
     let mut warnings = volume.warnings().to_vec();
     if volume.time_points() > 1 {
-        warnings.push(format!("{} time points: segmenting needs --volume N, from 0", volume.time_points()));
+        let message = format!("{} time points: segmenting needs --volume N, from 0", volume.time_points());
+        warnings.push(Warning::new(Code::TimePoints, message));
     }
     if values.not_finite > 0 {
-        warnings.push(format!("{} values are NaN or infinite: segmenting refuses them", values.not_finite));
+        let message = format!("{} values are NaN or infinite: segmenting refuses them", values.not_finite);
+        warnings.push(Warning::new(Code::NotFinite, message));
     }
     if values.minimum == values.maximum {
-        warnings.push(format!("all values are {}", values.minimum));
+        warnings.push(Warning::new(Code::AllEqual, format!("all values are {}", values.minimum)));
     }
     let geometry = volume.geometry().map(|g| GeometryDescription {
         orientation: g.orientation_codes(),

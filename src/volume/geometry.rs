@@ -1,6 +1,7 @@
 //! Where voxels lie in the patient: affine, spacing, orientation codes, and what looks wrong about them.
 
 use super::nifti::Header;
+use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -39,18 +40,20 @@ fn valid_code(code: i64) -> i64 {
 
 impl Geometry {
     /// Reads it off a header and adds to `warnings` what looks wrong.
-    pub(super) fn read(path: &Path, header: &Header, warnings: &mut Vec<String>) -> Result<Self> {
+    pub(super) fn read(path: &Path, header: &Header, warnings: &mut Vec<Warning>) -> Result<Self> {
         let layout = header.layout;
         let [qform_code, sform_code] = [layout.qform_code, layout.sform_code].map(|at| header.code(at));
         for (name, code) in [("qform_code", qform_code), ("sform_code", sform_code)] {
             if valid_code(code) != code {
-                warnings.push(format!("{name} {code} is not defined and counts as 0"));
+                let message = format!("{name} {code} is not defined and counts as 0");
+                warnings.push(Warning::new(Code::HeaderOdd, message));
             }
         }
         let pixdim = header.reals::<8>(layout.pixdim);
         let zooms: [f64; 3] = std::array::from_fn(|i| if pixdim[i + 1] == 0.0 { 1.0 } else { pixdim[i + 1].abs() });
         if pixdim[1..4].iter().any(|&p| p <= 0.0) {
-            warnings.push(format!("pixdim {:?} is not positive: 0 counts as 1, the sign is dropped", &pixdim[1..4]));
+            let message = format!("pixdim {:?} is not positive: 0 counts as 1, the sign is dropped", &pixdim[1..4]);
+            warnings.push(Warning::new(Code::HeaderOdd, message));
         }
         let qform = qform(header, &zooms, warnings);
         let rows = header.reals::<12>(layout.rows);
@@ -64,10 +67,10 @@ impl Geometry {
             return Err(Error::file(path, format!("{source:?} affine"), "finite numbers", format!("{affine:?}")));
         }
         if source == AffineSource::Neither {
-            warnings.push(
-                "neither qform nor sform is set: left and right are a guess, and ITK and nibabel guess differently"
-                    .into(),
-            );
+            warnings.push(Warning::new(
+                Code::NoOrientation,
+                "neither qform nor sform is set: left and right are a guess, and ITK and nibabel guess differently",
+            ));
         } else if valid_code(sform_code) > 0 && valid_code(qform_code) > 0 {
             compare_forms(&sform, &qform, &header.dims, warnings);
         }
@@ -136,23 +139,25 @@ impl Geometry {
         corner_distance(&self.affine, &other.affine, dims.map(|n| n as u64).as_slice())
     }
 
-    fn check_shape(&self, zooms: &[f64; 3], warnings: &mut Vec<String>) {
+    fn check_shape(&self, zooms: &[f64; 3], warnings: &mut Vec<Warning>) {
         if self.inverse().is_none() {
-            warnings.push("the affine is singular: ITK refuses such a file".into());
+            warnings.push(Warning::new(Code::AxesSkewed, "the affine is singular: ITK refuses such a file"));
             return;
         }
         let spacing = self.spacing();
         if spacing.iter().zip(zooms).any(|(s, z)| (s - z).abs() > 1e-3 * s.max(*z)) {
-            warnings.push(format!("the affine has spacing {spacing:?} mm but pixdim says {zooms:?} mm"));
+            let message = format!("the affine has spacing {spacing:?} mm but pixdim says {zooms:?} mm");
+            warnings.push(Warning::new(Code::SpacingOdd, message));
         }
         if spacing.iter().any(|s| !(1e-3..1e3).contains(s)) {
-            warnings.push(format!("spacing {spacing:?} mm is not that of a medical image"));
+            let message = format!("spacing {spacing:?} mm is not that of a medical image");
+            warnings.push(Warning::new(Code::SpacingOdd, message));
         }
         let tilt = self.tilt();
         if tilt > 0.01 {
-            warnings.push(format!(
-                "axes are {tilt:.3} degrees off a right angle (tilted gantry?): ITK may refuse such a file"
-            ));
+            let message =
+                format!("axes are {tilt:.3} degrees off a right angle (tilted gantry?): ITK may refuse such a file");
+            warnings.push(Warning::new(Code::AxesSkewed, message));
         }
     }
 }
@@ -177,23 +182,24 @@ fn scaled(mut affine: Affine, unit: f64) -> Affine {
 }
 
 /// Millimetres of the header's unit of length.
-fn unit_in_mm(header: &Header, warnings: &mut Vec<String>) -> f64 {
+fn unit_in_mm(header: &Header, warnings: &mut Vec<Warning>) -> f64 {
     let (unit, name) = match header.units() & 7 {
         1 => (1e3, "metres"),
         3 => (1e-3, "micrometres"),
         _ => return 1.0,
     };
-    warnings.push(format!("lengths are in {name}; nibabel takes them for millimetres"));
+    let message = format!("lengths are in {name}; nibabel takes them for millimetres");
+    warnings.push(Warning::new(Code::UnitsOdd, message));
     unit
 }
 
 /// Method 2 of nifti1.h, as nibabel computes it.
-fn qform(header: &Header, zooms: &[f64; 3], warnings: &mut Vec<String>) -> Affine {
+fn qform(header: &Header, zooms: &[f64; 3], warnings: &mut Vec<Warning>) -> Affine {
     let layout = header.layout;
     let used = valid_code(header.code(layout.qform_code)) > 0;
     let mut warn = |text: String| {
         if used {
-            warnings.push(text)
+            warnings.push(Warning::new(Code::HeaderOdd, text))
         }
     };
     let qfac = header.real(layout.pixdim);
@@ -244,11 +250,11 @@ fn corner_distance(one: &Affine, other: &Affine, dims: &[u64]) -> f64 {
 }
 
 /// Warns when the two forms put a corner of the volume at different places.
-fn compare_forms(sform: &Affine, qform: &Affine, dims: &[u64], warnings: &mut Vec<String>) {
+fn compare_forms(sform: &Affine, qform: &Affine, dims: &[u64], warnings: &mut Vec<Warning>) {
     let apart = corner_distance(sform, qform, dims);
     let voxel = (0..3).map(|c| dot(&column(sform, c), &column(sform, c)).sqrt()).fold(f64::INFINITY, f64::min);
     if apart > 0.01 * voxel {
-        warnings
-            .push(format!("sform and qform put the corners up to {apart:.4} apart; sform is used, as nibabel does"));
+        let message = format!("sform and qform put the corners up to {apart:.4} apart; sform is used, as nibabel does");
+        warnings.push(Warning::new(Code::FormsDiffer, message));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Affine, DataType, Geometry, nifti};
+use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 
 /// Everything about a volume but its voxels: enough to refuse a job, to cut slices and to write a mask.
@@ -16,7 +17,7 @@ pub struct VolumeInfo {
     pub(super) slope: f64,
     pub(super) intercept: f64,
     pub(super) geometry: Option<Geometry>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// What the voxels came in, as far as a mask has to be like it.
@@ -97,7 +98,7 @@ impl VolumeInfo {
     }
 
     /// What looks wrong with the file although it can be read; what follows the voxels shows only when they were read.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
@@ -131,7 +132,8 @@ impl VolumeInfo {
             Container::Memory => return,
         };
         if !right {
-            self.warnings.push(format!("the file is {contents}, which its name does not say"));
+            let message = format!("the file is {contents}, which its name does not say");
+            self.warnings.push(Warning::new(Code::NameDiffers, message));
         }
     }
 }

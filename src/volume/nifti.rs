@@ -7,6 +7,7 @@ use std::io::BufRead;
 use super::OpenOptions;
 use super::body::Body;
 use super::source::Source;
+use crate::codes::{Code, Warning};
 use crate::image::DataType;
 use crate::{Error, Result};
 
@@ -142,7 +143,7 @@ pub(super) struct Head {
     pub time_points: usize,
     pub slope: f64,
     pub intercept: f64,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Header {
@@ -299,13 +300,14 @@ impl Header {
     }
 
     /// Slope and intercept: a slope of 0 or one that is not finite means that there is no scaling.
-    fn scaling<R>(&self, source: &Source<R>, warnings: &mut Vec<String>) -> Result<(f64, f64)> {
+    fn scaling<R>(&self, source: &Source<R>, warnings: &mut Vec<Warning>) -> Result<(f64, f64)> {
         let (slope, intercept) = (self.real(self.layout.slope), self.real(self.layout.intercept));
         if slope == 0.0 || !slope.is_finite() {
             if !slope.is_finite() || intercept != 0.0 {
-                warnings.push(format!(
+                let message = format!(
                     "scl_slope {slope}, scl_inter {intercept}: voxels are taken as stored, as nibabel does; ITK adds the intercept"
-                ));
+                );
+                warnings.push(Warning::new(Code::SlopeIgnored, message));
             }
             return Ok((1.0, 0.0));
         }
@@ -349,7 +351,7 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOption
         after: bytes * (time_points - 1 - time_point),
     };
     if stored_channels != channels {
-        warnings.push("the alpha channel is left out".into());
+        warnings.push(Warning::new(Code::AlphaIgnored, "the alpha channel is left out"));
     }
     let (dims, time_points) = (dims.map(|n| n as usize), usize::try_from(time_points).unwrap_or(usize::MAX));
     Ok(Head { header, body, channels, dims, time_points, slope, intercept, warnings })

@@ -12,6 +12,7 @@ use super::body::Body;
 use super::info::Container;
 use super::source::{Kind, Source};
 use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, count_voxels, nifti, npy, png};
+use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 
 /// A file whose header is read and checked, and whose voxels are not read yet.
@@ -144,7 +145,10 @@ fn npy_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Resu
     let mut info = VolumeInfo::new(&source.path, Container::Npy { picture }, dims, channels, body.data_type);
     info.one_time_point(options.time_point)?;
     if dims[0] == 4 && dims[1] > 32 && dims[2] > 32 {
-        info.warnings.push("the last axis is 4: read as slices x H x W, not as colour with alpha".into());
+        info.warnings.push(Warning::new(
+            Code::AxisOfFour,
+            "the last axis is 4: read as slices x H x W, not as colour with alpha",
+        ));
     }
     let npy::Body { data_type, big_endian, .. } = body;
     let rest = match body.fortran_order {

@@ -8,6 +8,7 @@ use ::png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 use super::OpenOptions;
 use super::source::Source;
 use super::voxels::Voxels;
+use crate::codes::{Code, Warning};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
@@ -17,7 +18,7 @@ pub(super) struct Picture {
     pub size: [usize; 2],
     pub channels: usize,
     pub values: Voxels,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Memory that text chunks and the like may ask for, beside the picture itself.
@@ -48,7 +49,7 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
     let frame = reader.next_frame(&mut raw).map_err(|e| bad(&source.path, e))?;
     let mut warnings = Vec::new();
     if reader.info().animation_control().is_some() {
-        warnings.push("an animation: only its first picture is read".into());
+        warnings.push(Warning::new(Code::AnimationFirst, "an animation: only its first picture is read"));
     }
     reader.finish().map_err(|e| bad(&source.path, e))?;
     if (frame.width, frame.height) != (width, height) {
@@ -63,7 +64,7 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
         ColorType::Indexed => return Err(bad(&source.path, "a palette that was not expanded")),
     };
     if stored != channels {
-        warnings.push("the alpha channel is left out".into());
+        warnings.push(Warning::new(Code::AlphaIgnored, "the alpha channel is left out"));
     }
     let values = match frame.bit_depth {
         BitDepth::Eight => Voxels::U8(if stored == channels { raw } else { super::drop_alpha(raw, stored) }),
@@ -79,8 +80,8 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
 }
 
 /// Colour is used as it is, and that means 8 bits: 65535 becomes 255.
-fn narrowed(wide: &[u16], warnings: &mut Vec<String>) -> Result<Vec<u8>> {
-    warnings.push("16-bit colour is rounded to 8 bits".into());
+fn narrowed(wide: &[u16], warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
+    warnings.push(Warning::new(Code::ColourRounded, "16-bit colour is rounded to 8 bits"));
     let mut values = reserve(wide.len(), "the picture")?;
     values.extend(wide.iter().map(|&v| ((u32::from(v) + 128) / 257) as u8));
     Ok(values)

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod codes;
 mod continuity;
 mod convert;
 mod cuda_attention;

@@ -104,7 +104,7 @@ fn millimetres_are_cut_to_the_image_or_refused() {
     let grid = Grid { affine: Some(TURNED), ..GRID };
     let partly = &parse(&millimetres("ras", r#""box3d": [-100, -3, 106, -6, 1, 118]"#), &grid).unwrap()[0];
     assert_eq!(partly.boxes[&2], rectangle(3, 0, 5, 8));
-    assert!(partly.warnings[0].contains("y -180..=8 cut to the image, 0..=29"), "{:?}", partly.warnings);
+    assert!(partly.warnings[0].message.contains("y -180..=8 cut to the image, 0..=29"), "{:?}", partly.warnings);
     let outside = millimetres("ras", r#""box3d": [100, -3, 106, 200, 1, 118]"#);
     assert_error(parse(&outside, &grid), &["target 0 'a'", "meets the image, voxels 0..=29 along y", "220..=420"]);
     assert_error(parse(&millimetres("ras", r#""box3d": [0,0,0,1,1,1]"#), &GRID), &["affine", "without geometry"]);
@@ -141,7 +141,7 @@ fn oblique_images_enclose_the_box() {
     for prompt in [whole, slice] {
         let target = &parse(&millimetres("ras", &prompt), &grid).unwrap()[0];
         assert_eq!(target.boxes, BTreeMap::from([(4, expected)]), "{prompt}");
-        assert!(target.warnings[0].contains("oblique"), "{:?}", target.warnings);
+        assert!(target.warnings[0].message.contains("oblique"), "{:?}", target.warnings);
     }
 }
 

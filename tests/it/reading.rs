@@ -27,7 +27,7 @@ fn a_volume_read_beside_is_the_one_that_is_read_at_once() {
     let (found, expected) = (beside(&path).unwrap(), Volume::open(&path, &OpenOptions::default()).unwrap());
     assert_eq!((found.dims(), found.voxels(), found.scaling()), (expected.dims(), expected.voxels(), (2.0, -3.0)));
     assert_eq!((found.geometry(), found.warnings()), (expected.geometry(), expected.warnings()));
-    assert!(found.warnings()[0].contains("follow the voxels"), "what shows behind the voxels is told as well");
+    assert!(found.warnings()[0].message.contains("follow the voxels"), "what shows behind the voxels is told as well");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 pub use args::Args;
 
+use medsegx::codes::Warning;
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, Model, Segmenter};
 use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, SliceFrame, VolumeInfo, mask_writer};
@@ -54,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let rest = Instant::now();
     let read = image.finish()?;
     if !args.quiet {
-        image.info().warnings()[told..].iter().for_each(|warning| super::warn(warning));
+        image.info().warnings()[told..].iter().for_each(super::warn);
     }
     outcome.stages.wait += waited + rest.elapsed();
     let written = Instant::now();
@@ -111,7 +112,7 @@ impl Job {
         if args.quiet {
             return;
         }
-        let warnings: Vec<&String> =
+        let warnings: Vec<&Warning> =
             image.warnings().iter().chain(self.targets.iter().flat_map(|target| &target.warnings)).collect();
         warnings.iter().take(MOST).for_each(|warning| super::warn(warning));
         if warnings.len() > MOST {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use medsegx::atomic::write_atomically;
+use medsegx::codes::Warning;
 use medsegx::mask::{CONTINUITY_WEIGHT, MaskChoice, Rule};
 use medsegx::model::Kind;
 use medsegx::segment::Model;
@@ -75,6 +76,7 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
         "slices": { "axis": job.frame.axis(), "orient": format!("{:?}", args.orient).to_lowercase() },
         "mask_choice": mask_choice(args, model),
         "targets": targets,
+        "warnings": warnings(job, done),
         "seconds": {
             "load": times.load.as_secs_f64(),
             "read": times.read.as_secs_f64(),
@@ -89,6 +91,17 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
     });
     let json = serde_json::to_string_pretty(&report)?;
     Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, json.as_bytes()))?)
+}
+
+/// All that looks wrong, with stable codes; those of one target name it.
+fn warnings(job: &Job, done: &Done) -> Vec<Value> {
+    let entry = |target: Option<&str>, warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": target });
+    let of_image = done.image.warnings().iter().map(|warning| entry(None, warning));
+    let of_targets = job
+        .targets
+        .iter()
+        .flat_map(|target| target.warnings.iter().map(|warning| entry(Some(target.name.as_str()), warning)));
+    of_image.chain(of_targets).collect()
 }
 
 /// A path as JSON can hold it; what is not UTF-8 is replaced.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use medsegx::codes::{Code, Warning};
 use medsegx::prompt::{self, Grid, PixelBox, Target};
 use medsegx::segment::volume::Request;
 use medsegx::taxonomy::{self, Context, Query};
@@ -19,7 +20,7 @@ pub struct JobTarget {
     pub context: Option<Context>,
     pub boxes: BTreeMap<usize, PixelBox>,
     pub points: BTreeMap<usize, Vec<(f64, f64, bool)>>,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl JobTarget {
@@ -105,7 +106,7 @@ fn rough_boxes(
     margin: u32,
     grid: &Grid,
     image: &VolumeInfo,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> anyhow::Result<BTreeMap<usize, PixelBox>> {
     let rough = Volume::open(path, &OpenOptions::default())?;
     if rough.dims() != grid.dims {
@@ -116,9 +117,10 @@ fn rough_boxes(
         let (apart, spacing) = (rough.distance(own, grid.dims), own.spacing());
         if apart > 0.5 * spacing.into_iter().fold(f64::INFINITY, f64::min) {
             let path = path.display();
-            warnings.push(format!(
+            let message = format!(
                 "{path}: lies up to {apart:.1} mm from the image by its header; its voxels are taken by their indices"
-            ));
+            );
+            warnings.push(Warning::new(Code::RoughByIndex, message));
         }
     }
     let (slope, intercept) = rough.scaling();
