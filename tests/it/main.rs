@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(feature = "jpeg2000")]
+mod codecs;
 mod codes;
 mod continuity;
 mod convert;
