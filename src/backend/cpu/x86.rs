@@ -49,6 +49,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     const VECTORS: usize = 2;
+    const SUMS: usize = 12;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -117,6 +118,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const ROWS: usize = 6;
     const VECTORS: usize = 4;
+    const SUMS: usize = 24;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

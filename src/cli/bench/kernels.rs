@@ -8,7 +8,7 @@ use medsegx::executor::Session;
 use medsegx::graph::{Graph, Op};
 use serde::Serialize;
 
-use super::{Common, Work, describe, median};
+use super::{Common, Rates, Work, describe, median};
 
 /// Options.
 #[derive(clap::Args)]
@@ -30,8 +30,10 @@ struct Row {
     microseconds: f64,
     gflops: f64,
     gbytes: f64,
-    /// Of the measured rate of its multiply-adds or the copy bandwidth, whichever binds more.
-    share_of_ceiling: f64,
+    /// Of the rate of its multiply-adds, measured on both sides of the step.
+    share_of_fma_ceiling: f64,
+    /// Of the rate at which as many bytes are copied, in a cache where they fit.
+    share_of_copies: f64,
     distance_from_portable: f64,
 }
 
@@ -43,7 +45,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut work = Work::new(network.config(), args.batch);
     let options = work.options();
     let mut sessions = (Session::for_probing(network.clone(), options)?, Session::for_probing(portable, options)?);
-    let ceiling = network.backend().ceiling()?;
+    let cpu = network.backend();
+    let ceiling = cpu.ceiling()?;
     let mut rows: Vec<Row> = Vec::new();
     for decoder in [false, true] {
         // Both plans share memory, so each is run just before its steps are looked at.
@@ -53,6 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let graph = &sessions.0.plans()[usize::from(decoder)].graph;
             let node = &graph.nodes[step];
             let (op, shapes, cost) = (node.op.name(), shapes(graph, &node.op), graph.cost(step));
+            let is_pairs = cpu.multiplies_pairs(graph, &node.op);
             let outputs: Vec<String> = node.op.writes().iter().map(|&id| graph[id].name.clone()).collect();
             sessions.0.repeat_step(decoder, step, args.batch, 1)?;
             sessions.1.repeat_step(decoder, step, args.batch, 1)?;
@@ -69,12 +73,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 row.distance_from_portable = row.distance_from_portable.max(distance);
                 continue;
             }
+            let bytes = (cost.param_bytes + cost.value_bytes) as usize;
+            let before = Rates::measure(cpu)?;
             let seconds = time(&mut sessions.0, decoder, step, args.batch, common.repeats)?;
+            let rates = before.best(Rates::measure(cpu)?);
             let gflops = cost.flop as f64 / seconds * 1e-9;
-            let gbytes = (cost.param_bytes + cost.value_bytes) as f64 / seconds * 1e-9;
-            let graph = &sessions.0.plans()[usize::from(decoder)].graph;
-            let is_pairs = network.backend().multiplies_pairs(graph, &graph.nodes[step].op);
-            let rate = ceiling.pair_gflops.filter(|_| is_pairs).unwrap_or(ceiling.gflops);
+            let gbytes = bytes as f64 / seconds * 1e-9;
+            let share_of_fma_ceiling =
+                rates.seconds(if is_pairs { [0.0, cost.flop as f64] } else { [cost.flop as f64, 0.0] }) / seconds;
+            super::ensure_ceiling(share_of_fma_ceiling, &format!("{op} {shapes}"))?;
             rows.push(Row {
                 op,
                 shapes,
@@ -82,7 +89,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 microseconds: seconds * 1e6,
                 gflops,
                 gbytes,
-                share_of_ceiling: (gflops / rate).max(gbytes / ceiling.gbytes),
+                share_of_fma_ceiling,
+                share_of_copies: gbytes / cpu.copy_rate(bytes)?,
                 distance_from_portable: distance,
             });
         }
@@ -127,13 +135,16 @@ fn print(rows: &[Row], header: &str, json: bool) -> anyhow::Result<()> {
     writeln!(out, "{header}")?;
     writeln!(
         out,
-        "{:22} {:52} {:>5} {:>10} {:>8} {:>7} {:>11}",
-        "op", "shapes", "times", "us", "GFLOP/s", "GB/s", "of ceiling"
+        "{:22} {:52} {:>5} {:>10} {:>8} {:>7} {:>7} {:>9}",
+        "op", "shapes", "times", "us", "GFLOP/s", "GB/s", "of FMA", "of copies"
     )?;
     for row in rows {
-        let Row { op, shapes, count, microseconds, gflops, gbytes, share_of_ceiling, .. } = row;
-        let share = 100.0 * share_of_ceiling;
-        writeln!(out, "{op:22} {shapes:52} {count:5} {microseconds:10.1} {gflops:8.1} {gbytes:7.1} {share:9.0} %")?;
+        let Row { op, shapes, count, microseconds, gflops, gbytes, share_of_fma_ceiling, share_of_copies, .. } = row;
+        let [fma, copies] = [100.0 * share_of_fma_ceiling, 100.0 * share_of_copies];
+        writeln!(
+            out,
+            "{op:22} {shapes:52} {count:5} {microseconds:10.1} {gflops:8.1} {gbytes:7.1} {fma:5.0} % {copies:7.0} %"
+        )?;
     }
     Ok(())
 }

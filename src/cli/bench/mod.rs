@@ -223,6 +223,40 @@ impl Work {
     }
 }
 
+/// Rates of multiply-adds at one moment.
+struct Rates {
+    gflops: f64,
+    pair_gflops: Option<f64>,
+}
+
+impl Rates {
+    fn measure(cpu: &Cpu) -> medsegx::Result<Rates> {
+        Ok(Rates { gflops: cpu.fma_rate()?, pair_gflops: cpu.pair_rate()? })
+    }
+
+    /// The greater of both moments': a run between them is compared with no less than the processor could do.
+    fn best(self, other: Rates) -> Rates {
+        let pairs = [self.pair_gflops, other.pair_gflops];
+        Rates { gflops: self.gflops.max(other.gflops), pair_gflops: pairs.into_iter().flatten().reduce(f64::max) }
+    }
+
+    /// Seconds of as many floating-point operations in f32, and of as many in products of bf16.
+    fn seconds(&self, [single, pairs]: [f64; 2]) -> f64 {
+        1e-9 * (single / self.gflops + pairs / self.pair_gflops.unwrap_or(self.gflops))
+    }
+}
+
+/// Nothing is faster than its ceiling; 3 % are left to the clock and to a processor that changes its frequency.
+fn ensure_ceiling(share: f64, what: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        share <= 1.03,
+        "{what}: {:.0} % of the rate of multiply-adds, which no run can reach: the rate was measured wrong, or the machine \
+         was busy while it was and idle while the run was",
+        100.0 * share
+    );
+    Ok(())
+}
+
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)

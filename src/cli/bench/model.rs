@@ -10,7 +10,7 @@ use medsegx::backend::cpu::Cpu;
 use medsegx::executor::{Network, Session};
 use serde::Serialize;
 
-use super::{Common, Work, describe, median};
+use super::{Common, Rates, Work, describe, median};
 
 /// Options.
 #[derive(clap::Args)]
@@ -29,7 +29,7 @@ struct Row {
     encoder_ms_per_slice: f64,
     decoder_ms_per_slice: f64,
     gflops: f64,
-    /// The time of all multiply-adds at the rates measured just before each run, as a share of the run's.
+    /// The time of all multiply-adds at the rates measured just before and after each run, as a share of the run's.
     share_of_fma_ceiling: f64,
     /// Milliseconds of each kind of operation, a whole batch.
     stages: BTreeMap<&'static str, f64>,
@@ -75,17 +75,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let mut times = Vec::new();
         let mut ceilings = Vec::new();
         for _ in 0..common.repeats.max(1) {
-            ceilings.push((cpu.fma_rate()?, cpu.pair_rate()?));
+            let before = Rates::measure(cpu)?;
             times.push(work.run(&mut session)?);
+            ceilings.push(before.best(Rates::measure(cpu)?));
         }
         let part = |i: usize| median(times.iter().map(|t| t[i]).collect());
         let total = median(times.iter().map(|t| t[0] + t[1]).collect());
         let flop = flop(cpu, &session);
         let gflops = flop.iter().sum::<f64>() / total * 1e-9;
-        let at_best =
-            |(single, pairs): &(f64, Option<f64>)| flop[0] / single * 1e-9 + flop[1] / pairs.unwrap_or(*single) * 1e-9;
-        let shares = times.iter().zip(&ceilings).map(|(t, rates)| at_best(rates) / (t[0] + t[1]));
+        let shares = times.iter().zip(&ceilings).map(|(t, rates)| rates.seconds(flop) / (t[0] + t[1]));
         let share_of_fma_ceiling = median(shares.collect());
+        super::ensure_ceiling(share_of_fma_ceiling, &format!("batch {batch}"))?;
         let per_slice = 1e3 / batch as f64;
         Ok(Row {
             batch,
