@@ -152,6 +152,19 @@ impl Rows for Dense<'_> {
     }
 }
 
+/// f32 of a cache line.
+const LINE: usize = 16;
+
+/// Rows from which on a block of a panel takes longer than the next one needs to arrive.
+const MANY: usize = 32;
+
+/// Rows of the next tile where `left` are left: the last two share what is no whole tile, since one row alone would leave the
+/// multipliers waiting for its few sums.
+#[inline(always)]
+fn tile_rows<S: Simd>(left: usize) -> usize {
+    if left > S::ROWS && left < 2 * S::ROWS { left.div_ceil(2) } else { left.min(S::ROWS) }
+}
+
 /// `sums[row - rows.start] = left[row] . panel`, `[rows, width]`, for the rows of `rows`.
 #[inline(always)]
 pub(super) fn panel_product<S: Simd, M: Multiply>(
@@ -168,8 +181,17 @@ pub(super) fn panel_product<S: Simd, M: Multiply>(
     while start < inputs {
         let block = left.block().min(inputs - start);
         let mut first = rows.start;
+        let mut ahead = panel[start * width..].as_ptr().wrapping_add(block * width);
+        // A tile's share of the block behind this one, or of the next panel's first, which lies there as a rule.
+        let share = (block * width).div_ceil(rows.len().div_ceil(S::ROWS).max(1)).next_multiple_of(LINE);
         while first < rows.end {
-            let count = S::ROWS.min(rows.end - first);
+            let count = tile_rows::<S>(rows.end - first);
+            if rows.len() >= MANY {
+                for line in (0..share).step_by(LINE) {
+                    s.prefetch(ahead.wrapping_add(line));
+                }
+                ahead = ahead.wrapping_add(share);
+            }
             let mut a = [std::ptr::null(); MAX_ROWS];
             for (i, a) in a[..count].iter_mut().enumerate() {
                 let row = left.at(first + i, start);

@@ -53,6 +53,10 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// `a > b ? x : y`.
     fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
 
+    /// Asks for the cache line of `p`, which need not be readable, in the second level.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     /// `LANES` rows of `LANES` numbers as columns.
     ///
     /// # Safety
