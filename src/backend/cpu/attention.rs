@@ -2,6 +2,8 @@
 //! cache, a block of keys at a time, under a running maximum; padded keys enter once, in closed form.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use super::Level;
 use super::dense::Pieces;
 use super::math::{exp, sum_exp};
@@ -62,9 +64,10 @@ impl Scratch {
     pub fn len(&self) -> usize {
         let per_query = self.head_dim + 2 * self.rel + 2;
         let per_key = self.scores + self.keys;
-        QUERIES * per_query
-            + per_key * self.head_dim
-            + MAX_ROWS * (self.table + self.lanes + self.scores + self.head_dim)
+        2 * self.lanes
+            + QUERIES * per_query
+            + (per_key + self.lanes) * self.head_dim
+            + MAX_ROWS * (self.scores + self.head_dim)
     }
 }
 
@@ -170,6 +173,7 @@ struct Task<'a> {
 
 /// State of the softmax of a task's queries: relative terms, and numerator, maximum and denominator so far.
 struct Queries<'a> {
+    /// A row a query, behind as many numbers as a register holds.
     rel: [&'a mut [f32]; 2],
     sums: &'a mut [f32],
     largest: &'a mut [f32],
@@ -184,19 +188,19 @@ impl Kernel for Task<'_> {
         let Task { head, window, first, last, tables, sizes, scratch, out } = self;
         let mut pieces = Pieces(scratch);
         let mut queries = Queries {
-            rel: [pieces.take(QUERIES * sizes.rel), pieces.take(QUERIES * sizes.rel)],
+            rel: [pieces.take(QUERIES * sizes.rel + sizes.lanes), pieces.take(QUERIES * sizes.rel + sizes.lanes)],
             sums: pieces.take(QUERIES * sizes.head_dim),
             largest: pieces.take(QUERIES),
             total: pieces.take(QUERIES),
         };
-        let keys = pieces.take(head.head_dim * sizes.scores);
+        let keys = pieces.take(sizes.scores * sizes.head_dim);
         let values = pieces.take(sizes.keys * sizes.head_dim);
+        let together = pieces.take(sizes.lanes * sizes.head_dim);
         let scores = pieces.take(MAX_ROWS * sizes.scores);
-        let small = pieces.take(MAX_ROWS * (sizes.table + sizes.lanes + sizes.head_dim));
+        let small = pieces.take(MAX_ROWS * sizes.head_dim);
 
-        for query in (first..last).step_by(S::ROWS) {
-            let count = S::ROWS.min(last - query);
-            relative_terms(s, &head, &window, sizes, tables, query, count, query - first, small, &mut queries);
+        for (axis, table) in tables.into_iter().enumerate() {
+            relative_terms(s, &head, &window, sizes, axis, table, first..last, queries.rel[axis]);
         }
         for i in 0..last - first {
             start(s, &head, &window, sizes, first + i, i, &mut queries);
@@ -204,7 +208,7 @@ impl Kernel for Task<'_> {
         let rows = sizes.keys / window.side.max(1);
         for top in (0..window.height).step_by(rows.max(1)) {
             let block = Block { top, bottom: window.height.min(top + rows.max(1)) };
-            pack(&head, &window, sizes, block, keys, values);
+            pack(s, &head, &window, sizes, block, keys, values, together);
             for query in (first..last).step_by(S::ROWS) {
                 let count = S::ROWS.min(last - query);
                 let parts = Parts { keys, values, scores, small };
@@ -229,7 +233,7 @@ struct Block {
     bottom: usize,
 }
 
-/// The larger pieces of scratch memory.
+/// Scratch memory of a block: keys and values in panels, scores, scaled queries.
 struct Parts<'a> {
     keys: &'a [f32],
     values: &'a [f32],
@@ -237,7 +241,8 @@ struct Parts<'a> {
     small: &'a mut [f32],
 }
 
-/// q . rel_pos of `count` queries from `query` on, for every row and column of the window, padded ones too.
+/// q . rel_pos of `queries` along one axis, for every row or column of the window, padded ones too. Queries in the same
+/// place of the axis need the same columns of the table, so they share a tile.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
 fn relative_terms<S: Simd>(
@@ -245,30 +250,55 @@ fn relative_terms<S: Simd>(
     head: &Head<'_>,
     window: &Window,
     sizes: Scratch,
-    tables: [&[f32]; 2],
-    query: usize,
-    count: usize,
-    row: usize,
-    small: &mut [f32],
-    queries: &mut Queries<'_>,
+    axis: usize,
+    table: &[f32],
+    queries: Range<usize>,
+    rel: &mut [f32],
 ) {
-    let mut q = [std::ptr::null(); MAX_ROWS];
-    for (i, q) in q[..count].iter_mut().enumerate() {
-        *q = head.row(0, window.token(query + i)).as_ptr();
-    }
-    let stride = sizes.table + sizes.lanes;
-    assert!(small.len() >= count * stride);
-    for (axis, table) in tables.into_iter().enumerate() {
-        assert!(table.len() >= head.head_dim * sizes.table);
-        // SAFETY: the table holds head_dim rows of `sizes.table` columns; `small` holds `count` rows.
-        unsafe { columns(s, &q[..count], head.head_dim, table, sizes.table, sizes.table, small, stride, Start::Zero) };
-        for i in 0..count {
-            let index = query + i;
-            let place = if axis == 0 { index / window.width } else { index % window.width };
-            let terms = &small[i * stride + window.side - 1 - place..][..window.side];
-            queries.rel[axis][(row + i) * sizes.rel..][..window.side].copy_from_slice(terms);
+    // Neighbours in a row of the window are one query apart, those in a column as many as a row holds.
+    let (places, members, apart) =
+        if axis == 0 { (window.height, window.width, 1) } else { (window.width, window.height, window.width) };
+    let width = window.side.next_multiple_of(S::LANES);
+    assert!(table.len() >= head.head_dim * sizes.table && sizes.table >= width && sizes.rel >= width + sizes.lanes);
+    for place in 0..places {
+        let query =
+            |member: usize| if axis == 0 { place * window.width + member } else { member * window.width + place };
+        // Whole registers of the table: what they hold too much in front goes where no query looks.
+        let from = (window.side - 1 - place).min(sizes.table - width);
+        let surplus = window.side - 1 - place - from;
+        let mut member = 0;
+        while member < members {
+            if !queries.contains(&query(member)) {
+                member += 1;
+                continue;
+            }
+            let mut q = [std::ptr::null(); MAX_ROWS];
+            let mut count = 0;
+            while count < S::ROWS && member + count < members && queries.contains(&query(member + count)) {
+                q[count] = head.row(0, window.token(query(member + count))).as_ptr();
+                count += 1;
+            }
+            let c = &mut rel[sizes.lanes + (query(member) - queries.start) * sizes.rel - surplus..];
+            let c_stride = apart * sizes.rel;
+            assert!(c.len() >= (count - 1) * c_stride + width);
+            // SAFETY: the table holds head_dim rows, each `width` long behind `from`; `c` holds `count` rows.
+            unsafe {
+                let table = Right::Whole { data: &table[from..], stride: sizes.table };
+                columns(s, &q[..count], head.head_dim, table, width, c, c_stride, Start::Zero);
+            }
+            member += count;
         }
     }
+}
+
+/// The right side of a product.
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    /// Rows as far apart as `stride` says.
+    Whole { data: &'a [f32], stride: usize },
+    /// Panels of a tile's width: `rows` rows of the first columns, then as many of the next. A tile reads one stretch of
+    /// memory, where the rows of a whole matrix would fall into few sets of a cache.
+    Panels { data: &'a [f32], rows: usize },
 }
 
 /// `c[row] (+)= a[row] . b` for `width` columns, a multiple of the lanes.
@@ -281,8 +311,7 @@ unsafe fn columns<S: Simd>(
     s: S,
     a: &[*const f32],
     inputs: usize,
-    b: &[f32],
-    b_stride: usize,
+    b: Right<'_>,
     width: usize,
     c: &mut [f32],
     c_stride: usize,
@@ -291,8 +320,11 @@ unsafe fn columns<S: Simd>(
     let mut column = 0;
     while column < width {
         let vectors = S::VECTORS.min((width - column) / S::LANES);
-        let (b, c) = (b[column..].as_ptr(), c[column..].as_mut_ptr());
-        let t = Tile { b, b_stride, inputs, c, c_stride, start };
+        let (b, b_stride) = match b {
+            Right::Whole { data, stride } => (data[column..].as_ptr(), stride),
+            Right::Panels { data, rows } => (data[column * rows..].as_ptr(), vectors * S::LANES),
+        };
+        let t = Tile { b, b_stride, inputs, c: c[column..].as_mut_ptr(), c_stride, start };
         // SAFETY: the caller's promise.
         unsafe { any_tile::<S, Single>(s, a, vectors, t) };
         column += vectors * S::LANES;
@@ -319,7 +351,8 @@ fn start<S: Simd>(
     let q = head.row(0, window.token(query));
     let dot: f32 = q.iter().zip(head.bias(1)).map(|(q, k)| q * k).sum();
     let common = dot / (head.head_dim as f32).sqrt();
-    let [rows, columns] = [&*queries.rel[0], &*queries.rel[1]].map(|rel| &rel[i * sizes.rel..][..window.side]);
+    let [rows, columns] =
+        [&*queries.rel[0], &*queries.rel[1]].map(|rel| &rel[sizes.lanes + i * sizes.rel..][..window.side]);
     // Padded rows with all columns; real rows with padded columns.
     let terms = [(&rows[window.height..], columns), (&rows[..window.height], &columns[window.width..])];
     let largest = |part: &[f32]| part.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -336,21 +369,48 @@ fn start<S: Simd>(
     sums.iter_mut().zip(head.bias(2)).for_each(|(sum, v)| *sum = total * v);
 }
 
-/// Keys of a block as columns, `[d, scores]`, zeros behind them; values as rows, `[keys, d]`.
-fn pack(head: &Head<'_>, window: &Window, sizes: Scratch, block: Block, keys: &mut [f32], values: &mut [f32]) {
+/// Keys of a block as columns in panels, zeros behind them; values as rows in panels.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
+fn pack<S: Simd>(
+    s: S,
+    head: &Head<'_>,
+    window: &Window,
+    sizes: Scratch,
+    block: Block,
+    keys: &mut [f32],
+    values: &mut [f32],
+    together: &mut [f32],
+) {
     let (first, last) = (block.top * window.width, block.bottom * window.width);
-    let count = last - first;
-    for (i, index) in (first..last).enumerate() {
-        let token = window.token(index);
-        for (row, &x) in keys.chunks_exact_mut(sizes.scores).zip(head.row(1, token)) {
-            row[i] = x;
+    let (d, panel) = (sizes.head_dim, S::VECTORS * S::LANES);
+    let padded = (last - first).next_multiple_of(S::LANES);
+    for i in (0..padded).step_by(S::LANES) {
+        // A register's keys, whose rows need not be equally far apart.
+        for (lane, row) in together.chunks_exact_mut(d).enumerate() {
+            let known = if first + i + lane < last { head.head_dim } else { 0 };
+            if known > 0 {
+                row[..known].copy_from_slice(head.row(1, window.token(first + i + lane)));
+            }
+            row[known..].fill(0.0);
         }
-        let value = &mut values[i * sizes.head_dim..(i + 1) * sizes.head_dim];
-        value[..head.head_dim].copy_from_slice(head.row(2, token));
-        value[head.head_dim..].fill(0.0);
+        let width = panel.min(padded - i / panel * panel);
+        let to = &mut keys[i / panel * panel * d + i % panel..];
+        assert!(together.len() >= S::LANES * d && to.len() >= (d - 1) * width + S::LANES);
+        for c in (0..d).step_by(S::LANES) {
+            // SAFETY: `LANES` numbers in each of `LANES` rows of both were just checked.
+            unsafe { s.transpose(together[c..].as_ptr(), d, to[c * width..].as_mut_ptr(), width) };
+        }
     }
-    for row in keys.chunks_exact_mut(sizes.scores) {
-        row[count..].fill(0.0);
+    for i in 0..last - first {
+        let value = head.row(2, window.token(first + i));
+        for column in (0..d).step_by(panel) {
+            let width = panel.min(d - column);
+            let to = &mut values[column * sizes.keys + i * width..][..width];
+            let known = width.min(head.head_dim.saturating_sub(column));
+            to[..known].copy_from_slice(&value[column..column + known]);
+            to[known..].fill(0.0);
+        }
     }
 }
 
@@ -382,9 +442,11 @@ fn attend<S: Simd>(
         scores[total..padded].fill(f32::NEG_INFINITY);
     }
     let q = row_starts(small, head.head_dim, count);
-    // SAFETY: head_dim numbers of each scaled query; `keys` holds head_dim rows and `scores` a row a query.
+    assert!(keys.len() >= padded * sizes.head_dim && sizes.head_dim >= head.head_dim);
+    // SAFETY: head_dim numbers of each scaled query; `keys` holds panels of head_dim rows and `scores` a row a query.
     unsafe {
-        columns(s, &q[..count], head.head_dim, keys, sizes.scores, padded, scores, sizes.scores, Start::Add);
+        let keys = Right::Panels { data: keys, rows: sizes.head_dim };
+        columns(s, &q[..count], head.head_dim, keys, padded, scores, sizes.scores, Start::Add);
     }
     for i in 0..count {
         let scores = &mut scores[i * sizes.scores..][..padded];
@@ -408,11 +470,14 @@ fn attend<S: Simd>(
         }
     }
     let sums = &mut queries.sums[row * sizes.head_dim..];
-    assert!(sums.len() >= count * sizes.head_dim && values.len() >= total * sizes.head_dim);
+    assert!(sums.len() >= count * sizes.head_dim && values.len() >= sizes.keys * sizes.head_dim && sizes.keys >= total);
     let width = sizes.head_dim;
     let p = row_starts(scores, sizes.scores, count);
-    // SAFETY: `total` scores of each query; `values` holds as many rows, `sums` a row a query.
-    unsafe { columns(s, &p[..count], total, values, width, width, sums, width, Start::Add) };
+    // SAFETY: `total` scores of each query; `values` holds panels of at least as many rows, `sums` a row a query.
+    unsafe {
+        let values = Right::Panels { data: values, rows: sizes.keys };
+        columns(s, &p[..count], total, values, width, sums, width, Start::Add);
+    }
 }
 
 /// Where the first `count` rows of `data` start.
@@ -435,8 +500,8 @@ fn bias<S: Simd>(
     queries: &Queries<'_>,
     scores: &mut [f32],
 ) {
-    let rows = &queries.rel[0][row * sizes.rel..][..window.side];
-    let columns = &queries.rel[1][row * sizes.rel..(row + 1) * sizes.rel];
+    let rows = &queries.rel[0][sizes.lanes + row * sizes.rel..][..window.side];
+    let columns = &queries.rel[1][sizes.lanes + row * sizes.rel..][..sizes.rel];
     for (i, &term) in rows[block.top..block.bottom].iter().enumerate() {
         let term = s.splat(term);
         for column in (0..window.width).step_by(S::LANES) {

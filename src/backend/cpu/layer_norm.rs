@@ -1,6 +1,7 @@
 //! LayerNorm over channels, and the mean over tokens of the result.
 
-use super::math::sum;
+use std::ops::Range;
+
 use super::memory::{Out, Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
@@ -34,22 +35,34 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
     let shared = Out::new(out, half);
     step.each(rows.div_ceil(ROWS), |task, scratch| {
         let (first, last) = (task * ROWS, rows.min((task + 1) * ROWS));
-        let normed = &mut scratch[..(last - first) * channels];
-        step.level.run(Rows { input: &input[first * channels..last * channels], norm, out: normed });
+        let (at, len) = (first * channels, (last - first) * channels);
+        let input = &input[at..at + len];
         // SAFETY: the rows of this task belong to no other.
         #[allow(unsafe_code)]
-        unsafe {
-            shared.write(first * channels, normed);
+        match shared {
+            Out::Single(out) => step.level.run(Rows { input, norm, out: unsafe { out.part(at, len) } }),
+            Out::Half(_) => {
+                let normed = &mut scratch[..len];
+                step.level.run(Rows { input, norm, out: normed });
+                unsafe { shared.write(at, normed) };
+            }
         }
     });
     match mean {
         Some(mean) if half => {
             let halves: &[u16] = bytemuck::cast_slice(out);
-            token_mean(step, |i| f32::from_bits(u32::from(halves[i]) << 16), tokens, channels, mean);
+            token_mean(step, tokens, channels, mean, |at, mean| {
+                for row in halves[at..].chunks(channels).take(tokens) {
+                    let row = row.iter().map(|&half| f32::from_bits(u32::from(half) << 16));
+                    mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                }
+            });
         }
         Some(mean) => {
             let data = floats(out);
-            token_mean(step, |i| data[i], tokens, channels, mean);
+            token_mean(step, tokens, channels, mean, |at, mean| {
+                step.level.run(RowSum { data: &data[at..], stride: channels, rows: tokens, sum: mean });
+            });
         }
         None => {}
     }
@@ -69,30 +82,88 @@ impl<'a> Affine<'a> {
         Ok(Affine { gain: step.plain(norm.gain)?, bias: step.plain(norm.bias)?, eps: norm.eps })
     }
 
-    /// Replaces `row` by its normalised self. Two passes: the variance is of differences from the mean, whose own sum
-    /// takes away what the first pass lost to rounding.
+    /// Replaces `row` by its normalised self.
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, row: &mut [f32]) {
-        let n = row.len() as f32;
-        let rough = sum(s, row) / n;
-        let (mut differences, mut squares) = (s.splat(0.0), s.splat(0.0));
-        for part in row.chunks(S::LANES) {
-            let d = s.sub(s.read_filled(part, rough), s.splat(rough));
-            differences = s.add(differences, d);
-            squares = s.fma(d, d, squares);
-        }
-        let rest = s.sum(differences) / n;
-        let variance = s.sum(squares) / n - rest * rest;
-        let centre = s.splat(rough + rest);
-        let scale = s.splat(1.0 / (variance + self.eps).sqrt());
-        let affine = |x, gain, bias| s.fma(s.mul(s.sub(x, centre), scale), gain, bias);
+        let statistics = Statistics::of(s, row, self.eps);
         for start in (0..row.len()).step_by(S::LANES) {
-            let end = row.len().min(start + S::LANES);
-            let read = |from: &[f32]| s.read_any(&from[start..end]);
-            let x = affine(read(row), read(self.gain), read(self.bias));
-            s.write_any(&mut row[start..end], x);
+            let lanes = start..row.len().min(start + S::LANES);
+            let x = self.normed(s, &statistics, s.read_any(&row[lanes.clone()]), lanes.clone());
+            s.write_any(&mut row[lanes], x);
         }
     }
+
+    /// `from`, normalised, over `to`.
+    #[inline(always)]
+    fn apply_to<S: Simd>(&self, s: S, from: &[f32], to: &mut [f32]) {
+        let statistics = Statistics::of(s, from, self.eps);
+        for start in (0..from.len()).step_by(S::LANES) {
+            let lanes = start..from.len().min(start + S::LANES);
+            let x = self.normed(s, &statistics, s.read_any(&from[lanes.clone()]), lanes.clone());
+            s.write_any(&mut to[lanes], x);
+        }
+    }
+
+    #[inline(always)]
+    fn normed<S: Simd>(&self, s: S, statistics: &Statistics<S>, x: S::V, lanes: Range<usize>) -> S::V {
+        let (gain, bias) = (s.read_any(&self.gain[lanes.clone()]), s.read_any(&self.bias[lanes]));
+        s.fma(s.mul(s.sub(x, statistics.centre), statistics.scale), gain, bias)
+    }
+}
+
+/// Of a row, in every lane.
+struct Statistics<S: Simd> {
+    /// The mean.
+    centre: S::V,
+    /// One by the root of the variance and eps.
+    scale: S::V,
+}
+
+/// Sums of a row side by side: one alone would make each addition wait for the one before.
+const SUMS: usize = 4;
+
+impl<S: Simd> Statistics<S> {
+    /// Two passes: the variance is of differences from the mean, whose own sum takes away what the first pass lost to
+    /// rounding.
+    #[inline(always)]
+    fn of(s: S, row: &[f32], eps: f32) -> Self {
+        let n = row.len() as f32;
+        let at_once = SUMS * S::LANES;
+        let whole = row.len() / at_once * at_once;
+        let (body, tail) = row.split_at(whole);
+        let mut sums = [s.splat(0.0); SUMS];
+        for part in body.chunks_exact(at_once) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = s.add(*sum, s.read(&part[i * S::LANES..]));
+            }
+        }
+        for part in tail.chunks(S::LANES) {
+            sums[0] = s.add(sums[0], s.read_any(part));
+        }
+        let rough = total(s, sums) / n;
+        let centre = s.splat(rough);
+        let (mut differences, mut squares) = ([s.splat(0.0); SUMS], [s.splat(0.0); SUMS]);
+        for part in body.chunks_exact(at_once) {
+            for i in 0..SUMS {
+                let d = s.sub(s.read(&part[i * S::LANES..]), centre);
+                differences[i] = s.add(differences[i], d);
+                squares[i] = s.fma(d, d, squares[i]);
+            }
+        }
+        for part in tail.chunks(S::LANES) {
+            let d = s.sub(s.read_filled(part, rough), centre);
+            differences[0] = s.add(differences[0], d);
+            squares[0] = s.fma(d, d, squares[0]);
+        }
+        let rest = total(s, differences) / n;
+        let variance = total(s, squares) / n - rest * rest;
+        Statistics { centre: s.splat(rough + rest), scale: s.splat(1.0 / (variance + eps).sqrt()) }
+    }
+}
+
+#[inline(always)]
+fn total<S: Simd>(s: S, [a, b, c, d]: [S::V; SUMS]) -> f32 {
+    s.sum(s.add(s.add(a, b), s.add(c, d)))
 }
 
 struct Rows<'a> {
@@ -108,8 +179,43 @@ impl Kernel for Rows<'_> {
     fn run<S: Simd>(self, s: S) {
         let channels = self.norm.gain.len();
         for (from, to) in self.input.chunks_exact(channels).zip(self.out.chunks_exact_mut(channels)) {
-            to.copy_from_slice(from);
-            self.norm.apply(s, to);
+            self.norm.apply_to(s, from, to);
+        }
+    }
+}
+
+/// Adds `rows` rows of `data` to `sum`, row after row.
+struct RowSum<'a> {
+    data: &'a [f32],
+    stride: usize,
+    rows: usize,
+    sum: &'a mut [f32],
+}
+
+impl Kernel for RowSum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let RowSum { data, stride, rows, sum } = self;
+        let at_once = SUMS * S::LANES;
+        for (part, sum) in sum.chunks_mut(at_once).enumerate() {
+            let rows = data[part * at_once..].chunks(stride).take(rows);
+            if sum.len() == at_once {
+                let mut sums = [s.splat(0.0); SUMS];
+                for row in rows {
+                    for (i, sum) in sums.iter_mut().enumerate() {
+                        *sum = s.add(*sum, s.read(&row[i * S::LANES..]));
+                    }
+                }
+                for (to, x) in sum.chunks_exact_mut(S::LANES).zip(sums) {
+                    s.write(to, s.add(s.read(to), x));
+                }
+            } else {
+                for row in rows {
+                    sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                }
+            }
         }
     }
 }
@@ -119,8 +225,15 @@ pub(super) fn scratch(channels: usize) -> usize {
     ROWS * channels
 }
 
-/// `mean[b, c]` of `data[b, :, c]`, row after row.
-fn token_mean(step: &Step<'_>, data: impl Fn(usize) -> f32 + Sync, tokens: usize, channels: usize, mean: &mut [f32]) {
+/// The mean of each channel over the tokens of a slice. `add(at, sums)` adds to each of `sums` its channel of all tokens, row
+/// after row, from number `at` of the data on.
+fn token_mean(
+    step: &Step<'_>,
+    tokens: usize,
+    channels: usize,
+    mean: &mut [f32],
+    add: impl Fn(usize, &mut [f32]) + Sync,
+) {
     let parts = channels.div_ceil(CHANNELS);
     let mean = Shared::new(mean);
     step.each(step.active * parts, |task, _| {
@@ -130,9 +243,7 @@ fn token_mean(step: &Step<'_>, data: impl Fn(usize) -> f32 + Sync, tokens: usize
         #[allow(unsafe_code)]
         let mean = unsafe { mean.part(slice * channels + first, width) };
         mean.fill(0.0);
-        for token in slice * tokens..(slice + 1) * tokens {
-            mean.iter_mut().zip(token * channels + first..).for_each(|(sum, i)| *sum += data(i));
-        }
+        add(slice * tokens * channels + first, mean);
         mean.iter_mut().for_each(|sum| *sum /= tokens as f32);
     });
 }

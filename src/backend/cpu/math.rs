@@ -52,16 +52,6 @@ pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
     s.fma(half, erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))), half)
 }
 
-/// Sum of `row`.
-#[inline(always)]
-pub(super) fn sum<S: Simd>(s: S, row: &[f32]) -> f32 {
-    let mut total = s.splat(0.0);
-    for part in row.chunks(S::LANES) {
-        total = s.add(total, s.read_any(part));
-    }
-    s.sum(total)
-}
-
 /// Sum of `e^(x - largest)` over `row`.
 #[inline(always)]
 pub(super) fn sum_exp<S: Simd>(s: S, row: &[f32], largest: f32) -> f32 {

@@ -6,6 +6,7 @@ use super::dense::{Layer, Pieces};
 use super::layer_norm::Affine;
 use super::math::gelu;
 use super::memory::{Shared, Views, floats, floats_mut};
+use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};
 use super::simd::{Kernel, Simd};
 use super::step::{Step, mismatch};
 use crate::error::Result;
@@ -26,10 +27,11 @@ fn widest(graph: &Graph, convs: &[Dense]) -> (usize, usize) {
     (numbers, rows / 4)
 }
 
-/// Sums and two images of the tokens of a task.
+/// Sums and two images of the tokens of a task; a register's masks, and what they make of each pixel.
 pub(super) fn scratch(level: Level, graph: &Graph, convs: &[Dense]) -> usize {
     let (numbers, rows) = widest(graph, convs);
-    TOKENS * (rows * level.panel() + 2 * numbers)
+    let channels = convs.last().map_or(0, |conv| graph[conv.bias].len());
+    TOKENS * (rows * level.panel() + 2 * numbers) + (channels + TOKENS * 4 * rows) * level.lanes()
 }
 
 pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
@@ -52,10 +54,16 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
         let pixels = step.level.run(Convolve { step, input, count, convs, norms, sums, images });
         let hyper = &hyper[b * masks * channels..(b + 1) * masks * channels];
         let square = Square { grid: *grid, doublings: convs.len() };
-        for (mask, hyper) in hyper.chunks_exact(channels).enumerate() {
-            let base = (b * masks + mask) * square.side() * square.side();
-            for (token, pixels) in (first..).zip(pixels.chunks_exact(square.area() * channels).take(count)) {
-                square.draw(token, pixels, hyper, base, out);
+        let lanes = step.level.lanes();
+        let (columns, logits) = (pieces.take(channels * lanes), pieces.take(count * square.area() * lanes));
+        let pixels = &pixels[..count * square.area() * channels];
+        for (group, hyper) in hyper.chunks(lanes * channels).enumerate() {
+            step.level.run(Weigh { pixels, hyper, channels, columns, logits });
+            for mask in 0..hyper.len() / channels {
+                let base = (b * masks + group * lanes + mask) * square.side() * square.side();
+                for (token, logits) in (first..).zip(logits.chunks_exact(square.area() * lanes)) {
+                    square.draw(token, &logits[mask..], lanes, base, out);
+                }
             }
         }
     });
@@ -101,6 +109,50 @@ impl<'a> Kernel for Convolve<'a> {
     }
 }
 
+/// `logits[pixel, mask] = pixels[pixel] . hyper[mask]` for at most a register of masks.
+struct Weigh<'a> {
+    /// `[*, channels]`.
+    pixels: &'a [f32],
+    /// `[masks, channels]`.
+    hyper: &'a [f32],
+    channels: usize,
+    /// `hyper` as columns, `[channels, LANES]`.
+    columns: &'a mut [f32],
+    /// `[*, LANES]`.
+    logits: &'a mut [f32],
+}
+
+impl Kernel for Weigh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Weigh { pixels, hyper, channels, columns, logits } = self;
+        columns.fill(0.0);
+        for (mask, hyper) in hyper.chunks_exact(channels).enumerate() {
+            for (row, &x) in columns.chunks_exact_mut(S::LANES).zip(hyper) {
+                row[mask] = x;
+            }
+        }
+        let count = pixels.len() / channels;
+        assert!(columns.len() >= channels * S::LANES && logits.len() >= count * S::LANES);
+        for first in (0..count).step_by(S::ROWS) {
+            let rows = S::ROWS.min(count - first);
+            let mut a = [std::ptr::null(); MAX_ROWS];
+            for (a, pixel) in a[..rows].iter_mut().zip(pixels[first * channels..].chunks_exact(channels)) {
+                *a = pixel.as_ptr();
+            }
+            let (b, c) = (columns.as_ptr(), logits[first * S::LANES..].as_mut_ptr());
+            let t = Tile { b, b_stride: S::LANES, inputs: channels, c, c_stride: S::LANES, start: Start::Zero };
+            // SAFETY: `channels` numbers of each pixel, a register in as many rows of `columns` and in each row of `logits`.
+            #[allow(unsafe_code)]
+            unsafe {
+                any_tile::<S, Single>(s, &a[..rows], 1, t);
+            }
+        }
+    }
+}
+
 /// Where a token's pixels lie.
 struct Square {
     grid: usize,
@@ -117,8 +169,8 @@ impl Square {
         self.grid << self.doublings
     }
 
-    /// Writes `pixels . hyper` to the logits that start at `base`.
-    fn draw(&self, token: usize, pixels: &[f32], hyper: &[f32], base: usize, out: Shared<'_>) {
+    /// Writes every `stride`th of `logits`, one a pixel, to the mask that starts at `base`.
+    fn draw(&self, token: usize, logits: &[f32], stride: usize, base: usize, out: Shared<'_>) {
         let edge = 1 << self.doublings;
         let (top, left) = (token / self.grid * edge, token % self.grid * edge);
         for y in 0..edge {
@@ -126,8 +178,7 @@ impl Square {
             #[allow(unsafe_code)]
             let row = unsafe { out.part(base + (top + y) * self.side() + left, edge) };
             for (x, logit) in row.iter_mut().enumerate() {
-                let pixel = self.interleave(y, x) * hyper.len();
-                *logit = pixels[pixel..pixel + hyper.len()].iter().zip(hyper).map(|(p, h)| p * h).sum();
+                *logit = logits[self.interleave(y, x) * stride];
             }
         }
     }
