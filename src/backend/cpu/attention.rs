@@ -2,7 +2,11 @@
 //! cache, a block of keys at a time, under a running maximum; padded keys enter once, in closed form.
 #![allow(unsafe_code)]
 
+mod window;
+
 use std::ops::Range;
+
+use window::{Head, Window};
 
 use super::Level;
 use super::dense::Pieces;
@@ -99,65 +103,6 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
         }
     });
     Ok(())
-}
-
-/// The real tokens of a window.
-#[derive(Clone, Copy)]
-struct Window {
-    grid: usize,
-    /// g.
-    side: usize,
-    top: usize,
-    left: usize,
-    /// Real rows and columns.
-    height: usize,
-    width: usize,
-}
-
-impl Window {
-    fn new(row: usize, column: usize, side: usize, grid: usize) -> Window {
-        let (top, left) = (row * side, column * side);
-        Window { grid, side, top, left, height: side.min(grid - top), width: side.min(grid - left) }
-    }
-
-    fn tokens(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Row of the grid's array for the window's real token `index`.
-    #[inline(always)]
-    fn token(&self, index: usize) -> usize {
-        (self.top + index / self.width) * self.grid + self.left + index % self.width
-    }
-
-    fn is_padded(&self) -> bool {
-        self.height < self.side || self.width < self.side
-    }
-}
-
-/// One head of one slice.
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    qkv: &'a [f32],
-    bias: &'a [f32],
-    /// D.
-    width: usize,
-    head: usize,
-    head_dim: usize,
-    /// First row of the slice.
-    base: usize,
-}
-
-impl<'a> Head<'a> {
-    /// q, k or v (`part` 0, 1, 2) of a token.
-    #[inline(always)]
-    fn row(&self, part: usize, token: usize) -> &'a [f32] {
-        &self.qkv[((self.base + token) * 3 + part) * self.width + self.head * self.head_dim..][..self.head_dim]
-    }
-
-    fn bias(&self, part: usize) -> &'a [f32] {
-        &self.bias[part * self.width + self.head * self.head_dim..][..self.head_dim]
-    }
 }
 
 struct Task<'a> {
