@@ -24,6 +24,7 @@ ROOT = HERE.parent.parent
 PAUSE = 0.05        # seconds between turns, in which the threads of the engine before go to sleep
 OTHERS = {"OpenVINO": "openvino", "ONNX Runtime": "onnxruntime", "PyTorch eager": "torch"}
 BYTES = {"f32": 4, "bf16": 2}
+FEATURES = ["avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_bf16", "amx_bf16"]
 
 
 def environment():
@@ -109,11 +110,16 @@ def distances(python, folder, engines, step):
 
 
 def processor():
+    """Its name and what of its instructions matters here."""
+    name, features = platform.processor() or platform.machine(), []
     if pathlib.Path("/proc/cpuinfo").exists():
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+            key, _, value = (part.strip() for part in line.partition(":"))
+            if key == "model name":
+                name = value
+            elif key == "flags":
+                features = [feature for feature in FEATURES if feature in value.split()]
+    return f"{name} ({', '.join(features)})" if features else name
 
 
 def table(options, case, engines, errors):
