@@ -91,5 +91,5 @@ fn header(data: &[u8], shape: &FrameShape) -> Result<words::Stream> {
             return Err(bad("JPEG 2000 components", "one depth, without subsampling", format!("{components:?}")));
         }
     }
-    Ok(words::Stream { precision: u32::from(first & 0x7F) + 1, signed: first & 0x80 != 0, whole: false })
+    Ok(words::Stream { precision: u32::from(first & 0x7F) + 1, signed: first & 0x80 != 0, whole: false, near: false })
 }

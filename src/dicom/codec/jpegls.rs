@@ -19,7 +19,7 @@ pub(super) fn decode(data: &[u8], shape: &FrameShape) -> Result<Vec<u8>> {
     if Some(samples.len()) != shape.values() {
         return Err(bad("JPEG-LS", "a sample for every pixel", samples.len()));
     }
-    words::interleave(&[&samples], &words::Stream { precision, signed: false, whole: true }, shape)
+    words::interleave(&[&samples], &words::Stream { precision, signed: false, whole: true, near: false }, shape)
 }
 
 /// The stream without fill bytes, up to its end marker, and its precision. Its frame header agrees with `shape`.

@@ -12,7 +12,12 @@ pub(super) struct Stream {
     pub signed: bool,
     /// Whether whole words were coded, so that bits above the stored ones may be overlays.
     pub whole: bool,
+    /// Whether the samples are only near to what was coded: then they may leave the tags' range by a little.
+    pub near: bool,
 }
+
+/// Lossy samples beyond the tags' range by at most this part of it are cut to it.
+const OVERSHOOT: i64 = 8;
 
 /// A decoded sample: unsigned words of 16 bits, or what JPEG 2000 decoders give.
 pub(super) trait Sample: Copy + Into<i64> {}
@@ -30,25 +35,27 @@ pub(super) fn interleave<T: Sample>(planes: &[&[T]], stream: &Stream, shape: &Fr
         let expected = format!("at most the {allocated} bits allocated, of 8, 16 or 32");
         return Err(bad("bits of a sample in the stream", expected, stream.precision));
     }
+    let mut limit = i64::MAX;
     for plane in planes {
-        check(plane, stream, shape)?;
+        limit = limit.min(check(plane, stream, shape)?);
     }
     let width = allocated as usize / 8;
+    let cut = |sample: T| sample.into().min(limit);
     let count = planes.first().map_or(0, |p| p.len());
     let mut out = zeros(count * planes.len() * width, "a decoded frame")?;
     for (index, plane) in planes.iter().enumerate() {
         let words = out.chunks_exact_mut(width).skip(index).step_by(planes.len());
         match width {
-            1 => words.zip(*plane).for_each(|(to, &from)| to[0] = from.into() as u8),
-            2 => words.zip(*plane).for_each(|(to, &from)| to.copy_from_slice(&(from.into() as u16).to_le_bytes())),
-            _ => words.zip(*plane).for_each(|(to, &from)| to.copy_from_slice(&(from.into() as u32).to_le_bytes())),
+            1 => words.zip(*plane).for_each(|(to, &from)| to[0] = cut(from) as u8),
+            2 => words.zip(*plane).for_each(|(to, &from)| to.copy_from_slice(&(cut(from) as u16).to_le_bytes())),
+            _ => words.zip(*plane).for_each(|(to, &from)| to.copy_from_slice(&(cut(from) as u32).to_le_bytes())),
         }
     }
     Ok(out)
 }
 
-/// Checks a plane's range against the tags.
-fn check<T: Sample>(plane: &[T], stream: &Stream, shape: &FrameShape) -> Result<()> {
+/// Checks a plane's range against the tags; the value above which its samples are cut.
+fn check<T: Sample>(plane: &[T], stream: &Stream, shape: &FrameShape) -> Result<i64> {
     let (low, high) = plane.iter().fold((i64::MAX, i64::MIN), |(low, high), &s| {
         let value = s.into();
         (low.min(value), high.max(value))
@@ -68,10 +75,13 @@ fn check<T: Sample>(plane: &[T], stream: &Stream, shape: &FrameShape) -> Result<
         (true, false) => 0..=largest(stored),
         _ => 0..=largest(if stream.whole { stream.precision } else { stored }),
     };
+    if stream.near && !shape.signed && low >= 0 && high <= range.end() + range.end() / OVERSHOOT {
+        return Ok(*range.end());
+    }
     if low <= high && (low < *range.start() || high > *range.end()) {
         return Err(bad("samples", format!("{} to {}, as the tags say", range.start(), range.end()), found()));
     }
-    Ok(())
+    Ok(*range.end())
 }
 
 fn largest(bits: u32) -> i64 {

@@ -297,8 +297,8 @@ impl Frame {
 
     /// Interleaved words of `shape`.
     fn words(self, shape: &FrameShape) -> Result<Vec<u8>> {
-        let stream =
-            words::Stream { precision: self.precision, signed: false, whole: self.process == Process::Lossless };
+        let dct = self.process == Process::Dct;
+        let stream = words::Stream { precision: self.precision, signed: false, whole: !dct, near: dct };
         let size = self.size;
         let mut planes = Vec::with_capacity(self.components.len());
         for component in self.components {
