@@ -31,6 +31,7 @@ pub mod mask;
 mod memory;
 pub mod model;
 pub mod prompt;
+pub mod score;
 pub mod segment;
 pub mod taxonomy;
 pub mod volume;

@@ -12,6 +12,7 @@ mod logits;
 mod model_args;
 mod plan;
 mod progress;
+mod score;
 mod segment;
 mod synth;
 mod tasks;
@@ -44,6 +45,7 @@ enum Command {
     #[cfg(feature = "cuda")]
     Kernels(kernels::Args),
     Plan(plan::Args),
+    Score(score::Args),
     Segment(Box<segment::Args>),
     Synth(synth::Args),
     Tasks(tasks::Args),
@@ -69,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Score(args) => score::run(args),
         Command::Segment(args) => segment::run(*args),
         Command::Synth(args) => synth::run(args),
         Command::Tasks(args) => tasks::run(args),

@@ -1,6 +1,7 @@
 //! DSC, HD95 and NSD of a 2-D mask against a label, as the published evaluation computes them (MONAI 1.2).
 
-use super::distance::squared_distances;
+use crate::score::distance::Distances;
+use crate::score::percentile_95;
 use crate::{Error, Result};
 
 /// How close an edge pixel has to be to the other mask's edge to count for NSD, in pixels.
@@ -18,14 +19,13 @@ pub struct Scores {
 }
 
 /// A label prepared for scoring several masks.
-#[derive(Debug)]
 pub struct Label {
     width: usize,
     height: usize,
     inside: Vec<bool>,
     area: u64,
     edges: Vec<bool>,
-    to_edges: Vec<u64>,
+    to_edges: Distances,
 }
 
 impl Label {
@@ -38,7 +38,7 @@ impl Label {
             return Err(wrong_size(width, height, inside.len()));
         }
         let edges = edges(&inside, width, height);
-        let Some(to_edges) = squared_distances(&edges, width, height) else {
+        let Some(to_edges) = distances(&edges, width, height)? else {
             return Err(Error::Argument { name: "label", expected: "foreground".into(), found: "none".into() });
         };
         let area = area(&inside);
@@ -57,7 +57,7 @@ impl Label {
             return Err(wrong_size(self.width, self.height, mask.len()));
         }
         let mask_edges = edges(mask, self.width, self.height);
-        let Some(to_mask) = squared_distances(&mask_edges, self.width, self.height) else {
+        let Some(to_mask) = distances(&mask_edges, self.width, self.height)? else {
             return Ok(Scores { dsc: 0.0, hd95: self.distance_of_background(), nsd: 0.0 });
         };
         let both = mask.iter().zip(&self.inside).filter(|&(&a, &b)| a && b).count() as f64;
@@ -112,18 +112,12 @@ fn edges(mask: &[bool], width: usize, height: usize) -> Vec<bool> {
     mask.iter().enumerate().map(|(i, &inside)| inside && !kept(i)).collect()
 }
 
-fn distances_at(at: &[bool], squared: &[u64]) -> Vec<f64> {
-    at.iter().zip(squared).filter(|&(&at, _)| at).map(|(_, &squared)| (squared as f64).sqrt()).collect()
+fn distances(edges: &[bool], width: usize, height: usize) -> Result<Option<Distances>> {
+    Distances::to(edges, [width, height, 1], [1.0; 3])
 }
 
-/// NumPy's `percentile(values, 95)`, method `linear`; infinite for no values.
-fn percentile_95(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let Some(last) = values.len().checked_sub(1) else { return f64::INFINITY };
-    let position = last as f64 * 0.95;
-    let below = position.floor() as usize;
-    let (a, b, t) = (values[below], values[(below + 1).min(last)], position.fract());
-    if t < 0.5 { a + (b - a) * t } else { b - (b - a) * (1.0 - t) }
+fn distances_at(at: &[bool], distances: &Distances) -> Vec<f64> {
+    at.iter().enumerate().filter(|&(_, &at)| at).map(|(index, _)| distances.at(index)).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! The published score of a slice is that of the best of its masks, which takes the label to know. Beside it stands the
 //! score of the mask that the engine chose without the label.
 
-pub mod distance;
 pub mod expect;
 pub mod folders;
 pub mod metrics;

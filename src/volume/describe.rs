@@ -12,7 +12,7 @@ use crate::codes::{Code, Warning};
 /// Everything worth knowing of an image before it is segmented.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    /// `NIfTI-1`, `NIfTI-2`, `NumPy` or `PNG`, with byte order and compression where they vary.
+    /// `NIfTI-1`, `NIfTI-2`, `NRRD`, `MetaImage`, `NumPy` or `PNG`, with byte order and compression where they vary.
     pub format: String,
     /// Voxels along x, y, z.
     pub dims: [usize; 3],
@@ -113,6 +113,7 @@ impl VolumeInfo {
             }
             Container::Npy { .. } => "NumPy".into(),
             Container::Png => "PNG".into(),
+            Container::Raster { format, .. } => (*format).into(),
             Container::Memory => "memory".into(),
         }
     }

@@ -227,6 +227,33 @@ fn qform(header: &Header, zooms: &[f64; 3], warnings: &mut Vec<Warning>) -> Affi
     ]
 }
 
+/// qfac and b, c, d of the rotation with these unit columns; `None` where they are not at right angles.
+pub(super) fn quaternion(axes: &[[f64; 3]; 3]) -> Option<(f64, [f64; 3])> {
+    let [x, y, z] = *axes;
+    if [dot(&x, &y), dot(&x, &z), dot(&y, &z)].iter().any(|cosine| cosine.is_nan() || cosine.abs() > 1e-4) {
+        return None;
+    }
+    let qfac = if dot(&cross(&x, &y), &z) < 0.0 { -1.0 } else { 1.0 };
+    let z = z.map(|v| v * qfac);
+    let trace = x[0] + y[1] + z[2];
+    // The largest of the four is taken from the diagonal, so that nothing is divided by a small number.
+    let [a, b, c, d] = if trace > 0.0 {
+        let s = 2.0 * (1.0 + trace).sqrt();
+        [s / 4.0, (y[2] - z[1]) / s, (z[0] - x[2]) / s, (x[1] - y[0]) / s]
+    } else if x[0] >= y[1] && x[0] >= z[2] {
+        let s = 2.0 * (1.0 + x[0] - y[1] - z[2]).sqrt();
+        [(y[2] - z[1]) / s, s / 4.0, (y[0] + x[1]) / s, (z[0] + x[2]) / s]
+    } else if y[1] >= z[2] {
+        let s = 2.0 * (1.0 + y[1] - x[0] - z[2]).sqrt();
+        [(z[0] - x[2]) / s, (y[0] + x[1]) / s, s / 4.0, (z[1] + y[2]) / s]
+    } else {
+        let s = 2.0 * (1.0 + z[2] - x[0] - y[1]).sqrt();
+        [(x[1] - y[0]) / s, (z[0] + x[2]) / s, (z[1] + y[2]) / s, s / 4.0]
+    };
+    let sign = if a < 0.0 { -1.0 } else { 1.0 };
+    Some((qfac, [b, c, d].map(|v| v * sign)))
+}
+
 /// nibabel's base affine: x flipped, origin in the middle of the volume.
 fn base(dims: &[u64], zooms: &[f64; 3]) -> Affine {
     let mut affine = [[0.0; 4], [0.0; 4], [0.0; 4], LAST_ROW];

@@ -33,6 +33,12 @@ pub(super) enum Container {
         picture: bool,
     },
     Png,
+    /// `header`: of NIfTI masks, with the geometry and nothing else. `volumes`: values of a voxel of which one was chosen.
+    Raster {
+        format: &'static str,
+        header: nifti::Header,
+        volumes: usize,
+    },
     Memory,
 }
 
@@ -109,7 +115,11 @@ impl VolumeInfo {
 
     /// Time points in the file, of which one is held.
     pub fn time_points(&self) -> usize {
-        if let Container::Nifti { time_points, .. } = self.container { time_points } else { 1 }
+        match self.container {
+            Container::Nifti { time_points, .. } => time_points,
+            Container::Raster { volumes, .. } => volumes,
+            _ => 1,
+        }
     }
 
     /// Refuses a time point that a file without an axis of time does not have.
@@ -129,6 +139,7 @@ impl VolumeInfo {
             Container::Nifti { .. } => (named(&[".nii"]), "uncompressed NIfTI"),
             Container::Npy { .. } => (named(&[".npy"]), "a NumPy array"),
             Container::Png => (named(&[".png"]), "a PNG picture"),
+            Container::Raster { format, .. } => (named(&[".nrrd", ".nhdr", ".mha", ".mhd"]), *format),
             Container::Memory => return,
         };
         if !right {

@@ -46,6 +46,23 @@ impl LabelVolume {
         &self.labels
     }
 
+    /// The same with every label that is not background as 1.
+    pub fn binary(mut self) -> LabelVolume {
+        match &mut self.labels {
+            Labels::U8(labels) => labels.iter_mut().for_each(|label| *label = (*label).min(1)),
+            Labels::U16(labels) => labels.iter_mut().for_each(|label| *label = (*label).min(1)),
+        }
+        self
+    }
+
+    /// Takes a label for each voxel, none above what it was made for.
+    pub(super) fn fill_with(&mut self, found: impl Iterator<Item = u16>) {
+        match &mut self.labels {
+            Labels::U8(labels) => labels.iter_mut().zip(found).for_each(|(label, found)| *label = found as u8),
+            Labels::U16(labels) => labels.iter_mut().zip(found).for_each(|(label, found)| *label = found),
+        }
+    }
+
     /// The label at voxel `index` (x fastest), or `None` past the end.
     pub fn get(&self, index: usize) -> Option<u16> {
         match &self.labels {

@@ -14,6 +14,7 @@ use flate2::{Compression, GzBuilder};
 use super::info::Container;
 use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
+use super::raster_writer::{self, Segment};
 use super::{OpenOptions, Opening, VolumeInfo, npy, png};
 use crate::atomic::write_atomically;
 use crate::memory::reserve;
@@ -29,12 +30,15 @@ pub(super) enum Format {
     NiftiGz,
     Npy,
     Png,
+    Nrrd,
+    SegNrrd,
+    MetaImage,
 }
 
 /// Whether a mask of `volume` can be written to `path`, by its name: for a long job that should fail before it starts.
 ///
 /// # Errors
-/// [`Error::File`] when the name does not end in .nii, .nii.gz, .npy or .png, or a volume of slices is asked for as PNG.
+/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy or .png, or a volume of slices is asked for as PNG.
 pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
     format_of(volume, path).map(|_| ())
 }
@@ -45,13 +49,27 @@ pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
 /// As [`check`] and [`write_atomically`]; [`Error::Argument`] when the grids differ; [`Error::Internal`] when the file
 /// does not read back as it was meant.
 pub fn write(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
+    write_named(volume, mask, &[], path, force)
+}
+
+/// As [`write`], with the names of labels where the format has them: .seg.nrrd. Labels without one are numbered.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_named(
+    volume: &VolumeInfo,
+    mask: &LabelVolume,
+    segments: &[Segment],
+    path: &Path,
+    force: bool,
+) -> Result<()> {
     let format = format_of(volume, path)?;
     if mask.dims() != volume.dims() {
         let (expected, found) = (format!("dims {:?}", volume.dims()), format!("{:?}", mask.dims()));
         return Err(Error::Argument { name: "mask", expected, found });
     }
     write_atomically(path, force, |file| {
-        write_as(format, volume, mask, file)?;
+        write_as(format, volume, mask, segments, file)?;
         file.flush()?;
         read_back(format, volume, mask, path, file).map_err(io::Error::other)
     })
@@ -59,9 +77,22 @@ pub fn write(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) 
 
 pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let known = [(".nii.gz", Format::NiftiGz), (".nii", Format::Nifti), (".npy", Format::Npy), (".png", Format::Png)];
+    let known = [
+        (".nii.gz", Format::NiftiGz),
+        (".nii", Format::Nifti),
+        (".seg.nrrd", Format::SegNrrd),
+        (".nrrd", Format::Nrrd),
+        (".mha", Format::MetaImage),
+        (".npy", Format::Npy),
+        (".png", Format::Png),
+    ];
     let Some((_, format)) = known.into_iter().find(|(end, _)| name.ends_with(end)) else {
-        return Err(Error::file(path, "name of the output", "one ending in .nii, .nii.gz, .npy or .png", name));
+        return Err(Error::file(
+            path,
+            "name of the output",
+            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy or .png",
+            name,
+        ));
     };
     if format == Format::Png && volume.dims()[2] != 1 {
         let found = format!("{} slices", volume.dims()[2]);
@@ -70,7 +101,13 @@ pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
     Ok(format)
 }
 
-fn write_as(format: Format, volume: &VolumeInfo, mask: &LabelVolume, out: &mut BufWriter<File>) -> io::Result<()> {
+fn write_as(
+    format: Format,
+    volume: &VolumeInfo,
+    mask: &LabelVolume,
+    segments: &[Segment],
+    out: &mut BufWriter<File>,
+) -> io::Result<()> {
     match format {
         Format::Nifti => write_nifti(volume, mask, out),
         Format::NiftiGz => {
@@ -78,6 +115,9 @@ fn write_as(format: Format, volume: &VolumeInfo, mask: &LabelVolume, out: &mut B
             write_nifti(volume, mask, &mut gzip)?;
             gzip.finish().map(|_| ())
         }
+        Format::Nrrd => raster_writer::write_nrrd(volume, mask, None, out),
+        Format::SegNrrd => raster_writer::write_nrrd(volume, mask, Some(&all_segments(mask, segments)), out),
+        Format::MetaImage => raster_writer::write_metaimage(volume, mask, out),
         Format::Npy => {
             let shape = npy_shape(volume);
             match mask.labels() {
@@ -97,6 +137,25 @@ fn write_as(format: Format, volume: &VolumeInfo, mask: &LabelVolume, out: &mut B
             }
         }
     }
+}
+
+/// The named labels, and those of the mask that have no name.
+fn all_segments(mask: &LabelVolume, named: &[Segment]) -> Vec<Segment> {
+    let mut found = vec![false; 1 << 16];
+    match mask.labels() {
+        Labels::U8(labels) => labels.iter().for_each(|&label| found[usize::from(label)] = true),
+        Labels::U16(labels) => labels.iter().for_each(|&label| found[usize::from(label)] = true),
+    }
+    let mut segments: Vec<Segment> = Vec::new();
+    for segment in named {
+        found[usize::from(segment.label)] = false;
+        if segments.iter().all(|known| known.label != segment.label) {
+            segments.push(segment.clone());
+        }
+    }
+    let unnamed = (1..=u16::MAX).filter(|&label| found[usize::from(label)]);
+    segments.extend(unnamed.map(|label| Segment { label, name: format!("Segment {label}") }));
+    segments
 }
 
 /// H x W for a picture, else slices x H x W.
@@ -158,7 +217,7 @@ pub(super) fn plane_bytes(mask: &LabelVolume, planes: Range<usize>, big_endian: 
 /// time points the mask has three axes; axes of one are kept.
 fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let mut header = match &volume.container {
-        Container::Nifti { header, .. } => header.clone(),
+        Container::Nifti { header, .. } | Container::Raster { header, .. } => header.clone(),
         _ => Header::without_geometry(volume.dims()),
     };
     let layout = header.layout;
@@ -195,6 +254,9 @@ fn read_back(
     let written = Opening::of(path, reader, length, &ANY_SIZE)?.finish()?;
     if matches!(format, Format::Nifti | Format::NiftiGz) {
         compare_headers(volume, &mask_header(volume, is_wide(mask)), &written, path)?;
+    }
+    if matches!(format, Format::Nrrd | Format::SegNrrd | Format::MetaImage) {
+        compare_places(volume, &written, path)?;
     }
     let same = match (mask.labels(), written.voxels()) {
         (Labels::U8(meant), super::Voxels::U8(found)) => meant == found,
@@ -249,6 +311,17 @@ fn compare_headers(volume: &VolumeInfo, meant: &Header, written: &VolumeInfo, pa
         Some(geometry) if written.geometry() != Some(geometry) => {
             Err(wrong(path, "its geometry is not that of the image"))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a mask whose header is text lies where its image does, to a thousandth of a millimetre.
+fn compare_places(volume: &VolumeInfo, written: &VolumeInfo, path: &Path) -> Result<()> {
+    match (volume.geometry(), written.geometry()) {
+        (Some(own), Some(found)) if own.distance(found, volume.dims()) > 1e-3 => {
+            Err(wrong(path, "its geometry is not that of the image"))
+        }
+        (Some(_), None) => Err(wrong(path, "its geometry is not there")),
         _ => Ok(()),
     }
 }

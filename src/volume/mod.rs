@@ -1,4 +1,4 @@
-//! Images in, masks out: NIfTI, NumPy arrays and PNG pictures as volumes of slices.
+//! Images in, masks out: NIfTI, NRRD, MetaImage, NumPy arrays and PNG pictures as volumes of slices.
 //!
 //! Axes are those of the stored array: x, y, z are NIfTI's i, j, k; an array of NumPy is `[z, y, x]`; a picture has one
 //! slice. Files are told apart by their first bytes, never by their names.
@@ -9,13 +9,18 @@ mod describe;
 mod geometry;
 mod info;
 mod intensity;
+mod label_input;
 mod labels;
 mod mask_stream;
 pub mod mask_writer;
+mod metaimage;
 mod nifti;
 pub mod npy;
+mod nrrd;
 mod opening;
 mod png;
+mod raster;
+mod raster_writer;
 mod slices;
 mod source;
 mod stored;
@@ -31,6 +36,7 @@ pub use info::VolumeInfo;
 pub use labels::{LabelVolume, Labels};
 pub use mask_stream::MaskStream;
 pub use opening::{Opening, Reading};
+pub use raster_writer::Segment;
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
 pub use voxels::Voxels;
@@ -71,7 +77,7 @@ impl Deref for Volume {
 }
 
 impl Volume {
-    /// Opens .nii, .nii.gz, .npy (H x W, H x W x 3 or slices x H x W) or .png.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for whatever is malformed or not supported.

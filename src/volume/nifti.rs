@@ -210,6 +210,35 @@ impl Header {
         header
     }
 
+    /// A header of a grid of `dims` with this affine in mm, in both forms under `code`; of a sheared one in the sform only,
+    /// since a quaternion has no shear.
+    pub fn with_affine(dims: [usize; 3], affine: &super::Affine, code: i64) -> Self {
+        const MILLIMETRES: i64 = 2;
+        let mut header = Self::without_geometry(dims);
+        let layout = header.layout;
+        let column = |c: usize| [affine[0][c], affine[1][c], affine[2][c]];
+        let length = |v: [f64; 3]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let spacing = [0, 1, 2].map(|c| length(column(c)));
+        let axes: [[f64; 3]; 3] = std::array::from_fn(|c| column(c).map(|v| v / spacing[c]));
+        for (at, value) in spacing.into_iter().enumerate() {
+            header.set_real(layout.pixdim + (at + 1) * layout.real_bytes, value);
+        }
+        header.set_integer(layout.units, layout.units_bytes, MILLIMETRES);
+        header.set_integer(layout.sform_code, layout.code_bytes, code);
+        for (at, value) in affine[..3].iter().flatten().enumerate() {
+            header.set_real(layout.rows + at * layout.real_bytes, *value);
+        }
+        if let Some((qfac, quaternion)) = super::geometry::quaternion(&axes) {
+            header.set_integer(layout.qform_code, layout.code_bytes, code);
+            header.set_real(layout.pixdim, qfac);
+            for (at, value) in quaternion.into_iter().enumerate() {
+                header.set_real(layout.quaternion + at * layout.real_bytes, value);
+                header.set_real(layout.offset + at * layout.real_bytes, affine[at][3]);
+            }
+        }
+        header
+    }
+
     fn read<R: BufRead>(source: &mut Source<R>) -> Result<Self> {
         let mut bytes = vec![0; NIFTI1.size];
         source.fill("NIfTI header", &mut bytes)?;

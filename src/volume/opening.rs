@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 
 use super::body::Body;
 use super::info::Container;
+use super::raster::{self, Encoding, Raster, Wanted};
 use super::source::{Kind, Source};
-use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, count_voxels, nifti, npy, png};
+use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, count_voxels, metaimage, nifti, npy, nrrd, png};
 use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 
@@ -28,12 +29,14 @@ pub(super) enum Rest {
     Planes(Body),
     /// An array whose first axis is the fastest.
     Fortran(npy::Body),
+    /// Values that are packed, or stand in another order than that of [`Rest::Planes`].
+    Raster(Box<Raster>, Wanted),
     /// Nothing of a picture, which is only known for certain when it is decoded.
     Nothing(Voxels),
 }
 
 impl Opening<BufReader<File>> {
-    /// Opens .nii, .nii.gz, .npy (H x W, H x W x 3 or slices x H x W) or .png.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.
@@ -84,6 +87,7 @@ impl<R: BufRead> Opening<R> {
         let (info, rest) = match kind {
             Kind::Nifti => nifti_header(&mut source, options)?,
             Kind::Npy => npy_header(&mut source, options)?,
+            Kind::Nrrd | Kind::MetaImage => raster_header(&mut source, kind, options)?,
             Kind::Png => {
                 let picture = png::read(&mut source, options)?;
                 let ([width, height], data_type) = (picture.size, picture.values.data_type());
@@ -114,6 +118,12 @@ impl<R: BufRead> Opening<R> {
                 voxels
             }
             Rest::Fortran(body) => npy::read_body(&mut source, &body)?,
+            Rest::Raster(raster, wanted) => {
+                let payload = source.read_all()?;
+                let decoded = raster.decode(&payload, &mut info.warnings);
+                drop(payload);
+                raster::arrange(decoded.map_err(|problem| problem.of(&source.path))??, &raster, wanted)?
+            }
             Rest::Nothing(voxels) => voxels,
         };
         Ok(Volume { info, voxels })
@@ -158,6 +168,58 @@ fn npy_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Resu
         }
     };
     Ok((info, rest))
+}
+
+fn raster_header<R: BufRead>(source: &mut Source<R>, kind: Kind, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
+    let (path, is_nrrd) = (source.path.clone(), kind == Kind::Nrrd);
+    let byte = || {
+        let mut byte = [0];
+        source.fill("header", &mut byte)?;
+        Ok(byte[0])
+    };
+    let lines = raster::lines(byte, |line| if is_nrrd { line.is_empty() } else { metaimage::is_last(line) })?;
+    let lines = lines.map_err(|problem| problem.of(&path))?;
+    let behind = source.length.saturating_sub(source.taken());
+    let parsed = if is_nrrd { nrrd::parse(&lines) } else { metaimage::parse(&lines, behind) };
+    let mut raster = parsed.map_err(|problem| problem.of(&path))?;
+    let dims = raster.dims().map_err(|problem| problem.of(&path))?;
+    count_voxels(&path, dims, options)?;
+    let (channels, wanted, volumes) = chosen_values(&path, &raster, options)?;
+    let dims = dims.map(|n| n as usize);
+    let mut warnings = std::mem::take(&mut raster.warnings);
+    let header = match &raster.affine {
+        Some(affine) => nifti::Header::with_affine(dims, affine, 1),
+        None => nifti::Header::without_geometry(dims),
+    };
+    let geometry = raster.affine.map(|_| Geometry::read(&path, &header, &mut warnings)).transpose()?;
+    let format = if is_nrrd { "NRRD" } else { "MetaImage" };
+    let container = Container::Raster { format, header, volumes };
+    let info = VolumeInfo::new(&path, container, dims, channels, raster.data_type);
+    let info = VolumeInfo { geometry, warnings, ..info };
+    let Raster { data_type, big_endian, .. } = raster;
+    let plain = raster.encoding == Encoding::Raw && raster.components.is_none() && raster.skip_lines == 0;
+    let Some(skip) = raster.skip_bytes.filter(|_| plain) else {
+        return Ok((info, Rest::Raster(Box::new(raster), wanted)));
+    };
+    let values = dims.iter().product::<usize>() as u64;
+    let end = values.checked_mul(data_type.bytes()).and_then(|n| n.checked_add(skip)?.checked_add(source.taken()));
+    source.check_holds("voxel data", end.unwrap_or(u64::MAX))?;
+    let body = Body { data_type, big_endian, stored_channels: 1, extensions: skip, before: 0, after: 0 };
+    Ok((info, Rest::Planes(body)))
+}
+
+/// Channels, which values of a voxel are taken, and how many volumes there are to choose from.
+fn chosen_values(path: &Path, raster: &Raster, options: &OpenOptions) -> Result<(usize, Wanted, usize)> {
+    let count = usize::try_from(raster.values_a_voxel()).unwrap_or(usize::MAX);
+    if raster.colour && raster.data_type.bytes() == 1 && options.time_point.is_none() {
+        return Ok((3, Wanted::All, 1));
+    }
+    match options.time_point {
+        None if count == 1 => Ok((1, Wanted::One(0), 1)),
+        None => Err(Error::file(path, "values of a voxel", "one, or a chosen one (--volume N, from 0)", count)),
+        Some(chosen) if chosen < count => Ok((1, Wanted::One(chosen), count)),
+        Some(chosen) => Err(Error::file(path, "values of a voxel", format!("0 to {}", count - 1), chosen)),
+    }
 }
 
 /// A volume on its way. Dropped before [`Reading::join`] it stops reading, and its thread has ended.

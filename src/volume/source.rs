@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Nifti,
     Npy,
     Png,
+    Nrrd,
+    MetaImage,
 }
 
 /// A file being read from front to back, decompressed where it is gzip.
@@ -119,9 +121,10 @@ impl<R: BufRead> Source<R> {
         Ok(())
     }
 
-    /// Reads the whole file, which must not be gzip.
+    /// Reads all that is left of the file, which must not be gzip.
     pub fn read_all(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = zeros(usize::try_from(self.length).unwrap_or(usize::MAX), "the file")?;
+        let left = self.length.saturating_sub(self.taken);
+        let mut bytes = zeros(usize::try_from(left).unwrap_or(usize::MAX), "the file")?;
         self.fill("contents", &mut bytes)?;
         Ok(bytes)
     }
@@ -156,7 +159,7 @@ impl<R: BufRead> Source<R> {
 }
 
 fn not_an_image(path: &Path, found: &str) -> Error {
-    Error::file(path, "format", "NIfTI (.nii, .nii.gz), NumPy (.npy) or PNG", found)
+    Error::file(path, "format", "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), NumPy (.npy) or PNG", found)
 }
 
 fn read_head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -173,11 +176,9 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
         Some((348, _) | (_, 348) | (540, _) | (_, 540)) => return Ok(Kind::Nifti),
         _ => {}
     }
-    let known: [(&[u8], &str); 7] = [
+    let known: [(&[u8], &str); 5] = [
         (b"PK\x03\x04", "a zip archive: an .npz, or a PyTorch checkpoint, which `medsegx convert` reads"),
         (b"\x80\x02\x8a\x0a", "a PyTorch checkpoint, which `medsegx convert` reads"),
-        (b"NRRD", "an NRRD file: convert it to NIfTI"),
-        (b"ObjectType", "a MetaImage file: convert it to NIfTI"),
         (b"\xff\xd8\xff", "a JPEG picture: convert it to PNG"),
         (b"\x1f\x8b", "gzip inside gzip"),
         (b"BM", "a BMP picture: convert it to PNG"),
@@ -186,6 +187,10 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
         Ok(Kind::Npy)
     } else if head.starts_with(b"\x89PNG\r\n\x1a\n") {
         Ok(Kind::Png)
+    } else if head.starts_with(b"NRRD") {
+        Ok(Kind::Nrrd)
+    } else if head.starts_with(b"ObjectType") || head.starts_with(b"NDims") {
+        Ok(Kind::MetaImage)
     } else if head.get(128..132) == Some(b"DICM") {
         Err("a DICOM file: convert the series to NIfTI, for example with dcm2niix")
     } else if head.get(4..9) == Some(b"\0\0\0\0{") {

@@ -81,6 +81,19 @@ impl Voxels {
         with_voxels!(self, values => values.get(index).map(|v| v.to_f64()))
     }
 
+    /// The values whose bytes these are.
+    pub(super) fn from_bytes(bytes: Vec<u8>, data_type: DataType, big_endian: bool) -> Result<Self> {
+        macro_rules! values {
+            ($($variant:ident)*) => {
+                match data_type {
+                    DataType::U8 => Voxels::U8(bytes),
+                    $(DataType::$variant => Voxels::$variant(of_bytes(&bytes, big_endian)?),)*
+                }
+            };
+        }
+        Ok(values!(I8 U16 I16 U32 I32 U64 I64 F32 F64))
+    }
+
     /// Reads `count` values of `data_type`.
     pub(super) fn read<R: std::io::BufRead>(
         source: &mut Source<R>,
@@ -101,6 +114,16 @@ impl Voxels {
             DataType::F64 => Voxels::F64(read_values(source, count, big_endian)?),
         })
     }
+}
+
+fn of_bytes<T: Voxel>(bytes: &[u8], big_endian: bool) -> Result<Vec<T>> {
+    let mut values: Vec<T> = reserve(bytes.len() / size_of::<T>(), "the voxels")?;
+    let swap = big_endian != cfg!(target_endian = "big");
+    let value = |bytes| {
+        if swap { bytemuck::pod_read_unaligned::<T>(bytes).swapped() } else { bytemuck::pod_read_unaligned(bytes) }
+    };
+    values.extend(bytes.chunks_exact(size_of::<T>()).map(value));
+    Ok(values)
 }
 
 fn read_values<T: Voxel, R: std::io::BufRead>(

@@ -224,7 +224,7 @@ fn nothing_is_written_when_something_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let image = open(&gzip(&NiftiFile::new(1, [4, 5, 6], 4, 0).bytes()));
     let labels = mask(&image, 3);
-    for name in ["mask", "mask.mha", "mask.nii.zip", "mask.png"] {
+    for name in ["mask", "mask.mhd", "mask.nii.zip", "mask.png"] {
         let path = folder.path().join(name);
         assert!(mask_writer::check(&image, &path).is_err());
         assert!(mask_writer::write(&image, &labels, &path, true).is_err());

@@ -14,9 +14,9 @@ use crate::cli::model_args::ModelArgs;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("prompt").required(true))]
 pub struct Args {
-    /// Image: .nii, .nii.gz, .npy (H x W, H x W x 3 or slices x H x W) or .png
+    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png
     pub input: PathBuf,
-    /// Mask: .nii, .nii.gz, .npy or .png
+    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Replace existing output files

@@ -16,7 +16,7 @@ pub use args::Args;
 use medsegx::codes::Warning;
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, Model, Segmenter};
-use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, SliceFrame, VolumeInfo, mask_writer};
+use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, Segment, SliceFrame, VolumeInfo, mask_writer};
 use medsegx::weights::Weights;
 
 use super::interrupt::Interrupt;
@@ -61,7 +61,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let written = Instant::now();
     match watcher.mask {
         Some(mask) => mask.finish(&outcome.labels, args.force)?,
-        None => mask_writer::write(image.info(), &outcome.labels, &args.output, args.force)?,
+        None => {
+            let segment = |target: &JobTarget| Segment { label: target.label, name: target.name.clone() };
+            let segments: Vec<_> = job.targets.iter().map(segment).collect();
+            mask_writer::write_named(image.info(), &outcome.labels, &segments, &args.output, args.force)?;
+        }
     }
     watcher.logits.map(LogitsFile::finish).transpose()?;
     if let Some(path) = &args.report {

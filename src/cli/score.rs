@@ -1,0 +1,176 @@
+//! `medsegx score`: a mask against a reference mask.
+
+use std::path::{Path, PathBuf};
+
+use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels, summary};
+use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume};
+use serde_json::{Value, json};
+
+use super::usage;
+
+/// Score a mask against a reference mask, label by label, in three dimensions and millimetres
+#[derive(clap::Args)]
+pub struct Args {
+    /// Mask: any file of labels that segment reads
+    mask: PathBuf,
+    /// Reference mask on the same grid
+    reference: PathBuf,
+    /// Labels to score [default: all of either mask]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    label: Vec<u16>,
+    /// Take everything that is not 0 for one label, 1
+    #[arg(long, conflicts_with = "label")]
+    binary: bool,
+    /// Whose HD95 and NSD: medpy, monai, metrics-reloaded or surface-distance
+    #[arg(long, default_value = "monai", value_name = "NAME")]
+    definition: Definition,
+    /// Tolerance of NSD in millimetres
+    #[arg(long, default_value_t = 2.0, value_name = "MM")]
+    tolerance: f64,
+    /// Millimetres between voxels, for files that do not say
+    #[arg(long, value_name = "X,Y,Z", value_delimiter = ',', num_args = 1)]
+    spacing: Vec<f64>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the scores.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let (mask, own) = labels(&args, &args.mask)?;
+    let (reference, volume) = labels(&args, &args.reference)?;
+    same_grid(&args, &own, &volume)?;
+    let (spacing, unit) = spacing(&args, &volume, &own)?;
+    let chosen = (!args.label.is_empty()).then_some(args.label.as_slice());
+    let scores = score_labels(&mask, &reference, spacing, args.definition, args.tolerance, chosen)?;
+    let side = |axis: usize| (reference.dims()[axis] as f64 * spacing[axis]).powi(2);
+    let diagonal = (side(0) + side(1) + side(2)).sqrt();
+    let total = summary(&scores, args.definition, diagonal);
+    let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total };
+    super::print(&if args.json { all.json()? } else { all.text() })
+}
+
+fn labels(args: &Args, path: &Path) -> anyhow::Result<(LabelVolume, Volume)> {
+    let volume = Volume::open(path, &OpenOptions::default())?;
+    let (labels, odd) = LabelVolume::from_volume(&volume)?;
+    volume.warnings().iter().for_each(|warning| say(&format!("{}: {warning}", path.display())));
+    if odd > 0 {
+        say(&format!("{}: {odd} values are no whole numbers: the nearest ones count", path.display()));
+    }
+    Ok((if args.binary { labels.binary() } else { labels }, volume))
+}
+
+fn same_grid(args: &Args, mask: &Volume, reference: &Volume) -> anyhow::Result<()> {
+    let error = |expected: String, found: String| medsegx::Error::file(&args.mask, "grid", expected, found);
+    if mask.dims() != reference.dims() {
+        let expected = format!("dims {:?}, as the reference", reference.dims());
+        return Err(error(expected, format!("{:?}", mask.dims())).into());
+    }
+    let (Some(own), Some(other)) = (mask.geometry(), reference.geometry()) else { return Ok(()) };
+    let (apart, spacing) = (own.distance(other, mask.dims()), other.spacing());
+    if apart > 0.5 * spacing.into_iter().fold(f64::INFINITY, f64::min) {
+        let expected = "the reference's place in the patient".to_string();
+        return Err(error(expected, format!("corners up to {apart:.3} mm from it")).into());
+    }
+    Ok(())
+}
+
+/// Spacing and its unit.
+fn spacing(args: &Args, reference: &Volume, mask: &Volume) -> anyhow::Result<([f64; 3], &'static str)> {
+    if let Ok(given) = <[f64; 3]>::try_from(args.spacing.as_slice()) {
+        return Ok((given, "mm"));
+    }
+    if !args.spacing.is_empty() {
+        return Err(usage("--spacing: expected three numbers, X,Y,Z"));
+    }
+    let known = [reference, mask].into_iter().find_map(|volume| volume.geometry()).map(Geometry::spacing);
+    if known.is_none() {
+        say("the masks have no spacing: distances are in voxels (--spacing X,Y,Z says millimetres)");
+    }
+    Ok(known.map_or(([1.0; 3], "voxels"), |spacing| (spacing, "mm")))
+}
+
+struct Report<'a> {
+    args: &'a Args,
+    spacing: [f64; 3],
+    unit: &'static str,
+    diagonal: f64,
+    scores: &'a [LabelScore],
+    total: Summary,
+}
+
+impl Report<'_> {
+    fn json(&self) -> anyhow::Result<String> {
+        let definition = self.args.definition;
+        let report = json!({
+            "mask": self.args.mask.display().to_string(),
+            "reference": self.args.reference.display().to_string(),
+            "definition": definition,
+            "meaning": definition.meaning(),
+            "border_of_the_image": "counts as surface where a mask touches it",
+            "tolerance": self.args.tolerance,
+            "unit": self.unit,
+            "spacing": self.spacing,
+            "labels": self.scores.iter().map(label).collect::<Vec<_>>(),
+            "all": self.total,
+            "diagonal": self.diagonal,
+        });
+        Ok(serde_json::to_string_pretty(&report)? + "\n")
+    }
+
+    fn text(&self) -> String {
+        let Report { args, unit, total, .. } = self;
+        let mut text = format!("{}: {}\n", args.definition.name(), args.definition.meaning());
+        text += &format!("NSD within {} {unit}, HD95 in {unit}\n\n", args.tolerance);
+        text += "label        Dice       HD95        NSD    voxels  reference\n";
+        for LabelScore { label, counts, scores } in self.scores {
+            let middle = match scores {
+                Ok(found) => format!("{:10.6} {:10.4} {}", found.dice, found.hd95, number(found.nsd)),
+                Err(why) => format!("{:>32}", word(*why)),
+            };
+            text += &format!("{label:>5}  {middle} {:>9} {:>10}\n", counts.mask, counts.reference);
+        }
+        text += &format!("\n{} labels, {} missed, {} spurious\n", total.labels, total.missed, total.spurious);
+        text += &format!("mean Dice {}, NSD {}; missed and spurious count as 0\n", short(total.dice), short(total.nsd));
+        text += &format!("mean HD95 of those found {}", short(total.hd95_of_found));
+        text + &format!(", with {:.1} {unit} for the others {}\n", self.diagonal, short(total.hd95_with_diagonal))
+    }
+}
+
+fn label(score: &LabelScore) -> Value {
+    let LabelScore { label, counts, scores } = score;
+    let dice = match scores {
+        Ok(found) => Some(found.dice),
+        Err(Unscored::Absent) => None,
+        Err(_) => Some(0.0),
+    };
+    json!({
+        "label": label,
+        "voxels": counts,
+        "dice": dice,
+        "hd95": scores.ok().map(|found| found.hd95),
+        "nsd": scores.ok().and_then(|found| found.nsd),
+        "without_distances": scores.err().map(word),
+    })
+}
+
+fn word(why: Unscored) -> &'static str {
+    match why {
+        Unscored::Missed => "missed",
+        Unscored::Spurious => "spurious",
+        Unscored::Absent => "in neither mask",
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or(format!("{:>10}", "none"), |value| format!("{value:10.6}"))
+}
+
+fn short(value: Option<f64>) -> String {
+    value.map_or("none".into(), |value| format!("{value:.4}"))
+}
+
+/// Says what looks wrong with a mask. There is no code for it: reports of runs never have it.
+fn say(warning: &str) {
+    super::say(&format!("medsegx: warning: {warning}"));
+}

@@ -1,0 +1,40 @@
+//! `medsegx score` as a user starts it.
+#![cfg(feature = "cli")]
+
+use medsegx::volume::npy;
+use serde_json::Value;
+
+use crate::common::command::{medsegx, message};
+
+#[test]
+fn two_masks_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = |name: &str, values: &[u8]| {
+        let path = folder.path().join(name);
+        npy::write(&mut std::fs::File::create(&path).unwrap(), &[2, 2, values.len() / 4], values).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let mask = save("mask.npy", &[1, 1, 0, 0, 1, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+    let reference = save("reference.npy", &[1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3]);
+    let output =
+        medsegx(&["score", &mask, &reference, "--json", "--spacing", "1,1,5", "--definition", "surface-distance"]);
+    assert!(output.status.success(), "{}", message(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["unit"], &report["spacing"][2]), (&"mm".into(), &5.0.into()));
+    let labels = report["labels"].as_array().unwrap();
+    assert_eq!((&labels[0]["dice"], &labels[0]["hd95"]), (&1.0.into(), &0.0.into()));
+    assert_eq!((&labels[1]["without_distances"], &labels[1]["hd95"]), (&"spurious".into(), &Value::Null));
+    assert_eq!(labels[2]["without_distances"], "missed");
+    assert_eq!((&report["all"]["missed"], &report["all"]["spurious"]), (&1.into(), &1.into()));
+
+    let output = medsegx(&["score", &mask, &reference, "--binary"]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(text.contains("1 labels, 0 missed, 0 spurious") && text.contains("0.727273"), "{text}");
+    assert!(message(&output).contains("no spacing"), "{}", message(&output));
+
+    let other = save("other.npy", &[1; 8]);
+    let output = medsegx(&["score", &mask, &other]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(message(&output).contains("as the reference"), "{}", message(&output));
+    assert_eq!(medsegx(&["score", &mask, &mask, "--definition", "itk"]).status.code(), Some(2));
+}
