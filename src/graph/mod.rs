@@ -8,9 +8,11 @@ pub mod op;
 pub mod param;
 pub mod plan;
 
-pub use op::{Bias, Gated, Op};
+pub use op::{Bias, Gated, Op, Operation};
 pub use param::{Param, Recipe};
 pub use plan::Plan;
+
+use crate::error::{Error, Result};
 
 /// Index of a value in [`Graph::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,8 +140,25 @@ impl Graph {
     }
 
     /// Appends a step.
-    pub fn push(&mut self, name: impl Into<String>, op: Op) {
-        self.nodes.push(Node { name: name.into(), op });
+    pub fn push(&mut self, name: impl Into<String>, op: impl Into<Op>) {
+        self.nodes.push(Node { name: name.into(), op: op.into() });
+    }
+
+    /// Holds every value that a step writes against the shape that follows from what the step reads.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] with the first value that has another one.
+    pub fn check(&self) -> Result<()> {
+        for Node { name, op } in &self.nodes {
+            for (id, expected) in op.writes().into_iter().zip(op.shapes(self)) {
+                let found = &self[id].shape[1..];
+                if found != expected {
+                    let what = format!("{} of {}: expected {expected:?}, found {found:?}", self[id].name, op.name());
+                    return Err(Error::Internal { place: name.clone(), what });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The value with this name, if there is one.

@@ -1,6 +1,6 @@
 //! Where every value of a graph lives: lifetimes and arena offsets, computed once, so that a run allocates nothing.
 
-use super::{Graph, Op, Role, ValueId};
+use super::{Graph, Role, ValueId};
 
 /// Offsets are multiples of this, for vector loads on a CPU and whole sectors on a GPU.
 pub const ALIGNMENT: usize = 256;
@@ -52,7 +52,7 @@ impl Plan {
                     places[id] = Some(Place::Embedding);
                     continue;
                 }
-                let offset = match residual_of(&graph, step, ValueId(id), &deaths, &bytes).map(|r| places[r.0]) {
+                let offset = match replaced_by(&graph, step, ValueId(id), &deaths, &bytes).map(|r| places[r.0]) {
                     Some(Some(Place::Arena(offset))) => offset,
                     _ => first_fit(&live, bytes[id]),
                 };
@@ -114,12 +114,11 @@ fn lifetimes(graph: &Graph) -> (Vec<usize>, Vec<usize>) {
     (births, deaths)
 }
 
-/// The residual whose memory `id` may take over at `step`: a Linear reads each element of the residual just before it
-/// writes the same element of the result, so the two may be one array when the residual dies here.
-fn residual_of(graph: &Graph, step: usize, id: ValueId, deaths: &[usize], bytes: &[usize]) -> Option<ValueId> {
-    let Op::Linear { input, residual: Some(residual), out, .. } = &graph.nodes.get(step)?.op else { return None };
-    let dies = deaths[residual.0] == step && graph[*residual].role == Role::Intermediate;
-    (*out == id && dies && residual != input && bytes[residual.0] == bytes[id.0]).then_some(*residual)
+/// The value whose memory `id` may take over at `step`, because it is replaced element by element and dies here.
+fn replaced_by(graph: &Graph, step: usize, id: ValueId, deaths: &[usize], bytes: &[usize]) -> Option<ValueId> {
+    let [old, new] = graph.nodes.get(step)?.op.replaces()?;
+    let dies = deaths[old.0] == step && graph[old].role == Role::Intermediate;
+    (new == id && dies && bytes[old.0] == bytes[new.0]).then_some(old)
 }
 
 /// Lowest aligned offset where `bytes` fit between the live blocks.

@@ -3,8 +3,8 @@
 
 use super::config::{Adapters, Config};
 use super::layers::{dense, norm, residual};
-use crate::graph::op::Activation;
-use crate::graph::{Bias, Gated, Graph, Op, Recipe, ValueId};
+use crate::graph::op::{Activation, Gate, LayerNorm, Linear};
+use crate::graph::{Bias, Gated, Graph, Recipe, ValueId};
 
 /// Scale of the adapters' sum.
 const SCALE: f32 = 0.1;
@@ -20,7 +20,7 @@ pub(super) fn mlp(g: &mut Graph, c: &Config, block: usize, x: ValueId, context: 
     let norm2 = norm(g, &format!("{path}.norm2"), c.width, eps);
     let normed = g.activation(format!("{path}.norm2"), &[c.tokens(), c.width]);
     let mean = adapters.map(|_| g.activation(format!("{path}.norm2.mean"), &[c.width]));
-    g.push(format!("{path}.norm2"), Op::LayerNorm { input: x, norm: norm2, out: normed, mean });
+    g.push(format!("{path}.norm2"), LayerNorm { input: x, norm: norm2, out: normed, mean });
     match adapters.zip(mean) {
         Some(((adapters, context), mean)) => {
             let gate = gate(g, c, adapters, &path, mean, context);
@@ -40,7 +40,7 @@ fn gate(g: &mut Graph, c: &Config, a: &Adapters, block: &str, mean: ValueId, con
     let input_embed = dense(g, &format!("{block}.mlp.adapter_input_embed"), c.width, e);
     let gate = dense(g, &format!("{block}.mlp.adapter_gate"), 4 * e, a.experts);
     let out = g.activation(format!("{block}.gate"), &[a.experts]);
-    let op = Op::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
+    let op = Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
     g.push(format!("{block}.mlp.adapter_gate"), op);
     out
 }
@@ -60,7 +60,7 @@ fn adapted(g: &mut Graph, c: &Config, a: &Adapters, block: &str, u: ValueId, gat
     let hidden = g.activation(format!("{path}.hidden"), &[c.tokens(), columns]);
     let gated = Some(Gated::Columns { gate, bottleneck: a.bottleneck, scale: SCALE });
     let bias = Bias::Row(bias);
-    let op = Op::Linear { input: u, weight, bias, activation: Activation::Gelu, gated, residual: None, out: hidden };
+    let op = Linear { input: u, weight, bias, activation: Activation::Gelu, gated, residual: None, out: hidden };
     g.push(format!("{path}.lin1|adapter_down"), op);
 
     let weight = g.param(
@@ -74,7 +74,7 @@ fn adapted(g: &mut Graph, c: &Config, a: &Adapters, block: &str, u: ValueId, gat
     let gated = Some(Gated::Biases { gate, biases, scale: SCALE });
     let out = g.activation(block, &[c.tokens(), c.width]);
     let activation = Activation::Identity;
-    let op = Op::Linear { input: hidden, weight, bias, activation, gated, residual: Some(x), out };
+    let op = Linear { input: hidden, weight, bias, activation, gated, residual: Some(x), out };
     g.push(format!("{path}.lin2|adapter_up"), op);
     out
 }
@@ -85,7 +85,7 @@ fn plain(g: &mut Graph, c: &Config, block: &str, u: ValueId, x: ValueId) -> Valu
     let hidden = g.activation(format!("{path}.hidden"), &[c.tokens(), c.mlp]);
     let bias = Bias::Row(lin1.bias);
     let activation = Activation::Gelu;
-    let op = Op::Linear { input: u, weight: lin1.weight, bias, activation, gated: None, residual: None, out: hidden };
+    let op = Linear { input: u, weight: lin1.weight, bias, activation, gated: None, residual: None, out: hidden };
     g.push(format!("{path}.lin1"), op);
     let lin2 = dense(g, &format!("{path}.lin2"), c.mlp, c.width);
     let out = g.activation(block, &[c.tokens(), c.width]);

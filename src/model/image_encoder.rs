@@ -3,7 +3,8 @@
 use super::config::Config;
 use super::conmoae;
 use super::layers::{linear, norm, residual};
-use crate::graph::{Bias, Element, Graph, Op, Recipe, Role, ValueId};
+use crate::graph::op::{Attention, Conv3x3, LayerNorm, PatchEmbed};
+use crate::graph::{Bias, Element, Graph, Recipe, Role, ValueId};
 
 /// LayerNorm and LayerNorm2d of the encoder.
 const EPS: f32 = 1e-6;
@@ -44,7 +45,7 @@ fn patch_embed(g: &mut Graph, c: &Config) -> ValueId {
     let recipe = Recipe::PatchPosition { position, bias: format!("{PATH}.proj.bias") };
     let token_bias = g.param("image_encoder.pos_embed", &[c.tokens(), c.width], recipe);
     let out = g.activation(PATH, &[c.tokens(), c.width]);
-    g.push(PATH, Op::PatchEmbed { pixels, scaling, weight, token_bias, out });
+    g.push(PATH, PatchEmbed { pixels, scaling, weight, token_bias, out });
     out
 }
 
@@ -54,7 +55,7 @@ fn attention(g: &mut Graph, c: &Config, block: usize, x: ValueId) -> ValueId {
     let (tokens, width) = (c.tokens(), c.width);
     let norm1 = norm(g, &format!("{path}.norm1"), width, EPS);
     let normed = g.activation(format!("{path}.norm1"), &[tokens, width]);
-    g.push(format!("{path}.norm1"), Op::LayerNorm { input: x, norm: norm1, out: normed, mean: None });
+    g.push(format!("{path}.norm1"), LayerNorm { input: x, norm: norm1, out: normed, mean: None });
 
     let qkv_weight = g.tensor(format!("{path}.attn.qkv.weight"), &[3 * width, width]);
     let qkv_bias = g.tensor(format!("{path}.attn.qkv.bias"), &[3 * width]);
@@ -71,7 +72,7 @@ fn attention(g: &mut Graph, c: &Config, block: usize, x: ValueId) -> ValueId {
     let attended = g.activation(format!("{path}.attn.heads"), &[tokens, width]);
     let window = (!global).then_some(c.window);
     let (heads, grid) = (c.heads, c.grid());
-    let op = Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out: attended };
+    let op = Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out: attended };
     g.push(format!("{path}.attn"), op);
 
     let proj_weight = g.tensor(format!("{path}.attn.proj.weight"), &[width, width]);
@@ -89,12 +90,12 @@ fn neck(g: &mut Graph, c: &Config, x: ValueId) {
     g.push(format!("{PATH}.0"), linear(x, weight, Bias::None, narrow));
     let norm1 = norm(g, &format!("{PATH}.1"), c.prompt_width, EPS);
     let normed = g.activation(format!("{PATH}.1"), &shape);
-    g.push(format!("{PATH}.1"), Op::LayerNorm { input: narrow, norm: norm1, out: normed, mean: None });
+    g.push(format!("{PATH}.1"), LayerNorm { input: narrow, norm: norm1, out: normed, mean: None });
     let name = format!("{PATH}.2.weight");
     let weight = g.param(name.clone(), &[c.prompt_width, 3, 3, c.prompt_width], Recipe::ChannelsLast(name));
     let convolved = g.activation(format!("{PATH}.2"), &shape);
-    g.push(format!("{PATH}.2"), Op::Conv3x3 { input: normed, weight, grid: c.grid(), out: convolved });
+    g.push(format!("{PATH}.2"), Conv3x3 { input: normed, weight, grid: c.grid(), out: convolved });
     let norm3 = norm(g, &format!("{PATH}.3"), c.prompt_width, EPS);
     let out = g.value(io::EMBEDDING, &shape, Element::F32, Role::Embedding);
-    g.push(format!("{PATH}.3"), Op::LayerNorm { input: convolved, norm: norm3, out, mean: None });
+    g.push(format!("{PATH}.3"), LayerNorm { input: convolved, norm: norm3, out, mean: None });
 }

@@ -1,7 +1,7 @@
 //! The layers that encoder and decoder share, as operations and their parameters by checkpoint name.
 
-use crate::graph::op::{Activation, Dense, Norm};
-use crate::graph::{Bias, Graph, Op, ParamId, ValueId};
+use crate::graph::op::{Activation, Dense, Linear, Norm};
+use crate::graph::{Bias, Graph, ParamId, ValueId};
 
 /// Weight and bias of the Linear at `path`.
 pub(super) fn dense(g: &mut Graph, path: &str, inputs: usize, outputs: usize) -> Dense {
@@ -18,11 +18,11 @@ pub(super) fn norm(g: &mut Graph, path: &str, channels: usize, eps: f32) -> Norm
 }
 
 /// A product with a bias and nothing else.
-pub(super) fn linear(input: ValueId, weight: ParamId, bias: Bias, out: ValueId) -> Op {
-    Op::Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: None, out }
+pub(super) fn linear(input: ValueId, weight: ParamId, bias: Bias, out: ValueId) -> Linear {
+    Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: None, out }
 }
 
 /// A product with a bias, added to `x`.
-pub(super) fn residual(input: ValueId, weight: ParamId, bias: Bias, x: ValueId, out: ValueId) -> Op {
-    Op::Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: Some(x), out }
+pub(super) fn residual(input: ValueId, weight: ParamId, bias: Bias, x: ValueId, out: ValueId) -> Linear {
+    Linear { input, weight, bias, activation: Activation::Identity, gated: None, residual: Some(x), out }
 }

@@ -3,8 +3,10 @@
 use super::config::Config;
 use super::layers::{dense, linear, norm, residual};
 use super::prompt_encoder::{self, GAUSSIAN, projections};
-use crate::graph::op::Dense;
-use crate::graph::{Bias, Element, Graph, Op, Recipe, Role, Value, ValueId};
+use crate::graph::op::{
+    Dense, ImageSource, ImageToTokens, LayerNorm, TokenHeads, TokenMlp, TokenSelfAttention, TokensToImage, Upscale,
+};
+use crate::graph::{Bias, Element, Graph, Recipe, Role, Value, ValueId};
 
 /// LayerNorms of the transformer.
 const EPS: f32 = 1e-5;
@@ -96,7 +98,7 @@ fn image_source(g: &mut Graph, c: &Config, slots: usize, dense: Option<ValueId>)
     let slot = g.value(io::SLOT, &[1], Element::I32, Role::Input);
     let no_mask = g.tensor("prompt_encoder.no_mask_embed.weight", &[1, c.prompt_width]);
     let out = g.activation("mask_decoder.src", &shape);
-    g.push("mask_decoder.src", Op::ImageSource { embedding, slot, dense, no_mask, out });
+    g.push("mask_decoder.src", ImageSource { embedding, slot, dense, no_mask, out });
     out
 }
 
@@ -138,7 +140,7 @@ fn two_way_layer(
     let norm1 = norm(g, &format!("{path}.norm1"), p, EPS);
     let out = g.activation(&name, &shape);
     let first = layer == 0;
-    g.push(name, Op::TokenSelfAttention { tokens, position, projections: attention, norm: norm1, first, out });
+    g.push(name, TokenSelfAttention { tokens, position, projections: attention, norm: norm1, first, out });
 
     let back = format!("{path}.cross_attn_image_to_token");
     let to_image = format!("{path}.cross_attn_token_to_image");
@@ -153,18 +155,18 @@ fn two_way_layer(
     ];
     let norm3 = norm(g, &format!("{path}.norm3"), p, EPS);
     let out = g.activation(format!("{path}.mlp"), &shape);
-    g.push(format!("{path}.mlp"), Op::TokenMlp { tokens, layers, norm: norm3, out });
+    g.push(format!("{path}.mlp"), TokenMlp { tokens, layers, norm: norm3, out });
     let tokens = out;
 
     let [k, v, out_proj] = projections(g, &back, ["k", "v", "out"], p, p / 2);
     let attended = g.activation(format!("{back}.heads"), &[c.tokens(), p / 2]);
-    let op = Op::ImageToTokens { image: projected, tokens, position, projections: [k, v], out: attended };
+    let op = ImageToTokens { image: projected, tokens, position, projections: [k, v], out: attended };
     g.push(&back, op);
     let added = g.activation(&back, &[c.tokens(), p]);
     g.push(format!("{back}.out_proj"), residual(attended, out_proj.weight, Bias::Row(out_proj.bias), image, added));
     let norm4 = norm(g, &format!("{path}.norm4"), p, EPS);
     let image = g.activation(format!("{path}.norm4"), &[c.tokens(), p]);
-    g.push(format!("{path}.norm4"), Op::LayerNorm { input: added, norm: norm4, out: image, mean: None });
+    g.push(format!("{path}.norm4"), LayerNorm { input: added, norm: norm4, out: image, mean: None });
     (tokens, image)
 }
 
@@ -182,7 +184,7 @@ fn tokens_to_image(
     let norm = norm(g, norm_path, p, EPS);
     let shape = [g[tokens].shape[1], p];
     let out = g.activation(path, &shape);
-    g.push(path, Op::TokensToImage { tokens, position, image, projections, norm, out });
+    g.push(path, TokensToImage { tokens, position, image, projections, norm, out });
     out
 }
 
@@ -203,7 +205,7 @@ fn token_heads(g: &mut Graph, c: &Config, masks: Masks, tokens: ValueId) -> Valu
     let hyper_out = g.activation("mask_decoder.hyper", &[masks.count(), channels(c)]);
     let iou_out = g.value(io::IOU, &[4], Element::F32, Role::Output);
     let first_mask = masks.first();
-    g.push("mask_decoder.heads", Op::TokenHeads { tokens, hyper, first_mask, iou, hyper_out, iou_out });
+    g.push("mask_decoder.heads", TokenHeads { tokens, hyper, first_mask, iou, hyper_out, iou_out });
     hyper_out
 }
 
@@ -222,5 +224,5 @@ fn upscale(g: &mut Graph, c: &Config, masks: Masks, input: ValueId, hyper: Value
     }
     let size = c.logits_size();
     let out = g.value(io::LOGITS, &[masks.count(), size, size], Element::F32, Role::Output);
-    g.push(PATH, Op::Upscale { input, hyper, convs, norms, grid: c.grid(), out });
+    g.push(PATH, Upscale { input, hyper, convs, norms, grid: c.grid(), out });
 }

@@ -2,8 +2,8 @@
 
 use super::config::Config;
 use super::layers::{dense, norm};
-use crate::graph::op::Dense;
-use crate::graph::{Element, Graph, Op, Recipe, Role, ValueId};
+use crate::graph::op::{Dense, MaskEmbed, PromptTokens};
+use crate::graph::{Element, Graph, Recipe, Role, ValueId};
 
 /// The Gaussian matrix of the position encoding.
 pub(super) const GAUSSIAN: &str = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix";
@@ -25,7 +25,7 @@ pub(super) fn tokens(g: &mut Graph, c: &Config, points: usize) -> ValueId {
     let output_tokens = g.param("mask_decoder.output_tokens", &[5, p], Recipe::Rows(names));
     let out = g.activation(PATH, &[5 + points, p]);
     let image_size = c.image_size;
-    let op = Op::PromptTokens {
+    let op = PromptTokens {
         points: coordinates,
         labels,
         gaussian,
@@ -52,7 +52,7 @@ pub(super) fn mask(g: &mut Graph, c: &Config) -> ValueId {
     let convs = [conv(0, 1, 4, 2), conv(3, 4, 16, 2), conv(6, 16, c.prompt_width, 1)];
     let norms = [norm(g, &format!("{PATH}.1"), 4, EPS), norm(g, &format!("{PATH}.4"), 16, EPS)];
     let out = g.activation(PATH, &[c.tokens(), c.prompt_width]);
-    g.push(PATH, Op::MaskEmbed { mask, convs, norms, out });
+    g.push(PATH, MaskEmbed { mask, convs, norms, out });
     out
 }
 

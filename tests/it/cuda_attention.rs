@@ -9,6 +9,7 @@ use crate::common::tolerance;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::graph::Op;
+use medsegx::graph::op;
 use one_op::{Case, Random};
 use ptxvm::{Checks, Class, Report};
 use reference::{assert_close, softmax};
@@ -100,7 +101,7 @@ impl Attention {
         let rel_pos_w = case.param(&table, &data.rel_pos[1]);
         let out = case.output(&[self.grid * self.grid, width]);
         let (heads, grid, window) = (self.heads, self.grid, self.window);
-        let op = Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out };
+        let op = Op::Attention(op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out });
         case.graph.push("attention", op);
         let backend = Cuda::new(Interpreter::new(2, checks).counting()).expect("the interpreter starts");
         let found = case.run(&backend, self.batch, &[out]).unwrap_or_else(|e| panic!("{}: {e}", self.name()));

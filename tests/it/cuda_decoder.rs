@@ -7,7 +7,7 @@ use crate::common::tolerance;
 
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
-use medsegx::graph::op::{Dense, Norm};
+use medsegx::graph::op::{self, Dense, Norm};
 use medsegx::graph::{Element, Op, Role, ValueId};
 use one_op::{Case, Random};
 use reference::{add, assert_close, attention, gelu, layer_norm, linear, relu, wide};
@@ -85,8 +85,14 @@ fn token_self_attention() {
         let norm = Normed::new(&mut case, random, p, 1e-5);
         let out = case.output(&[tokens, p]);
         let projections = std::array::from_fn(|i| layers[i].dense);
-        let op =
-            Op::TokenSelfAttention { tokens: x_id, position: position_id, projections, norm: norm.norm, first, out };
+        let op = Op::TokenSelfAttention(op::TokenSelfAttention {
+            tokens: x_id,
+            position: position_id,
+            projections,
+            norm: norm.norm,
+            first,
+            out,
+        });
         case.graph.push("self_attention", op);
         let active = batch.div_ceil(2);
         let mut expected = Vec::new();
@@ -122,14 +128,14 @@ fn tokens_to_image() {
         let last = Layer::new(&mut case, random, &[p, p / 2]);
         let norm = Normed::new(&mut case, random, p, 1e-5);
         let out = case.output(&[tokens, p]);
-        let op = Op::TokensToImage {
+        let op = Op::TokensToImage(op::TokensToImage {
             tokens: x_id,
             position: position_id,
             image: image_id,
             projections: [q.dense, last.dense],
             norm: norm.norm,
             out,
-        };
+        });
         case.graph.push("tokens_to_image", op);
         let mut expected = Vec::new();
         for b in 0..batch {
@@ -156,7 +162,7 @@ fn token_mlp() {
         let norm = Normed::new(&mut case, random, p, 1e-5);
         let out = case.output(&[tokens, p]);
         let layers = [lin1.dense, lin2.dense];
-        case.graph.push("mlp", Op::TokenMlp { tokens: x_id, layers, norm: norm.norm, out });
+        case.graph.push("mlp", Op::TokenMlp(op::TokenMlp { tokens: x_id, layers, norm: norm.norm, out }));
         let x = wide(&x);
         let expected = norm.of(&add(&x, &lin2.of(&relu(&lin1.of(&x)))));
         assert_close(&what, &run(&what, &case, batch, &[out])[0], &expected, SUM.limit);
@@ -176,13 +182,13 @@ fn image_to_tokens() {
         let k = Layer::new(&mut case, random, &[p / 2, p]);
         let v = Layer::new(&mut case, random, &[p / 2, p]);
         let out = case.output(&[queries, p / 2]);
-        let op = Op::ImageToTokens {
+        let op = Op::ImageToTokens(op::ImageToTokens {
             image: image_id,
             tokens: x_id,
             position: position_id,
             projections: [k.dense, v.dense],
             out,
-        };
+        });
         case.graph.push("image_to_tokens", op);
         let mut expected = Vec::new();
         for b in 0..batch {
@@ -211,14 +217,14 @@ fn token_heads() {
         let iou = mlp([p, 256, 256, 4]);
         let (hyper_out, iou_out) = (case.output(&[masks, channels]), case.output(&[4]));
         let dense = |layers: &[Layer; 3]| std::array::from_fn(|i| layers[i].dense);
-        let op = Op::TokenHeads {
+        let op = Op::TokenHeads(op::TokenHeads {
             tokens: x_id,
             hyper: hyper.iter().map(dense).collect(),
             first_mask,
             iou: dense(&iou),
             hyper_out,
             iou_out,
-        };
+        });
         case.graph.push("heads", op);
         let found = run(&what, &case, batch, &[hyper_out, iou_out]);
         let of = |b: usize, token: usize, layers: &[Layer; 3]| {
@@ -245,7 +251,7 @@ fn prompt_tokens() {
         let labels_id = case.input(&[points], Element::I32, bytemuck::cast_slice(&labels));
         let gaussian = random.vec(p, 2.0);
         let [rows, none, output] = [4, 1, 5].map(|n| random.vec(n * p, 1.0));
-        let op = Op::PromptTokens {
+        let op = Op::PromptTokens(op::PromptTokens {
             points: at_id,
             labels: labels_id,
             gaussian: case.param(&[2, p / 2], &gaussian),
@@ -254,7 +260,7 @@ fn prompt_tokens() {
             output_tokens: case.param(&[5, p], &output),
             image_size,
             out: case.output(&[5 + points, p]),
-        };
+        });
         let out = op.writes()[0];
         case.graph.push("prompt", op);
         let mut expected = Vec::new();
@@ -294,13 +300,13 @@ fn image_source() {
         let prompt = random.vec(batch * tokens * p, 1.0);
         let dense_id = dense.then(|| case.floats(&[tokens, p], &prompt));
         let row = random.vec(p, 1.0);
-        let op = Op::ImageSource {
+        let op = Op::ImageSource(op::ImageSource {
             embedding: embedding_id,
             slot: slot_id,
             dense: dense_id,
             no_mask: case.param(&[1, p], &row),
             out: case.output(&[tokens, p]),
-        };
+        });
         let out = op.writes()[0];
         case.graph.push("source", op);
         let mut expected = Vec::new();
@@ -342,12 +348,12 @@ fn mask_embed() {
         });
         let norms = [4, 16].map(|channels| Normed::new(&mut case, random, channels, 1e-6));
         let out = case.output(&[grid * grid, p]);
-        let op = Op::MaskEmbed {
+        let op = Op::MaskEmbed(op::MaskEmbed {
             mask: mask_id,
             convs: std::array::from_fn(|i| convs[i].dense),
             norms: std::array::from_fn(|i| norms[i].norm),
             out,
-        };
+        });
         case.graph.push("mask_embed", op);
         let mut expected = Vec::new();
         for b in 0..batch {
@@ -398,14 +404,14 @@ fn upscale() {
         let norms: Vec<Normed> = (1..doublings).map(|i| Normed::new(&mut case, random, widths[i], 1e-6)).collect();
         let side = grid << doublings;
         let out = case.output(&[masks, side, side]);
-        let op = Op::Upscale {
+        let op = Op::Upscale(op::Upscale {
             input,
             hyper: hyper_id,
             convs: convs.iter().map(|layer| layer.dense).collect(),
             norms: norms.iter().map(|norm| norm.norm).collect(),
             grid,
             out,
-        };
+        });
         case.graph.push("upscale", op);
         let mut expected = Vec::new();
         for b in 0..batch {
@@ -432,7 +438,14 @@ fn more_tokens_than_a_block_holds_are_refused() {
     let norm = Normed::new(&mut case, random, p, 1e-5);
     let out = case.output(&[tokens, p]);
     let projections = std::array::from_fn(|i| layers[i].dense);
-    let op = Op::TokenSelfAttention { tokens: x, position: x, projections, norm: norm.norm, first: true, out };
+    let op = Op::TokenSelfAttention(op::TokenSelfAttention {
+        tokens: x,
+        position: x,
+        projections,
+        norm: norm.norm,
+        first: true,
+        out,
+    });
     case.graph.push("self_attention", op);
     let error = case.run(&backend(), 1, &[out]).expect_err("refused").to_string();
     assert!(error.contains("at most 64 tokens") && error.contains("65"), "{error}");

@@ -13,6 +13,7 @@ use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::backend::cuda::ledger::launches;
 use medsegx::executor::Session;
+use medsegx::graph::op;
 use medsegx::graph::{Element, Graph, Op, Role};
 use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
 use watched::{Counts, Seen, Watched};
@@ -163,7 +164,7 @@ fn image_and_tokens_are_made_at_once_where_memory_allows() {
                 .map(|(name, shape)| g.tensor(name, &shape));
         let no_mask = g.tensor("no mask", &[1, p]);
         let out = g.value("tokens", &[69, p], Element::F32, Role::Output);
-        let params = Op::PromptTokens {
+        let params = Op::PromptTokens(op::PromptTokens {
             points,
             labels,
             gaussian,
@@ -172,10 +173,10 @@ fn image_and_tokens_are_made_at_once_where_memory_allows() {
             output_tokens,
             image_size: 256,
             out,
-        };
+        });
         g.push("tokens", params);
         let out = g.value("image", &[image_tokens, p], Element::F32, Role::Output);
-        g.push("image", Op::ImageSource { embedding, slot, dense: None, no_mask, out });
+        g.push("image", Op::ImageSource(op::ImageSource { embedding, slot, dense: None, no_mask, out }));
         let (plan, steps) = launches(g).unwrap();
         let overlap = plan.places[out.0] == plan.places[points.0];
         assert_eq!(overlap, expected[1] == 1, "the plan that this case is about");

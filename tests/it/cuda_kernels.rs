@@ -10,7 +10,7 @@ use crate::common::gelu::gelu;
 use half::f16;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::interpreter::Interpreter;
-use medsegx::graph::op::{Activation, Dense, Norm};
+use medsegx::graph::op::{self, Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op};
 use one_op::{Case, Random};
 use reference::{assert_close, layer_norm, wide};
@@ -110,13 +110,13 @@ impl Product {
             _ => Activation::Identity,
         };
         let out = case.output(&[tokens, columns]);
-        let op = Op::Linear { input: x, weight: w, bias, activation, gated, residual: residual_id, out };
+        let op = Op::Linear(op::Linear { input: x, weight: w, bias, activation, gated, residual: residual_id, out });
         case.graph.push("product", op);
         let identity = |case: &mut Case, from, width: usize, other: Option<_>| {
             // A reader that decides the storage; nothing looks at what it writes.
             let weight = case.param(&[8, width], &vec![0.0; 8 * width]);
             let out = case.output(&[tokens, 8]);
-            let op = Op::Linear {
+            let op = Op::Linear(op::Linear {
                 input: from,
                 weight,
                 bias: Bias::None,
@@ -124,7 +124,7 @@ impl Product {
                 gated: None,
                 residual: other,
                 out,
-            };
+            });
             case.graph.push("reader", op);
         };
         if self.half_out {
@@ -134,7 +134,7 @@ impl Product {
             let norm = Norm { gain: row_param, bias: row_param, eps: 1e-6 };
             let out = case.output(&[tokens, depth]);
             assert!(columns >= depth, "the norm borrows the row bias");
-            case.graph.push("reader", Op::LayerNorm { input: x, norm, out, mean: None });
+            case.graph.push("reader", Op::LayerNorm(op::LayerNorm { input: x, norm, out, mean: None }));
         }
 
         let mut expected = vec![0f64; active * tokens * columns];
@@ -262,11 +262,11 @@ fn layer_norms_and_token_means() {
         let norm = Norm { gain: case.param(&[channels], &gain), bias: case.param(&[channels], &bias), eps: 1e-6 };
         let out = case.output(&[tokens, channels]);
         let mean = with_mean.then(|| case.output(&[channels]));
-        case.graph.push("norm", Op::LayerNorm { input: x, norm, out, mean });
+        case.graph.push("norm", Op::LayerNorm(op::LayerNorm { input: x, norm, out, mean }));
         if half {
             let weight = case.param(&[8, channels], &vec![0.0; 8 * channels]);
             let reader = case.output(&[tokens, 8]);
-            let op = Op::Linear {
+            let op = Op::Linear(op::Linear {
                 input: out,
                 weight,
                 bias: Bias::None,
@@ -274,7 +274,7 @@ fn layer_norms_and_token_means() {
                 gated: None,
                 residual: None,
                 out: reader,
-            };
+            });
             case.graph.push("reader", op);
         }
         let mut expected = Vec::new();
@@ -331,7 +331,7 @@ fn gates() {
         };
         let (organ_gate, input_embed, gate) = (dense(&organ), dense(&input), dense(&last));
         let out = case.output(&[experts]);
-        let op = Op::Gate {
+        let op = Op::Gate(op::Gate {
             mean: mean_id,
             context: context_id,
             organ_embed,
@@ -340,12 +340,13 @@ fn gates() {
             input_embed,
             gate,
             out,
-        };
-        case.graph.push("norm", Op::LayerNorm { input: input_id, norm, out: normed, mean: Some(mean_id) });
+        });
+        case.graph
+            .push("norm", Op::LayerNorm(op::LayerNorm { input: input_id, norm, out: normed, mean: Some(mean_id) }));
         case.graph.push("gate", op);
         // The gate runs early, for which the LayerNorm's input must be read again.
         let again = case.output(&[tokens, width]);
-        case.graph.push("again", Op::LayerNorm { input: input_id, norm, out: again, mean: None });
+        case.graph.push("again", Op::LayerNorm(op::LayerNorm { input: input_id, norm, out: again, mean: None }));
 
         let apply = |(weight, bias): &(Vec<f32>, Vec<f32>), x: &[f64]| -> Vec<f64> {
             let rows = weight.chunks_exact(x.len()).zip(bias);
@@ -390,7 +391,7 @@ fn convolutions() {
         let x = case.floats(&[grid * grid, channels], &input);
         let w = case.param(&[outputs, 3, 3, channels], &weight);
         let out = case.output(&[grid * grid, outputs]);
-        case.graph.push("conv", Op::Conv3x3 { input: x, weight: w, grid, out });
+        case.graph.push("conv", Op::Conv3x3(op::Conv3x3 { input: x, weight: w, grid, out }));
         let mut expected = Vec::new();
         for (b, y, x) in (0..batch).flat_map(|b| (0..grid).flat_map(move |y| (0..grid).map(move |x| (b, y, x)))) {
             for o in 0..outputs {
@@ -441,7 +442,13 @@ fn patch_embeddings() {
         let weight_id = case.param(&[width, patch, patch, 3], &weight);
         let token_bias = case.param(&[grid * grid, width], &bias);
         let out = case.output(&[grid * grid, width]);
-        let op = Op::PatchEmbed { pixels: pixels_id, scaling: scaling_id, weight: weight_id, token_bias, out };
+        let op = Op::PatchEmbed(op::PatchEmbed {
+            pixels: pixels_id,
+            scaling: scaling_id,
+            weight: weight_id,
+            token_bias,
+            out,
+        });
         case.graph.push("patch", op);
         let mut expected = Vec::new();
         for (b, n) in (0..batch).flat_map(|b| (0..grid * grid).map(move |n| (b, n))) {
@@ -476,14 +483,16 @@ fn what_f16_cannot_hold_saturates_and_is_counted() {
     weight[3 * depth..4 * depth].fill(-60000.0);
     let w = case.param(&[columns, depth], &weight);
     let out = case.output(&[tokens, columns]);
-    let product = |input, weight, out| Op::Linear {
-        input,
-        weight,
-        bias: Bias::None,
-        activation: Activation::Identity,
-        gated: None,
-        residual: None,
-        out,
+    let product = |input, weight, out| {
+        Op::Linear(op::Linear {
+            input,
+            weight,
+            bias: Bias::None,
+            activation: Activation::Identity,
+            gated: None,
+            residual: None,
+            out,
+        })
     };
     case.graph.push("product", product(x, w, out));
     let reader_weight = case.param(&[8, columns], &[0.0; 64]);

@@ -14,7 +14,7 @@ use medsegx::backend::Backend;
 use medsegx::backend::cuda::interpreter::Interpreter;
 use medsegx::backend::cuda::{Cuda, kernels};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
-use medsegx::graph::op::{Activation, Dense, Norm};
+use medsegx::graph::op::{self, Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Graph, Op, Plan, Role, ValueId};
 use medsegx::image::resample::Fit;
 use medsegx::model::{Config, Masks, Preset};
@@ -66,7 +66,7 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
     let biases = case.param(&[4, columns], &random.vec(4 * columns, 1.0));
     let residual = case.floats(&[tokens, columns], &random.vec(batch * tokens * columns, 1.0));
     let out = case.output(&[tokens, columns]);
-    let mut op = Op::Linear {
+    let mut op = Op::Linear(op::Linear {
         input: x,
         weight,
         bias: Bias::Row(row),
@@ -74,8 +74,8 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
         gated: None,
         residual: None,
         out,
-    };
-    if let Op::Linear { activation, gated, residual: added, .. } = &mut op {
+    });
+    if let Op::Linear(op::Linear { activation, gated, residual: added, .. }) = &mut op {
         match kind {
             Kind::Plain { .. } => {}
             Kind::Gelu { .. } => {
@@ -93,8 +93,10 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
         let weight = case.param(&[8, width], &vec![0.0; 8 * width]);
         let out = case.output(&[tokens, 8]);
         let (bias, activation) = (Bias::None, Activation::Identity);
-        case.graph
-            .push("reader", Op::Linear { input: value, weight, bias, activation, gated: None, residual: None, out });
+        case.graph.push(
+            "reader",
+            Op::Linear(op::Linear { input: value, weight, bias, activation, gated: None, residual: None, out }),
+        );
     };
     let (half_out, float_in) = match kind {
         Kind::Plain { half_out, float_in } => (half_out, float_in),
@@ -107,7 +109,7 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
     if float_in {
         let norm = Norm { gain: row, bias: row, eps: 1e-6 };
         let out = case.output(&[tokens, depth]);
-        case.graph.push("reader", Op::LayerNorm { input: x, norm, out, mean: None });
+        case.graph.push("reader", Op::LayerNorm(op::LayerNorm { input: x, norm, out, mean: None }));
     }
     costs.run(&format!("{name}: {} x {depth} -> {columns}", batch * tokens), &case, out);
 }
@@ -145,17 +147,25 @@ fn norms(costs: &mut Costs) {
         let gain = case.param(&[channels], &random.vec(channels, 1.0));
         let norm = Norm { gain, bias: gain, eps: 1e-6 };
         let (out, mean) = (case.output(&[256, channels]), gated.then(|| case.output(&[channels])));
-        case.graph.push("norm", Op::LayerNorm { input: x, norm, out, mean });
+        case.graph.push("norm", Op::LayerNorm(op::LayerNorm { input: x, norm, out, mean }));
         if let Some(mean) = mean {
             push_gate(&mut case, mean, channels);
             let again = case.output(&[256, channels]);
-            case.graph.push("again", Op::LayerNorm { input: x, norm, out: again, mean: None });
+            case.graph.push("again", Op::LayerNorm(op::LayerNorm { input: x, norm, out: again, mean: None }));
         }
         if half {
             let weight = case.param(&[8, channels], &vec![0.0; 8 * channels]);
             let reader = case.output(&[256, 8]);
             let (bias, activation) = (Bias::None, Activation::Identity);
-            let op = Op::Linear { input: out, weight, bias, activation, gated: None, residual: None, out: reader };
+            let op = Op::Linear(op::Linear {
+                input: out,
+                weight,
+                bias,
+                activation,
+                gated: None,
+                residual: None,
+                out: reader,
+            });
             case.graph.push("reader", op);
         }
         let gate = if gated { ", E = 4, e = 16" } else { "" };
@@ -173,7 +183,7 @@ fn push_gate(case: &mut Case, mean: ValueId, width: usize) {
     let (organ_gate, input_embed, gate) = (dense([4, 64]), dense([16, width]), dense([4, 64]));
     let context = case.input(&[5], Element::I32, bytemuck::cast_slice(&[9i32, 4, 11, 38, 111]));
     let out = case.output(&[4]);
-    let op = Op::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
+    let op = Op::Gate(op::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out });
     case.graph.push("gate", op);
 }
 
@@ -185,7 +195,7 @@ fn implicit_products(costs: &mut Costs) {
         let x = case.floats(&[256, channels], &random.vec(batch * 256 * channels, 1.0));
         let weight = case.param(&[outputs, 3, 3, channels], &random.vec(outputs * 9 * channels, 0.05));
         let out = case.output(&[256, outputs]);
-        case.graph.push("conv", Op::Conv3x3 { input: x, weight, grid: 16, out });
+        case.graph.push("conv", Op::Conv3x3(op::Conv3x3 { input: x, weight, grid: 16, out }));
         costs.run(&format!("{} x 9 * {channels} -> {outputs}", batch * 256), &case, out);
     }
     for batch in [1, 8] {
@@ -199,7 +209,7 @@ fn implicit_products(costs: &mut Costs) {
         let weight = case.param(&[width, 16, 16, 3], &random.vec(width * 768, 0.05));
         let token_bias = case.param(&[256, width], &random.vec(256 * width, 1.0));
         let out = case.output(&[256, width]);
-        case.graph.push("patch", Op::PatchEmbed { pixels, scaling, weight, token_bias, out });
+        case.graph.push("patch", Op::PatchEmbed(op::PatchEmbed { pixels, scaling, weight, token_bias, out }));
         costs.run(&format!("{} x 768 -> {width}", batch * 256), &case, out);
     }
 }
@@ -215,7 +225,7 @@ fn attention(costs: &mut Costs) {
         let table = [2 * side - 1, head_dim];
         let [rel_pos_h, rel_pos_w] = [0, 1].map(|_| case.param(&table, &random.vec(table[0] * table[1], 0.5)));
         let out = case.output(&[grid * grid, head_dim]);
-        let op = Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads: 1, grid, window, out };
+        let op = Op::Attention(op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads: 1, grid, window, out });
         case.graph.push("attention", op);
         let cut = window.map_or(String::new(), |side| format!(" in windows of {side}"));
         costs.run(&format!("1 head, grid {grid}{cut}"), &case, out);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use medsegx::graph::op::Norm;
+use medsegx::graph::op::{self, Norm};
 use medsegx::graph::{Graph, Op};
 use medsegx::model::{Config, Masks, Preset, Prompts, image_encoder, mask_decoder};
 
@@ -27,12 +27,12 @@ fn name(graph: &Graph, norm: &Norm) -> String {
 /// The norms of an operation. A new operation with one has to be added here: the counts below would not fit without.
 fn norms(op: &Op) -> Vec<&Norm> {
     match op {
-        Op::LayerNorm { norm, .. }
-        | Op::TokenSelfAttention { norm, .. }
-        | Op::TokensToImage { norm, .. }
-        | Op::TokenMlp { norm, .. } => vec![norm],
-        Op::MaskEmbed { norms, .. } => norms.iter().collect(),
-        Op::Upscale { norms, .. } => norms.iter().collect(),
+        Op::LayerNorm(op::LayerNorm { norm, .. })
+        | Op::TokenSelfAttention(op::TokenSelfAttention { norm, .. })
+        | Op::TokensToImage(op::TokensToImage { norm, .. })
+        | Op::TokenMlp(op::TokenMlp { norm, .. }) => vec![norm],
+        Op::MaskEmbed(op::MaskEmbed { norms, .. }) => norms.iter().collect(),
+        Op::Upscale(op::Upscale { norms, .. }) => norms.iter().collect(),
         _ => Vec::new(),
     }
 }

@@ -14,9 +14,10 @@ use super::math::{exp, sum_exp};
 use super::memory::{Buffer, Out, Views, floats};
 use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::op::Attention;
+use crate::graph::{Graph, ParamId};
 
 /// Queries of a task.
 const QUERIES: usize = 256;
@@ -75,10 +76,26 @@ impl Scratch {
     }
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } = op else {
-        return Err(mismatch(op));
-    };
+impl Execute for Attention {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        Scratch::new(level, self.window.unwrap_or(self.grid), graph[self.rel_pos_h].shape[1]).len()
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        if [self.rel_pos_h, self.rel_pos_w].contains(&id) {
+            Form::Table { head_dim: graph[id].shape[1] }
+        } else {
+            Form::Plain
+        }
+    }
+}
+
+fn run(step: &Step<'_>, op: &Attention, views: Views<'_>) -> Result<()> {
+    let Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } = op;
     let (tokens, width) = (step.graph[*out].shape[1], step.graph[*out].shape[2]);
     let half = views.is_half(*out);
     let ([qkv], [out]) = views.take([*qkv], [*out])?;

@@ -6,20 +6,35 @@ use super::memory::{Shared, Views, floats, floats_mut};
 use super::packed::Packed;
 use super::product::{Rows, Single, panel_product};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::op::Conv3x3;
+use crate::graph::{Graph, ParamId};
 
 /// Tokens of a task.
 const ROWS: usize = 96;
 
 /// Sums of a task, and a row of zeros.
-pub(super) fn scratch(level: Level, channels: usize) -> usize {
+fn scratch(level: Level, channels: usize) -> usize {
     ROWS * level.panel() + channels
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::Conv3x3 { input, weight, grid, out } = op else { return Err(mismatch(op)) };
+impl Execute for Conv3x3 {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, graph[self.input].shape[2])
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, id == self.weight)
+    }
+}
+
+fn run(step: &Step<'_>, op: &Conv3x3, views: Views<'_>) -> Result<()> {
+    let Conv3x3 { input, weight, grid, out } = op;
     let (tokens, channels) = (step.graph[*input].shape[1], step.graph[*input].shape[2]);
     let ([input], [out]) = views.take([*input], [*out])?;
     let (input, out, packed) = (floats(input), Shared::new(floats_mut(out)), step.packed(*weight)?);

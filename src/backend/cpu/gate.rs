@@ -1,16 +1,25 @@
 //! The gate of the mixture of experts (MODEL.md, ConMoAE). A few thousand multiplications a slice, in f64: nothing to
 //! win by vectors.
 
+use super::Level;
 use super::memory::{Shared, Views, floats, floats_mut};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Step};
 use crate::error::Result;
-use crate::graph::Op;
-use crate::graph::op::Dense;
+use crate::graph::Graph;
+use crate::graph::op::{Dense, Gate};
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out } = op else {
-        return Err(mismatch(op));
-    };
+impl Execute for Gate {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, _: Level, graph: &Graph) -> usize {
+        scratch(graph[self.modal_embed].shape[1], graph[self.out].shape[1])
+    }
+}
+
+fn run(step: &Step<'_>, op: &Gate, views: Views<'_>) -> Result<()> {
+    let Gate { mean, context, organ_embed, modal_embed, organ_gate, input_embed, gate, out } = op;
     let ([mean_bytes, context_bytes], [out_bytes]) = views.take([*mean, *context], [*out])?;
     let context: &[i32] = bytemuck::cast_slice(context_bytes);
     let (width, experts) = (step.graph[*mean].stride(), step.graph[*out].stride());
@@ -53,7 +62,7 @@ pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
 }
 
 /// f32 of scratch of a task: levels of the tree, what is joined, weights of the levels, the answer, all in f64.
-pub(super) fn scratch(e: usize, experts: usize) -> usize {
+fn scratch(e: usize, experts: usize) -> usize {
     2 * (8 * e + 4 + experts)
 }
 

@@ -1,12 +1,18 @@
 //! `out[b] = embedding[slot[b]] + dense`.
 
 use super::memory::{Shared, Views, floats, floats_mut};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Step};
 use crate::error::{Error, Result};
-use crate::graph::Op;
+use crate::graph::op::ImageSource;
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::ImageSource { embedding, slot, dense, no_mask, out } = op else { return Err(mismatch(op)) };
+impl Execute for ImageSource {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+}
+
+fn run(step: &Step<'_>, op: &ImageSource, views: Views<'_>) -> Result<()> {
+    let ImageSource { embedding, slot, dense, no_mask, out } = op;
     let (slots, stride, width) =
         (step.graph[*embedding].shape[0], step.graph[*out].stride(), step.graph[*out].shape[2]);
     let ([embedding, slot, dense_bytes], [out]) = views.take([*embedding, *slot, dense.unwrap_or(*slot)], [*out])?;

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use super::Level;
 use super::memory::{Out, Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Step};
 use crate::error::Result;
-use crate::graph::Op;
-use crate::graph::op::Norm;
+use crate::graph::Graph;
+use crate::graph::op::{LayerNorm, Norm};
 
 /// Rows of a task.
 const ROWS: usize = 32;
@@ -15,8 +16,18 @@ const ROWS: usize = 32;
 /// Channels of a task of the mean.
 const CHANNELS: usize = 64;
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::LayerNorm { input, norm, out, mean } = op else { return Err(mismatch(op)) };
+impl Execute for LayerNorm {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, _: Level, graph: &Graph) -> usize {
+        ROWS * graph[self.input].shape[2]
+    }
+}
+
+fn run(step: &Step<'_>, op: &LayerNorm, views: Views<'_>) -> Result<()> {
+    let LayerNorm { input, norm, out, mean } = op;
     let shape = &step.graph[*input].shape;
     let (tokens, channels) = (shape[1], shape[2]);
     let norm = Affine::new(step, norm)?;
@@ -218,11 +229,6 @@ impl Kernel for RowSum<'_> {
             }
         }
     }
-}
-
-/// f32 of scratch of a task.
-pub(super) fn scratch(channels: usize) -> usize {
-    ROWS * channels
 }
 
 /// The mean of each channel over the tokens of a slice. `add(at, sums)` adds to each of `sums` its channel of all tokens, row

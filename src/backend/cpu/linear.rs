@@ -7,21 +7,16 @@ use super::memory::{Out, Views, floats};
 use super::packed::Packed;
 use super::product::{Dense, Multiply, Pairs, Single, panel_product};
 use super::simd::{Kernel, Simd, run_pairs};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::op::Activation;
-use crate::graph::{Bias, Gated, Op};
+use crate::graph::op::{Activation, Bias, Gated, Linear};
+use crate::graph::{Graph, ParamId};
 
 /// Most rows of a task.
 const ROWS: usize = 256;
 
 /// Most columns of a panel at any level.
 const MAX_PANEL: usize = 64;
-
-/// Sums of a task and, for a result in bf16, one row of it.
-pub(super) fn scratch(level: Level) -> usize {
-    (ROWS + 1) * level.panel()
-}
 
 /// What is added where the sums go.
 #[derive(Clone, Copy)]
@@ -48,11 +43,24 @@ enum Gate<'a> {
     Biases { gate: &'a [f32], experts: usize, biases: &'a [f32], scale: f32 },
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::Linear { input, weight, bias, activation, gated, residual, out } = op else { return Err(mismatch(op)) };
-    let gate_id = gated.map(|g| match g {
-        Gated::Columns { gate, .. } | Gated::Biases { gate, .. } => gate,
-    });
+impl Execute for Linear {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    /// Sums of a task and, for a result in bf16, one row of it.
+    fn scratch(&self, level: Level, _: &Graph) -> usize {
+        (ROWS + 1) * level.panel()
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, id == self.weight)
+    }
+}
+
+fn run(step: &Step<'_>, op: &Linear, views: Views<'_>) -> Result<()> {
+    let Linear { input, weight, bias, activation, gated, residual, out } = op;
+    let gate_id = gated.map(Gated::gate);
     let (half_in, half_out) = (views.is_half(*input), views.is_half(*out));
     let in_place = residual.is_some_and(|id| views.same(id, *out));
     let apart = residual.filter(|_| !in_place);

@@ -6,22 +6,33 @@ use super::layer_norm::Affine;
 use super::math::gelu;
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::op::MaskEmbed;
+use crate::graph::{Graph, ParamId};
 
 /// Tokens of a task.
 const TOKENS: usize = 24;
 /// Logits of a token.
 const LOGITS: usize = 16;
 
-/// Sums and three small images of the tokens of a task.
-pub(super) fn scratch(level: Level, _width: usize) -> usize {
-    TOKENS * (4 * level.panel() + 3 * LOGITS)
+impl Execute for MaskEmbed {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    /// Sums and three small images of the tokens of a task.
+    fn scratch(&self, level: Level, _: &Graph) -> usize {
+        TOKENS * (4 * level.panel() + 3 * LOGITS)
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, self.convs.iter().any(|conv| conv.weight == id))
+    }
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::MaskEmbed { mask, convs, norms, out } = op else { return Err(mismatch(op)) };
+fn run(step: &Step<'_>, op: &MaskEmbed, views: Views<'_>) -> Result<()> {
+    let MaskEmbed { mask, convs, norms, out } = op;
     let side = step.graph[*mask].shape[1];
     let (tokens, width) = (step.graph[*out].shape[1], step.graph[*out].shape[2]);
     let ([mask], [out]) = views.take([*mask], [*out])?;

@@ -7,15 +7,18 @@ mod attention;
 mod ceiling;
 mod conv3x3;
 mod dense;
+mod dispatch;
 mod gate;
 mod image_source;
 mod layer_norm;
+mod level;
 mod linear;
 mod mask_embed;
 mod math;
 mod memory;
 mod packed;
 mod patch_embed;
+mod precision;
 mod product;
 mod prompt_tokens;
 mod simd;
@@ -26,144 +29,21 @@ mod token_heads;
 mod upscale;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use ceiling::Ceiling;
+pub use level::{Level, has_bf16};
 pub use memory::Arena;
 use memory::Pool;
+pub use precision::Precision;
 pub use step::Param;
 use step::Step;
 use threads::{Team, Threads};
 
 use crate::backend::{Backend, Numbers};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, ParamId, Plan, Role, ValueId};
-
-/// Which instructions the kernels use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Whatever every processor of the target has.
-    Portable,
-    /// x86-64 with AVX2 and FMA.
-    Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ and VL.
-    Avx512,
-}
-
-impl Level {
-    /// The widest of this processor.
-    pub fn detect() -> Level {
-        Level::available().into_iter().last().unwrap_or(Level::Portable)
-    }
-
-    /// Every level of this processor, the widest last.
-    pub fn available() -> Vec<Level> {
-        [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|level| level.is_available()).collect()
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn is_available(self) -> bool {
-        use std::arch::is_x86_feature_detected as has;
-        match self {
-            Level::Portable => true,
-            Level::Avx2 => has!("avx2") && has!("fma"),
-            Level::Avx512 => has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma"),
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn is_available(self) -> bool {
-        self == Level::Portable
-    }
-
-    /// Numbers in a register.
-    fn lanes(self) -> usize {
-        self.run(Lanes)
-    }
-
-    /// Columns of a panel of packed weights.
-    fn panel(self) -> usize {
-        self.run(Panel)
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Level::Portable => "portable",
-            Level::Avx2 => "AVX2",
-            Level::Avx512 => "AVX-512",
-        })
-    }
-}
-
-/// True where the processor multiplies bf16.
-#[cfg(target_arch = "x86_64")]
-pub fn has_bf16() -> bool {
-    Level::Avx512.is_available() && std::arch::is_x86_feature_detected!("avx512bf16")
-}
-
-/// True where the processor multiplies bf16.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn has_bf16() -> bool {
-    false
-}
-
-struct Lanes;
-
-impl simd::Kernel for Lanes {
-    type Output = usize;
-    #[inline(always)]
-    fn run<S: simd::Simd>(self, _: S) -> usize {
-        S::LANES
-    }
-}
-
-struct Panel;
-
-impl simd::Kernel for Panel {
-    type Output = usize;
-    #[inline(always)]
-    fn run<S: simd::Simd>(self, _: S) -> usize {
-        S::LANES * S::VECTORS
-    }
-}
-
-/// The numbers in which the large products are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// f32 everywhere.
-    #[default]
-    F32,
-    /// Weights and left sides of the encoder's large products in bf16, sums in f32 (AVX512-BF16). Residual stream,
-    /// LayerNorm, softmax, gate, patch embedding, neck and decoder stay in f32.
-    Bf16,
-}
-
-impl Precision {
-    /// True where a value is stored in bf16: written once, by a norm, an attention or a product without residual, and
-    /// read by products alone.
-    fn halves(self, graph: &Graph, id: ValueId) -> bool {
-        let reads = |op: &Op| op.reads().contains(&id);
-        let as_left_side =
-            |op: &Op| matches!(op, Op::Linear { input, residual, .. } if *input == id && *residual != Some(id));
-        let writes = |op: &Op| match op {
-            Op::LayerNorm { out, .. } | Op::Attention { out, .. } | Op::Linear { out, residual: None, .. } => {
-                *out == id
-            }
-            _ => false,
-        };
-        let ops = || graph.nodes.iter().map(|node| &node.op);
-        self == Precision::Bf16
-            && graph[id].role == Role::Intermediate
-            && graph[id].shape.last().is_some_and(|width| width.is_multiple_of(2))
-            && ops().any(writes)
-            && ops().any(reads)
-            && ops().filter(|op| reads(op)).all(as_left_side)
-    }
-}
+use crate::graph::{Graph, Op, ParamId, Plan, ValueId};
 
 /// How a [`Cpu`] runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,23 +98,23 @@ impl Cpu {
 
     /// True where `op` is a product of bf16.
     pub fn multiplies_pairs(&self, graph: &Graph, op: &Op) -> bool {
-        matches!(op, Op::Linear { input, .. } if self.precision.halves(graph, *input))
+        matches!(op, Op::Linear(op) if self.precision.halves(graph, op.input))
     }
 
     /// Bytes of a parameter once it is prepared.
     pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
-        size_of::<f32>() * step::prepared(self.level, self.precision, graph, id)
+        size_of::<f32>() * dispatch::prepared(self.level, self.precision, graph, id)
     }
 
     /// Bytes that preparing a parameter needs for a moment, beside what it is prepared to.
     pub fn loading_bytes(&self, graph: &Graph, id: ParamId) -> usize {
-        size_of::<f32>() * step::loading(self.level, self.precision, graph, id)
+        size_of::<f32>() * dispatch::loading(self.level, self.precision, graph, id)
     }
 
     /// f32 of scratch that a thread needs for any step of `plans`.
     fn scratch(&self, plans: &[&Plan]) -> usize {
         let nodes = plans.iter().flat_map(|plan| plan.graph.nodes.iter().map(|node| (&plan.graph, &node.op)));
-        nodes.map(|(graph, op)| step::scratch(self.level, graph, op)).max().unwrap_or(0)
+        nodes.map(|(graph, op)| dispatch::kernel(op).scratch(self.level, graph)).max().unwrap_or(0)
     }
 
     /// The number of threads.
@@ -253,7 +133,8 @@ impl Cpu {
     ) -> Result<()> {
         let (views, scratch) = arena.views(plan);
         let (level, graph) = (self.level, &plan.graph);
-        Step { level, threads, graph, params, active, scratch }.run(&graph.nodes[step].op, views)
+        let step_of = Step { level, threads, graph, params, active, scratch };
+        dispatch::kernel(&graph.nodes[step].op).run(&step_of, views)
     }
 }
 

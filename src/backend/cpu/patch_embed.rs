@@ -6,20 +6,35 @@ use super::dense::product;
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::packed::Packed;
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::op::PatchEmbed;
+use crate::graph::{Graph, ParamId};
 
 /// Tokens of a task.
 const ROWS: usize = 48;
 
 /// Sums and gathered pixels of a task; `inputs` are the numbers of a patch.
-pub(super) fn scratch(level: Level, inputs: usize) -> usize {
+fn scratch(level: Level, inputs: usize) -> usize {
     ROWS * (level.panel() + inputs)
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::PatchEmbed { pixels, scaling, weight, token_bias, out } = op else { return Err(mismatch(op)) };
+impl Execute for PatchEmbed {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, graph[self.weight].shape[1..].iter().product())
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, id == self.weight)
+    }
+}
+
+fn run(step: &Step<'_>, op: &PatchEmbed, views: Views<'_>) -> Result<()> {
+    let PatchEmbed { pixels, scaling, weight, token_bias, out } = op;
     let (tokens, side, patch) = (step.graph[*out].shape[1], step.graph[*pixels].shape[1], step.graph[*weight].shape[1]);
     let ([pixels, scaling], [out]) = views.take([*pixels, *scaling], [*out])?;
     let (scaling, out) = (floats(scaling), Shared::new(floats_mut(out)));

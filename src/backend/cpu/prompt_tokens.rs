@@ -1,16 +1,18 @@
 //! Decoder tokens: IoU token, four mask tokens, one token a point (MODEL.md section 4).
 
 use super::memory::{Views, floats, floats_mut};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Step};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::op::PromptTokens;
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::PromptTokens { points, labels, gaussian, point_embeddings, not_a_point, output_tokens, image_size, out } =
-        op
-    else {
-        return Err(mismatch(op));
-    };
+impl Execute for PromptTokens {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+}
+
+fn run(step: &Step<'_>, op: &PromptTokens, views: Views<'_>) -> Result<()> {
+    let PromptTokens { points, labels, gaussian, point_embeddings, not_a_point, output_tokens, image_size, out } = op;
     let (count, shape) = (step.graph[*labels].shape[1], &step.graph[*out].shape);
     let (stride, width) = (shape[1] * shape[2], shape[2]);
     let ([points, labels], [out]) = views.take([*points, *labels], [*out])?;

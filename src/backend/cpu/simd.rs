@@ -187,6 +187,16 @@ pub(super) trait Kernel {
 }
 
 impl Level {
+    /// Numbers in a register.
+    pub(super) fn lanes(self) -> usize {
+        self.run(Lanes)
+    }
+
+    /// Columns of a panel of packed weights.
+    pub(super) fn panel(self) -> usize {
+        self.run(Panel)
+    }
+
     /// Runs `kernel` with this level's instructions.
     pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
@@ -198,6 +208,26 @@ impl Level {
             Level::Avx2 => unsafe { x86::avx2(kernel) },
             _ => portable(kernel),
         }
+    }
+}
+
+struct Lanes;
+
+impl Kernel for Lanes {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::LANES
+    }
+}
+
+struct Panel;
+
+impl Kernel for Panel {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::LANES * S::VECTORS
     }
 }
 

@@ -7,9 +7,10 @@ use super::layer_norm::Affine;
 use super::math::softmax;
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::op::{ImageToTokens, TokenSelfAttention, TokensToImage};
+use crate::graph::{Graph, ParamId};
 
 /// Heads of every attention of the decoder.
 const HEADS: usize = 8;
@@ -18,7 +19,8 @@ const HEADS: usize = 8;
 const CHUNK: usize = 128;
 
 /// Sums, five arrays of `tokens` rows, and one row of scores over the longer side.
-pub(super) fn scratch(level: Level, tokens: usize, width: usize, image_tokens: usize) -> usize {
+fn scratch(level: Level, shape: &[usize], image_tokens: usize) -> usize {
+    let (tokens, width) = (shape[1], shape[2]);
     tokens * (level.panel() + 5 * width) + tokens.max(image_tokens)
 }
 
@@ -76,10 +78,50 @@ fn add(to: &mut [f32], a: &[f32], b: &[f32]) {
     to.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = a + b);
 }
 
-pub(super) fn self_attention(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::TokenSelfAttention { tokens, position, projections, norm, first, out } = op else {
-        return Err(mismatch(op));
-    };
+impl Execute for TokenSelfAttention {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        self_attention(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, &graph[self.tokens].shape, 0)
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, self.projections.iter().any(|projection| projection.weight == id))
+    }
+}
+
+impl Execute for TokensToImage {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        tokens_to_image(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, &graph[self.tokens].shape, graph[self.image].shape[1])
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, self.projections.iter().any(|projection| projection.weight == id))
+    }
+}
+
+impl Execute for ImageToTokens {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        image_to_tokens(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, &graph[self.tokens].shape, graph[self.image].shape[1])
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, self.projections.iter().any(|projection| projection.weight == id))
+    }
+}
+
+fn self_attention(step: &Step<'_>, op: &TokenSelfAttention, views: Views<'_>) -> Result<()> {
+    let TokenSelfAttention { tokens, position, projections, norm, first, out } = op;
     let (rows, stride) = (step.graph[*tokens].shape[1], step.graph[*tokens].stride());
     let ([tokens, position], [out]) = views.take([*tokens, *position], [*out])?;
     let (tokens, position, out) = (floats(tokens), floats(position), Shared::new(floats_mut(out)));
@@ -137,8 +179,8 @@ impl Kernel for SelfAttention<'_> {
     }
 }
 
-pub(super) fn tokens_to_image(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::TokensToImage { tokens, position, image, projections, norm, out } = op else { return Err(mismatch(op)) };
+fn tokens_to_image(step: &Step<'_>, op: &TokensToImage, views: Views<'_>) -> Result<()> {
+    let TokensToImage { tokens, position, image, projections, norm, out } = op;
     let (rows, stride) = (step.graph[*tokens].shape[1], step.graph[*tokens].stride());
     let (image_stride, columns) = (step.graph[*image].stride(), step.graph[*image].shape[2]);
     let ([tokens, position, image], [out]) = views.take([*tokens, *position, *image], [*out])?;
@@ -153,12 +195,12 @@ pub(super) fn tokens_to_image(step: &Step<'_>, op: &Op, views: Views<'_>) -> Res
         // SAFETY: prompt b belongs to this task.
         #[allow(unsafe_code)]
         let out = unsafe { out.part(b * stride, stride) };
-        step.level.run(TokensToImage { tokens, position, rows, image, layers, norm, scratch, out });
+        step.level.run(TokensToImageTask { tokens, position, rows, image, layers, norm, scratch, out });
     });
     Ok(())
 }
 
-struct TokensToImage<'a> {
+struct TokensToImageTask<'a> {
     tokens: &'a [f32],
     position: &'a [f32],
     rows: usize,
@@ -170,12 +212,12 @@ struct TokensToImage<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for TokensToImage<'_> {
+impl Kernel for TokensToImageTask<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let TokensToImage { tokens, position, rows, image, layers: [to_q, to_out], norm, .. } = self;
+        let TokensToImageTask { tokens, position, rows, image, layers: [to_q, to_out], norm, .. } = self;
         let (width, inner, out) = (to_out.outputs(), to_q.outputs(), self.out);
         let mut pieces = Pieces(self.scratch);
         let sums = pieces.take(rows * to_q.packed.width);
@@ -193,8 +235,8 @@ impl Kernel for TokensToImage<'_> {
     }
 }
 
-pub(super) fn image_to_tokens(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::ImageToTokens { image, tokens, position, projections, out } = op else { return Err(mismatch(op)) };
+fn image_to_tokens(step: &Step<'_>, op: &ImageToTokens, views: Views<'_>) -> Result<()> {
+    let ImageToTokens { image, tokens, position, projections, out } = op;
     let (rows, stride, width) =
         (step.graph[*tokens].shape[1], step.graph[*tokens].stride(), step.graph[*tokens].shape[2]);
     let (image_stride, columns) = (step.graph[*image].stride(), step.graph[*image].shape[2]);
@@ -214,12 +256,12 @@ pub(super) fn image_to_tokens(step: &Step<'_>, op: &Op, views: Views<'_>) -> Res
         // SAFETY: these image tokens of prompt b belong to this task.
         #[allow(unsafe_code)]
         let out = unsafe { out.part((b * image_tokens + first) * inner, (last - first) * inner) };
-        step.level.run(ImageToTokens { tokens, position, rows, image, first, last, layers, scratch, out });
+        step.level.run(ImageToTokensTask { tokens, position, rows, image, first, last, layers, scratch, out });
     });
     Ok(())
 }
 
-struct ImageToTokens<'a> {
+struct ImageToTokensTask<'a> {
     tokens: &'a [f32],
     position: &'a [f32],
     rows: usize,
@@ -231,12 +273,12 @@ struct ImageToTokens<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for ImageToTokens<'_> {
+impl Kernel for ImageToTokensTask<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ImageToTokens { tokens, position, rows, image, first, last, layers: [to_k, to_v], .. } = self;
+        let ImageToTokensTask { tokens, position, rows, image, first, last, layers: [to_k, to_v], .. } = self;
         let inner = to_k.outputs();
         let mut pieces = Pieces(self.scratch);
         let sums = pieces.take(rows * to_k.packed.width);

@@ -6,18 +6,47 @@ use super::dense::{Layer, Pieces};
 use super::layer_norm::Affine;
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::Op;
-use crate::graph::op::Dense;
+use crate::graph::op::{Dense, TokenHeads, TokenMlp};
+use crate::graph::{Graph, ParamId};
 
 /// Sums and two hidden layers of `rows` tokens.
-pub(super) fn scratch(level: Level, rows: usize, widest: usize) -> usize {
+fn scratch(level: Level, rows: usize, widest: usize) -> usize {
     rows * (level.panel() + 2 * widest)
 }
 
-pub(super) fn mlp(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::TokenMlp { tokens, layers, norm, out } = op else { return Err(mismatch(op)) };
+impl Execute for TokenMlp {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        mlp(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        let shape = &graph[self.tokens].shape;
+        scratch(level, shape[1], shape[2].max(graph[self.layers[0].weight].shape[0]))
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, self.layers.iter().any(|layer| layer.weight == id))
+    }
+}
+
+impl Execute for TokenHeads {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, 1, graph[self.tokens].shape[2].max(graph[self.iou[0].weight].shape[0]))
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        Form::matrix(graph, id, self.hyper.iter().flatten().chain(&self.iou).any(|layer| layer.weight == id))
+    }
+}
+
+fn mlp(step: &Step<'_>, op: &TokenMlp, views: Views<'_>) -> Result<()> {
+    let TokenMlp { tokens, layers, norm, out } = op;
     let (rows, stride) = (step.graph[*tokens].shape[1], step.graph[*tokens].stride());
     let ([tokens], [out]) = views.take([*tokens], [*out])?;
     let (tokens, out) = (floats(tokens), Shared::new(floats_mut(out)));
@@ -65,8 +94,8 @@ fn relu(x: &mut [f32]) {
     x.iter_mut().for_each(|x| *x = x.max(0.0));
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::TokenHeads { tokens, hyper, first_mask, iou, hyper_out, iou_out } = op else { return Err(mismatch(op)) };
+fn run(step: &Step<'_>, op: &TokenHeads, views: Views<'_>) -> Result<()> {
+    let TokenHeads { tokens, hyper, first_mask, iou, hyper_out, iou_out } = op;
     let (stride, width) = (step.graph[*tokens].stride(), step.graph[*tokens].shape[2]);
     let (hyper_shape, iou_stride) = (&step.graph[*hyper_out].shape, step.graph[*iou_out].stride());
     let (masks, channels) = (hyper_shape[1], hyper_shape[2]);

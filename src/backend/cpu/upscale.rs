@@ -8,10 +8,10 @@ use super::math::gelu;
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};
 use super::simd::{Kernel, Simd};
-use super::step::{Step, mismatch};
+use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::op::{Dense, Norm};
-use crate::graph::{Graph, Op};
+use crate::graph::op::{Dense, Norm, Upscale};
+use crate::graph::{Graph, ParamId};
 
 /// Tokens of a task.
 const TOKENS: usize = 6;
@@ -28,14 +28,32 @@ fn widest(graph: &Graph, convs: &[Dense]) -> (usize, usize) {
 }
 
 /// Sums and two images of the tokens of a task; a register's masks, and what they make of each pixel.
-pub(super) fn scratch(level: Level, graph: &Graph, convs: &[Dense]) -> usize {
+fn scratch(level: Level, graph: &Graph, convs: &[Dense]) -> usize {
     let (numbers, rows) = widest(graph, convs);
     let channels = convs.last().map_or(0, |conv| graph[conv.bias].len());
     TOKENS * (rows * level.panel() + 2 * numbers) + (channels + TOKENS * 4 * rows) * level.lanes()
 }
 
-pub(super) fn run(step: &Step<'_>, op: &Op, views: Views<'_>) -> Result<()> {
-    let Op::Upscale { input, hyper, convs, norms, grid, out } = op else { return Err(mismatch(op)) };
+impl Execute for Upscale {
+    fn run(&self, step: &Step<'_>, views: Views<'_>) -> Result<()> {
+        run(step, self, views)
+    }
+
+    fn scratch(&self, level: Level, graph: &Graph) -> usize {
+        scratch(level, graph, &self.convs)
+    }
+
+    fn form(&self, graph: &Graph, id: ParamId) -> Form {
+        if self.convs.iter().any(|conv| conv.weight == id) {
+            Form::Packed { outputs: graph[id].shape.iter().rev().skip(1).product() }
+        } else {
+            Form::Plain
+        }
+    }
+}
+
+fn run(step: &Step<'_>, op: &Upscale, views: Views<'_>) -> Result<()> {
+    let Upscale { input, hyper, convs, norms, grid, out } = op;
     let (tokens, width) = (step.graph[*input].shape[1], step.graph[*input].shape[2]);
     let (masks, channels) = (step.graph[*hyper].shape[1], step.graph[*hyper].shape[2]);
     let (numbers, rows) = widest(step.graph, convs);

@@ -1,11 +1,11 @@
 //! Launches `kernels/gemm.ptx.j2`: every product of the network, and what its extensions share.
 
 use super::driver::{Arg, Driver};
-use super::step::Step;
-use super::storage::Storage;
+use super::step::{Launch, Step};
+use super::storage::{Packing, Storage};
 use crate::error::Result;
-use crate::graph::op::Activation;
-use crate::graph::{Bias, Gated, ParamId, ValueId};
+use crate::graph::op::{Activation, Bias, Gated, Linear};
+use crate::graph::{Graph, ParamId, ValueId};
 
 /// With fewer blocks of the large tile than this most of a chip would idle, and the small tile is taken. A constant,
 /// not the device's count of multiprocessors, so that a batch size gives the same bits on every device.
@@ -65,72 +65,73 @@ impl Product {
     }
 }
 
-/// `Op::Linear`, its fields.
-pub(super) struct Linear {
-    pub input: ValueId,
-    pub weight: ParamId,
-    pub bias: Bias,
-    pub activation: Activation,
-    pub gated: Option<Gated>,
-    pub residual: Option<ValueId>,
-    pub out: ValueId,
-}
-
 /// `out = residual + gated(activation(input W^T + bias))`.
-pub(super) fn linear<D: Driver>(step: &Step<D>, op: &Linear) -> Result<()> {
-    let [columns, depth] = [step.param_shape(op.weight)[0], step.param_shape(op.weight)[1]];
-    let tokens = step.shape(op.input)[0];
-    let (bias, bias_stride) = match op.bias {
-        Bias::None => (0, 0),
-        Bias::Row(bias) => (step.param(bias), 0),
-        Bias::Token(bias) => (step.param(bias), columns),
-    };
-    let mut product = Product {
-        input: step.value(op.input),
-        weight: step.param(op.weight),
-        bias,
-        bias_stride,
-        residual: step.optional(op.residual),
-        out: step.value(op.out),
-        rows: step.active * tokens,
-        columns,
-        depth,
-        tokens,
-        ..Product::default()
-    };
-    match op.gated {
-        None => {}
-        Some(Gated::Columns { gate, bottleneck, scale }) => {
-            product.gate = step.value(gate);
-            (product.experts, product.bottleneck, product.scale) = (step.shape(gate)[0], bottleneck, scale);
+impl Launch for Linear {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let [columns, depth] = [step.param_shape(self.weight)[0], step.param_shape(self.weight)[1]];
+        let tokens = step.shape(self.input)[0];
+        let (bias, bias_stride) = match self.bias {
+            Bias::None => (0, 0),
+            Bias::Row(bias) => (step.param(bias), 0),
+            Bias::Token(bias) => (step.param(bias), columns),
+        };
+        let mut product = Product {
+            input: step.value(self.input),
+            weight: step.param(self.weight),
+            bias,
+            bias_stride,
+            residual: step.optional(self.residual),
+            out: step.value(self.out),
+            rows: step.active * tokens,
+            columns,
+            depth,
+            tokens,
+            ..Product::default()
+        };
+        match self.gated {
+            None => {}
+            Some(Gated::Columns { gate, bottleneck, scale }) => {
+                product.gate = step.value(gate);
+                (product.experts, product.bottleneck, product.scale) = (step.shape(gate)[0], bottleneck, scale);
+            }
+            Some(Gated::Biases { gate, biases, scale }) => {
+                product.gate = step.value(gate);
+                product.expert_bias = step.param(biases);
+                (product.experts, product.scale) = (step.shape(gate)[0], scale);
+            }
         }
-        Some(Gated::Biases { gate, biases, scale }) => {
-            product.gate = step.value(gate);
-            product.expert_bias = step.param(biases);
-            (product.experts, product.scale) = (step.shape(gate)[0], scale);
+        let half = |id| step.storage(id) == Storage::Half;
+        let residual_is_half = self.residual.is_some_and(half);
+        let with_gelu = self.activation == Activation::Gelu;
+        let wants_columns = matches!(self.gated, Some(Gated::Columns { .. }));
+        let suffix = match (half(self.input), half(self.out), with_gelu) {
+            (true, true, false) => "_f16_f16",
+            (true, false, false) => "_f16_f32",
+            (false, true, false) => "_f32_f16",
+            (false, false, false) => "_f32_f32",
+            (true, true, true) => "_f16_f16_gelu",
+            (true, false, true) => "_f16_f32_gelu",
+            (false, _, true) => return Err(step.unsupported("f16 input of a product with GELU", "f32")),
+        };
+        // Columns are gated only behind GELU; a residual, a bias a token and experts' biases are added only without.
+        let known = if with_gelu {
+            self.residual.is_none() && bias_stride == 0 && !matches!(self.gated, Some(Gated::Biases { .. }))
+        } else {
+            !wants_columns && !residual_is_half
+        };
+        if !known {
+            return Err(
+                step.unsupported("an epilogue of the network", format!("{:?} with {:?}", self.activation, self.gated))
+            );
         }
+        product.launch(step, "gemm", suffix, 1, &[])
     }
-    let half = |id| step.storage(id) == Storage::Half;
-    let residual_is_half = op.residual.is_some_and(half);
-    let with_gelu = op.activation == Activation::Gelu;
-    let wants_columns = matches!(op.gated, Some(Gated::Columns { .. }));
-    let suffix = match (half(op.input), half(op.out), with_gelu) {
-        (true, true, false) => "_f16_f16",
-        (true, false, false) => "_f16_f32",
-        (false, true, false) => "_f32_f16",
-        (false, false, false) => "_f32_f32",
-        (true, true, true) => "_f16_f16_gelu",
-        (true, false, true) => "_f16_f32_gelu",
-        (false, _, true) => return Err(step.unsupported("f16 input of a product with GELU", "f32")),
-    };
-    // Columns are gated only behind GELU; a residual, a bias a token and experts' biases are added only without.
-    let known = if with_gelu {
-        op.residual.is_none() && bias_stride == 0 && !matches!(op.gated, Some(Gated::Biases { .. }))
-    } else {
-        !wants_columns && !residual_is_half
-    };
-    if !known {
-        return Err(step.unsupported("an epilogue of the network", format!("{:?} with {:?}", op.activation, op.gated)));
+
+    fn takes_half(&self, id: ValueId) -> bool {
+        self.input == id && self.residual != Some(id)
     }
-    product.launch(step, "gemm", suffix, 1, &[])
+
+    fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
+        if self.weight == id { (Storage::Half, Packing::Rows) } else { (Storage::Native, Packing::Rows) }
+    }
 }

@@ -1,8 +1,9 @@
 //! Launches `kernels/image_source.ptx.j2`: image and tokens that the decoder starts from, at once where it can be.
 
 use super::driver::{Arg, Driver};
-use super::step::Step;
+use super::step::{Launch, Step};
 use crate::error::Result;
+use crate::graph::op::{ImageSource, PromptTokens};
 use crate::graph::plan::Place;
 use crate::graph::{Op, Plan, ValueId};
 
@@ -12,35 +13,39 @@ const TILE: usize = 1024;
 /// The image of the step right behind the one that makes `tokens`. It is made with them, a step early, while other blocks
 /// still read points and labels, so its memory must be apart from theirs. All else that this memory may have held then has had
 /// its last reader.
-fn image_behind(plan: &Plan, tokens: ValueId) -> Option<&Op> {
+fn image_behind(plan: &Plan, tokens: ValueId) -> Option<&ImageSource> {
     let apart = |a: ValueId, b: ValueId| match (plan.places[a.0], plan.places[b.0]) {
         (Place::Arena(x), Place::Arena(y)) => x + plan.bytes[a.0] <= y || y + plan.bytes[b.0] <= x,
         _ => true,
     };
     plan.graph.nodes.windows(2).find_map(|pair| match (&pair[0].op, &pair[1].op) {
-        (Op::PromptTokens { points, labels, out, .. }, image @ Op::ImageSource { out: image_out, .. }) => {
-            (*out == tokens && apart(*image_out, *points) && apart(*image_out, *labels)).then_some(image)
+        (Op::PromptTokens(tokens_of), Op::ImageSource(image)) => {
+            let is = tokens_of.out == tokens;
+            (is && apart(image.out, tokens_of.points) && apart(image.out, tokens_of.labels)).then_some(image)
         }
         _ => None,
     })
 }
 
 /// Output tokens, then one token a point; and the image of the step behind, if it can be made with them.
-pub(super) fn prompt_tokens<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
-    let &Op::PromptTokens { out, .. } = op else { return Err(step.unsupported("prompt tokens", op.name())) };
-    launch(step, image_behind(step.plan, out), Some(op))
+impl Launch for PromptTokens {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        launch(step, image_behind(step.plan, self.out), Some(self))
+    }
 }
 
 /// The embedding of each prompt's slice plus its dense prompt, unless the step before has made it.
-pub(super) fn image_source<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
-    let made = step.plan.graph.nodes.iter().any(|node| match node.op {
-        Op::PromptTokens { out, .. } => image_behind(step.plan, out).is_some_and(|image| image.writes() == op.writes()),
-        _ => false,
-    });
-    if made { Ok(()) } else { launch(step, Some(op), None) }
+impl Launch for ImageSource {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let made = step.plan.graph.nodes.iter().any(|node| match &node.op {
+            Op::PromptTokens(tokens) => image_behind(step.plan, tokens.out) == Some(self),
+            _ => false,
+        });
+        if made { Ok(()) } else { launch(step, Some(self), None) }
+    }
 }
 
-fn launch<D: Driver>(step: &Step<D>, image: Option<&Op>, tokens: Option<&Op>) -> Result<()> {
+fn launch<D: Driver>(step: &Step<D>, image: Option<&ImageSource>, tokens: Option<&PromptTokens>) -> Result<()> {
     let (mut args, image_blocks) = image_args(step, image)?;
     let (of_tokens, token_rows) = token_args(step, tokens)?;
     args.extend(of_tokens);
@@ -48,8 +53,8 @@ fn launch<D: Driver>(step: &Step<D>, image: Option<&Op>, tokens: Option<&Op>) ->
 }
 
 /// The kernel's arguments for the image, and its blocks; zeros for none.
-fn image_args<D: Driver>(step: &Step<D>, op: Option<&Op>) -> Result<(Vec<Arg>, usize)> {
-    let Some(&Op::ImageSource { embedding, slot, dense, no_mask, out }) = op else {
+fn image_args<D: Driver>(step: &Step<D>, op: Option<&ImageSource>) -> Result<(Vec<Arg>, usize)> {
+    let Some(&ImageSource { embedding, slot, dense, no_mask, out }) = op else {
         return Ok(([Arg::Pointer(0); 4].into_iter().chain([Arg::U32(0); 4]).collect(), 0));
     };
     let [tokens, p] = [step.shape(out)[0], step.shape(out)[1]];
@@ -69,17 +74,9 @@ fn image_args<D: Driver>(step: &Step<D>, op: Option<&Op>) -> Result<(Vec<Arg>, u
 }
 
 /// The kernel's arguments for the tokens, and how many there are; zeros for none.
-fn token_args<D: Driver>(step: &Step<D>, op: Option<&Op>) -> Result<(Vec<Arg>, usize)> {
-    let Some(&Op::PromptTokens {
-        points,
-        labels,
-        gaussian,
-        point_embeddings,
-        not_a_point,
-        output_tokens,
-        image_size,
-        out,
-    }) = op
+fn token_args<D: Driver>(step: &Step<D>, op: Option<&PromptTokens>) -> Result<(Vec<Arg>, usize)> {
+    let Some(&PromptTokens { points, labels, gaussian, point_embeddings, not_a_point, output_tokens, image_size, out }) =
+        op
     else {
         return Ok(([Arg::Pointer(0); 7].into_iter().chain([Arg::U32(0), Arg::U32(0), Arg::F32(0.0)]).collect(), 0));
     };

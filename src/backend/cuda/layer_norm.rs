@@ -2,45 +2,47 @@
 //! of the experts (`kernels/gate.j2`): three nodes of a graph at batch 1 would be two gaps more.
 
 use super::driver::{Arg, Driver};
-use super::step::Step;
+use super::step::{Launch, Step};
 use super::storage::Storage;
 use crate::error::Result;
-use crate::graph::op::Norm;
+use crate::graph::op::{Gate, LayerNorm};
 use crate::graph::{Graph, Op, ValueId};
 
 /// Rows of one block.
 const ROWS: usize = 8;
 
 /// LayerNorm of each token, and the mean of the results over the tokens where the gate wants it, and the gate.
-pub(super) fn layer_norm<D: Driver>(
-    step: &Step<D>,
-    input: ValueId,
-    norm: &Norm,
-    out: ValueId,
-    mean: Option<ValueId>,
-) -> Result<()> {
-    let [tokens, channels] = [step.shape(input)[0], step.shape(input)[1]];
-    if channels > 1280 || !channels.is_multiple_of(4) || step.storage(input) == Storage::Half {
-        return Err(step.unsupported("f32 with a multiple of 4 channels, at most 1280", channels));
+impl Launch for LayerNorm {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let &LayerNorm { input, ref norm, out, mean } = self;
+        let [tokens, channels] = [step.shape(input)[0], step.shape(input)[1]];
+        if channels > 1280 || !channels.is_multiple_of(4) || step.storage(input) == Storage::Half {
+            return Err(step.unsupported("f32 with a multiple of 4 channels, at most 1280", channels));
+        }
+        let (slices, rows) = if mean.is_some() { (step.active, tokens) } else { (1, step.active * tokens) };
+        let mut args = vec![
+            Arg::Pointer(step.value(input)),
+            Arg::Pointer(step.param(norm.gain)),
+            Arg::Pointer(step.param(norm.bias)),
+            Arg::Pointer(step.value(out)),
+            Arg::Pointer(step.saturated()),
+            Arg::U32(step.u32(rows)?),
+            Arg::U32(step.u32(channels)?),
+            Arg::F32(norm.eps),
+        ];
+        if let Some(mean) = mean {
+            let sums = step.value(mean) + 4 * step.plan.graph[mean].len() as u64;
+            args.extend([step.value(mean), sums, step.counters()].map(Arg::Pointer));
+            args.extend(gate_args(step, mean)?);
+        }
+        let entry = entry(channels, step.storage(out) == Storage::Half, mean.is_some());
+        step.launch(entry, [rows.div_ceil(ROWS), slices, 1], &args)
     }
-    let (slices, rows) = if mean.is_some() { (step.active, tokens) } else { (1, step.active * tokens) };
-    let mut args = vec![
-        Arg::Pointer(step.value(input)),
-        Arg::Pointer(step.param(norm.gain)),
-        Arg::Pointer(step.param(norm.bias)),
-        Arg::Pointer(step.value(out)),
-        Arg::Pointer(step.saturated()),
-        Arg::U32(step.u32(rows)?),
-        Arg::U32(step.u32(channels)?),
-        Arg::F32(norm.eps),
-    ];
-    if let Some(mean) = mean {
-        let sums = step.value(mean) + 4 * step.plan.graph[mean].len() as u64;
-        args.extend([step.value(mean), sums, step.counters()].map(Arg::Pointer));
-        args.extend(gate_args(step, mean)?);
+
+    /// Sums of rows, each of the mean's own size, lie behind the mean.
+    fn partial_sums(&self, graph: &Graph, id: ValueId) -> usize {
+        if self.mean == Some(id) { graph[self.input].shape[1].div_ceil(ROWS) } else { 0 }
     }
-    let entry = entry(channels, step.storage(out) == Storage::Half, mean.is_some());
-    step.launch(entry, [rows.div_ceil(ROWS), slices, 1], &args)
 }
 
 fn entry(channels: usize, half: bool, gated: bool) -> &'static str {
@@ -60,22 +62,14 @@ fn entry(channels: usize, half: bool, gated: bool) -> &'static str {
     }
 }
 
-/// How many sums of rows, each of the mean's own size, lie behind the mean `id` of a LayerNorm's results.
-pub(super) fn block_sums(graph: &Graph, op: &Op, id: ValueId) -> usize {
-    match op {
-        Op::LayerNorm { input, mean, .. } if *mean == Some(id) => graph[*input].shape[1].div_ceil(ROWS),
-        _ => 0,
-    }
-}
-
 /// The gate whose node is right behind that of the LayerNorm which writes `mean`. It runs with the LayerNorm, a step early,
 /// while blocks of other slices still read the LayerNorm's input: its result must not lie there, so the input must be read
 /// again behind the gate, as a residual is. Nothing else that is still read then can lie where the result does.
-fn gate_behind(graph: &Graph, mean: ValueId) -> Option<&Op> {
+fn gate_behind(graph: &Graph, mean: ValueId) -> Option<&Gate> {
     graph.nodes.windows(2).enumerate().find_map(|(at, pair)| match (&pair[0].op, &pair[1].op) {
-        (Op::LayerNorm { input, mean: Some(written), .. }, gate @ Op::Gate { mean: read, .. }) => {
+        (Op::LayerNorm(LayerNorm { input, mean: Some(written), .. }), Op::Gate(gate)) => {
             let input_stays = graph.nodes[at + 2..].iter().any(|node| node.op.reads().contains(input));
-            (*written == mean && *read == mean && input_stays).then_some(gate)
+            (*written == mean && gate.mean == mean && input_stays).then_some(gate)
         }
         _ => None,
     })
@@ -83,7 +77,7 @@ fn gate_behind(graph: &Graph, mean: ValueId) -> Option<&Op> {
 
 /// What the kernel takes for the gate; zeros where there is none.
 fn gate_args<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<Vec<Arg>> {
-    let Some(&Op::Gate { context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out, .. }) =
+    let Some(&Gate { context, ref organ_embed, modal_embed, organ_gate, input_embed, gate, out, .. }) =
         gate_behind(&step.plan.graph, mean)
     else {
         return Ok([Arg::Pointer(0); 14].into_iter().chain([Arg::U32(0); 2]).collect());
@@ -101,12 +95,15 @@ fn gate_args<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<Vec<Arg>> {
 }
 
 /// Weights of the experts: the LayerNorm in front of it has computed them.
-pub(super) fn gate<D: Driver>(step: &Step<D>, mean: ValueId) -> Result<()> {
-    match gate_behind(&step.plan.graph, mean) {
-        Some(_) => Ok(()),
-        None => {
-            let expected = "a gate right behind the LayerNorm whose mean it reads, whose input is read again";
-            Err(step.unsupported(expected, "another one"))
+impl Launch for Gate {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let mean = self.mean;
+        match gate_behind(&step.plan.graph, mean) {
+            Some(_) => Ok(()),
+            None => {
+                let expected = "a gate right behind the LayerNorm whose mean it reads, whose input is read again";
+                Err(step.unsupported(expected, "another one"))
+            }
         }
     }
 }

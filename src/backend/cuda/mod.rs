@@ -9,6 +9,7 @@ mod attention;
 mod ceiling;
 mod conv3x3;
 pub mod dependent;
+mod dispatch;
 pub mod driver;
 mod gemm;
 pub mod grey_level;
@@ -26,7 +27,7 @@ pub mod picture;
 pub mod real;
 pub mod resize;
 mod step;
-pub mod storage;
+mod storage;
 mod table;
 mod token_heads;
 mod tokens;
@@ -42,12 +43,13 @@ use half::f16;
 
 pub use self::arena::Arena;
 pub use self::ceiling::Ceiling;
+pub use self::dispatch::param_bytes;
 use self::driver::{Arg, Driver, Queue};
 use self::step::Step;
 use self::storage::Storage;
 use super::Backend;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, ParamId, Plan, ValueId};
+use crate::graph::{Graph, ParamId, Plan, ValueId};
 
 /// A device with its kernels, loaded when first launched.
 pub struct Cuda<D: Driver> {
@@ -69,7 +71,7 @@ struct Resident<D: Driver> {
 /// Most blocks along the second axis of a launch, which counts prompts.
 const MOST_PROMPTS: usize = 65535;
 
-/// A parameter in device memory, in the storage that [`storage::param`] says.
+/// A parameter in device memory, in the storage that [`dispatch::param`] says.
 pub struct Param<D: Driver> {
     buffer: D::Buffer,
 }
@@ -181,7 +183,7 @@ impl<D: Driver> Cuda<D> {
         (0..plan.graph.nodes.len()).try_for_each(|step| {
             let name = &plan.graph.nodes[step].name;
             let step_of = Step { cuda: self, arena, plan, params, name, redirects, active, capture };
-            run_op(&step_of, &plan.graph.nodes[step].op)
+            dispatch::launch(&plan.graph.nodes[step].op, &step_of)
         })
     }
 }
@@ -197,20 +199,21 @@ impl<D: Driver> Backend for Cuda<D> {
     }
 
     fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
-        match storage::value(graph, id) {
-            Storage::Native => graph[id].element.bytes() * (1 + tokens::partial_sums(graph, id)),
+        match dispatch::value(graph, id) {
+            Storage::Native => graph[id].element.bytes() * (1 + dispatch::partial_sums(graph, id)),
             Storage::Half => size_of::<f16>(),
         }
     }
 
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param<D>> {
-        let data = storage::pack(storage::packing(graph, id), &graph[id], data);
+        let (stored, packing) = dispatch::param(graph, id);
+        let data = storage::pack(packing, &graph[id], data);
         let upload = |bytes: &[u8]| {
             let buffer = self.driver.allocate(bytes.len())?;
             self.driver.write(&buffer, 0, bytes)?;
             Ok(Param { buffer })
         };
-        match storage::param(graph, id) {
+        match stored {
             Storage::Native => upload(bytemuck::cast_slice(&data)),
             Storage::Half => {
                 let (halves, saturated) = storage::to_half(&data);
@@ -241,7 +244,7 @@ impl<D: Driver> Backend for Cuda<D> {
             return Err(self.out_of_range(&value.name, bytes.len(), limit));
         }
         let offset = skipped * self.element_bytes(&plan.graph, id);
-        match storage::value(&plan.graph, id) {
+        match dispatch::value(&plan.graph, id) {
             Storage::Native => arena.take(&self.driver, plan, id, offset, bytes),
             Storage::Half => {
                 let words = bytes.chunks_exact(size_of::<f32>());
@@ -260,7 +263,7 @@ impl<D: Driver> Backend for Cuda<D> {
         }
         arena.flush(&self.driver)?;
         let (buffer, offset) = arena.memory.place(plan, id);
-        match storage::value(&plan.graph, id) {
+        match dispatch::value(&plan.graph, id) {
             Storage::Native => self.driver.read(buffer, offset, bytes)?,
             Storage::Half => {
                 let mut halves = vec![f16::ZERO; bytes.len() / size_of::<f32>()];
@@ -319,53 +322,6 @@ impl<D: Driver> Backend for Cuda<D> {
         let node = &plan.graph.nodes[step];
         let name = &node.name;
         let step = Step { cuda: self, arena, plan, params, name, redirects: &[], active, capture: None };
-        run_op(&step, &node.op)
-    }
-}
-
-/// Launches the kernels of one operation.
-fn run_op<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
-    match op {
-        Op::PatchEmbed { pixels, scaling, weight, token_bias, out } => {
-            patch_embed::patch_embed(step, *pixels, *scaling, *weight, *token_bias, *out)
-        }
-        Op::LayerNorm { input, norm, out, mean } => layer_norm::layer_norm(step, *input, norm, *out, *mean),
-        Op::Gate { mean, .. } => layer_norm::gate(step, *mean),
-        &Op::Linear { input, weight, bias, activation, gated, residual, out } => {
-            gemm::linear(step, &gemm::Linear { input, weight, bias, activation, gated, residual, out })
-        }
-        Op::Conv3x3 { input, weight, grid, out } => conv3x3::conv3x3(step, *input, *weight, *grid, *out),
-        &Op::Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } => {
-            let rel_pos = [rel_pos_h, rel_pos_w];
-            let op = attention::Attention { qkv, qkv_bias, rel_pos, heads, grid, window, out };
-            attention::attention(step, &op)
-        }
-        _ => decoder(step, op),
-    }
-}
-
-/// The steps of the decoder's graph that the encoder's does not have.
-fn decoder<D: Driver>(step: &Step<D>, op: &Op) -> Result<()> {
-    match op {
-        Op::PromptTokens { .. } => image_source::prompt_tokens(step, op),
-        Op::MaskEmbed { mask, convs, norms, out } => mask_embed::mask_embed(step, *mask, convs, norms, *out),
-        Op::ImageSource { .. } => image_source::image_source(step, op),
-        Op::TokenSelfAttention { tokens, position, projections, norm, first, out } => {
-            tokens::self_attention(step, [*tokens, *position, *out], projections, norm, *first)
-        }
-        Op::TokensToImage { tokens, position, image, projections, norm, out } => {
-            tokens::to_image(step, [*tokens, *position, *image, *out], projections, norm)
-        }
-        Op::TokenMlp { tokens, layers, norm, out } => tokens::mlp(step, *tokens, layers, norm, *out),
-        Op::ImageToTokens { image, tokens, position, projections, out } => {
-            tokens::from_image(step, [*image, *tokens, *position, *out], projections)
-        }
-        Op::TokenHeads { tokens, hyper, first_mask, iou, hyper_out, iou_out } => {
-            token_heads::token_heads(step, *tokens, hyper, *first_mask, iou, [*hyper_out, *iou_out])
-        }
-        Op::Upscale { input, hyper, convs, norms, grid, out } => {
-            upscale::upscale(step, [*input, *hyper, *out], convs, norms, *grid)
-        }
-        op => Err(step.unsupported("an operation of the decoder", op.name())),
+        dispatch::launch(&node.op, &step)
     }
 }

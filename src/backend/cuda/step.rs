@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::driver::{Arg, Driver};
-use super::storage::Storage;
+use super::storage::{Packing, Storage};
 use super::{Arena, Cuda, Param};
 use crate::error::{Error, Result};
 use crate::graph::plan::Place;
-use crate::graph::{Element, ParamId, Plan, ValueId};
+use crate::graph::{Element, Graph, ParamId, Plan, ValueId};
 
 /// Device addresses of values that lie elsewhere than their plan says.
 pub(super) type Redirects = Vec<(ValueId, u64)>;
@@ -30,6 +30,34 @@ pub(super) struct Step<'a, D: Driver> {
     pub active: usize,
     /// Where launches are captured instead of run.
     pub capture: Option<&'a D::Capture>,
+}
+
+/// An operation on this backend.
+pub(super) trait Launch {
+    /// Launches its kernel.
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()>
+    where
+        Self: Sized;
+
+    /// True where it feeds the value `id`, which it reads, to tensor cores as it lies in memory.
+    fn takes_half(&self, _id: ValueId) -> bool {
+        false
+    }
+
+    /// True where it can write nothing but f16.
+    fn gives_half(&self) -> bool {
+        false
+    }
+
+    /// How it wants its parameter `id`.
+    fn param(&self, _graph: &Graph, _id: ParamId) -> (Storage, Packing) {
+        (Storage::Native, Packing::Rows)
+    }
+
+    /// How many partial sums of the value's own size lie behind the value `id`, which it writes.
+    fn partial_sums(&self, _graph: &Graph, _id: ValueId) -> usize {
+        0
+    }
 }
 
 impl<D: Driver> Step<'_, D> {

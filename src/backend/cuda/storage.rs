@@ -1,11 +1,8 @@
-//! Which values and parameters are kept in f16. Operands of tensor cores are; the residual stream, statistics, gates,
-//! the embedding and the logits are f32, and so is everything the host writes or reads as inputs of other operations.
+//! How numbers are kept in device memory: f32 or f16, and in which order.
 
 use half::f16;
 
-use super::patch_embed;
-use crate::graph::op::Dense;
-use crate::graph::{Element, Graph, Op, Param, ParamId, Role, ValueId};
+use crate::graph::Param;
 
 /// How a value or parameter is stored on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,43 +11,6 @@ pub enum Storage {
     Native,
     /// f16 in place of f32.
     Half,
-}
-
-/// Storage of a value: f16 where each operation that reads it takes it so, and where its writer can give nothing else.
-pub fn value(graph: &Graph, id: ValueId) -> Storage {
-    let value = &graph[id];
-    if value.element != Element::F32 || value.role == Role::Embedding {
-        return Storage::Native;
-    }
-    let mut readers = graph.nodes.iter().filter(|node| node.op.reads().contains(&id)).peekable();
-    let read_in_half = readers.peek().is_some() && readers.all(|node| reads_half(&node.op, id));
-    let written_in_half = graph.nodes.iter().any(|node| node.op.writes().contains(&id) && writes_half(&node.op));
-    if read_in_half || written_in_half { Storage::Half } else { Storage::Native }
-}
-
-/// True where `op` feeds the value to tensor cores as it lies in memory.
-fn reads_half(op: &Op, id: ValueId) -> bool {
-    match op {
-        Op::Linear { input, residual, .. } => *input == id && *residual != Some(id),
-        Op::Conv3x3 { .. } | Op::Attention { .. } => true,
-        _ => false,
-    }
-}
-
-/// True where the kernel of `op` writes f16 alone.
-fn writes_half(op: &Op) -> bool {
-    matches!(op, Op::Attention { .. } | Op::ImageToTokens { .. })
-}
-
-/// Storage of a parameter: f16 for the weights of tensor-core products.
-pub fn param(graph: &Graph, id: ParamId) -> Storage {
-    let is_operand = |op: &Op| match op {
-        Op::Linear { weight, .. } | Op::PatchEmbed { weight, .. } | Op::Conv3x3 { weight, .. } => *weight == id,
-        Op::Attention { .. } => op.params().contains(&id),
-        _ => false,
-    };
-    let operand = graph.nodes.iter().any(|node| is_operand(&node.op)) || packing(graph, id) == Packing::Fragments;
-    if operand { Storage::Half } else { Storage::Native }
 }
 
 /// How the numbers of a parameter lie in device memory.
@@ -66,31 +26,6 @@ pub enum Packing {
     Patches,
 }
 
-/// Packing of a parameter: columns for the weights of the decoder's kernels on tokens and pixels, fragments for the
-/// mask upsampling on tensor cores.
-pub fn packing(graph: &Graph, id: ParamId) -> Packing {
-    let is = |layer: &Dense| layer.weight == id;
-    let inputs: usize = graph[id].shape.iter().skip(1).product();
-    let packing = |op: &Op| {
-        let columns = match op {
-            Op::PatchEmbed { weight, .. } if *weight == id && inputs == patch_embed::DEPTH => {
-                return Some(Packing::Patches);
-            }
-            Op::TokenSelfAttention { projections, .. } => projections.iter().any(is),
-            Op::TokensToImage { projections, .. } | Op::ImageToTokens { projections, .. } => projections.iter().any(is),
-            Op::TokenMlp { layers, .. } => layers.iter().any(is),
-            Op::TokenHeads { hyper, iou, .. } => hyper.iter().flatten().chain(iou).any(is),
-            Op::Upscale { convs, .. } if convs.iter().any(is) => {
-                let tensor_cores = super::upscale::on_tensor_cores(graph, convs);
-                return Some(if tensor_cores { Packing::Fragments } else { Packing::Columns });
-            }
-            _ => false,
-        };
-        columns.then_some(Packing::Columns)
-    };
-    graph.nodes.iter().find_map(|node| packing(&node.op)).unwrap_or(Packing::Rows)
-}
-
 /// The numbers of `param` in the order of `packing`.
 pub fn pack(packing: Packing, param: &Param, data: Vec<f32>) -> Vec<f32> {
     match packing {
@@ -101,9 +36,27 @@ pub fn pack(packing: Packing, param: &Param, data: Vec<f32>) -> Vec<f32> {
     }
 }
 
+/// Pixels of a patch side.
+pub(super) const PATCH: usize = 16;
+/// Weights of an output.
+pub(super) const PATCH_INPUTS: usize = 3 * PATCH * PATCH;
+
+/// Where in a patch `[16, 16, 3]` the kernel's `k` is: three stages of 64 take four lines of 48 bytes, each one line and a
+/// third of the fourth, and the middle third's halves are swapped.
+fn patch_input(k: usize) -> usize {
+    let (stage, chunk) = (k / 64, k / 8 % 8);
+    let (group, phase) = (stage / 3, stage % 3);
+    let (line, third, half) = match chunk {
+        2 | 3 => (phase, 1, 3 - chunk),
+        0..6 => (phase, chunk / 2, chunk % 2),
+        _ => (3, phase, chunk % 2),
+    };
+    3 * PATCH * (4 * group + line) + 16 * third + 8 * half + k % 8
+}
+
 fn patches(data: &[f32]) -> Vec<f32> {
-    let rows = data.chunks_exact(patch_embed::DEPTH);
-    rows.flat_map(|row| (0..row.len()).map(|k| row[patch_embed::place(k)])).collect()
+    let rows = data.chunks_exact(PATCH_INPUTS);
+    rows.flat_map(|row| (0..row.len()).map(|k| row[patch_input(k)])).collect()
 }
 
 /// B fragments: lane 4 g + t holds rows k = 2 t, 2 t + 1, 2 t + 8, 2 t + 9 of column g.

@@ -1,10 +1,11 @@
 //! Launches `kernels/token_heads.ptx.j2`.
 
 use super::driver::{Arg, Driver};
-use super::step::Step;
+use super::step::{Launch, Step};
+use super::storage::{Packing, Storage};
 use crate::error::Result;
-use crate::graph::ValueId;
-use crate::graph::op::Dense;
+use crate::graph::op::{Dense, TokenHeads};
+use crate::graph::{Graph, ParamId};
 
 /// Most masks one launch makes.
 const MOST_MASKS: usize = 3;
@@ -12,38 +13,42 @@ const MOST_MASKS: usize = 3;
 const WIDEST: usize = 1024;
 
 /// Hyper vectors and predicted IoU.
-pub(super) fn token_heads<D: Driver>(
-    step: &Step<D>,
-    tokens: ValueId,
-    hyper: &[[Dense; 3]],
-    first_mask: usize,
-    iou: &[Dense; 3],
-    [hyper_out, iou_out]: [ValueId; 2],
-) -> Result<()> {
-    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
-    let hidden = step.param_shape(iou[0].weight)[0];
-    let channels = step.shape(hyper_out)[1];
-    let widths = [p, hidden, channels];
-    if widths.iter().any(|width| !(1..=WIDEST).contains(width)) {
-        return Err(step.unsupported(format!("layers of at most {WIDEST} channels"), format!("{widths:?}")));
+impl Launch for TokenHeads {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let &TokenHeads { tokens, ref hyper, first_mask, ref iou, hyper_out, iou_out } = self;
+        let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+        let hidden = step.param_shape(iou[0].weight)[0];
+        let channels = step.shape(hyper_out)[1];
+        let widths = [p, hidden, channels];
+        if widths.iter().any(|width| !(1..=WIDEST).contains(width)) {
+            return Err(step.unsupported(format!("layers of at most {WIDEST} channels"), format!("{widths:?}")));
+        }
+        if hyper.is_empty() || hyper.len() > MOST_MASKS {
+            return Err(step.unsupported(format!("1 to {MOST_MASKS} masks"), hyper.len()));
+        }
+        let pointers = |layers: &[Dense; 3]| {
+            layers.map(|layer| [Arg::Pointer(step.param(layer.weight)), Arg::Pointer(step.param(layer.bias))])
+        };
+        let mut args = vec![Arg::Pointer(step.value(tokens))];
+        for mask in 0..MOST_MASKS {
+            match hyper.get(mask) {
+                Some(layers) => args.extend(pointers(layers).concat()),
+                None => args.extend([Arg::Pointer(0); 6]),
+            }
+        }
+        args.extend(pointers(iou).concat());
+        args.extend([Arg::Pointer(step.value(hyper_out)), Arg::Pointer(step.value(iou_out))]);
+        for size in [count, p, hidden, channels, hyper.len(), first_mask] {
+            args.push(Arg::U32(step.u32(size)?));
+        }
+        step.launch("token_heads", [hyper.len() + 1, step.active, 1], &args)
     }
-    if hyper.is_empty() || hyper.len() > MOST_MASKS {
-        return Err(step.unsupported(format!("1 to {MOST_MASKS} masks"), hyper.len()));
-    }
-    let pointers = |layers: &[Dense; 3]| {
-        layers.map(|layer| [Arg::Pointer(step.param(layer.weight)), Arg::Pointer(step.param(layer.bias))])
-    };
-    let mut args = vec![Arg::Pointer(step.value(tokens))];
-    for mask in 0..MOST_MASKS {
-        match hyper.get(mask) {
-            Some(layers) => args.extend(pointers(layers).concat()),
-            None => args.extend([Arg::Pointer(0); 6]),
+
+    fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
+        if self.hyper.iter().flatten().chain(&self.iou).any(|layer| layer.weight == id) {
+            (Storage::Native, Packing::Columns)
+        } else {
+            (Storage::Native, Packing::Rows)
         }
     }
-    args.extend(pointers(iou).concat());
-    args.extend([Arg::Pointer(step.value(hyper_out)), Arg::Pointer(step.value(iou_out))]);
-    for size in [count, p, hidden, channels, hyper.len(), first_mask] {
-        args.push(Arg::U32(step.u32(size)?));
-    }
-    step.launch("token_heads", [hyper.len() + 1, step.active, 1], &args)
 }

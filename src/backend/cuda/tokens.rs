@@ -1,15 +1,14 @@
 //! Launches the decoder's kernels on tokens: `kernels/token_self_attention.ptx.j2`, `tokens_to_image.ptx.j2`,
 //! `token_mlp.ptx.j2` and `image_to_tokens.ptx.j2`. The first three split a step over blocks that each leave a partial
-//! sum behind the step's result in the arena ([`partial_sums`]); the last block of a prompt adds them up
+//! sum behind the step's result in the arena ([`Launch::partial_sums`]); the last block of a prompt adds them up
 //! (`kernels/token_finish.j2`).
 
 use super::driver::{Arg, Driver};
-use super::layer_norm;
-use super::step::Step;
-use super::storage::Storage;
+use super::step::{Launch, Step};
+use super::storage::{Packing, Storage};
 use crate::error::Result;
-use crate::graph::op::{Dense, Norm};
-use crate::graph::{Graph, Op, ValueId};
+use crate::graph::op::{Dense, ImageToTokens, Norm, TokenMlp, TokenSelfAttention, TokensToImage};
+use crate::graph::{Graph, ParamId, ValueId};
 
 /// Heads of the decoder's attention, one block each.
 const HEADS: usize = 8;
@@ -19,18 +18,6 @@ const CHANNELS: usize = 16;
 const MLP_SLICE: usize = 64;
 /// Most tokens of a prompt whose keys one block holds.
 const MOST_TOKENS: usize = 64;
-
-/// How many partial sums of the value's own size lie behind it.
-pub(super) fn partial_sums(graph: &Graph, id: ValueId) -> usize {
-    let writer = graph.nodes.iter().find(|node| node.op.writes().contains(&id));
-    match writer.map(|node| &node.op) {
-        Some(Op::TokenSelfAttention { .. }) => HEADS,
-        Some(Op::TokensToImage { .. }) => image_parts(graph[id].shape[2]),
-        Some(Op::TokenMlp { layers, .. }) => graph[layers[0].weight].shape[0] / MLP_SLICE,
-        Some(op) => layer_norm::block_sums(graph, op, id),
-        None => 0,
-    }
-}
 
 /// Blocks of a prompt of `tokens_to_image`: one a head, or a pair of heads where one has 4 channels.
 fn image_parts(p: usize) -> usize {
@@ -71,80 +58,126 @@ fn finish<D: Driver>(step: &Step<D>, layer: &Dense, residual: Option<ValueId>, n
 }
 
 /// Self-attention on the tokens, then LayerNorm.
-pub(super) fn self_attention<D: Driver>(
-    step: &Step<D>,
-    [tokens, position, out]: [ValueId; 3],
-    [q, k, v, last]: &[Dense; 4],
-    norm: &Norm,
-    first: bool,
-) -> Result<()> {
-    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
-    few_tokens(step, count)?;
-    let name = entry(step, ["token_self_attention_64", "token_self_attention_128", "token_self_attention_256"], p)?;
-    let mut args = vec![Arg::Pointer(step.value(tokens)), Arg::Pointer(step.value(position))];
-    args.extend([q, k, v].iter().flat_map(|layer| pair(step, layer)));
-    args.push(Arg::Pointer(step.param(last.weight)));
-    args.extend(finish(step, last, (!first).then_some(tokens), norm, out));
-    args.extend([Arg::U32(step.u32(count)?), Arg::U32(u32::from(!first))]);
-    step.launch(name, [HEADS, step.active, 1], &args)
+impl Launch for TokenSelfAttention {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let &TokenSelfAttention {
+            tokens,
+            position,
+            projections: [ref q, ref k, ref v, ref last],
+            ref norm,
+            first,
+            out,
+        } = self;
+        let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+        few_tokens(step, count)?;
+        let name = entry(step, ["token_self_attention_64", "token_self_attention_128", "token_self_attention_256"], p)?;
+        let mut args = vec![Arg::Pointer(step.value(tokens)), Arg::Pointer(step.value(position))];
+        args.extend([q, k, v].iter().flat_map(|layer| pair(step, layer)));
+        args.push(Arg::Pointer(step.param(last.weight)));
+        args.extend(finish(step, last, (!first).then_some(tokens), norm, out));
+        args.extend([Arg::U32(step.u32(count)?), Arg::U32(u32::from(!first))]);
+        step.launch(name, [HEADS, step.active, 1], &args)
+    }
+
+    fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
+        if self.projections.iter().any(|projection| projection.weight == id) {
+            (Storage::Native, Packing::Columns)
+        } else {
+            (Storage::Native, Packing::Rows)
+        }
+    }
+
+    fn partial_sums(&self, _: &Graph, _: ValueId) -> usize {
+        HEADS
+    }
 }
 
 /// The tokens attend to the image; added, then LayerNorm.
-pub(super) fn to_image<D: Driver>(
-    step: &Step<D>,
-    [tokens, position, image, out]: [ValueId; 4],
-    [q, last]: &[Dense; 2],
-    norm: &Norm,
-) -> Result<()> {
-    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
-    let [keys, columns] = [step.shape(image)[0], step.shape(image)[1]];
-    let name = entry(step, ["tokens_to_image_64", "tokens_to_image_128", "tokens_to_image_256"], p)?;
-    native(step, image)?;
-    let [wq, bq] = pair(step, q);
-    let mut args = [tokens, position, image].map(|id| Arg::Pointer(step.value(id))).to_vec();
-    args.extend([wq, bq, Arg::Pointer(step.param(last.weight))]);
-    args.extend(finish(step, last, Some(tokens), norm, out));
-    args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(keys)?), Arg::U32(step.u32(columns)?)]);
-    step.launch(name, [image_parts(p), step.active, 1], &args)
+impl Launch for TokensToImage {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let &TokensToImage { tokens, position, image, projections: [ref q, ref last], ref norm, out } = self;
+        let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+        let [keys, columns] = [step.shape(image)[0], step.shape(image)[1]];
+        let name = entry(step, ["tokens_to_image_64", "tokens_to_image_128", "tokens_to_image_256"], p)?;
+        native(step, image)?;
+        let [wq, bq] = pair(step, q);
+        let mut args = [tokens, position, image].map(|id| Arg::Pointer(step.value(id))).to_vec();
+        args.extend([wq, bq, Arg::Pointer(step.param(last.weight))]);
+        args.extend(finish(step, last, Some(tokens), norm, out));
+        args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(keys)?), Arg::U32(step.u32(columns)?)]);
+        step.launch(name, [image_parts(p), step.active, 1], &args)
+    }
+
+    fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
+        if self.projections.iter().any(|projection| projection.weight == id) {
+            (Storage::Native, Packing::Columns)
+        } else {
+            (Storage::Native, Packing::Rows)
+        }
+    }
+
+    fn partial_sums(&self, graph: &Graph, _: ValueId) -> usize {
+        image_parts(graph[self.out].shape[2])
+    }
 }
 
 /// MLP on the tokens; added, then LayerNorm.
-pub(super) fn mlp<D: Driver>(
-    step: &Step<D>,
-    tokens: ValueId,
-    [lin1, lin2]: &[Dense; 2],
-    norm: &Norm,
-    out: ValueId,
-) -> Result<()> {
-    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
-    let hidden = step.param_shape(lin1.weight)[0];
-    if !hidden.is_multiple_of(MLP_SLICE) {
-        return Err(step.unsupported(format!("a multiple of {MLP_SLICE} hidden channels"), hidden));
+impl Launch for TokenMlp {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let &TokenMlp { tokens, layers: [ref lin1, ref lin2], ref norm, out } = self;
+        let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+        let hidden = step.param_shape(lin1.weight)[0];
+        if !hidden.is_multiple_of(MLP_SLICE) {
+            return Err(step.unsupported(format!("a multiple of {MLP_SLICE} hidden channels"), hidden));
+        }
+        let name = entry(step, ["token_mlp_64", "token_mlp_128", "token_mlp_256"], p)?;
+        let [w1, b1] = pair(step, lin1);
+        let mut args = vec![Arg::Pointer(step.value(tokens)), w1, b1, Arg::Pointer(step.param(lin2.weight))];
+        args.extend(finish(step, lin2, Some(tokens), norm, out));
+        args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(hidden)?)]);
+        step.launch(name, [hidden / MLP_SLICE, step.active, 1], &args)
     }
-    let name = entry(step, ["token_mlp_64", "token_mlp_128", "token_mlp_256"], p)?;
-    let [w1, b1] = pair(step, lin1);
-    let mut args = vec![Arg::Pointer(step.value(tokens)), w1, b1, Arg::Pointer(step.param(lin2.weight))];
-    args.extend(finish(step, lin2, Some(tokens), norm, out));
-    args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(hidden)?)]);
-    step.launch(name, [hidden / MLP_SLICE, step.active, 1], &args)
+
+    fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
+        if self.layers.iter().any(|layer| layer.weight == id) {
+            (Storage::Native, Packing::Columns)
+        } else {
+            (Storage::Native, Packing::Rows)
+        }
+    }
+
+    fn partial_sums(&self, graph: &Graph, _: ValueId) -> usize {
+        graph[self.layers[0].weight].shape[0] / MLP_SLICE
+    }
 }
 
 /// The image attends to the tokens, before the out projection.
-pub(super) fn from_image<D: Driver>(
-    step: &Step<D>,
-    [image, tokens, position, out]: [ValueId; 4],
-    layers: &[Dense; 2],
-) -> Result<()> {
-    let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
-    let [queries, columns] = [step.shape(image)[0], step.shape(image)[1]];
-    few_tokens(step, count)?;
-    native(step, image)?;
-    let name = entry(step, ["image_to_tokens_64", "image_to_tokens_128", "image_to_tokens_256"], p)?;
-    let mut args = [image, tokens, position].map(|id| Arg::Pointer(step.value(id))).to_vec();
-    args.extend(layers.iter().flat_map(|layer| pair(step, layer)));
-    args.extend([Arg::Pointer(step.value(out)), Arg::Pointer(step.saturated())]);
-    args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(queries)?), Arg::U32(step.u32(columns)?)]);
-    step.launch(name, [p / 2 / CHANNELS, step.active, queries.div_ceil(256)], &args)
+impl Launch for ImageToTokens {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        let &ImageToTokens { image, tokens, position, projections: ref layers, out } = self;
+        let [count, p] = [step.shape(tokens)[0], step.shape(tokens)[1]];
+        let [queries, columns] = [step.shape(image)[0], step.shape(image)[1]];
+        few_tokens(step, count)?;
+        native(step, image)?;
+        let name = entry(step, ["image_to_tokens_64", "image_to_tokens_128", "image_to_tokens_256"], p)?;
+        let mut args = [image, tokens, position].map(|id| Arg::Pointer(step.value(id))).to_vec();
+        args.extend(layers.iter().flat_map(|layer| pair(step, layer)));
+        args.extend([Arg::Pointer(step.value(out)), Arg::Pointer(step.saturated())]);
+        args.extend([Arg::U32(step.u32(count)?), Arg::U32(step.u32(queries)?), Arg::U32(step.u32(columns)?)]);
+        step.launch(name, [p / 2 / CHANNELS, step.active, queries.div_ceil(256)], &args)
+    }
+
+    fn gives_half(&self) -> bool {
+        true
+    }
+
+    fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
+        if self.projections.iter().any(|projection| projection.weight == id) {
+            (Storage::Native, Packing::Columns)
+        } else {
+            (Storage::Native, Packing::Rows)
+        }
+    }
 }
 
 fn native<D: Driver>(step: &Step<D>, image: ValueId) -> Result<()> {

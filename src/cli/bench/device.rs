@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use medsegx::backend::Backend;
 use medsegx::backend::cuda::driver::Driver;
-use medsegx::backend::cuda::storage::{self, Storage};
+use medsegx::backend::cuda::param_bytes;
 use medsegx::backend::cuda::{Ceiling, Cuda};
 use medsegx::executor::{Network, Session};
-use medsegx::graph::{Graph, Plan};
+use medsegx::graph::Plan;
 use serde::Serialize;
 
 use super::{Common, Work, median};
@@ -221,11 +221,6 @@ fn kernel_row(plan: &Plan, step: usize, seconds: f64, ceiling: &Ceiling) -> Kern
         share_of_ceiling: (tflops / ceiling.tflops).max(gbytes / ceiling.gbytes),
         distance_from_cpu: 0.0,
     }
-}
-
-/// Bytes of a parameter on the device.
-pub(super) fn param_bytes(graph: &Graph, id: medsegx::graph::ParamId) -> usize {
-    graph[id].len() * if storage::param(graph, id) == Storage::Half { 2 } else { 4 }
 }
 
 fn step_distance<A: Backend, B: Backend>(

@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use medsegx::backend::cuda::kernels;
 use medsegx::backend::cuda::ledger::{Launched, launches};
+use medsegx::backend::cuda::{kernels, param_bytes};
 use medsegx::graph::Plan;
 use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
 use serde::Serialize;
@@ -128,7 +128,7 @@ fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
     let graph = &plan.graph;
     let op = &graph.nodes[step].op;
     let flop = graph.cost(step).flop;
-    let param_bytes = op.params().into_iter().map(|id| super::device::param_bytes(graph, id) as u64).sum();
+    let param_bytes = op.params().into_iter().map(|id| param_bytes(graph, id) as u64).sum();
     let value_bytes = op.reads().into_iter().chain(op.writes()).map(|id| plan.bytes[id.0] as u64).sum();
     let on_tensor_cores = launched.iter().any(|launch| ON_TENSOR_CORES.contains(&launch.kernel.template));
     let flop_us = 1e6 * card.seconds_of_flop(flop, on_tensor_cores);

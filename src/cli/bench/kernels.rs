@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use medsegx::backend::Backend;
 use medsegx::executor::Session;
+use medsegx::graph::op;
 use medsegx::graph::{Graph, Op};
 use serde::Serialize;
 
@@ -102,7 +103,7 @@ pub(super) fn shapes(graph: &Graph, op: &Op) -> String {
     let list = |ids: Vec<medsegx::graph::ValueId>| -> Vec<String> {
         ids.iter().map(|&id| graph[id].shape[1..].iter().map(usize::to_string).collect::<Vec<_>>().join("x")).collect()
     };
-    let window = if let Op::Attention { window: Some(window), .. } = op {
+    let window = if let Op::Attention(op::Attention { window: Some(window), .. }) = op {
         format!(", windows of {window}")
     } else {
         String::new()

@@ -1,5 +1,6 @@
 //! The encoder's attention as published: windows padded with the bias of qkv, nothing in closed form.
 
+use medsegx::graph::op;
 use medsegx::graph::{Op, ValueId};
 
 use super::{Case, OpCase, Random, dot, softmax, wide};
@@ -79,6 +80,6 @@ pub fn build(
     }
     let out =
         if is_output { case.output(&[tokens, width]) } else { case.graph.activation("attended", &[tokens, width]) };
-    let op = Op::Attention { qkv: qkv_id, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out };
+    let op = Op::Attention(op::Attention { qkv: qkv_id, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out });
     Attention { op, out, values: expected }
 }

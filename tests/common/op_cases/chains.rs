@@ -1,6 +1,6 @@
 //! Steps that read what the step before them stored, in whatever numbers a backend keeps it: f32, f16 or bf16.
 
-use medsegx::graph::op::Activation;
+use medsegx::graph::op::{self, Activation};
 use medsegx::graph::{Bias, Element, Op, Role};
 
 use super::{Case, LayerNorm, Linear, OpCase, Random, attention, gelu, sum, wide};
@@ -22,9 +22,9 @@ fn mlp(tokens: usize, width: usize, hidden: usize) -> OpCase {
     let second = Linear::new(&mut case, &mut random, hidden, width);
     let mut inside = |name: &str, width| case.graph.value(name, &[tokens, width], Element::F32, Role::Intermediate);
     let (normed, middle) = (inside("normed", width), inside("middle", hidden));
-    case.graph.push("norm", Op::LayerNorm { input, norm: norm.ids, out: normed, mean: None });
+    case.graph.push("norm", Op::LayerNorm(op::LayerNorm { input, norm: norm.ids, out: normed, mean: None }));
     let (weight, bias) = (first.ids.weight, Bias::Row(first.ids.bias));
-    let lin1 = Op::Linear {
+    let lin1 = Op::Linear(op::Linear {
         input: normed,
         weight,
         bias,
@@ -32,11 +32,12 @@ fn mlp(tokens: usize, width: usize, hidden: usize) -> OpCase {
         gated: None,
         residual: None,
         out: middle,
-    };
+    });
     case.graph.push("lin1", lin1);
     let out = case.output(&[tokens, width]);
     let (weight, bias, activation) = (second.ids.weight, Bias::Row(second.ids.bias), Activation::Identity);
-    let lin2 = Op::Linear { input: middle, weight, bias, activation, gated: None, residual: Some(input), out };
+    let lin2 =
+        Op::Linear(op::Linear { input: middle, weight, bias, activation, gated: None, residual: Some(input), out });
     let hidden_values: Vec<f64> = first.apply(&norm.apply(&wide(&x))).into_iter().map(gelu).collect();
     let expected = sum(&second.apply(&hidden_values), &wide(&x));
     let name = format!("norm, {width} to {hidden} and back");
@@ -54,7 +55,7 @@ fn projection(grid: usize, window: Option<usize>, heads: usize, d: usize) -> OpC
     let layer = Linear::new(&mut case, &mut random, width, width);
     let out = case.output(&[tokens, width]);
     let (weight, bias, activation) = (layer.ids.weight, Bias::Row(layer.ids.bias), Activation::Identity);
-    let op = Op::Linear { input: attended, weight, bias, activation, gated: None, residual: None, out };
+    let op = Op::Linear(op::Linear { input: attended, weight, bias, activation, gated: None, residual: None, out });
     let name = format!("attention, {heads} heads of {d}, and its projection");
     OpCase { op: "chain of products", ..OpCase::new(name, case, op, vec![(out, layer.apply(&values))]) }
 }

@@ -1,5 +1,6 @@
 //! Prompt tokens, mask prompts, the two-way transformer's parts, heads and upscaling.
 
+use medsegx::graph::op;
 use medsegx::graph::{Element, Op};
 
 use super::{Case, LayerNorm, Linear, OpCase, Random, dot, gelu, relu, softmax, sum, wide};
@@ -50,7 +51,7 @@ fn prompt_tokens() -> OpCase {
         }
     }
     let out = case.output(&[5 + count, p]);
-    let op = Op::PromptTokens {
+    let op = Op::PromptTokens(op::PromptTokens {
         points: points_id,
         labels: labels_id,
         gaussian,
@@ -59,7 +60,7 @@ fn prompt_tokens() -> OpCase {
         output_tokens,
         image_size: side,
         out,
-    };
+    });
     OpCase::new("every label", case, op, vec![(out, expected)])
 }
 
@@ -86,7 +87,8 @@ fn mask_embed(grid: usize, p: usize) -> OpCase {
         expected.extend(convs[2].apply(&pixels));
     }
     let out = case.output(&[grid * grid, p]);
-    let op = Op::MaskEmbed { mask: mask_id, convs: convs.map(|c| c.ids), norms: norms.map(|n| n.ids), out };
+    let op =
+        Op::MaskEmbed(op::MaskEmbed { mask: mask_id, convs: convs.map(|c| c.ids), norms: norms.map(|n| n.ids), out });
     OpCase::new(format!("grid {grid}, width {p}"), case, op, vec![(out, expected)])
 }
 
@@ -109,7 +111,13 @@ fn image_source(with_dense: bool) -> OpCase {
     });
     let expected = expected.collect();
     let out = case.output(&[tokens, p]);
-    let op = Op::ImageSource { embedding: embedding_id, slot: slot_id, dense: dense_id, no_mask: no_mask_id, out };
+    let op = Op::ImageSource(op::ImageSource {
+        embedding: embedding_id,
+        slot: slot_id,
+        dense: dense_id,
+        no_mask: no_mask_id,
+        out,
+    });
     OpCase::new(format!("dense {with_dense}"), case, op, vec![(out, expected)])
 }
 
@@ -153,7 +161,14 @@ fn self_attention(count: usize, p: usize, first: bool) -> OpCase {
     }
     let out = case.output(&[count, p]);
     let projections = layers.map(|l| l.ids);
-    let op = Op::TokenSelfAttention { tokens: tokens_id, position, projections, norm: norm.ids, first, out };
+    let op = Op::TokenSelfAttention(op::TokenSelfAttention {
+        tokens: tokens_id,
+        position,
+        projections,
+        norm: norm.ids,
+        first,
+        out,
+    });
     OpCase::new(format!("{count} tokens of {p}, first {first}"), case, op, vec![(out, expected)])
 }
 
@@ -192,7 +207,14 @@ fn tokens_to_image(count: usize, p: usize, rows: usize) -> OpCase {
     }
     let out = case.output(&[count, p]);
     let projections = layers.map(|l| l.ids);
-    let op = Op::TokensToImage { tokens: tokens_id, position, image: image.id, projections, norm: norm.ids, out };
+    let op = Op::TokensToImage(op::TokensToImage {
+        tokens: tokens_id,
+        position,
+        image: image.id,
+        projections,
+        norm: norm.ids,
+        out,
+    });
     OpCase::new(format!("{count} tokens of {p}, {rows} image tokens"), case, op, vec![(out, expected)])
 }
 
@@ -209,7 +231,7 @@ fn image_to_tokens(count: usize, p: usize, rows: usize) -> OpCase {
     }
     let out = case.output(&[rows, p / 2]);
     let projections = layers.map(|l| l.ids);
-    let op = Op::ImageToTokens { image: image.id, tokens: tokens_id, position, projections, out };
+    let op = Op::ImageToTokens(op::ImageToTokens { image: image.id, tokens: tokens_id, position, projections, out });
     OpCase::new(format!("{rows} image tokens, {count} tokens of {p}"), case, op, vec![(out, expected)])
 }
 
@@ -223,7 +245,7 @@ fn token_mlp(count: usize, p: usize, hidden: usize) -> OpCase {
     let t = wide(&data);
     let expected = norm.apply(&sum(&layers[1].apply(&relu(layers[0].apply(&t))), &t));
     let out = case.output(&[count, p]);
-    let op = Op::TokenMlp { tokens, layers: layers.map(|l| l.ids), norm: norm.ids, out };
+    let op = Op::TokenMlp(op::TokenMlp { tokens, layers: layers.map(|l| l.ids), norm: norm.ids, out });
     OpCase::new(format!("{count} tokens of {p}, hidden {hidden}"), case, op, vec![(out, expected)])
 }
 
@@ -246,14 +268,14 @@ fn token_heads(count: usize, p: usize) -> OpCase {
     }
     let (hyper_out, iou_out) = (case.output(&[masks, channels]), case.output(&[4]));
     let ids = |layers: &[Linear; 3]| [layers[0].ids, layers[1].ids, layers[2].ids];
-    let op = Op::TokenHeads {
+    let op = Op::TokenHeads(op::TokenHeads {
         tokens,
         hyper: hyper.iter().map(ids).collect(),
         first_mask: 1,
         iou: ids(&iou),
         hyper_out,
         iou_out,
-    };
+    });
     OpCase::new(format!("{count} tokens of {p}"), case, op, vec![(hyper_out, vectors), (iou_out, scores)])
 }
 
@@ -308,6 +330,6 @@ fn upscale(grid: usize, p: usize, channels: &[usize]) -> OpCase {
     }
     let out = case.output(&[masks, side, side]);
     let (convs, norms) = (convs.iter().map(|c| c.ids).collect(), norms.iter().map(|n| n.ids).collect());
-    let op = Op::Upscale { input, hyper, convs, norms, grid, out };
+    let op = Op::Upscale(op::Upscale { input, hyper, convs, norms, grid, out });
     OpCase::new(format!("grid {grid}, {p} to {channels:?}"), case, op, vec![(out, expected)])
 }

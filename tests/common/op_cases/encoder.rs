@@ -1,6 +1,6 @@
 //! Products with every epilogue, norms, the gate, patch embedding, convolution.
 
-use medsegx::graph::op::Activation;
+use medsegx::graph::op::{self, Activation};
 use medsegx::graph::{Bias, Element, Gated, Op, Role};
 
 use super::{Case, LayerNorm, Linear, OpCase, Random, dot, gelu, softmax, wide};
@@ -89,7 +89,7 @@ fn product(name: &str, batch: usize, [tokens, inputs, outputs]: [usize; 3], epil
     };
     let expected = plain.iter().enumerate().map(finish).collect();
     let out = case.output(&[tokens, outputs]);
-    let op = Op::Linear { input, weight: layer.ids.weight, bias, activation, gated, residual, out };
+    let op = Op::Linear(op::Linear { input, weight: layer.ids.weight, bias, activation, gated, residual, out });
     OpCase::new(name, case, op, vec![(out, expected)])
 }
 
@@ -105,7 +105,7 @@ fn residual_in_place() -> OpCase {
     let out = case.output(&[tokens, outputs]);
     let linear = |layer: &Linear, residual, out| {
         let (weight, bias, activation) = (layer.ids.weight, Bias::Row(layer.ids.bias), Activation::Identity);
-        Op::Linear { input, weight, bias, activation, gated: None, residual, out }
+        Op::Linear(op::Linear { input, weight, bias, activation, gated: None, residual, out })
     };
     case.graph.push("first", linear(&first, None, middle));
     let expected = super::sum(&first.apply(&wide(&x)), &second.apply(&wide(&x)));
@@ -133,7 +133,7 @@ fn layer_norm(channels: usize, scale: f32, with_mean: bool) -> OpCase {
         mean
     });
     outputs.push((out, expected));
-    let op = Op::LayerNorm { input, norm: norm.ids, out, mean };
+    let op = Op::LayerNorm(op::LayerNorm { input, norm: norm.ids, out, mean });
     OpCase::new(format!("{channels} channels of size {scale}"), case, op, outputs)
 }
 
@@ -164,8 +164,16 @@ fn gate(experts: usize, e: usize, width: usize) -> OpCase {
     let expected = (0..batch).flat_map(one).collect();
     let out = case.output(&[experts]);
     let (organ_gate, input_embed, gate) = (organ_gate.ids, input_embed.ids, gate.ids);
-    let op =
-        Op::Gate { mean: mean_id, context: context_id, organ_embed, modal_embed, organ_gate, input_embed, gate, out };
+    let op = Op::Gate(op::Gate {
+        mean: mean_id,
+        context: context_id,
+        organ_embed,
+        modal_embed,
+        organ_gate,
+        input_embed,
+        gate,
+        out,
+    });
     OpCase::new(format!("{experts} experts"), case, op, vec![(out, expected)])
 }
 
@@ -197,7 +205,8 @@ fn patch_embed(side: usize, patch: usize, valid: [f32; 2]) -> OpCase {
     });
     let expected = expected.collect();
     let out = case.output(&[grid * grid, width]);
-    let op = Op::PatchEmbed { pixels: pixels_id, scaling: scaling_id, weight: weight_id, token_bias, out };
+    let op =
+        Op::PatchEmbed(op::PatchEmbed { pixels: pixels_id, scaling: scaling_id, weight: weight_id, token_bias, out });
     OpCase::new(format!("{side} px, patch {patch}, {valid:?} valid"), case, op, vec![(out, expected)])
 }
 
@@ -222,6 +231,6 @@ fn conv3x3(grid: usize, inputs: usize, outputs: usize) -> OpCase {
     });
     let expected = expected.collect();
     let out = case.output(&[tokens, outputs]);
-    let op = Op::Conv3x3 { input, weight, grid, out };
+    let op = Op::Conv3x3(op::Conv3x3 { input, weight, grid, out });
     OpCase::new(format!("grid {grid}, {inputs} to {outputs}"), case, op, vec![(out, expected)])
 }

@@ -1,0 +1,79 @@
+//! From an operation to its kernel, and from a parameter to the form in which its kernel reads it.
+
+use super::memory::Pool;
+use super::packed::{self, Packed};
+use super::step::{Execute, Form, Param};
+use super::{Level, Precision, attention};
+use crate::backend::Numbers;
+use crate::error::Result;
+use crate::graph::op::for_each_operation;
+use crate::graph::{Graph, Op, ParamId, Recipe};
+
+macro_rules! kernels {
+    ($($op:ident),*) => {
+        /// The operation as this backend runs it.
+        pub(super) fn kernel(op: &Op) -> &dyn Execute {
+            match op {
+                $(Op::$op(op) => op,)*
+            }
+        }
+    };
+}
+
+for_each_operation!(kernels);
+
+/// The form of a parameter: that of the operation that uses it.
+fn form(precision: Precision, graph: &Graph, id: ParamId) -> Form {
+    let Some(user) = graph.nodes.iter().find(|node| node.op.params().contains(&id)) else { return Form::Plain };
+    match (kernel(&user.op).form(graph, id), &user.op) {
+        (Form::Packed { outputs }, Op::Linear(op)) if precision.halves(graph, op.input) => Form::Pairs { outputs },
+        (form, _) => form,
+    }
+}
+
+impl Param {
+    pub(super) fn prepare(
+        level: Level,
+        precision: Precision,
+        pool: &Pool,
+        graph: &Graph,
+        id: ParamId,
+        numbers: &mut dyn Numbers,
+    ) -> Result<Param> {
+        let inputs = |outputs: usize| graph[id].len() / outputs.max(1);
+        Ok(match form(precision, graph, id) {
+            Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, pool, [outputs, inputs(outputs)], numbers)?),
+            Form::Plain => Param::Plain(numbers.all()?),
+            Form::Packed { outputs } => Param::Packed(Packed::new(level, pool, [outputs, inputs(outputs)], numbers)?),
+            Form::Table { head_dim } => Param::Table(attention::table(level, &numbers.all()?, head_dim)?),
+        })
+    }
+}
+
+/// f32 that a parameter takes in the form that its operation wants.
+pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
+    let len = graph[id].len();
+    match form(precision, graph, id) {
+        Form::Plain => len,
+        Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
+        Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
+        Form::Table { .. } => graph[id].shape[0].next_multiple_of(level.lanes()) * graph[id].shape[1],
+    }
+}
+
+/// f32 that exist for a moment while a parameter is prepared: the rows that are read at once, or the tensors of a
+/// parameter that is made as a whole.
+pub(super) fn loading(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
+    let len = graph[id].len();
+    let streamed = matches!(
+        graph[id].recipe,
+        Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::RowsWithGap { .. } | Recipe::ColumnsWithGap { .. }
+    );
+    match form(precision, graph, id) {
+        Form::Packed { outputs } | Form::Pairs { outputs } => {
+            let rows = packed::loading(level, [outputs, len / outputs.max(1)]);
+            if streamed { rows } else { 2 * len + rows }
+        }
+        _ => 2 * len,
+    }
+}
