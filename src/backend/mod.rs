@@ -65,11 +65,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The word for reports: `cpu`, `cuda:0`.
     fn name(&self) -> String;
 
-    /// Bytes one element of a value takes in this backend's arena. A backend may keep f32 in half the room where every
-    /// reader wants it so; [`Backend::write`] and [`Backend::read`] always speak the graph's element type.
-    fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize;
+    /// The graph as this backend runs it, for [`Plan::new`]: how each value is stored, what each kernel needs besides, and
+    /// operations that are one kernel as one. Inputs, outputs and parameters keep their places; [`Backend::write`] and
+    /// [`Backend::read`] always speak the graph's element type.
+    fn lower(&self, graph: Graph) -> Graph;
 
-    /// Converts a parameter for the steps of `graph` that use it. Called once a parameter while loading; the result
+    /// Converts a parameter for the steps of the lowered `graph` that use it. Called once a parameter while loading; the result
     /// serves graphs of any batch.
     ///
     /// # Errors

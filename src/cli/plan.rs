@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
     let batch = usize::from(args.batch);
     let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
-    let plan = |graph: Graph| Plan::new(graph, |graph, id| cpu.element_bytes(graph, id));
+    let plan = |graph: Graph| Plan::new(cpu.lower(graph));
     let plans = [plan(image_encoder::graph(&config, batch)), plan(mask_decoder::graph(&config, batch, batch, prompts))];
     let memory = memory(&config, &cpu, &plans);
     let [encoder, decoder] = &plans;
@@ -122,7 +122,7 @@ fn part(name: &'static str, plan: &Plan) -> Part {
 fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
     let mut seen = std::collections::HashSet::new();
     let (mut parameters, mut prepared, mut loading) = (0, 0, 0);
-    for graph in every_graph(config) {
+    for graph in every_graph(config).map(|graph| cpu.lower(graph)) {
         for (index, param) in graph.params.iter().enumerate().filter(|(_, param)| seen.insert(param.name.clone())) {
             let bytes = size_of::<f32>() * param.len();
             parameters += bytes;

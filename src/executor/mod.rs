@@ -71,7 +71,7 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// A capacity of zero, memory, or a device that fails.
     pub fn new(network: Arc<Network<B>>, options: SessionOptions) -> Result<Session<B>> {
-        Session::with_plan(network, options, |graph, bytes| Plan::new(graph, bytes))
+        Session::with_plan(network, options, Plan::new)
     }
 
     /// A session whose values never share memory, so that [`Session::probe`] can read any of them.
@@ -79,18 +79,21 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// As [`Session::new`].
     pub fn for_probing(network: Arc<Network<B>>, options: SessionOptions) -> Result<Session<B>> {
-        Session::with_plan(network, options, |graph, bytes| Plan::separate(graph, bytes))
+        Session::with_plan(network, options, Plan::separate)
     }
 
     fn with_plan(
         network: Arc<Network<B>>,
         options: SessionOptions,
-        plan: impl Fn(Graph, &dyn Fn(&Graph, ValueId) -> usize) -> Plan,
+        plan: impl Fn(Graph) -> Plan,
     ) -> Result<Session<B>> {
-        let place = |graph| plan(graph, &|graph, id| network.backend().element_bytes(graph, id));
+        let place = |graph: Graph| {
+            graph.check()?;
+            Ok(plan(network.backend().lower(graph)))
+        };
         let (encoder, decoders) = graphs(network.config(), options)?;
-        let encoder = Stage::new(&network, place(encoder))?;
-        let stage = |(variant, graph)| Ok((variant, Stage::new(&network, place(graph))?));
+        let encoder = Stage::new(&network, place(encoder)?)?;
+        let stage = |(variant, graph)| Ok((variant, Stage::new(&network, place(graph)?)?));
         let decoders: Vec<(Prompts, Stage<B>)> = decoders.into_iter().map(stage).collect::<Result<_>>()?;
         let plans: Vec<&Plan> =
             [&encoder].into_iter().chain(decoders.iter().map(|(_, s)| s)).map(|s| &s.plan).collect();
@@ -283,7 +286,7 @@ impl<B: Backend> Session<B> {
 pub fn session_bytes<B: Backend>(network: &Network<B>, options: SessionOptions) -> Result<usize> {
     let (encoder, decoders) = graphs(network.config(), options)?;
     let graphs = std::iter::once(encoder).chain(decoders.into_iter().map(|(_, graph)| graph));
-    let plans = graphs.map(|graph| Plan::new(graph, |graph, id| network.backend().element_bytes(graph, id)));
+    let plans = graphs.map(|graph| Plan::new(network.backend().lower(graph)));
     Ok(network.backend().arena_bytes(&plans.collect::<Vec<_>>().iter().collect::<Vec<_>>()))
 }
 

@@ -53,7 +53,7 @@ impl<B: Backend> Network<B> {
         backend: B,
         prepare: impl Fn(&B, &Graph, ParamId, &mut Vec<f32>) -> Result<B::Param> + Sync,
     ) -> Result<Network<B>> {
-        let graphs = every_graph(config);
+        let graphs = every_graph(config).map(|graph| backend.lower(graph));
         let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
         let mut seen = HashSet::new();
         let mut wanted: Vec<_> = all.filter(|(graph, id)| seen.insert(&graph[*id].name)).collect();

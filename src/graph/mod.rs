@@ -43,6 +43,28 @@ impl Element {
     }
 }
 
+/// How a backend keeps the elements of a value or parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// As the graph says.
+    #[default]
+    Native,
+    /// f16 in place of f32.
+    F16,
+    /// bf16 in place of f32.
+    Bf16,
+}
+
+impl Storage {
+    /// Bytes of one element.
+    pub fn bytes(self, element: Element) -> usize {
+        match self {
+            Storage::Native => element.bytes(),
+            Storage::F16 | Storage::Bf16 => 2,
+        }
+    }
+}
+
 /// Who owns a value's memory and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -67,6 +89,8 @@ pub struct Value {
     pub element: Element,
     /// Owner and lifetime.
     pub role: Role,
+    /// Native until a backend lowers the graph.
+    pub storage: Storage,
 }
 
 impl Value {
@@ -78,6 +102,11 @@ impl Value {
     /// True for a value without elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes it takes as it is stored.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.storage.bytes(self.element)
     }
 
     /// Elements of one slice or prompt: everything behind the batch axis.
@@ -93,6 +122,8 @@ pub struct Node {
     pub name: String,
     /// What to do.
     pub op: Op,
+    /// Memory that the kernel uses while it runs: a value that lives for this step.
+    pub scratch: Option<ValueId>,
 }
 
 /// A network, or a part of one, for a batch capacity.
@@ -118,7 +149,7 @@ impl Graph {
     pub fn value(&mut self, name: impl Into<String>, shape: &[usize], element: Element, role: Role) -> ValueId {
         let mut full = vec![self.batch];
         full.extend_from_slice(shape);
-        self.values.push(Value { name: name.into(), shape: full, element, role });
+        self.values.push(Value { name: name.into(), shape: full, element, role, storage: Storage::Native });
         ValueId(self.values.len() - 1)
     }
 
@@ -141,7 +172,7 @@ impl Graph {
 
     /// Appends a step.
     pub fn push(&mut self, name: impl Into<String>, op: impl Into<Op>) {
-        self.nodes.push(Node { name: name.into(), op: op.into() });
+        self.nodes.push(Node { name: name.into(), op: op.into(), scratch: None });
     }
 
     /// Holds every value that a step writes against the shape that follows from what the step reads.
@@ -149,7 +180,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Internal`] with the first value that has another one.
     pub fn check(&self) -> Result<()> {
-        for Node { name, op } in &self.nodes {
+        for Node { name, op, .. } in &self.nodes {
             for (id, expected) in op.writes().into_iter().zip(op.shapes(self)) {
                 let found = &self[id].shape[1..];
                 if found != expected {

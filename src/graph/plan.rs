@@ -1,6 +1,7 @@
-//! Where every value of a graph lives: lifetimes and arena offsets, computed once, so that a run allocates nothing.
+//! Where every value of a graph lives: lifetimes and arena offsets, computed once, so that a run allocates nothing. Storage, scratch
+//! and fused operations are the lowered graph's: nothing is inferred from a plan afterwards.
 
-use super::{Graph, Role, ValueId};
+use super::{Graph, Role, Value, ValueId};
 
 /// Offsets are multiples of this, for vector loads on a CPU and whole sectors on a GPU.
 pub const ALIGNMENT: usize = 256;
@@ -21,8 +22,6 @@ pub struct Plan {
     pub graph: Graph,
     /// One a value.
     pub places: Vec<Place>,
-    /// Bytes a value takes in this backend's storage.
-    pub bytes: Vec<usize>,
     /// Size of the arena.
     pub arena_bytes: usize,
 }
@@ -34,10 +33,8 @@ struct Block {
 }
 
 impl Plan {
-    /// Places the values of `graph`. `element_bytes` is what one element of a value takes in the backend's storage.
-    pub fn new(graph: Graph, element_bytes: impl Fn(&Graph, ValueId) -> usize) -> Plan {
-        let bytes: Vec<usize> =
-            graph.values.iter().enumerate().map(|(id, v)| v.len() * element_bytes(&graph, ValueId(id))).collect();
+    /// Places the values of a `graph` that its backend has lowered.
+    pub fn new(graph: Graph) -> Plan {
         let (births, deaths) = lifetimes(&graph);
         let mut places: Vec<Option<Place>> = vec![None; graph.values.len()];
         let mut live: Vec<Block> = Vec::new();
@@ -52,45 +49,40 @@ impl Plan {
                     places[id] = Some(Place::Embedding);
                     continue;
                 }
-                let offset = match replaced_by(&graph, step, ValueId(id), &deaths, &bytes).map(|r| places[r.0]) {
+                let bytes = graph.values[id].bytes();
+                let offset = match replaced_by(&graph, step, ValueId(id), &deaths).map(|r| places[r.0]) {
                     Some(Some(Place::Arena(offset))) => offset,
-                    _ => first_fit(&live, bytes[id]),
+                    _ => first_fit(&live, bytes),
                 };
-                live.push(Block { offset, bytes: bytes[id], dies: deaths[id] });
-                arena_bytes = arena_bytes.max(offset + bytes[id]);
+                live.push(Block { offset, bytes, dies: deaths[id] });
+                arena_bytes = arena_bytes.max(offset + bytes);
                 places[id] = Some(Place::Arena(offset));
             }
         }
         // A value that no step writes or reads is never placed above; it takes no room.
         let places = places.into_iter().map(|p| p.unwrap_or(Place::Arena(0))).collect();
-        Plan { graph, places, bytes, arena_bytes: arena_bytes.next_multiple_of(ALIGNMENT) }
+        Plan { graph, places, arena_bytes: arena_bytes.next_multiple_of(ALIGNMENT) }
     }
 
     /// A plan in which no two values share memory, so that each can be read after a run.
-    pub fn separate(graph: Graph, element_bytes: impl Fn(&Graph, ValueId) -> usize) -> Plan {
-        let mut plan = Plan { places: Vec::new(), bytes: Vec::new(), arena_bytes: 0, graph };
-        for (id, value) in plan.graph.values.iter().enumerate() {
-            let bytes = value.len() * element_bytes(&plan.graph, ValueId(id));
-            plan.bytes.push(bytes);
-            if value.role == Role::Embedding {
-                plan.places.push(Place::Embedding);
-            } else {
-                plan.places.push(Place::Arena(plan.arena_bytes));
-                plan.arena_bytes = (plan.arena_bytes + bytes).next_multiple_of(ALIGNMENT);
+    pub fn separate(graph: Graph) -> Plan {
+        let mut arena_bytes: usize = 0;
+        let place = |value: &Value| match value.role {
+            Role::Embedding => Place::Embedding,
+            _ => {
+                let offset = arena_bytes;
+                arena_bytes = (offset + value.bytes()).next_multiple_of(ALIGNMENT);
+                Place::Arena(offset)
             }
-        }
-        plan
+        };
+        let places = graph.values.iter().map(place).collect();
+        Plan { graph, places, arena_bytes }
     }
 
     /// Bytes of the embedding buffer that this plan asks for.
     pub fn embedding_bytes(&self) -> usize {
-        let embeddings = self.places.iter().zip(&self.bytes).filter(|(place, _)| **place == Place::Embedding);
-        embeddings.map(|(_, bytes)| *bytes).max().unwrap_or(0)
-    }
-
-    /// A plan whose values are stored as the graph says.
-    pub fn native(graph: Graph) -> Plan {
-        Plan::new(graph, |graph, id| graph[id].element.bytes())
+        let embeddings = self.graph.values.iter().zip(&self.places).filter(|(_, place)| **place == Place::Embedding);
+        embeddings.map(|(value, _)| value.bytes()).max().unwrap_or(0)
     }
 }
 
@@ -99,7 +91,7 @@ fn lifetimes(graph: &Graph) -> (Vec<usize>, Vec<usize>) {
     let mut births = vec![usize::MAX; graph.values.len()];
     let mut deaths = vec![0; graph.values.len()];
     for (step, node) in graph.nodes.iter().enumerate() {
-        for id in node.op.writes().into_iter().chain(node.op.reads()) {
+        for id in node.op.writes().into_iter().chain(node.op.reads()).chain(node.scratch) {
             births[id.0] = births[id.0].min(step);
             deaths[id.0] = deaths[id.0].max(step);
         }
@@ -115,10 +107,10 @@ fn lifetimes(graph: &Graph) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// The value whose memory `id` may take over at `step`, because it is replaced element by element and dies here.
-fn replaced_by(graph: &Graph, step: usize, id: ValueId, deaths: &[usize], bytes: &[usize]) -> Option<ValueId> {
+fn replaced_by(graph: &Graph, step: usize, id: ValueId, deaths: &[usize]) -> Option<ValueId> {
     let [old, new] = graph.nodes.get(step)?.op.replaces()?;
     let dies = deaths[old.0] == step && graph[old].role == Role::Intermediate;
-    (new == id && dies && bytes[old.0] == bytes[new.0]).then_some(old)
+    (new == id && dies && graph[old].bytes() == graph[new].bytes()).then_some(old)
 }
 
 /// Lowest aligned offset where `bytes` fit between the live blocks.

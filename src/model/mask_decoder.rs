@@ -6,7 +6,7 @@ use super::prompt_encoder::{self, GAUSSIAN, projections};
 use crate::graph::op::{
     Dense, ImageSource, ImageToTokens, LayerNorm, TokenHeads, TokenMlp, TokenSelfAttention, TokensToImage, Upscale,
 };
-use crate::graph::{Bias, Element, Graph, Recipe, Role, Value, ValueId};
+use crate::graph::{Bias, Element, Graph, Recipe, Role, Storage, Value, ValueId};
 
 /// LayerNorms of the transformer.
 const EPS: f32 = 1e-5;
@@ -93,7 +93,7 @@ fn image_source(g: &mut Graph, c: &Config, slots: usize, dense: Option<ValueId>)
     let shape = [c.tokens(), c.prompt_width];
     let name = super::image_encoder::io::EMBEDDING.to_string();
     let full = vec![slots, shape[0], shape[1]];
-    g.values.push(Value { name, shape: full, element: Element::F32, role: Role::Embedding });
+    g.values.push(Value { name, shape: full, element: Element::F32, role: Role::Embedding, storage: Storage::Native });
     let embedding = ValueId(g.values.len() - 1);
     let slot = g.value(io::SLOT, &[1], Element::I32, Role::Input);
     let no_mask = g.tensor("prompt_encoder.no_mask_embed.weight", &[1, c.prompt_width]);

@@ -10,7 +10,7 @@ use medsegx::image::resample::{Fit, LogitResizer};
 pub fn resize<D: Driver>(backend: &Cuda<D>, logits: &[f32], fit: Fit, slice: [usize; 2]) -> (Vec<u8>, u32) {
     let mut graph = Graph::new(1);
     let id = graph.value("logits", &[2, 256, 256], Element::F32, Role::Input);
-    let plan = Plan::new(graph, |graph, id| backend.element_bytes(graph, id));
+    let plan = Plan::new(backend.lower(graph));
     let mut arena = backend.arena(&[&plan]).expect("memory");
     let both: Vec<f32> = logits.iter().map(|x| -x).chain(logits.iter().copied()).collect();
     backend.write(&mut arena, &plan, id, 0, bytemuck::cast_slice(&both)).expect("logits are written");

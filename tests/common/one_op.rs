@@ -74,13 +74,13 @@ impl Case {
 
     /// Runs all steps for `active` slices and reads the f32 `outputs`.
     pub fn run<B: Backend>(&self, backend: &B, active: usize, outputs: &[ValueId]) -> Result<Vec<Vec<f32>>, Error> {
+        let plan = Plan::new(backend.lower(self.graph.clone()));
         let params: Vec<Arc<B::Param>> = self
             .params
             .iter()
             .enumerate()
-            .map(|(id, data)| backend.prepare(&self.graph, ParamId(id), data.clone()).map(Arc::new))
+            .map(|(id, data)| backend.prepare(&plan.graph, ParamId(id), data.clone()).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        let plan = Plan::new(self.graph.clone(), |graph, id| backend.element_bytes(graph, id));
         let mut arena = backend.arena(&[&plan])?;
         for (id, bytes) in &self.inputs {
             backend.write(&mut arena, &plan, *id, 0, bytes)?;

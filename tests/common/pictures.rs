@@ -22,7 +22,7 @@ pub fn make<D: Driver>(
     let mut graph = Graph::new(slots);
     let pixels = graph.value("pixels", &[size, size, 3], Element::U8, Role::Input);
     let scaling = graph.value("scaling", &[8], Element::F32, Role::Input);
-    let plan = Plan::separate(graph, |graph, id| backend.element_bytes(graph, id));
+    let plan = Plan::separate(backend.lower(graph));
     let mut arena = backend.arena(&[&plan]).expect("memory");
     let mut found = (vec![0; slots * size * size * 3], vec![0.0f32; slots * 8]);
     backend.write(&mut arena, &plan, pixels, 0, &found.0).expect("a clean picture");

@@ -166,7 +166,7 @@ fn batches<D: Driver>(driver: D) -> Result<Vec<u8>, Error> {
     let mut graph = Graph::new(1);
     let pixels = graph.value("pixels", &[side, side, 3], Element::U8, Role::Input);
     let scaling = graph.value("scaling", &[8], Element::F32, Role::Input);
-    let plan = Plan::separate(graph, |graph, id| backend.element_bytes(graph, id));
+    let plan = Plan::separate(backend.lower(graph));
     let mut arenas = (0..4).map(|_| backend.arena(&[&plan])).collect::<Result<Vec<_>, _>>()?;
     let map = IntensityMap { rule: Intensity::Raw, low: 0.0, high: 255.0 };
     let resizer = Resizer::new([side, side], [side, side], 1)?;

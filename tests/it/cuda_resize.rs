@@ -53,7 +53,7 @@ fn counted(maps: usize, side: usize, logits: &[f32]) -> Vec<Measures> {
     let (backend, prompts) = (backend(), BOXES.len());
     let mut graph = Graph::new(prompts);
     let id = graph.value("logits", &[maps, side, side], Element::F32, Role::Input);
-    let plan = Plan::new(graph, |graph, id| backend.element_bytes(graph, id));
+    let plan = Plan::new(backend.lower(graph));
     let mut arena = backend.arena(&[&plan]).expect("memory");
     backend.write(&mut arena, &plan, id, 0, bytemuck::cast_slice(logits)).expect("logits are written");
     let mut counter = backend.map_counter(prompts, maps).expect("memory");

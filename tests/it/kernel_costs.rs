@@ -302,7 +302,7 @@ fn measuring(costs: &mut Costs) {
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         let mut graph = Graph::new(2);
         let id = graph.value("logits", &[maps, 256, 256], Element::F32, Role::Input);
-        let plan = Plan::new(graph, |graph, id| backend.element_bytes(graph, id));
+        let plan = Plan::new(backend.lower(graph));
         let mut arena = backend.arena(&[&plan]).expect("memory");
         let logits = Random(9).vec(2 * maps * 256 * 256, 3.0);
         backend.write(&mut arena, &plan, id, 0, bytemuck::cast_slice(&logits)).expect("logits are written");

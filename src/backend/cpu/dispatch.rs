@@ -3,11 +3,11 @@
 use super::memory::Pool;
 use super::packed::{self, Packed};
 use super::step::{Execute, Form, Param};
-use super::{Level, Precision, attention};
+use super::{Level, attention};
 use crate::backend::Numbers;
 use crate::error::Result;
 use crate::graph::op::for_each_operation;
-use crate::graph::{Graph, Op, ParamId, Recipe};
+use crate::graph::{Graph, Op, ParamId, Recipe, Storage};
 
 macro_rules! kernels {
     ($($op:ident),*) => {
@@ -23,10 +23,12 @@ macro_rules! kernels {
 for_each_operation!(kernels);
 
 /// The form of a parameter: that of the operation that uses it.
-fn form(precision: Precision, graph: &Graph, id: ParamId) -> Form {
+fn form(graph: &Graph, id: ParamId) -> Form {
     let Some(user) = graph.nodes.iter().find(|node| node.op.params().contains(&id)) else { return Form::Plain };
     match (kernel(&user.op).form(graph, id), &user.op) {
-        (Form::Packed { outputs }, Op::Linear(op)) if precision.halves(graph, op.input) => Form::Pairs { outputs },
+        (Form::Packed { outputs }, Op::Linear(op)) if graph[op.input].storage == Storage::Bf16 => {
+            Form::Pairs { outputs }
+        }
         (form, _) => form,
     }
 }
@@ -34,14 +36,13 @@ fn form(precision: Precision, graph: &Graph, id: ParamId) -> Form {
 impl Param {
     pub(super) fn prepare(
         level: Level,
-        precision: Precision,
         pool: &Pool,
         graph: &Graph,
         id: ParamId,
         numbers: &mut dyn Numbers,
     ) -> Result<Param> {
         let inputs = |outputs: usize| graph[id].len() / outputs.max(1);
-        Ok(match form(precision, graph, id) {
+        Ok(match form(graph, id) {
             Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, pool, [outputs, inputs(outputs)], numbers)?),
             Form::Plain => Param::Plain(numbers.all()?),
             Form::Packed { outputs } => Param::Packed(Packed::new(level, pool, [outputs, inputs(outputs)], numbers)?),
@@ -51,9 +52,9 @@ impl Param {
 }
 
 /// f32 that a parameter takes in the form that its operation wants.
-pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
+pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
-    match form(precision, graph, id) {
+    match form(graph, id) {
         Form::Plain => len,
         Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
@@ -63,13 +64,13 @@ pub(super) fn prepared(level: Level, precision: Precision, graph: &Graph, id: Pa
 
 /// f32 that exist for a moment while a parameter is prepared: the rows that are read at once, or the tensors of a
 /// parameter that is made as a whole.
-pub(super) fn loading(level: Level, precision: Precision, graph: &Graph, id: ParamId) -> usize {
+pub(super) fn loading(level: Level, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
     let streamed = matches!(
         graph[id].recipe,
         Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::RowsWithGap { .. } | Recipe::ColumnsWithGap { .. }
     );
-    match form(precision, graph, id) {
+    match form(graph, id) {
         Form::Packed { outputs } | Form::Pairs { outputs } => {
             let rows = packed::loading(level, [outputs, len / outputs.max(1)]);
             if streamed { rows } else { 2 * len + rows }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::simd::bf16;
 use crate::error::{Error, Result};
 use crate::graph::plan::Place;
-use crate::graph::{Element, Plan, ValueId};
+use crate::graph::{Plan, Storage, ValueId};
 
 /// A cache line. Buffers are made of them, so that vector loads never straddle two.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -144,8 +144,8 @@ impl Arena {
     /// The bytes of a value.
     pub(super) fn bytes_mut(&mut self, plan: &Plan, id: ValueId) -> Result<&mut [u8]> {
         let (buffer, range) = match plan.places[id.0] {
-            Place::Arena(offset) => (&mut self.values, offset..offset + plan.bytes[id.0]),
-            Place::Embedding => (&mut self.embedding, 0..plan.bytes[id.0]),
+            Place::Arena(offset) => (&mut self.values, offset..offset + plan.graph[id].bytes()),
+            Place::Embedding => (&mut self.embedding, 0..plan.graph[id].bytes()),
         };
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(buffer.as_mut_slice());
         bytes.get_mut(range).ok_or_else(|| wrong("a value lies outside the arena"))
@@ -173,7 +173,7 @@ impl<'a> Views<'a> {
             Place::Arena(offset) => (0, offset),
             Place::Embedding => (1, 0),
         };
-        let range = offset..offset + self.plan.bytes[id.0];
+        let range = offset..offset + self.plan.graph[id].bytes();
         if range.end > self.bases[buffer].1 {
             return Err(wrong("a value lies outside the arena"));
         }
@@ -211,21 +211,20 @@ impl<'a> Views<'a> {
         Ok((read_slices, write_slices))
     }
 
+    /// The same views for an operation that is a part of the step's.
+    pub fn again(&mut self) -> Views<'_> {
+        Views { bases: self.bases, plan: self.plan, memory: PhantomData }
+    }
+
     /// True where the value is stored in bf16.
     pub fn is_half(&self, id: ValueId) -> bool {
-        is_half(self.plan, id)
+        self.plan.graph[id].storage == Storage::Bf16
     }
 
     /// True where both values are the same memory.
     pub fn same(&self, a: ValueId, b: ValueId) -> bool {
         self.plan.places[a.0] == self.plan.places[b.0]
     }
-}
-
-/// True where the plan stores the f32 of a value in bf16.
-pub(super) fn is_half(plan: &Plan, id: ValueId) -> bool {
-    let value = &plan.graph[id];
-    value.element == Element::F32 && !value.is_empty() && plan.bytes[id.0] == 2 * value.len()
 }
 
 /// Bytes as f32: buffers and offsets are aligned.

@@ -8,6 +8,7 @@ mod ceiling;
 mod conv3x3;
 mod dense;
 mod dispatch;
+mod fused;
 mod gate;
 mod image_source;
 mod layer_norm;
@@ -43,7 +44,7 @@ use threads::{Team, Threads};
 
 use crate::backend::{Backend, Numbers};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, ParamId, Plan, ValueId};
+use crate::graph::{Graph, Op, ParamId, Plan, Storage, ValueId};
 
 /// How a [`Cpu`] runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,19 +97,19 @@ impl Cpu {
         self.level
     }
 
-    /// True where `op` is a product of bf16.
+    /// True where `op` of a lowered graph is a product of bf16.
     pub fn multiplies_pairs(&self, graph: &Graph, op: &Op) -> bool {
-        matches!(op, Op::Linear(op) if self.precision.halves(graph, op.input))
+        matches!(op, Op::Linear(op) if graph[op.input].storage == Storage::Bf16)
     }
 
-    /// Bytes of a parameter once it is prepared.
+    /// Bytes of a parameter of a lowered graph once it is prepared.
     pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
-        size_of::<f32>() * dispatch::prepared(self.level, self.precision, graph, id)
+        size_of::<f32>() * dispatch::prepared(self.level, graph, id)
     }
 
     /// Bytes that preparing a parameter needs for a moment, beside what it is prepared to.
     pub fn loading_bytes(&self, graph: &Graph, id: ParamId) -> usize {
-        size_of::<f32>() * dispatch::loading(self.level, self.precision, graph, id)
+        size_of::<f32>() * dispatch::loading(self.level, graph, id)
     }
 
     /// f32 of scratch that a thread needs for any step of `plans`.
@@ -148,8 +149,12 @@ impl Backend for Cpu {
         "cpu".into()
     }
 
-    fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
-        if self.precision.halves(graph, id) { size_of::<u16>() } else { graph[id].element.bytes() }
+    fn lower(&self, mut graph: Graph) -> Graph {
+        let halves: Vec<bool> = (0..graph.values.len()).map(|id| self.precision.halves(&graph, ValueId(id))).collect();
+        for (value, _) in graph.values.iter_mut().zip(halves).filter(|(_, half)| *half) {
+            value.storage = Storage::Bf16;
+        }
+        graph
     }
 
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
@@ -157,7 +162,7 @@ impl Backend for Cpu {
     }
 
     fn prepare_from(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Param> {
-        Param::prepare(self.level, self.precision, &self.pool, graph, id, numbers)
+        Param::prepare(self.level, &self.pool, graph, id, numbers)
     }
 
     fn arena(&self, plans: &[&Plan]) -> Result<Arena> {
@@ -185,7 +190,7 @@ impl Backend for Cpu {
     }
 
     fn read(&self, arena: &mut Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()> {
-        if memory::is_half(plan, id) {
+        if plan.graph[id].storage == Storage::Bf16 {
             let halves: &[u16] = bytemuck::cast_slice(arena.bytes_mut(plan, id)?);
             let words = bytes.chunks_exact_mut(size_of::<f32>()).zip(halves);
             words.for_each(|(to, half)| to.copy_from_slice(&(u32::from(*half) << 16).to_ne_bytes()));

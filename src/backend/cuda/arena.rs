@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::driver::{Driver, Queue};
 use crate::error::Result;
 use crate::graph::plan::{ALIGNMENT, Place};
-use crate::graph::{Plan, Role, ValueId};
+use crate::graph::{Plan, Role, Value, ValueId};
 
 /// What the steps of a session read and write. Shared with the recordings of its runs.
 pub(super) struct Memory<D: Driver> {
@@ -122,6 +122,5 @@ pub(super) fn sizes(plans: &[&Plan]) -> [usize; 2] {
 }
 
 fn input_bytes(plan: &Plan) -> usize {
-    let values = plan.graph.values.iter().zip(&plan.bytes);
-    values.filter(|(value, _)| value.role == Role::Input).map(|(_, bytes)| *bytes).sum()
+    plan.graph.values.iter().filter(|value| value.role == Role::Input).map(Value::bytes).sum()
 }

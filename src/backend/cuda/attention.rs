@@ -2,10 +2,10 @@
 
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::Attention;
-use crate::graph::{Graph, ParamId, ValueId};
+use crate::graph::{Graph, ParamId, Storage, ValueId};
 
 /// Attention over the grid or its windows.
 impl Launch for Attention {
@@ -31,7 +31,7 @@ impl Launch for Attention {
                 return Err(step.unsupported(format!("{table} relative positions"), step.param_shape(rel_pos)[0]));
             }
         }
-        if [self.qkv, self.out].iter().any(|&id| step.storage(id) != Storage::Half) {
+        if [self.qkv, self.out].iter().any(|&id| step.storage(id) != Storage::F16) {
             return Err(step.unsupported("qkv and output in f16", "f32"));
         }
         let full = self.grid / window;
@@ -59,6 +59,6 @@ impl Launch for Attention {
     }
 
     fn param(&self, _: &Graph, _: ParamId) -> (Storage, Packing) {
-        (Storage::Half, Packing::Rows)
+        (Storage::F16, Packing::Rows)
     }
 }

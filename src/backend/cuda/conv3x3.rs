@@ -3,17 +3,17 @@
 use super::driver::{Arg, Driver};
 use super::gemm::Product;
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::Conv3x3;
-use crate::graph::{Graph, ParamId, ValueId};
+use crate::graph::{Graph, ParamId, Storage, ValueId};
 
 /// 3x3 convolution over the token grid, padding 1, no bias.
 impl Launch for Conv3x3 {
     fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
         let &Conv3x3 { input, weight, grid, out } = self;
         let [tokens, channels] = [step.shape(input)[0], step.shape(input)[1]];
-        if step.storage(input) != Storage::Half || step.storage(out) != Storage::Native || !channels.is_multiple_of(8) {
+        if step.storage(input) != Storage::F16 || step.storage(out) != Storage::Native || !channels.is_multiple_of(8) {
             return Err(step.unsupported("f16 input with a multiple of 8 channels, f32 output", channels));
         }
         let product = Product {
@@ -35,6 +35,6 @@ impl Launch for Conv3x3 {
     }
 
     fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
-        if self.weight == id { (Storage::Half, Packing::Rows) } else { (Storage::Native, Packing::Rows) }
+        if self.weight == id { (Storage::F16, Packing::Rows) } else { (Storage::Native, Packing::Rows) }
     }
 }

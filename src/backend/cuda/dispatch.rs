@@ -1,14 +1,11 @@
-//! From an operation to its kernel, and what the kernels of a graph make of its values and parameters.
-//!
-//! Operands of tensor cores are f16; the residual stream, statistics, gates, the embedding and the logits are f32, and so is
-//! everything the host writes or reads as inputs of other operations.
+//! From an operation to its kernel, and from a parameter to the form in which its kernel reads it.
 
 use super::driver::Driver;
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::for_each_operation;
-use crate::graph::{Element, Graph, Op, ParamId, Role, ValueId};
+use crate::graph::{Graph, Op, ParamId, Storage};
 
 macro_rules! kernels {
     ($($op:ident),*) => {
@@ -19,7 +16,8 @@ macro_rules! kernels {
             }
         }
 
-        fn kernel(op: &Op) -> &dyn Launch {
+        /// The operation as this backend runs it.
+        pub(super) fn kernel(op: &Op) -> &dyn Launch {
             match op {
                 $(Op::$op(op) => op,)*
             }
@@ -29,19 +27,6 @@ macro_rules! kernels {
 
 for_each_operation!(kernels);
 
-/// Storage of a value: f16 where each operation that reads it takes it so, and where its writer can give nothing else.
-pub(super) fn value(graph: &Graph, id: ValueId) -> Storage {
-    let value = &graph[id];
-    if value.element != Element::F32 || value.role == Role::Embedding {
-        return Storage::Native;
-    }
-    let mut readers = graph.nodes.iter().filter(|node| node.op.reads().contains(&id)).peekable();
-    let read_in_half = readers.peek().is_some() && readers.all(|node| kernel(&node.op).takes_half(id));
-    let written_in_half =
-        graph.nodes.iter().any(|node| node.op.writes().contains(&id) && kernel(&node.op).gives_half());
-    if read_in_half || written_in_half { Storage::Half } else { Storage::Native }
-}
-
 /// Storage and packing of a parameter, as the operation that uses it wants it.
 pub(super) fn param(graph: &Graph, id: ParamId) -> (Storage, Packing) {
     let user = graph.nodes.iter().find(|node| node.op.params().contains(&id));
@@ -50,12 +35,6 @@ pub(super) fn param(graph: &Graph, id: ParamId) -> (Storage, Packing) {
 
 /// Bytes of a parameter on the device.
 pub fn param_bytes(graph: &Graph, id: ParamId) -> usize {
-    let bytes = if param(graph, id).0 == Storage::Half { size_of::<half::f16>() } else { size_of::<f32>() };
+    let bytes = if param(graph, id).0 == Storage::F16 { size_of::<half::f16>() } else { size_of::<f32>() };
     graph[id].len() * bytes
-}
-
-/// How many partial sums of the value's own size lie behind it.
-pub(super) fn partial_sums(graph: &Graph, id: ValueId) -> usize {
-    let writer = graph.nodes.iter().find(|node| node.op.writes().contains(&id));
-    writer.map_or(0, |node| kernel(&node.op).partial_sums(graph, id))
 }

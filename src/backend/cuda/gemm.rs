@@ -2,10 +2,10 @@
 
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::{Activation, Bias, Gated, Linear};
-use crate::graph::{Graph, ParamId, ValueId};
+use crate::graph::{Graph, ParamId, Storage, ValueId};
 
 /// With fewer blocks of the large tile than this most of a chip would idle, and the small tile is taken. A constant,
 /// not the device's count of multiprocessors, so that a batch size gives the same bits on every device.
@@ -100,7 +100,7 @@ impl Launch for Linear {
                 (product.experts, product.scale) = (step.shape(gate)[0], scale);
             }
         }
-        let half = |id| step.storage(id) == Storage::Half;
+        let half = |id| step.storage(id) == Storage::F16;
         let residual_is_half = self.residual.is_some_and(half);
         let with_gelu = self.activation == Activation::Gelu;
         let wants_columns = matches!(self.gated, Some(Gated::Columns { .. }));
@@ -132,6 +132,6 @@ impl Launch for Linear {
     }
 
     fn param(&self, _: &Graph, id: ParamId) -> (Storage, Packing) {
-        if self.weight == id { (Storage::Half, Packing::Rows) } else { (Storage::Native, Packing::Rows) }
+        if self.weight == id { (Storage::F16, Packing::Rows) } else { (Storage::Native, Packing::Rows) }
     }
 }

@@ -3,48 +3,30 @@
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};
 use crate::error::Result;
-use crate::graph::op::{ImageSource, PromptTokens};
-use crate::graph::plan::Place;
-use crate::graph::{Op, Plan, ValueId};
+use crate::graph::op::{DecoderInput, ImageSource, PromptTokens};
 
 /// Floats of the image of one block.
 const TILE: usize = 1024;
 
-/// The image of the step right behind the one that makes `tokens`. It is made with them, a step early, while other blocks
-/// still read points and labels, so its memory must be apart from theirs. All else that this memory may have held then has had
-/// its last reader.
-fn image_behind(plan: &Plan, tokens: ValueId) -> Option<&ImageSource> {
-    let apart = |a: ValueId, b: ValueId| match (plan.places[a.0], plan.places[b.0]) {
-        (Place::Arena(x), Place::Arena(y)) => x + plan.bytes[a.0] <= y || y + plan.bytes[b.0] <= x,
-        _ => true,
-    };
-    plan.graph.nodes.windows(2).find_map(|pair| match (&pair[0].op, &pair[1].op) {
-        (Op::PromptTokens(tokens_of), Op::ImageSource(image)) => {
-            let is = tokens_of.out == tokens;
-            (is && apart(image.out, tokens_of.points) && apart(image.out, tokens_of.labels)).then_some(image)
-        }
-        _ => None,
-    })
+impl Launch for DecoderInput {
+    fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
+        launch(step, Some(&self.image), Some(&self.tokens))
+    }
 }
 
-/// Output tokens, then one token a point; and the image of the step behind, if it can be made with them.
 impl Launch for PromptTokens {
     fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
-        launch(step, image_behind(step.plan, self.out), Some(self))
+        launch(step, None, Some(self))
     }
 }
 
-/// The embedding of each prompt's slice plus its dense prompt, unless the step before has made it.
 impl Launch for ImageSource {
     fn launch<D: Driver>(&self, step: &Step<D>) -> Result<()> {
-        let made = step.plan.graph.nodes.iter().any(|node| match &node.op {
-            Op::PromptTokens(tokens) => image_behind(step.plan, tokens.out) == Some(self),
-            _ => false,
-        });
-        if made { Ok(()) } else { launch(step, Some(self), None) }
+        launch(step, Some(self), None)
     }
 }
 
+/// The embedding of each prompt's slice plus its dense prompt; output tokens, then one token a point; both at once.
 fn launch<D: Driver>(step: &Step<D>, image: Option<&ImageSource>, tokens: Option<&PromptTokens>) -> Result<()> {
     let (mut args, image_blocks) = image_args(step, image)?;
     let (of_tokens, token_rows) = token_args(step, tokens)?;

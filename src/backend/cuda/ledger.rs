@@ -34,7 +34,7 @@ impl Launched {
 /// A shape that the kernels do not have.
 pub fn launches(graph: Graph) -> Result<(Plan, Vec<Vec<Launched>>)> {
     let cuda = Cuda::new(Ledger::default())?;
-    let plan = Plan::new(graph, |graph, id| cuda.element_bytes(graph, id));
+    let plan = Plan::new(cuda.lower(graph));
     let param = |_| Ok(Arc::new(Param { buffer: cuda.driver().allocate(0)? }));
     let params: Vec<_> = plan.graph.params.iter().map(param).collect::<Result<_>>()?;
     let mut arena = cuda.arena(&[&plan])?;

@@ -20,6 +20,7 @@ pub mod interpreter;
 pub mod kernels;
 mod layer_norm;
 pub mod ledger;
+mod lower;
 mod mask_embed;
 pub mod measure;
 mod patch_embed;
@@ -46,10 +47,9 @@ pub use self::ceiling::Ceiling;
 pub use self::dispatch::param_bytes;
 use self::driver::{Arg, Driver, Queue};
 use self::step::Step;
-use self::storage::Storage;
 use super::Backend;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ParamId, Plan, ValueId};
+use crate::graph::{Graph, ParamId, Plan, Storage, ValueId};
 
 /// A device with its kernels, loaded when first launched.
 pub struct Cuda<D: Driver> {
@@ -181,9 +181,9 @@ impl<D: Driver> Cuda<D> {
         redirects: &[(ValueId, u64)],
     ) -> Result<()> {
         (0..plan.graph.nodes.len()).try_for_each(|step| {
-            let name = &plan.graph.nodes[step].name;
-            let step_of = Step { cuda: self, arena, plan, params, name, redirects, active, capture };
-            dispatch::launch(&plan.graph.nodes[step].op, &step_of)
+            let node = &plan.graph.nodes[step];
+            let step_of = Step { cuda: self, arena, plan, params, node, redirects, active, capture };
+            dispatch::launch(&node.op, &step_of)
         })
     }
 }
@@ -198,11 +198,8 @@ impl<D: Driver> Backend for Cuda<D> {
         self.driver.name()
     }
 
-    fn element_bytes(&self, graph: &Graph, id: ValueId) -> usize {
-        match dispatch::value(graph, id) {
-            Storage::Native => graph[id].element.bytes() * (1 + dispatch::partial_sums(graph, id)),
-            Storage::Half => size_of::<f16>(),
-        }
+    fn lower(&self, graph: Graph) -> Graph {
+        lower::lower(graph)
     }
 
     fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param<D>> {
@@ -215,7 +212,7 @@ impl<D: Driver> Backend for Cuda<D> {
         };
         match stored {
             Storage::Native => upload(bytemuck::cast_slice(&data)),
-            Storage::Half => {
+            Storage::F16 | Storage::Bf16 => {
                 let (halves, saturated) = storage::to_half(&data);
                 self.saturated_by_host.fetch_add(saturated, Ordering::Relaxed);
                 upload(bytemuck::cast_slice(&halves))
@@ -243,10 +240,10 @@ impl<D: Driver> Backend for Cuda<D> {
         if bytes.len() > limit {
             return Err(self.out_of_range(&value.name, bytes.len(), limit));
         }
-        let offset = skipped * self.element_bytes(&plan.graph, id);
-        match dispatch::value(&plan.graph, id) {
+        let offset = skipped * value.storage.bytes(value.element);
+        match value.storage {
             Storage::Native => arena.take(&self.driver, plan, id, offset, bytes),
-            Storage::Half => {
+            Storage::F16 | Storage::Bf16 => {
                 let words = bytes.chunks_exact(size_of::<f32>());
                 let data: Vec<f32> = words.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
                 let (halves, saturated) = storage::to_half(&data);
@@ -263,9 +260,9 @@ impl<D: Driver> Backend for Cuda<D> {
         }
         arena.flush(&self.driver)?;
         let (buffer, offset) = arena.memory.place(plan, id);
-        match dispatch::value(&plan.graph, id) {
+        match plan.graph[id].storage {
             Storage::Native => self.driver.read(buffer, offset, bytes)?,
-            Storage::Half => {
+            Storage::F16 | Storage::Bf16 => {
                 let mut halves = vec![f16::ZERO; bytes.len() / size_of::<f32>()];
                 self.driver.read(buffer, offset, bytemuck::cast_slice_mut(&mut halves))?;
                 for (out, half) in bytes.chunks_exact_mut(size_of::<f32>()).zip(halves) {
@@ -320,8 +317,7 @@ impl<D: Driver> Backend for Cuda<D> {
     ) -> Result<()> {
         arena.flush(&self.driver)?;
         let node = &plan.graph.nodes[step];
-        let name = &node.name;
-        let step = Step { cuda: self, arena, plan, params, name, redirects: &[], active, capture: None };
+        let step = Step { cuda: self, arena, plan, params, node, redirects: &[], active, capture: None };
         dispatch::launch(&node.op, &step)
     }
 }

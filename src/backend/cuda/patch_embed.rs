@@ -3,10 +3,10 @@
 use super::driver::{Arg, Driver};
 use super::gemm::Product;
 use super::step::{Launch, Step};
-use super::storage::{PATCH, PATCH_INPUTS, Packing, Storage};
+use super::storage::{PATCH, PATCH_INPUTS, Packing};
 use crate::error::Result;
 use crate::graph::op::PatchEmbed;
-use crate::graph::{Graph, ParamId};
+use crate::graph::{Graph, ParamId, Storage};
 
 /// uint8 picture to patch tokens.
 impl Launch for PatchEmbed {
@@ -38,8 +38,8 @@ impl Launch for PatchEmbed {
         let patches = graph[id].shape[1..].iter().product::<usize>() == PATCH_INPUTS;
         match (id == self.weight, patches) {
             (false, _) => (Storage::Native, Packing::Rows),
-            (true, false) => (Storage::Half, Packing::Rows),
-            (true, true) => (Storage::Half, Packing::Patches),
+            (true, false) => (Storage::F16, Packing::Rows),
+            (true, true) => (Storage::F16, Packing::Patches),
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::driver::{Arg, Driver};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use super::{Arena, Cuda, Param};
 use crate::error::{Error, Result};
 use crate::graph::plan::Place;
-use crate::graph::{Element, Graph, ParamId, Plan, ValueId};
+use crate::graph::{Graph, Node, ParamId, Plan, Storage, ValueId};
 
 /// Device addresses of values that lie elsewhere than their plan says.
 pub(super) type Redirects = Vec<(ValueId, u64)>;
@@ -22,8 +22,8 @@ pub(super) struct Step<'a, D: Driver> {
     pub plan: &'a Plan,
     /// One a parameter of the plan's graph.
     pub params: &'a [Arc<Param<D>>],
-    /// Checkpoint path of the step, for errors.
-    pub name: &'a str,
+    /// What the step is.
+    pub node: &'a Node,
     /// Values that lie elsewhere.
     pub redirects: &'a [(ValueId, u64)],
     /// How many slices or prompts of the batch to compute.
@@ -54,8 +54,8 @@ pub(super) trait Launch {
         (Storage::Native, Packing::Rows)
     }
 
-    /// How many partial sums of the value's own size lie behind the value `id`, which it writes.
-    fn partial_sums(&self, _graph: &Graph, _id: ValueId) -> usize {
+    /// f32 a slice or prompt that its blocks need besides.
+    fn scratch(&self, _graph: &Graph) -> usize {
         0
     }
 }
@@ -73,6 +73,11 @@ impl<D: Driver> Step<'_, D> {
         }
     }
 
+    /// Device address of the step's scratch, 0 for none.
+    pub fn scratch(&self) -> u64 {
+        self.optional(self.node.scratch)
+    }
+
     /// Device address of a value, 0 for none.
     pub fn optional(&self, id: Option<ValueId>) -> u64 {
         id.map_or(0, |id| self.value(id))
@@ -85,9 +90,7 @@ impl<D: Driver> Step<'_, D> {
 
     /// How a value is stored.
     pub fn storage(&self, id: ValueId) -> Storage {
-        let value = &self.plan.graph[id];
-        let half = value.element == Element::F32 && self.plan.bytes[id.0] == 2 * value.len();
-        if half { Storage::Half } else { Storage::Native }
+        self.plan.graph[id].storage
     }
 
     /// Device address of a parameter.
@@ -127,6 +130,6 @@ impl<D: Driver> Step<'_, D> {
 
     /// An error for a shape or storage that no kernel handles.
     pub fn unsupported(&self, expected: impl ToString, found: impl ToString) -> Error {
-        Error::Tensor { name: self.name.to_string(), expected: expected.to_string(), found: found.to_string() }
+        Error::Tensor { name: self.node.name.clone(), expected: expected.to_string(), found: found.to_string() }
     }
 }

@@ -4,15 +4,6 @@ use half::f16;
 
 use crate::graph::Param;
 
-/// How a value or parameter is stored on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// As the graph says: f32, u8 or i32.
-    Native,
-    /// f16 in place of f32.
-    Half,
-}
-
 /// How the numbers of a parameter lie in device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {

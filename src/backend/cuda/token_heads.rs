@@ -2,10 +2,10 @@
 
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::{Dense, TokenHeads};
-use crate::graph::{Graph, ParamId};
+use crate::graph::{Graph, ParamId, Storage};
 
 /// Most masks one launch makes.
 const MOST_MASKS: usize = 3;

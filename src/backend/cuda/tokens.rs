@@ -1,14 +1,14 @@
 //! Launches the decoder's kernels on tokens: `kernels/token_self_attention.ptx.j2`, `tokens_to_image.ptx.j2`,
 //! `token_mlp.ptx.j2` and `image_to_tokens.ptx.j2`. The first three split a step over blocks that each leave a partial
-//! sum behind the step's result in the arena ([`Launch::partial_sums`]); the last block of a prompt adds them up
+//! sum in the step's scratch ([`Launch::scratch`]); the last block of a prompt adds them up
 //! (`kernels/token_finish.j2`).
 
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::{Dense, ImageToTokens, Norm, TokenMlp, TokenSelfAttention, TokensToImage};
-use crate::graph::{Graph, ParamId, ValueId};
+use crate::graph::{Graph, ParamId, Storage, ValueId};
 
 /// Heads of the decoder's attention, one block each.
 const HEADS: usize = 8;
@@ -46,7 +46,7 @@ fn pair<D: Driver>(step: &Step<D>, layer: &Dense) -> [Arg; 2] {
 /// What the last block of a prompt needs for `out = LayerNorm(residual + bias + partial sums)`.
 fn finish<D: Driver>(step: &Step<D>, layer: &Dense, residual: Option<ValueId>, norm: &Norm, out: ValueId) -> [Arg; 8] {
     [
-        Arg::Pointer(step.value(out) + 4 * step.plan.graph[out].len() as u64),
+        Arg::Pointer(step.scratch()),
         Arg::Pointer(step.param(layer.bias)),
         Arg::Pointer(step.optional(residual)),
         Arg::Pointer(step.param(norm.gain)),
@@ -87,8 +87,8 @@ impl Launch for TokenSelfAttention {
         }
     }
 
-    fn partial_sums(&self, _: &Graph, _: ValueId) -> usize {
-        HEADS
+    fn scratch(&self, graph: &Graph) -> usize {
+        HEADS * graph[self.out].stride()
     }
 }
 
@@ -116,8 +116,8 @@ impl Launch for TokensToImage {
         }
     }
 
-    fn partial_sums(&self, graph: &Graph, _: ValueId) -> usize {
-        image_parts(graph[self.out].shape[2])
+    fn scratch(&self, graph: &Graph) -> usize {
+        image_parts(graph[self.out].shape[2]) * graph[self.out].stride()
     }
 }
 
@@ -146,8 +146,8 @@ impl Launch for TokenMlp {
         }
     }
 
-    fn partial_sums(&self, graph: &Graph, _: ValueId) -> usize {
-        graph[self.layers[0].weight].shape[0] / MLP_SLICE
+    fn scratch(&self, graph: &Graph) -> usize {
+        graph[self.layers[0].weight].shape[0] / MLP_SLICE * graph[self.out].stride()
     }
 }
 
@@ -181,6 +181,6 @@ impl Launch for ImageToTokens {
 }
 
 fn native<D: Driver>(step: &Step<D>, image: ValueId) -> Result<()> {
-    let half = step.storage(image) == Storage::Half;
+    let half = step.storage(image) == Storage::F16;
     if half { Err(step.unsupported("the projected image in f32", "f16")) } else { Ok(()) }
 }

@@ -3,10 +3,10 @@
 
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};
-use super::storage::{Packing, Storage};
+use super::storage::Packing;
 use crate::error::Result;
 use crate::graph::op::{Dense, Upscale};
-use crate::graph::{Graph, ParamId};
+use crate::graph::{Graph, ParamId, Storage};
 
 /// Most masks of one launch on tensor cores: columns of an n8 tile, half of them.
 const MOST_MASKS: usize = 4;
@@ -69,7 +69,7 @@ impl Launch for Upscale {
         match (self.convs.iter().any(|conv| conv.weight == id), on_tensor_cores(graph, &self.convs)) {
             (false, _) => (Storage::Native, Packing::Rows),
             (true, false) => (Storage::Native, Packing::Columns),
-            (true, true) => (Storage::Half, Packing::Fragments),
+            (true, true) => (Storage::F16, Packing::Fragments),
         }
     }
 }

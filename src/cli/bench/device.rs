@@ -208,7 +208,7 @@ pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -
 fn kernel_row(plan: &Plan, step: usize, seconds: f64, ceiling: &Ceiling) -> KernelRow {
     let graph = &plan.graph;
     let op = &graph.nodes[step].op;
-    let values = op.reads().into_iter().chain(op.writes()).map(|id| plan.bytes[id.0]).sum::<usize>();
+    let values = op.reads().into_iter().chain(op.writes()).map(|id| plan.graph[id].bytes()).sum::<usize>();
     let bytes = values + op.params().into_iter().map(|id| param_bytes(graph, id)).sum::<usize>();
     let (tflops, gbytes) = (graph.cost(step).flop as f64 / seconds * 1e-12, bytes as f64 / seconds * 1e-9);
     KernelRow {

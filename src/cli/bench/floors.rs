@@ -129,7 +129,7 @@ fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
     let op = &graph.nodes[step].op;
     let flop = graph.cost(step).flop;
     let param_bytes = op.params().into_iter().map(|id| param_bytes(graph, id) as u64).sum();
-    let value_bytes = op.reads().into_iter().chain(op.writes()).map(|id| plan.bytes[id.0] as u64).sum();
+    let value_bytes = op.reads().into_iter().chain(op.writes()).map(|id| plan.graph[id].bytes() as u64).sum();
     let on_tensor_cores = launched.iter().any(|launch| ON_TENSOR_CORES.contains(&launch.kernel.template));
     let flop_us = 1e6 * card.seconds_of_flop(flop, on_tensor_cores);
     let bytes_us = 1e6 * card.seconds_of_bytes(param_bytes, value_bytes);

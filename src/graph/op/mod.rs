@@ -3,12 +3,14 @@
 
 mod decoder;
 mod encoder;
+mod fused;
 
 pub use decoder::{
     ImageSource, ImageToTokens, MaskEmbed, PromptTokens, TokenHeads, TokenMlp, TokenSelfAttention, TokensToImage,
     Upscale,
 };
 pub use encoder::{Activation, Attention, Bias, Conv3x3, Gate, Gated, LayerNorm, Linear, PatchEmbed};
+pub use fused::{DecoderInput, LayerNormGate};
 
 use super::{Graph, ParamId, ValueId};
 
@@ -90,7 +92,7 @@ macro_rules! for_each_operation {
     ($then:ident) => {
         $then! {
             PatchEmbed, LayerNorm, Gate, Linear, Attention, Conv3x3, PromptTokens, MaskEmbed, ImageSource,
-            TokenSelfAttention, TokensToImage, TokenMlp, ImageToTokens, TokenHeads, Upscale
+            TokenSelfAttention, TokensToImage, TokenMlp, ImageToTokens, TokenHeads, Upscale, LayerNormGate, DecoderInput
         }
     };
 }
