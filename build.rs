@@ -30,15 +30,58 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             templates.add_template_owned(name.to_string(), fs::read_to_string(&path)?)?;
         }
     }
-    let mut list = String::from("&[\n");
+    let (mut list, mut params) = (String::from("&[\n"), String::from("&[\n"));
     for kernel in table::KERNELS.iter().copied().flatten() {
         let path = out.join(format!("{}.ptx", kernel.entry));
-        write_if_changed(&path, &expand(&templates, kernel)?)?;
+        let ptx = expand(&templates, kernel)?;
+        write_if_changed(&path, &ptx)?;
         writeln!(list, "    include_str!({path:?}),")?;
+        writeln!(params, "    &[{}],", parameters(&ptx).ok_or_else(|| format!("{}: its parameters", kernel.entry))?)?;
     }
     list.push(']');
+    params.push(']');
     write_if_changed(&out.join("list.rs"), &list)?;
+    write_if_changed(&out.join("params.rs"), &params)?;
+    let readme = fs::read_to_string(root.join("kernels/README.md"))?;
+    let table = |begin: &str, row: fn(&[&str]) -> Option<String>| {
+        let rows = readme.split_once(begin).and_then(|(_, text)| text.split_once("<!-- end of")).map(|(rows, _)| rows);
+        let cells = rows.unwrap_or_default().lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        format!("&[\n{}]", cells.filter_map(|cells| row(&cells)).collect::<String>())
+    };
+    write_if_changed(&out.join("resources.rs"), &table("<!-- registers -->", resources))?;
+    write_if_changed(&out.join("instructions.rs"), &table("<!-- costs -->", instructions))?;
     Ok(())
+}
+
+/// Name and type of each parameter of the entry of `ptx`, as Rust.
+fn parameters(ptx: &str) -> Option<String> {
+    let (_, entry) = ptx.split_once(".entry ")?;
+    let (list, _) = entry.split_once('(')?.1.split_once(')')?;
+    let parameter = |text: &str| {
+        let (kind, name) = text.trim().strip_prefix(".param ")?.split_once(' ')?;
+        let kind = match kind {
+            ".u64" => "Pointer",
+            ".u32" => "U32",
+            ".f32" => "F32",
+            _ => return None,
+        };
+        Some(format!("({:?}, Type::{kind}), ", name.trim()))
+    };
+    list.split(',').map(parameter).collect()
+}
+
+/// A row `| kernel | tile | threads | shared | registers sm_80 | ..`.
+fn resources(cells: &[&str]) -> Option<String> {
+    let [_, entry, _, _, shared, registers, ..] = cells else { return None };
+    let (shared, registers): (u32, u32) = (shared.parse().ok()?, registers.parse().ok()?);
+    Some(format!("    ({entry:?}, {registers}, {shared}),\n"))
+}
+
+/// A row `| kernel | launch | instructions / mma | / block | ..`.
+fn instructions(cells: &[&str]) -> Option<String> {
+    let [_, entry, _, per_mma, per_block, ..] = cells else { return None };
+    let (per_mma, per_block): (Option<f64>, f64) = (per_mma.parse().ok(), per_block.parse().ok()?);
+    Some(format!("    ({entry:?}, {per_mma:?}, {per_block:?}),\n"))
 }
 
 /// The PTX of one kernel: its template with the named constants of its row.

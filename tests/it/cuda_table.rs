@@ -7,13 +7,14 @@ use medsegx::backend::cuda::kernels::{self, Type};
 
 #[test]
 fn the_table_agrees_with_the_ptx() {
-    for (kernel, ptx) in kernels::texts() {
+    for (index, (kernel, ptx)) in kernels::texts().enumerate() {
         let module = ptxvm::Module::parse(ptx).unwrap_or_else(|e| panic!("{}: {e}", kernel.entry));
         let [entry] = module.entries() else { panic!("{}: expected one entry", kernel.entry) };
         assert_eq!(entry.name, kernel.entry);
         let found: Vec<(&str, u32)> = entry.params.iter().map(|p| (p.name.as_str(), p.bytes)).collect();
         let size = |kind| if kind == Type::Pointer { 8 } else { 4 };
-        let expected: Vec<(&str, u32)> = kernel.params.iter().map(|&(name, kind)| (name, size(kind))).collect();
+        let expected: Vec<(&str, u32)> =
+            kernels::params(index).iter().map(|&(name, kind)| (name, size(kind))).collect();
         assert_eq!(found, expected, "{}: parameters", kernel.entry);
         assert_eq!(entry.reqntid, Some([kernel.threads, 1, 1]), "{}: .reqntid", kernel.entry);
         assert_eq!(entry.dynamic_shared, kernel.shared > 0, "{}: dynamic shared memory", kernel.entry);

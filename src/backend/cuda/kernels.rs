@@ -1,13 +1,31 @@
 //! The kernels and their PTX, exactly as the driver loads it.
 
-pub use super::table::{Kernel, Type};
+pub use super::table::Kernel;
 use crate::error::{Error, Result};
 
 /// PTX texts in the order of the table, expanded by build.rs.
 const PTX: &[&str] = include!(concat!(env!("OUT_DIR"), "/ptx/list.rs"));
 
-/// The tables that tests compute, see [`registers`].
-const README: &str = include_str!("../../../kernels/README.md");
+/// Parameters of each, as its PTX declares them.
+const PARAMS: &[&[(&str, Type)]] = include!(concat!(env!("OUT_DIR"), "/ptx/params.rs"));
+
+/// Name, registers on sm_80 and shared memory of each, as ptxas gives them: from kernels/README.md, which a test compares with
+/// a fresh run.
+const RESOURCES: &[(&str, u32, u32)] = include!(concat!(env!("OUT_DIR"), "/ptx/resources.rs"));
+
+/// Name and instructions of each, from a table of kernels/README.md, which a test compares with a fresh count.
+const INSTRUCTIONS: &[(&str, Option<f64>, f64)] = include!(concat!(env!("OUT_DIR"), "/ptx/instructions.rs"));
+
+/// Type of a kernel's parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Address in global memory, `.u64`.
+    Pointer,
+    /// Size, stride or flag, `.u32`.
+    U32,
+    /// `.f32`.
+    F32,
+}
 
 /// All kernels, in the order of their index.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
@@ -35,13 +53,14 @@ pub fn texts() -> impl Iterator<Item = (&'static Kernel, &'static str)> {
     all().zip(PTX.iter().copied())
 }
 
-/// Registers of a thread and bytes of shared memory of a block of the kernel `entry` on sm_80, as ptxas gives them:
-/// columns of the table in kernels/README.md, which a test compares with a fresh run.
+/// The parameters of the kernel of index `index`, in order.
+pub fn params(index: usize) -> &'static [(&'static str, Type)] {
+    PARAMS[index]
+}
+
+/// Registers of a thread and bytes of shared memory of a block of the kernel `entry` on sm_80.
 pub fn resources(entry: &str) -> Option<(u32, u32)> {
-    let row = README.lines().find(|line| line.starts_with(&format!("| {entry} |")))?;
-    let mut cells = row.split('|').map(str::trim).skip(4);
-    let shared = cells.next()?.parse().ok()?;
-    Some((cells.next()?.parse().ok()?, shared))
+    RESOURCES.iter().find(|(name, ..)| *name == entry).map(|&(_, registers, shared)| (registers, shared))
 }
 
 /// Warp instructions of a kernel, as ptxvm counted them in the launch that kernels/README.md names.
@@ -53,11 +72,8 @@ pub struct Instructions {
     pub per_block: f64,
 }
 
-/// Instructions of the kernel `entry`: columns of a table in kernels/README.md, which a test compares with a fresh count.
+/// Instructions of the kernel `entry`.
 pub fn instructions(entry: &str) -> Option<Instructions> {
-    let (_, costs) = README.split_once("<!-- costs -->")?;
-    let row = costs.lines().find(|line| line.starts_with(&format!("| {entry} |")))?;
-    let mut cells = row.split('|').map(str::trim).skip(3);
-    let per_mma = cells.next()?.parse().ok();
-    Some(Instructions { per_mma, per_block: cells.next()?.parse().ok()? })
+    let (_, per_mma, per_block) = *INSTRUCTIONS.iter().find(|(name, ..)| *name == entry)?;
+    Some(Instructions { per_mma, per_block })
 }

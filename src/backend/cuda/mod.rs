@@ -139,14 +139,14 @@ impl<D: Driver> Cuda<D> {
     #[allow(unsafe_code, reason = "running a kernel is the hardware boundary")]
     fn launch(&self, capture: Option<&D::Capture>, entry: &str, grid: [u32; 3], args: &[Arg]) -> Result<()> {
         let (index, kernel, ptx) = kernels::find(entry)?;
-        if !args.iter().map(Arg::kind).eq(kernel.params.iter().map(|&(_, kind)| kind)) {
+        if !args.iter().map(Arg::kind).eq(kernels::params(index).iter().map(|&(_, kind)| kind)) {
             return Err(Error::Internal { place: entry.into(), what: "arguments do not match the kernel".into() });
         }
         if grid.contains(&0) {
             return Ok(());
         }
         let function = self.function(index, kernel, ptx)?;
-        // SAFETY: the types were just compared with the table, which a test compares with the PTX; addresses and sizes
+        // SAFETY: the types were just compared with those that the PTX declares; addresses and sizes
         // come from a plan's values and parameters, whose buffers the caller's borrow of arena and parameters keeps,
         // and a recording its share in them.
         unsafe { self.driver.launch(capture, function, grid, args) }

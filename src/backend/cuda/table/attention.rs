@@ -1,7 +1,6 @@
 //! Rows of `kernels/attention.ptx.j2`.
 
 use super::Kernel;
-use super::Type::{Pointer, U32};
 
 /// Two stages of keys and values of 64 slots, then the warps' scratch; a row is `2 d + 16` bytes.
 const fn shared(d: u32, row: u32, threads: u32) -> u32 {
@@ -17,25 +16,7 @@ const fn attention(
     threads: u32,
     shared: u32,
 ) -> Kernel {
-    Kernel {
-        entry,
-        template: "attention",
-        constants,
-        params: &[
-            ("qkv", Pointer),
-            ("qkv_bias", Pointer),
-            ("rel_pos_h", Pointer),
-            ("rel_pos_w", Pointer),
-            ("out", Pointer),
-            ("grid", U32),
-            ("window", U32),
-            ("width", U32),
-        ],
-        tile,
-        threads,
-        shared,
-        bound: "tensor cores and ex2",
-    }
+    Kernel { entry, template: "attention", constants, tile, threads, shared, bound: "tensor cores and ex2" }
 }
 
 /// One kernel a head dim and row of key slots: 16 for windows and small grids, 64 for the grid of 1024 px.

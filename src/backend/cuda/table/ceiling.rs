@@ -1,7 +1,6 @@
 //! Rows of `kernels/ceiling_mma.ptx.j2` and `kernels/ceiling_copy.ptx.j2`.
 
 use super::Kernel;
-use super::Type::{Pointer, U32};
 
 /// The two rates that benches compare with.
 pub const KERNELS: &[Kernel] = &[
@@ -9,7 +8,6 @@ pub const KERNELS: &[Kernel] = &[
         entry: "ceiling_mma",
         template: "ceiling_mma",
         constants: &[("sums", 8)],
-        params: &[("out", Pointer), ("rounds", U32)],
         tile: "4 warps of 8 accumulators",
         threads: 128,
         shared: 0,
@@ -19,7 +17,6 @@ pub const KERNELS: &[Kernel] = &[
         entry: "ceiling_copy",
         template: "ceiling_copy",
         constants: &[("vectors", 4)],
-        params: &[("from", Pointer), ("to", Pointer)],
         tile: "16 KiB",
         threads: 256,
         shared: 0,

@@ -1,36 +1,10 @@
 //! Rows of `kernels/gemm.ptx.j2`, and of `conv3x3.ptx.j2` and `patch_embed.ptx.j2`, which extend it.
 
 use super::Kernel;
-use super::Type::{F32, Pointer, U32};
-
-/// Parameters of every product, then those of an extension.
-macro_rules! params {
-    ($($name:literal: $kind:ident),*) => {
-        &[
-            ("input", Pointer),
-            ("weight", Pointer),
-            ("bias", Pointer),
-            ("residual", Pointer),
-            ("gate", Pointer),
-            ("expert_bias", Pointer),
-            ("out", Pointer),
-            ("saturated", Pointer),
-            ("rows", U32),
-            ("columns", U32),
-            ("depth", U32),
-            ("tokens", U32),
-            ("bias_stride", U32),
-            ("experts", U32),
-            ("bottleneck", U32),
-            ("scale", F32),
-            $(($name, $kind)),*
-        ]
-    };
-}
 
 /// Tile for full batches: 64 x 64 a warp, the most products for each fragment read.
 macro_rules! large {
-    ($template:literal, $suffix:literal, $half_in:literal, $half_out:literal, $gelu:literal, $params:expr) => {
+    ($template:literal, $suffix:literal, $half_in:literal, $half_out:literal, $gelu:literal) => {
         Kernel {
             entry: concat!($template, "_128x128", $suffix),
             template: $template,
@@ -45,7 +19,6 @@ macro_rules! large {
                 ("half_out", $half_out),
                 ("gelu", $gelu),
             ],
-            params: $params,
             tile: "128 x 128, warps 64 x 64",
             threads: 128,
             shared: 3 * (128 + 128) * 128,
@@ -56,7 +29,7 @@ macro_rules! large {
 
 /// Tile for batch 1, where blocks are few and short: k is split over the warps of a block.
 macro_rules! small {
-    ($template:literal, $suffix:literal, $half_in:literal, $half_out:literal, $gelu:literal, $params:expr) => {
+    ($template:literal, $suffix:literal, $half_in:literal, $half_out:literal, $gelu:literal) => {
         Kernel {
             entry: concat!($template, "_64x32", $suffix),
             template: $template,
@@ -71,7 +44,6 @@ macro_rules! small {
                 ("half_out", $half_out),
                 ("gelu", $gelu),
             ],
-            params: $params,
             tile: "64 x 32, k split over 4 warps",
             threads: 128,
             shared: 4 * (64 + 32) * 128,
@@ -82,20 +54,20 @@ macro_rules! small {
 
 /// f16 and f32 input, f16 and f32 output, with GELU and without; both tiles of each.
 pub const KERNELS: &[Kernel] = &[
-    large!("gemm", "_f16_f16", 1, 1, 0, params!()),
-    large!("gemm", "_f16_f32", 1, 0, 0, params!()),
-    large!("gemm", "_f32_f16", 0, 1, 0, params!()),
-    large!("gemm", "_f32_f32", 0, 0, 0, params!()),
-    large!("gemm", "_f16_f16_gelu", 1, 1, 1, params!()),
-    large!("gemm", "_f16_f32_gelu", 1, 0, 1, params!()),
-    small!("gemm", "_f16_f16", 1, 1, 0, params!()),
-    small!("gemm", "_f16_f32", 1, 0, 0, params!()),
-    small!("gemm", "_f32_f16", 0, 1, 0, params!()),
-    small!("gemm", "_f32_f32", 0, 0, 0, params!()),
-    small!("gemm", "_f16_f16_gelu", 1, 1, 1, params!()),
-    small!("gemm", "_f16_f32_gelu", 1, 0, 1, params!()),
-    large!("conv3x3", "", 1, 0, 0, params!("grid": U32, "channels": U32)),
-    small!("conv3x3", "", 1, 0, 0, params!("grid": U32, "channels": U32)),
-    large!("patch_embed", "", 0, 0, 0, params!("scaling": Pointer, "size": U32)),
-    small!("patch_embed", "", 0, 0, 0, params!("scaling": Pointer, "size": U32)),
+    large!("gemm", "_f16_f16", 1, 1, 0),
+    large!("gemm", "_f16_f32", 1, 0, 0),
+    large!("gemm", "_f32_f16", 0, 1, 0),
+    large!("gemm", "_f32_f32", 0, 0, 0),
+    large!("gemm", "_f16_f16_gelu", 1, 1, 1),
+    large!("gemm", "_f16_f32_gelu", 1, 0, 1),
+    small!("gemm", "_f16_f16", 1, 1, 0),
+    small!("gemm", "_f16_f32", 1, 0, 0),
+    small!("gemm", "_f32_f16", 0, 1, 0),
+    small!("gemm", "_f32_f32", 0, 0, 0),
+    small!("gemm", "_f16_f16_gelu", 1, 1, 1),
+    small!("gemm", "_f16_f32_gelu", 1, 0, 1),
+    large!("conv3x3", "", 1, 0, 0),
+    small!("conv3x3", "", 1, 0, 0),
+    large!("patch_embed", "", 0, 0, 0),
+    small!("patch_embed", "", 0, 0, 0),
 ];

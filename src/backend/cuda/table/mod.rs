@@ -10,17 +10,6 @@ mod picture;
 mod resize;
 mod upscale;
 
-/// Type of a kernel's parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    /// Address in global memory, `.u64`.
-    Pointer,
-    /// Size, stride or flag, `.u32`.
-    U32,
-    /// `.f32`.
-    F32,
-}
-
 /// One kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
@@ -30,8 +19,6 @@ pub struct Kernel {
     pub template: &'static str,
     /// Named constants of the template; it also sees `entry`, `threads` and `shared`.
     pub constants: &'static [(&'static str, i64)],
-    /// Parameters in the order of the PTX.
-    pub params: &'static [(&'static str, Type)],
     /// What one block computes.
     pub tile: &'static str,
     /// Threads of a block: `.reqntid`.

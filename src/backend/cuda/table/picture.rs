@@ -1,7 +1,6 @@
 //! Rows of `kernels/grey_level.ptx.j2` and `kernels/picture.ptx.j2`: what goes ahead of the encoder.
 
 use super::Kernel;
-use super::Type::{Pointer, U32};
 
 /// Threads of a block.
 const THREADS: u32 = 256;
@@ -11,16 +10,6 @@ const fn grey_level(entry: &'static str, constants: &'static [(&'static str, i64
         entry,
         template: "grey_level",
         constants,
-        params: &[
-            ("stored", Pointer),
-            ("table", Pointer),
-            ("levels", Pointer),
-            ("pieces", U32),
-            ("stored_step", U32),
-            ("levels_step", U32),
-            ("flip_even", U32),
-            ("flip_odd", U32),
-        ],
         tile: "1024 pieces of 16 bytes of a slice",
         threads: THREADS,
         shared,
@@ -33,26 +22,6 @@ const fn picture(entry: &'static str, channels: &'static [(&'static str, i64)]) 
         entry,
         template: "picture",
         constants: channels,
-        params: &[
-            ("levels", Pointer),
-            ("row_first", Pointer),
-            ("row_weights", Pointer),
-            ("column_first", Pointer),
-            ("column_weights", Pointer),
-            ("pixels", Pointer),
-            ("range", Pointer),
-            ("scaling", Pointer),
-            ("counters", Pointer),
-            ("levels_row", U32),
-            ("levels_step", U32),
-            ("source_last", U32),
-            ("column_last", U32),
-            ("row_taps", U32),
-            ("column_taps", U32),
-            ("height", U32),
-            ("width", U32),
-            ("size", U32),
-        ],
         tile: "128 pixels of each of 4 rows",
         threads: 128,
         shared: 0,
