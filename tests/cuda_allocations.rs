@@ -9,8 +9,8 @@ mod counting;
 use std::sync::Arc;
 
 use common::answers::{context, place, volume};
-use common::idle::Idle;
 use common::watched::{Counts, Watched};
+use medsegx::backend::cuda::driver::null::Null;
 use medsegx::mask::MaskChoice;
 use medsegx::model::Preset;
 use medsegx::segment::{Capacity, Model, Prompt, Segmenter};
@@ -20,7 +20,7 @@ use medsegx::weights::Weights;
 #[test]
 fn recorded_batches_allocate_nothing() {
     const BATCHES: usize = 50;
-    let (driver, seen) = Watched::new(Idle::default());
+    let (driver, seen) = Watched::new(Null::default());
     let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
     let model = Arc::new(Model::on_driver(&weights, driver).unwrap());
     let mut segmenter = Segmenter::new(&model, Capacity { batch: 2, ..Capacity::default() }, MaskChoice::Auto).unwrap();

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::engine::{self, Engine};
 use crate::backend::cpu::{Cpu, CpuOptions};
 #[cfg(feature = "ptxvm")]
-use crate::backend::cuda::interpreter::{Checks, Interpreter};
+use crate::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 #[cfg(feature = "cuda")]
-use crate::backend::cuda::{Cuda, driver::Driver, real::Nvidia};
+use crate::backend::cuda::{
+    Cuda,
+    driver::{Driver, nvidia::Nvidia},
+};
 use crate::backend::{Backend, Launches};
 use crate::error::{Error, Result};
 use crate::executor::{Network, SessionOptions, session_bytes};

@@ -209,11 +209,11 @@ impl<D: Driver> Driver for Deferred<D> {
         self.shared.finish_all()
     }
 
-    fn record(&self, queue: Queue, _spent: Option<Self::Event>) -> Result<Self::Event, Error> {
+    fn record_event(&self, queue: Queue, _spent: Option<Self::Event>) -> Result<Self::Event, Error> {
         Ok((queue, self.shared.queues.lock().unwrap()[queue as usize].pushed))
     }
 
-    fn hold(&self, queue: Queue, &(other, until): &Self::Event) -> Result<(), Error> {
+    fn wait_event(&self, queue: Queue, &(other, until): &Self::Event) -> Result<(), Error> {
         if self.deaf == Some(queue) { Ok(()) } else { self.push(queue, Op::Hold(other, until)) }
     }
 

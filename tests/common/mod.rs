@@ -11,8 +11,6 @@ pub mod fuzz;
 pub mod gelu;
 pub mod golden;
 #[cfg(feature = "cuda")]
-pub mod idle;
-#[cfg(feature = "cuda")]
 pub mod masks;
 pub mod nifti_file;
 pub mod one_op;

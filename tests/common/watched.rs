@@ -247,15 +247,15 @@ impl<D: Driver> Driver for Watched<D> {
         self.inner.synchronize()
     }
 
-    fn record(&self, queue: Queue, spent: Option<D::Event>) -> Result<D::Event, Error> {
+    fn record_event(&self, queue: Queue, spent: Option<D::Event>) -> Result<D::Event, Error> {
         if spent.is_none() {
             count(&self.seen.events);
         }
-        self.inner.record(queue, spent)
+        self.inner.record_event(queue, spent)
     }
 
-    fn hold(&self, queue: Queue, event: &D::Event) -> Result<(), Error> {
-        self.inner.hold(queue, event)
+    fn wait_event(&self, queue: Queue, event: &D::Event) -> Result<(), Error> {
+        self.inner.wait_event(queue, event)
     }
 
     fn wait(&self, event: &D::Event) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::common::reference;
 use crate::common::tolerance;
 
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::graph::Op;
 use medsegx::graph::op;
 use one_op::{Case, Random};

@@ -9,7 +9,7 @@ use crate::common::tolerance;
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::executor::Session;
 use medsegx::model::{Config, Preset};
 

@@ -2,7 +2,7 @@
 #![cfg(feature = "cuda")]
 
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use ptxvm::Class;
 
 #[test]

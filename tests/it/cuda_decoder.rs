@@ -6,7 +6,7 @@ use crate::common::reference;
 use crate::common::tolerance;
 
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::graph::op::{self, Dense, Norm};
 use medsegx::graph::{Element, Op, Role, ValueId};
 use one_op::{Case, Random};

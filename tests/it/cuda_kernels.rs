@@ -9,7 +9,7 @@ use crate::common::tolerance;
 use crate::common::gelu::gelu;
 use half::f16;
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::graph::op::{self, Activation, Dense, Norm};
 use medsegx::graph::{Bias, Element, Gated, Op};
 use one_op::{Case, Random};

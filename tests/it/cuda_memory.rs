@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use medsegx::Error;
-use medsegx::backend::cuda::interpreter::{Checks, Interpreter};
+use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 use medsegx::mask::MaskChoice;
 use medsegx::model::Preset;
 use medsegx::segment::{Capacity, Model, Segmenter};

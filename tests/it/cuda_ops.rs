@@ -4,7 +4,7 @@
 use crate::common::{op_cases, tolerance};
 use medsegx::Error;
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 
 /// Cases of sizes that no model has, and gates apart from the LayerNorm in front of them: the kernels refuse them by name.
 const REFUSED: &[(&str, &str)] = &[

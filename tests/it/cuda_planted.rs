@@ -7,7 +7,7 @@ use crate::common::golden::Golden;
 use crate::common::run::{boxes, corners, scaling, synthetic};
 use crate::common::tolerance;
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::{Checks, Interpreter};
+use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 use medsegx::executor::{Prompt, Session, Slice};
 use medsegx::model::Preset;
 use watched::Watched;

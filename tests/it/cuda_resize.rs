@@ -7,7 +7,7 @@ use crate::common::one_op;
 
 use medsegx::backend::Backend;
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::graph::{Element, Graph, Plan, Role};
 use medsegx::image::resample::{Fit, LogitResizer};
 use medsegx::mask::{Candidates, Counts, Measures, pixels_of_box};

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use answers::{DIMS, answers, context, place, volume};
 use deferred::Deferred;
+use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 use medsegx::backend::cuda::driver::{Driver, Queue};
-use medsegx::backend::cuda::interpreter::{Checks, Interpreter};
-use medsegx::backend::cuda::ledger::launches;
+use medsegx::backend::cuda::dry_run::launches;
 use medsegx::mask::MaskChoice;
 use medsegx::model::{Config, Kind, Masks, Preset, Prompts, image_encoder, mask_decoder};
 use medsegx::prompt::PixelBox;

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use medsegx::backend::Backend;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::backend::cuda::{Cuda, kernels};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{self, Activation, Dense, Norm};

@@ -12,7 +12,7 @@ use crate::common::{relative_l2, tensor};
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
 use medsegx::backend::cuda::Cuda;
-use medsegx::backend::cuda::interpreter::Interpreter;
+use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::executor::{Network, Session};
 use medsegx::model::Preset;
 use medsegx::weights::Weights;

@@ -71,9 +71,9 @@ impl<D: Driver> Cuda<D> {
         let grid = [u32::try_from(blocks).map_err(|_| self.out_of_range("blocks", blocks, u32::MAX as usize))?, 1, 1];
         let mut fastest = f64::INFINITY;
         for _ in 0..RUNS {
-            let start = self.driver.record(Queue::Run, None)?;
+            let start = self.driver.record_event(Queue::Run, None)?;
             self.launch(None, entry, grid, args)?;
-            let end = self.driver.record(Queue::Run, None)?;
+            let end = self.driver.record_event(Queue::Run, None)?;
             fastest = fastest.min(self.driver.elapsed(&start, &end)?.as_secs_f64());
         }
         Ok(fastest)

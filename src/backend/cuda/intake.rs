@@ -225,7 +225,7 @@ impl<D: Driver> Cuda<D> {
         if let Some(uploaded) = &half.uploaded {
             self.driver.wait(uploaded)?;
         }
-        half.read.as_ref().map_or(Ok(()), |read| self.driver.hold(Queue::Up, read))
+        half.read.as_ref().map_or(Ok(()), |read| self.driver.wait_event(Queue::Up, read))
     }
 
     /// Begins a batch in the other half, once nothing uses what that held.
@@ -236,7 +236,7 @@ impl<D: Driver> Cuda<D> {
             self.driver.wait(uploaded)?;
         }
         if let Some(read) = &half.read {
-            self.driver.hold(Queue::Up, read)?;
+            self.driver.wait_event(Queue::Up, read)?;
         }
         half.used = 0;
         half.regions.clear();
@@ -293,8 +293,8 @@ impl<D: Driver> Cuda<D> {
         let half = &mut intake.halves[intake.current];
         let levels = half.regions.iter().filter(|region| region.recipe.grey.is_some());
         let bytes = levels.map(|region| region.recipe.values()).sum();
-        let uploaded = self.driver.record(Queue::Up, half.uploaded.take())?;
-        self.driver.hold(Queue::Run, &uploaded)?;
+        let uploaded = self.driver.record_event(Queue::Up, half.uploaded.take())?;
+        self.driver.wait_event(Queue::Run, &uploaded)?;
         half.uploaded = Some(uploaded);
         intake.open = false;
         self.grow_levels(intake, bytes)
@@ -334,7 +334,7 @@ impl<D: Driver> Cuda<D> {
     /// Marks that what was launched so far is the last to read the slices of the batch.
     pub(super) fn slices_read(&self, intake: &mut Intake<D>) -> Result<()> {
         let read = &mut intake.halves[intake.current].read;
-        *read = Some(self.driver.record(Queue::Run, read.take())?);
+        *read = Some(self.driver.record_event(Queue::Run, read.take())?);
         Ok(())
     }
 

@@ -11,21 +11,18 @@ mod conv3x3;
 pub mod dependent;
 mod dispatch;
 pub mod driver;
+pub mod dry_run;
 mod gemm;
 pub mod grey_level;
 mod image_source;
 pub mod intake;
-#[cfg(feature = "ptxvm")]
-pub mod interpreter;
 pub mod kernels;
 mod layer_norm;
-pub mod ledger;
 mod lower;
 mod mask_embed;
 pub mod measure;
 mod patch_embed;
 pub mod picture;
-pub mod real;
 pub mod resize;
 mod step;
 mod storage;
@@ -45,9 +42,10 @@ use half::f16;
 pub use self::arena::Arena;
 pub use self::ceiling::Ceiling;
 pub use self::dispatch::param_bytes;
+use self::driver::nvidia::Nvidia;
 use self::driver::{Arg, Driver, Queue};
 use self::step::Step;
-use super::Backend;
+use super::{Backend, Launches};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ParamId, Plan, Storage, ValueId};
 
@@ -92,6 +90,16 @@ pub struct Saturated {
     pub by_host: u64,
     /// Activations, since the backend was made; modulo 2^32.
     pub values: u64,
+}
+
+impl Cuda<Nvidia> {
+    /// The backend on NVIDIA device `ordinal`.
+    ///
+    /// # Errors
+    /// As [`Nvidia::open`].
+    pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
+        Cuda::new(Nvidia::open(ordinal, launches)?)
+    }
 }
 
 impl<D: Driver> Cuda<D> {
@@ -300,7 +308,7 @@ impl<D: Driver> Backend for Cuda<D> {
     }
 
     fn mark(&self) -> Result<D::Event> {
-        self.driver.record(Queue::Run, None)
+        self.driver.record_event(Queue::Run, None)
     }
 
     fn between(&self, start: &D::Event, end: &D::Event) -> Result<Duration> {

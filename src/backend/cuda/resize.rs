@@ -203,7 +203,7 @@ impl<D: Driver> Cuda<D> {
             let (from, bytes) = (&resizer.stages[last].out, 0..masks.len());
             self.driver.queue_read(Queue::Run, from, 0, pinned, bytes)?;
         }
-        let event = self.driver.record(Queue::Run, arrived.take())?;
+        let event = self.driver.record_event(Queue::Run, arrived.take())?;
         self.driver.wait(arrived.insert(event))?;
         masks.copy_from_slice(&self.driver.host(pinned)[..masks.len()]);
         self.driver.read(&resizer.count, 0, bytemuck::cast_slice_mut(counts))

@@ -193,7 +193,7 @@ impl<D: Driver> Cuda<D> {
             }
         }
         self.slices_read(intake)?;
-        half.done = Some(self.driver.record(Queue::Run, half.done.take())?);
+        half.done = Some(self.driver.record_event(Queue::Run, half.done.take())?);
         Ok(index)
     }
 
@@ -293,11 +293,11 @@ impl<D: Driver> Cuda<D> {
     #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
     fn fetch(&self, half: &mut Half<D>, from: usize, to: usize) -> Result<()> {
         if let Some(done) = &half.done {
-            self.driver.hold(Queue::Down, done)?;
+            self.driver.wait_event(Queue::Down, done)?;
         }
         // SAFETY: nobody touches the bytes until the wait below is over; the buffer is dropped behind the pinned memory.
         unsafe { self.driver.queue_read(Queue::Down, &half.results, from, &mut half.down, from..to) }?;
-        let arrived = self.driver.record(Queue::Down, half.arrived.take())?;
+        let arrived = self.driver.record_event(Queue::Down, half.arrived.take())?;
         self.driver.wait(half.arrived.insert(arrived))
     }
 }

@@ -3,7 +3,8 @@
 
 use std::io::Write;
 
-use medsegx::backend::cuda::ledger::{Launched, launches};
+use medsegx::backend::cuda::driver::null::Launched;
+use medsegx::backend::cuda::dry_run::launches;
 use medsegx::backend::cuda::{kernels, param_bytes};
 use medsegx::graph::Plan;
 use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};

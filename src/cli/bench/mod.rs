@@ -21,7 +21,7 @@ use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level, Precision};
 #[cfg(feature = "cuda")]
 use medsegx::backend::cuda::Cuda;
 #[cfg(feature = "ptxvm")]
-use medsegx::backend::cuda::interpreter::{Checks, Interpreter};
+use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
 use medsegx::model::{Config, Masks, Preset};
 use medsegx::segment::Device;

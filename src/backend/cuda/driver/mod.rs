@@ -1,11 +1,16 @@
 //! What the CUDA backend needs of a device. cudarc implements it over the real driver, `ptxvm` over an interpreter.
 #![allow(unsafe_code, reason = "a launch trusts its caller for addresses and sizes")]
 
+pub mod null;
+pub mod nvidia;
+#[cfg(feature = "ptxvm")]
+pub mod ptxvm;
+
 use std::ops::Range;
 use std::time::Duration;
 
-use super::kernels::{Kernel, Type};
 use crate::backend::Launches;
+use crate::backend::cuda::kernels::{Kernel, Type};
 use crate::error::Result;
 
 /// One argument of a launch.
@@ -180,13 +185,13 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     /// A device that fails.
-    fn record(&self, queue: Queue, spent: Option<Self::Event>) -> Result<Self::Event>;
+    fn record_event(&self, queue: Queue, spent: Option<Self::Event>) -> Result<Self::Event>;
 
     /// Holds back what `queue` is given from here on until `event` has happened.
     ///
     /// # Errors
     /// A device that fails.
-    fn hold(&self, queue: Queue, event: &Self::Event) -> Result<()>;
+    fn wait_event(&self, queue: Queue, event: &Self::Event) -> Result<()>;
 
     /// Waits until `event` has happened.
     ///

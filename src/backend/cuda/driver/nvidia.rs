@@ -20,10 +20,9 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, D
 
 use self::failure::{describe, failure};
 use self::launch::launch_dependent;
-use super::Cuda;
-use super::driver::{Arg, Driver, Memory, Queue};
-use super::kernels::Kernel;
+use super::{Arg, Driver, Memory, Queue};
 use crate::backend::Launches;
+use crate::backend::cuda::kernels::Kernel;
 use crate::error::{Error, Result};
 
 /// PTX 7.4, which the kernels are written in, came with CUDA 11.4.
@@ -112,22 +111,12 @@ pub struct Capture {
     begun: Cell<bool>,
 }
 
-impl Cuda<Nvidia> {
-    /// The backend on NVIDIA device `ordinal`.
-    ///
-    /// # Errors
-    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.4, or a device
-    /// that fails; for dependent launches also a device below sm_90 or a driver older than CUDA 12.3.
-    pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
-        Cuda::new(Nvidia::open(ordinal, launches)?)
-    }
-}
-
 impl Nvidia {
     /// Device `ordinal` of the driver.
     ///
     /// # Errors
-    /// As [`Cuda::open`].
+    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.4, or a device
+    /// that fails; for dependent launches also a device below sm_90 or a driver older than CUDA 12.3.
     pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
         let name = format!("cuda:{ordinal}");
         let refuse = |operation: &str, message: String| Error::Device {
@@ -445,7 +434,7 @@ impl Driver for Nvidia {
             .map_err(|e| self.failed("wait", e))
     }
 
-    fn record(&self, queue: Queue, spent: Option<CudaEvent>) -> Result<CudaEvent> {
+    fn record_event(&self, queue: Queue, spent: Option<CudaEvent>) -> Result<CudaEvent> {
         let stream = self.stream_of(queue);
         let recorded = match spent {
             Some(event) => event.record(stream).map(|()| event),
@@ -454,7 +443,7 @@ impl Driver for Nvidia {
         recorded.map_err(|e| self.failed("record an event", e))
     }
 
-    fn hold(&self, queue: Queue, event: &CudaEvent) -> Result<()> {
+    fn wait_event(&self, queue: Queue, event: &CudaEvent) -> Result<()> {
         self.stream_of(queue).wait(event).map_err(|e| self.failed("order the streams", e))
     }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 pub use ptxvm::{Checks, Report};
 
-use super::driver::{Arg, Driver, Memory, Queue};
-use super::kernels::Kernel;
+use super::{Arg, Driver, Memory, Queue};
 use crate::backend::Launches;
+use crate::backend::cuda::kernels::Kernel;
 use crate::error::{Error, Result};
 
 /// A device that is an interpreter. It does everything at once, in the order of the calls.
@@ -264,11 +264,11 @@ impl Driver for Interpreter {
         Ok(())
     }
 
-    fn record(&self, _queue: Queue, _spent: Option<Instant>) -> Result<Instant> {
+    fn record_event(&self, _queue: Queue, _spent: Option<Instant>) -> Result<Instant> {
         Ok(Instant::now())
     }
 
-    fn hold(&self, _queue: Queue, _event: &Instant) -> Result<()> {
+    fn wait_event(&self, _queue: Queue, _event: &Instant) -> Result<()> {
         Ok(())
     }
 
