@@ -30,6 +30,7 @@ pub mod image;
 pub mod mask;
 mod memory;
 pub mod model;
+pub mod params;
 pub mod prompt;
 pub mod score;
 pub mod segment;

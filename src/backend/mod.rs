@@ -4,42 +4,12 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::graph::{Graph, ParamId, Plan, ValueId};
-
-/// The numbers of a parameter, row-major, for backends that convert them a piece at a time.
-pub trait Numbers {
-    /// All of them.
-    ///
-    /// # Errors
-    /// What reading them returns.
-    fn all(&mut self) -> Result<Vec<f32>>;
-
-    /// The columns of the matrices that stand side by side in a matrix of `columns`, zeros between them.
-    ///
-    /// # Errors
-    /// Matrices that do not fit.
-    fn bands(&self, columns: usize) -> Result<Vec<Range<usize>>> {
-        Ok(std::iter::once(0..columns).collect())
-    }
-
-    /// `len` numbers of whole rows of a band, from its element `first` on. They may be NaN or infinite: who finds one asks
-    /// [`Numbers::check`].
-    ///
-    /// # Errors
-    /// What reading them returns.
-    fn part(&mut self, band: usize, first: usize, len: usize) -> Result<&[f32]>;
-
-    /// Refuses NaN and infinity where they come from a file, by the name of the tensor.
-    ///
-    /// # Errors
-    /// Such a value; what reading returns.
-    fn check(&mut self) -> Result<()>;
-}
+use crate::params::Numbers;
 
 /// How the launches of a recording follow each other on a GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,20 +40,12 @@ pub trait Backend: Send + Sync + 'static {
     /// [`Backend::read`] always speak the graph's element type.
     fn lower(&self, graph: Graph) -> Graph;
 
-    /// Converts a parameter for the steps of the lowered `graph` that use it. Called once a parameter while loading; the result
-    /// serves graphs of any batch.
+    /// Converts a parameter for the steps of the lowered `graph` that use it. Called once a parameter while loading; the
+    /// result serves graphs of any batch.
     ///
     /// # Errors
-    /// Memory, or a device that fails.
-    fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Self::Param>;
-
-    /// As [`Backend::prepare`], of numbers that are still to be read.
-    ///
-    /// # Errors
-    /// As [`Backend::prepare`], and what reading returns.
-    fn prepare_from(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Self::Param> {
-        self.prepare(graph, id, numbers.all()?)
-    }
+    /// Memory, a device that fails, and what reading returns.
+    fn prepare(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Self::Param>;
 
     /// Memory in which every one of `plans` can run, one after another. Values that are [`Place::Embedding`] outlive a
     /// run: a later plan reads what an earlier one wrote.

@@ -2,7 +2,6 @@
 //! of the plan one after another. Nothing else.
 
 mod network;
-mod numbers;
 mod request;
 mod stage;
 #[cfg(feature = "cuda")]

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::internal;
-use super::numbers::Stored;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::graph::{Graph, ParamId};
 use crate::model::{Config, Masks, Prompts, image_encoder, mask_decoder};
+use crate::params::{Reader, Tensors};
 use crate::weights::Weights;
 
 /// A model on a device: sizes and every parameter in the form that the backend's kernels read. Sessions share it.
@@ -26,33 +26,15 @@ impl<B: Backend> Network<B> {
     /// # Errors
     /// What reading returns, memory, or a device that fails.
     pub fn load(weights: &Weights, backend: B) -> Result<Network<B>> {
-        Network::make(weights.config(), backend, |backend, graph, id, rows| {
-            backend.prepare_from(graph, id, &mut Stored::new(&graph[id], weights, rows))
-        })
+        Network::new(weights.config(), weights, backend)
     }
 
-    /// Makes every parameter that any encoder or decoder graph of `config` can ask for. `tensor` returns a checkpoint
-    /// tensor by name, row-major; its answer is dropped as soon as the parameter is made.
+    /// Makes every parameter that any encoder or decoder graph of `config` can ask for, on as many threads as the backend
+    /// takes. Each thread has memory of its own for numbers that were just read.
     ///
     /// # Errors
-    /// What `tensor` returns, a tensor of the wrong size, memory, or a device that fails.
-    pub fn from_tensors(
-        config: &Config,
-        backend: B,
-        tensor: impl Fn(&str) -> Result<Vec<f32>> + Sync,
-    ) -> Result<Network<B>> {
-        Network::make(config, backend, |backend, graph, id, _| {
-            backend.prepare(graph, id, graph[id].make(&mut |name| tensor(name))?)
-        })
-    }
-
-    /// Every parameter by `prepare`, on as many threads as the backend takes. Each thread has memory of its own for
-    /// numbers that were just read.
-    fn make(
-        config: &Config,
-        backend: B,
-        prepare: impl Fn(&B, &Graph, ParamId, &mut Vec<f32>) -> Result<B::Param> + Sync,
-    ) -> Result<Network<B>> {
+    /// What `tensors` return, a tensor of the wrong size, memory, or a device that fails.
+    pub fn new(config: &Config, tensors: &dyn Tensors, backend: B) -> Result<Network<B>> {
         let graphs = every_graph(config).map(|graph| backend.lower(graph));
         let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
         let mut seen = HashSet::new();
@@ -63,7 +45,7 @@ impl<B: Backend> Network<B> {
         let load = || -> Result<()> {
             let mut rows = Vec::new();
             while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let param = Arc::new(prepare(&backend, graph, id, &mut rows)?);
+                let param = Arc::new(backend.prepare(graph, id, &mut Reader::new(&graph[id], tensors, &mut rows))?);
                 params.lock().unwrap_or_else(PoisonError::into_inner).insert(graph[id].name.clone(), param);
             }
             Ok(())

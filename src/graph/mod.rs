@@ -5,14 +5,13 @@
 
 pub mod cost;
 pub mod op;
-pub mod param;
 pub mod plan;
 
 pub use op::{Bias, Gated, Op, Operation};
-pub use param::{Param, Recipe};
 pub use plan::Plan;
 
 use crate::error::{Error, Result};
+use crate::params::{Param, Recipe};
 
 /// Index of a value in [`Graph::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,8 @@
 use super::config::{Adapters, Config};
 use super::layers::{dense, norm, residual};
 use crate::graph::op::{Activation, Gate, LayerNorm, Linear};
-use crate::graph::{Bias, Gated, Graph, Recipe, ValueId};
+use crate::graph::{Bias, Gated, Graph, ValueId};
+use crate::params::Recipe;
 
 /// Scale of the adapters' sum.
 const SCALE: f32 = 0.1;

@@ -4,7 +4,8 @@ use super::config::Config;
 use super::conmoae;
 use super::layers::{linear, norm, residual};
 use crate::graph::op::{Attention, Conv3x3, LayerNorm, PatchEmbed};
-use crate::graph::{Bias, Element, Graph, Recipe, Role, ValueId};
+use crate::graph::{Bias, Element, Graph, Role, ValueId};
+use crate::params::Recipe;
 
 /// LayerNorm and LayerNorm2d of the encoder.
 const EPS: f32 = 1e-6;

@@ -6,7 +6,8 @@ use super::prompt_encoder::{self, GAUSSIAN, projections};
 use crate::graph::op::{
     Dense, ImageSource, ImageToTokens, LayerNorm, TokenHeads, TokenMlp, TokenSelfAttention, TokensToImage, Upscale,
 };
-use crate::graph::{Bias, Element, Graph, Recipe, Role, Storage, Value, ValueId};
+use crate::graph::{Bias, Element, Graph, Role, Storage, Value, ValueId};
+use crate::params::Recipe;
 
 /// LayerNorms of the transformer.
 const EPS: f32 = 1e-5;

@@ -6,7 +6,6 @@ pub mod image_encoder;
 mod layers;
 pub mod mask_decoder;
 pub mod prompt_encoder;
-mod recipe;
 
 pub use config::{Adapters, Config, Kind, Preset};
 pub use mask_decoder::{Masks, Prompts};

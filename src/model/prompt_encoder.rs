@@ -3,7 +3,8 @@
 use super::config::Config;
 use super::layers::{dense, norm};
 use crate::graph::op::{Dense, MaskEmbed, PromptTokens};
-use crate::graph::{Element, Graph, Recipe, Role, ValueId};
+use crate::graph::{Element, Graph, Role, ValueId};
+use crate::params::Recipe;
 
 /// The Gaussian matrix of the position encoding.
 pub(super) const GAUSSIAN: &str = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix";

@@ -28,6 +28,7 @@ pub use write::write;
 
 use crate::memory::{reserve, zeros};
 use crate::model::Config;
+use crate::params::Tensors;
 use crate::{Error, Result};
 use header::{Header, Tensor};
 use source::Source;
@@ -253,4 +254,18 @@ fn shown(name: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+impl Tensors for Weights {
+    fn load(&self, name: &str) -> Result<Vec<f32>> {
+        self.load(name)
+    }
+
+    fn count(&self, name: &str) -> Result<usize> {
+        self.count(name)
+    }
+
+    fn read_part(&self, name: &str, first: usize, out: &mut [f32]) -> Result<()> {
+        self.read_part(name, first, out)
+    }
 }

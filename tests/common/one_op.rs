@@ -5,7 +5,9 @@ use std::sync::Arc;
 use half::f16;
 use medsegx::Error;
 use medsegx::backend::Backend;
-use medsegx::graph::{Graph, ParamId, Plan, Recipe, Role, ValueId};
+use medsegx::graph::{Graph, ParamId, Plan, Role, ValueId};
+use medsegx::params::InMemory;
+use medsegx::params::Recipe;
 
 /// Numbers that differ from test to test and are the same at every run.
 pub struct Random(pub u64);
@@ -79,7 +81,7 @@ impl Case {
             .params
             .iter()
             .enumerate()
-            .map(|(id, data)| backend.prepare(&plan.graph, ParamId(id), data.clone()).map(Arc::new))
+            .map(|(id, data)| backend.prepare(&plan.graph, ParamId(id), &mut InMemory(data.clone())).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let mut arena = backend.arena(&[&plan])?;
         for (id, bytes) in &self.inputs {

@@ -70,3 +70,12 @@ pub fn decode<B: Backend>(session: &mut Session<B>, cases: &[Case]) -> (Vec<f32>
     session.decode(&prompts, &mut logits, &mut iou).unwrap();
     (logits, iou)
 }
+
+/// Tensors by a function of their name.
+pub struct Changed<F>(pub F);
+
+impl<F: Fn(&str) -> Result<Vec<f32>, medsegx::Error> + Sync> medsegx::params::Tensors for Changed<F> {
+    fn load(&self, name: &str) -> Result<Vec<f32>, medsegx::Error> {
+        (self.0)(name)
+    }
+}

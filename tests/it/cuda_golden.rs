@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::common::golden::Golden;
 use crate::common::relative_l2;
+use crate::common::run::Changed;
 use crate::common::run::{boxes, segment, tiny_variant};
 use crate::common::stages::{all_logits, sam, stages};
 use crate::common::tolerance;
@@ -72,7 +73,7 @@ fn three_experts<B: Backend>(backend: B, bottleneck: usize) -> Vec<f32> {
         }
         Ok(data)
     };
-    let network = Arc::new(Network::from_tensors(&config, backend, tensor).unwrap());
+    let network = Arc::new(Network::new(&config, &Changed(tensor), backend).unwrap());
     let mut session = Session::new(network, boxes(1)).unwrap();
     segment(&mut session, &[Golden::portable("tiny", tolerance::F16).case(0)]).0
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::golden::Golden;
+use crate::common::run::Changed;
 use crate::common::run::{boxes, decode, encode};
 use crate::common::tolerance::{self, Tolerance};
 use crate::common::{relative_l2, tensor};
@@ -35,7 +36,7 @@ fn network<B: Backend>(backend: B, factor: f32) -> Arc<Network<B>> {
         }
         Ok(data)
     };
-    Arc::new(Network::from_tensors(&config, backend, tensor).unwrap())
+    Arc::new(Network::new(&config, &Changed(tensor), backend).unwrap())
 }
 
 /// A stage of the tolerance table, the value's name, and how far it is off.

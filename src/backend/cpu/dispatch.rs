@@ -4,10 +4,10 @@ use super::memory::Pool;
 use super::packed::{self, Packed};
 use super::step::{Execute, Form, Param};
 use super::{Level, attention};
-use crate::backend::Numbers;
 use crate::error::Result;
 use crate::graph::op::for_each_operation;
-use crate::graph::{Graph, Op, ParamId, Recipe, Storage};
+use crate::graph::{Graph, Op, ParamId, Storage};
+use crate::params::Numbers;
 
 macro_rules! kernels {
     ($($op:ident),*) => {
@@ -66,10 +66,7 @@ pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId) -> usize {
 /// parameter that is made as a whole.
 pub(super) fn loading(level: Level, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
-    let streamed = matches!(
-        graph[id].recipe,
-        Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::RowsWithGap { .. } | Recipe::ColumnsWithGap { .. }
-    );
+    let streamed = graph[id].recipe.is_streamed();
     match form(graph, id) {
         Form::Packed { outputs } | Form::Pairs { outputs } => {
             let rows = packed::loading(level, [outputs, len / outputs.max(1)]);

@@ -42,9 +42,10 @@ pub use step::Param;
 use step::Step;
 use threads::{Team, Threads};
 
-use crate::backend::{Backend, Numbers};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ParamId, Plan, Storage, ValueId};
+use crate::params::Numbers;
 
 /// How a [`Cpu`] runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,11 +158,7 @@ impl Backend for Cpu {
         graph
     }
 
-    fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param> {
-        self.prepare_from(graph, id, &mut Held(data))
-    }
-
-    fn prepare_from(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Param> {
+    fn prepare(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Param> {
         Param::prepare(self.level, &self.pool, graph, id, numbers)
     }
 
@@ -228,26 +225,6 @@ impl Backend for Cpu {
 
     fn run(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], step: usize, active: usize) -> Result<()> {
         self.threads.inside(|team| self.step(team, arena, plan, params, step, active))
-    }
-}
-
-/// Numbers that are in memory already.
-struct Held(Vec<f32>);
-
-impl Numbers for Held {
-    fn all(&mut self) -> Result<Vec<f32>> {
-        Ok(std::mem::take(&mut self.0))
-    }
-
-    fn part(&mut self, _band: usize, first: usize, len: usize) -> Result<&[f32]> {
-        self.0.get(first..first + len).ok_or_else(|| Error::Internal {
-            place: "backend::cpu".into(),
-            what: format!("a parameter of {} numbers is too short", self.0.len()),
-        })
-    }
-
-    fn check(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@
 use super::Level;
 use super::memory::{Buffer, Pool};
 use super::simd::{Kernel, MAX_LANES, Simd, bf16, run_pairs};
-use crate::backend::Numbers;
 use crate::error::Result;
+use crate::params::Numbers;
 
 /// A matrix `[outputs, inputs]` in panels, padded with zero columns.
 pub(super) struct Packed {

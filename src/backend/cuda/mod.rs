@@ -48,6 +48,7 @@ use self::step::Step;
 use super::{Backend, Launches};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ParamId, Plan, Storage, ValueId};
+use crate::params::Numbers;
 
 /// A device with its kernels, loaded when first launched.
 pub struct Cuda<D: Driver> {
@@ -210,9 +211,9 @@ impl<D: Driver> Backend for Cuda<D> {
         lower::lower(graph)
     }
 
-    fn prepare(&self, graph: &Graph, id: ParamId, data: Vec<f32>) -> Result<Param<D>> {
+    fn prepare(&self, graph: &Graph, id: ParamId, numbers: &mut dyn Numbers) -> Result<Param<D>> {
         let (stored, packing) = dispatch::param(graph, id);
-        let data = storage::pack(packing, &graph[id], data);
+        let data = storage::pack(packing, &graph[id], numbers.all()?);
         let upload = |bytes: &[u8]| {
             let buffer = self.driver.allocate(bytes.len())?;
             self.driver.write(&buffer, 0, bytes)?;

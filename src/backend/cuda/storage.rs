@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::graph::Param;
+use crate::params::Param;
 
 /// How the numbers of a parameter lie in device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub fn to_half(data: &[f32]) -> (Vec<f16>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Recipe;
+    use crate::params::Recipe;
 
     #[test]
     fn transposition_keeps_the_inputs_last_axis_first() {

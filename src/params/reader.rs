@@ -1,17 +1,15 @@
-//! The numbers of a parameter, read from the weights a piece at a time where its recipe allows it.
+//! The numbers of a parameter, read from its tensors a piece at a time where its recipe allows it.
 
 use std::ops::Range;
 
-use crate::backend::Numbers;
+use super::{Numbers, Param, Recipe, Tensors, mismatch, whole};
 use crate::error::{Error, Result};
-use crate::graph::{Param, Recipe};
 use crate::memory::grow_to;
-use crate::weights::Weights;
 
-/// The numbers of `param` in `weights`.
-pub(super) struct Stored<'a> {
-    param: &'a Param,
-    weights: &'a Weights,
+/// The numbers of a parameter.
+pub struct Reader<'a> {
+    pub(super) param: &'a Param,
+    pub(super) tensors: &'a dyn Tensors,
     /// The whole of a parameter that cannot be made piece by piece.
     whole: Option<Vec<f32>>,
     /// Numbers that were just read, from the first cache line on; the memory of whoever makes one parameter after another.
@@ -31,9 +29,10 @@ fn room(rows: &mut Vec<f32>, len: usize) -> Result<&mut [f32]> {
     Ok(&mut rows[first..first + len])
 }
 
-impl<'a> Stored<'a> {
-    pub fn new(param: &'a Param, weights: &'a Weights, rows: &'a mut Vec<f32>) -> Stored<'a> {
-        Stored { param, weights, whole: None, rows }
+impl<'a> Reader<'a> {
+    /// Of `param`, made of `tensors`; `rows` is memory for what was just read.
+    pub fn new(param: &'a Param, tensors: &'a dyn Tensors, rows: &'a mut Vec<f32>) -> Reader<'a> {
+        Reader { param, tensors, whole: None, rows }
     }
 
     /// Part of tensors one below the other, `gap` rows of zeros below the first.
@@ -44,11 +43,11 @@ impl<'a> Stored<'a> {
         pieces.insert(pieces.len().min(1), None);
         let (mut start, mut at, mut rest) = (0, first, out);
         for piece in pieces {
-            let end = start + piece.map_or(Ok(gap), |name| self.weights.count(name))?;
+            let end = start + piece.map_or(Ok(gap), |name| self.tensors.count(name))?;
             let here = end.saturating_sub(at).min(rest.len());
             let (now, later) = rest.split_at_mut(here);
             match piece {
-                Some(name) if here > 0 => self.weights.read_part(name, at.saturating_sub(start), now)?,
+                Some(name) if here > 0 => self.tensors.read_part(name, at.saturating_sub(start), now)?,
                 _ => now.fill(0.0),
             }
             (start, at, rest) = (end, at + here, later);
@@ -62,7 +61,7 @@ impl<'a> Stored<'a> {
     /// Part of one tensor.
     fn tensor(&mut self, name: &str, first: usize, len: usize) -> Result<&[f32]> {
         let out = room(self.rows, len)?;
-        self.weights.read_part(name, first, out)?;
+        self.tensors.read_part(name, first, out)?;
         Ok(out)
     }
 
@@ -71,7 +70,7 @@ impl<'a> Stored<'a> {
         let rows = self.param.shape[0].max(1);
         let (mut column, mut bands) = (0, Vec::with_capacity(names.len()));
         for (index, name) in names.iter().enumerate() {
-            let count = self.weights.count(name)?;
+            let count = self.tensors.count(name)?;
             if !count.is_multiple_of(rows) {
                 return Err(self.mismatch(count));
             }
@@ -82,18 +81,17 @@ impl<'a> Stored<'a> {
     }
 
     fn mismatch(&self, found: usize) -> Error {
-        mismatch(self.param, found)
+        mismatch(&self.param.name, format!("{} elements", self.param.len()), found)
     }
 }
 
-fn mismatch(param: &Param, found: usize) -> Error {
-    let (expected, found) = (format!("{} elements", param.len()), found.to_string());
-    Error::Tensor { name: param.name.clone(), expected, found }
-}
-
-impl Numbers for Stored<'_> {
+impl Numbers for Reader<'_> {
     fn all(&mut self) -> Result<Vec<f32>> {
-        self.param.make(&mut |name| self.weights.load(name))
+        let data = whole::make(self)?;
+        if !data.iter().all(|x| x.is_finite()) {
+            self.check()?;
+        }
+        Ok(data)
     }
 
     fn bands(&self, columns: usize) -> Result<Vec<Range<usize>>> {
@@ -117,21 +115,23 @@ impl Numbers for Stored<'_> {
                 };
                 let whole = self.whole.insert(whole);
                 let found = whole.len();
-                whole.get(first..first + len).ok_or_else(|| mismatch(param, found))
+                let expected = || format!("{} elements", param.len());
+                whole.get(first..first + len).ok_or_else(|| mismatch(&param.name, expected(), found))
             }
         }
     }
 
     fn check(&mut self) -> Result<()> {
-        self.all().map(drop)
+        self.param.recipe.sources().iter().try_for_each(|name| self.tensors.load(name).map(drop))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::every_graph;
     use super::*;
+    use crate::executor::every_graph;
     use crate::model::Preset;
+    use crate::weights::Weights;
 
     #[test]
     fn parts_are_those_of_the_whole() {
@@ -144,7 +144,7 @@ mod tests {
         for graph in every_graph(&config) {
             for param in &graph.params {
                 let mut buffer = Vec::new();
-                let mut numbers = Stored::new(param, &weights, &mut buffer);
+                let mut numbers = Reader::new(param, &weights, &mut buffer);
                 let whole = numbers.all().unwrap();
                 let (rows, row) = (param.shape[0], whole.len() / param.shape[0]);
                 let mut found = vec![0.0; whole.len()];
@@ -181,7 +181,7 @@ mod tests {
         for (shape, recipe) in recipes {
             let param = param(shape, recipe);
             let mut buffer = Vec::new();
-            let mut numbers = Stored::new(&param, &weights, &mut buffer);
+            let mut numbers = Reader::new(&param, &weights, &mut buffer);
             let refused = numbers.bands(shape[1]).is_err() || numbers.part(0, 0, 800).is_err();
             assert!(refused, "{:?}", param.recipe);
         }

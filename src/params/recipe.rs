@@ -1,4 +1,4 @@
-//! Parameters of a graph and how each is made from checkpoint tensors when the weights are loaded.
+//! What a parameter is and how it is made from checkpoint tensors.
 
 /// One parameter array, f32 on the host; a backend packs or converts it once.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,11 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// Whether its numbers can be read piece by piece.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self, Recipe::Tensor(_) | Recipe::Rows(_) | Recipe::RowsWithGap { .. } | Recipe::ColumnsWithGap { .. })
+    }
+
     /// The checkpoint tensors this recipe reads.
     pub fn sources(&self) -> Vec<String> {
         match self {

@@ -1,51 +1,44 @@
-//! Parameters made from checkpoint tensors, as their [`Recipe`] says.
+//! Parameters that cannot be made piece by piece: numbers change places, or are computed.
 
-use crate::error::{Error, Result};
-use crate::graph::{Param, Recipe};
+use super::reader::Reader;
+use super::{Numbers, Recipe, Tensors, mismatch};
+use crate::error::Result;
 use crate::memory::{reserve, zeros};
 
-/// Returns a checkpoint tensor by name, row-major.
-type Tensors<'a> = dyn FnMut(&str) -> Result<Vec<f32>> + 'a;
-
-impl Param {
-    /// The numbers of this parameter.
-    ///
-    /// # Errors
-    /// What `tensor` returns, or [`Error::Tensor`] where sizes contradict the parameter's shape.
-    pub fn make(&self, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
-        let room = || reserve(self.len(), format_args!("parameter {}", self.name));
-        let data = match &self.recipe {
-            Recipe::Tensor(name) => tensor(name)?,
-            Recipe::Rows(names) => rows(names, 0, room()?, tensor)?,
-            Recipe::RowsWithGap { names, gap } => {
-                rows(names, gap * self.shape[1..].iter().product::<usize>(), room()?, tensor)?
-            }
-            Recipe::ColumnsWithGap { names, gap } => columns(names, *gap, self.shape[0], room()?, tensor)?,
-            Recipe::ChannelsLast(name) => {
-                let [_, height, width, inputs] = self.shape4()?;
-                let data = sized(name, tensor(name)?, self.len())?;
-                swap_middle(&data, inputs, height * width, room()?)
-            }
-            Recipe::FourTokens(name) => {
-                let [height, width, outputs, inputs] = self.shape4()?;
-                four_tokens(&sized(name, tensor(name)?, self.len())?, inputs, outputs, height * width, room()?)
-            }
-            Recipe::PatchPosition { position, bias } => patch_position(tensor(position)?, &tensor(bias)?),
-            Recipe::DensePosition { gaussian, grid, linears } => {
-                dense_position(gaussian, *grid, linears, self.shape[1], tensor)?
-            }
-        };
-        sized(&self.name, data, self.len())
-    }
-
-    fn shape4(&self) -> Result<[usize; 4]> {
-        let wrong = |_| mismatch(&self.name, "four axes", format!("{:?}", self.shape));
-        <[usize; 4]>::try_from(self.shape.as_slice()).map_err(wrong)
-    }
-}
-
-fn mismatch(name: &str, expected: impl ToString, found: impl ToString) -> Error {
-    Error::Tensor { name: name.into(), expected: expected.to_string(), found: found.to_string() }
+/// The numbers of the parameter that `reader` reads.
+///
+/// # Errors
+/// What `tensors` return, or [`Error::Tensor`](crate::Error::Tensor) where sizes contradict the parameter's shape.
+pub(super) fn make(reader: &mut Reader<'_>) -> Result<Vec<f32>> {
+    let (param, tensors) = (reader.param, reader.tensors);
+    let room = || reserve(param.len(), format_args!("parameter {}", param.name));
+    let shape4 = || {
+        let wrong = |_| mismatch(&param.name, "four axes", format!("{:?}", param.shape));
+        <[usize; 4]>::try_from(param.shape.as_slice()).map_err(wrong)
+    };
+    let data = match &param.recipe {
+        Recipe::Tensor(name) => tensors.load(name)?,
+        Recipe::Rows(_) | Recipe::RowsWithGap { .. } => {
+            let mut out = room()?;
+            out.extend_from_slice(reader.part(0, 0, param.len())?);
+            out
+        }
+        Recipe::ColumnsWithGap { .. } => columns(reader, room()?)?,
+        Recipe::ChannelsLast(name) => {
+            let [_, height, width, inputs] = shape4()?;
+            let data = sized(name, tensors.load(name)?, param.len())?;
+            swap_middle(&data, inputs, height * width, room()?)
+        }
+        Recipe::FourTokens(name) => {
+            let [height, width, outputs, inputs] = shape4()?;
+            four_tokens(&sized(name, tensors.load(name)?, param.len())?, inputs, outputs, height * width, room()?)
+        }
+        Recipe::PatchPosition { position, bias } => patch_position(tensors.load(position)?, &tensors.load(bias)?),
+        Recipe::DensePosition { gaussian, grid, linears } => {
+            dense_position(gaussian, *grid, linears, param.shape[1], tensors)?
+        }
+    };
+    sized(&param.name, data, param.len())
 }
 
 fn sized(name: &str, data: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
@@ -55,23 +48,14 @@ fn sized(name: &str, data: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
     Err(mismatch(name, format!("{expected} elements"), format!("{}", data.len())))
 }
 
-/// Tensors one behind the other, `gap` zeros behind the first.
-fn rows(names: &[String], gap: usize, mut out: Vec<f32>, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
-    for (index, name) in names.iter().enumerate() {
-        out.append(&mut tensor(name)?);
-        out.resize(out.len() + if index == 0 { gap } else { 0 }, 0.0);
-    }
-    Ok(out)
-}
-
-/// Matrices of `rows` rows side by side, `gap` columns of zeros behind the first.
-fn columns(names: &[String], gap: usize, rows: usize, mut out: Vec<f32>, tensor: &mut Tensors<'_>) -> Result<Vec<f32>> {
-    let parts = names.iter().map(|name| tensor(name)).collect::<Result<Vec<_>>>()?;
-    for row in 0..rows {
-        for (index, part) in parts.iter().enumerate() {
-            let width = part.len() / rows;
-            out.extend_from_slice(&part[row * width..(row + 1) * width]);
-            out.resize(out.len() + if index == 0 { gap } else { 0 }, 0.0);
+/// Matrices side by side, zeros between them.
+fn columns(reader: &mut Reader<'_>, mut out: Vec<f32>) -> Result<Vec<f32>> {
+    let columns = reader.param.len() / reader.param.shape[0].max(1);
+    out.resize(reader.param.len(), 0.0);
+    for (index, band) in reader.bands(columns)?.into_iter().enumerate() {
+        let part = reader.part(index, 0, reader.param.shape[0] * band.len())?;
+        for (row, numbers) in part.chunks_exact(band.len().max(1)).enumerate() {
+            out[row * columns..][band.clone()].copy_from_slice(numbers);
         }
     }
     Ok(out)
@@ -110,15 +94,15 @@ fn dense_position(
     grid: usize,
     linears: &[(String, bool)],
     columns: usize,
-    tensor: &mut Tensors<'_>,
+    tensors: &dyn Tensors,
 ) -> Result<Vec<f32>> {
-    let matrix = tensor(gaussian)?;
+    let matrix = tensors.load(gaussian)?;
     let encodings = positions(&matrix, grid)?;
     let mut out = zeros(grid * grid * columns, "the dense positions")?;
     let mut first = 0;
     for (path, reads_position) in linears {
-        let bias = tensor(&format!("{path}.bias"))?;
-        let weight = if *reads_position { tensor(&format!("{path}.weight"))? } else { Vec::new() };
+        let bias = tensors.load(&format!("{path}.bias"))?;
+        let weight = if *reads_position { tensors.load(&format!("{path}.weight"))? } else { Vec::new() };
         if *reads_position && weight.len() != bias.len() * matrix.len() {
             let expected = format!("{} elements", bias.len() * matrix.len());
             return Err(mismatch(&format!("{path}.weight"), expected, weight.len()));
@@ -190,11 +174,20 @@ fn block_of(weight: &[f32], inputs: usize, first: usize, count: usize) -> Result
 
 #[cfg(test)]
 mod tests {
+    use super::super::Param;
     use super::*;
+
+    struct Given<'a>(&'a [(&'a str, Vec<f32>)]);
+
+    impl Tensors for Given<'_> {
+        fn load(&self, name: &str) -> Result<Vec<f32>> {
+            Ok(self.0.iter().find(|(n, _)| *n == name).unwrap().1.clone())
+        }
+    }
 
     fn make(shape: &[usize], recipe: Recipe, tensors: &[(&str, Vec<f32>)]) -> Result<Vec<f32>> {
         let param = Param { name: "p".into(), shape: shape.to_vec(), recipe };
-        param.make(&mut |name| Ok(tensors.iter().find(|(n, _)| *n == name).unwrap().1.clone()))
+        Reader::new(&param, &Given(tensors), &mut Vec::new()).all()
     }
 
     fn counted(n: usize) -> Vec<f32> {
