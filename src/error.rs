@@ -131,6 +131,11 @@ impl Error {
         Error::Io { path: path.into(), operation, source }
     }
 
+    /// An [`Error::Internal`] in `place`.
+    pub fn internal(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Error::Internal { place: place.into(), what: what.into() }
+    }
+
     /// An [`Error::File`] for `path`.
     pub fn file(
         path: impl Into<PathBuf>,

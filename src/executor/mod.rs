@@ -258,7 +258,7 @@ impl<B: Backend> Session<B> {
         &mut self,
         work: impl FnOnce(&B, &mut B::Arena, &Plan, ValueId) -> Result<T>,
     ) -> Result<T> {
-        let which = self.decoded_last.ok_or_else(|| internal("nothing was decoded".into()))?;
+        let which = self.decoded_last.ok_or_else(|| Error::internal("executor", "nothing was decoded"))?;
         let plan = &self.decoders[which].1.plan;
         work(self.network.backend(), &mut self.arena, plan, find(plan, mask_decoder::io::LOGITS)?)
     }
@@ -363,7 +363,12 @@ impl<B: Backend> Session<B> {
     pub fn repeat_step(&mut self, decoder: bool, step: usize, active: usize, times: usize) -> Result<()> {
         let largest = self.largest();
         let stage = if decoder { &self.decoders[largest].1 } else { &self.encoder };
-        let node = stage.plan.graph.nodes.get(step).ok_or_else(|| internal(format!("there is no step {step}")))?;
+        let node = stage
+            .plan
+            .graph
+            .nodes
+            .get(step)
+            .ok_or_else(|| Error::internal("executor", format!("there is no step {step}")))?;
         let backend = self.network.backend();
         for _ in 0..times {
             backend.run(&mut self.arena, &stage.plan, &stage.params, step, active)?;
@@ -387,11 +392,7 @@ fn variant_of(prompts: &[Prompt<'_>], options: &SessionOptions) -> Prompts {
 }
 
 fn find(plan: &Plan, name: &str) -> Result<ValueId> {
-    plan.graph.find(name).ok_or_else(|| internal(format!("the graph has no value {name}")))
-}
-
-fn internal(what: String) -> Error {
-    Error::Internal { place: "executor".into(), what }
+    plan.graph.find(name).ok_or_else(|| Error::internal("executor", format!("the graph has no value {name}")))
 }
 
 impl Staging {

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::internal;
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, ParamId};
 use crate::model::{Config, Masks, Prompts, image_encoder, mask_decoder};
 use crate::params::{Reader, Tensors};
@@ -54,7 +53,7 @@ impl<B: Backend> Network<B> {
             // A thread that cannot be had is done without: this one loads everything if need be.
             let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, load).ok();
             let others: Vec<_> = (1..backend.loaders()).filter_map(spawn).collect();
-            let panicked = |_| Err(internal("a loading thread panicked".into()));
+            let panicked = |_| Err(Error::internal("executor", "a loading thread panicked"));
             others.into_iter().fold(load(), |result, other| result.and(other.join().unwrap_or_else(panicked)))
         })?;
         let params = params.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +72,7 @@ impl<B: Backend> Network<B> {
 
     /// The parameters of `graph`, in its order.
     pub(super) fn params_of(&self, graph: &Graph) -> Result<Vec<Arc<B::Param>>> {
-        let missing = |name: &str| internal(format!("parameter {name} was not prepared"));
+        let missing = |name: &str| Error::internal("executor", format!("parameter {name} was not prepared"));
         let find = |name: &str| self.params.get(name).cloned().ok_or_else(|| missing(name));
         graph.params.iter().map(|param| find(&param.name)).collect()
     }

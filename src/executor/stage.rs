@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Network;
+use super::network::Network;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::graph::Plan;

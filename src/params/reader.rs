@@ -2,14 +2,16 @@
 
 use std::ops::Range;
 
-use super::{Numbers, Param, Recipe, Tensors, mismatch, whole};
+use super::recipe::{Param, Recipe};
+use super::tensors::{Numbers, Tensors, mismatch};
+use super::whole;
 use crate::error::{Error, Result};
-use crate::memory::grow_to;
+use crate::memory::{grow_to, reserve, zeros};
 
 /// The numbers of a parameter.
 pub struct Reader<'a> {
-    pub(super) param: &'a Param,
-    pub(super) tensors: &'a dyn Tensors,
+    param: &'a Param,
+    tensors: &'a dyn Tensors,
     /// The whole of a parameter that cannot be made piece by piece.
     whole: Option<Vec<f32>>,
     /// Numbers that were just read, from the first cache line on; the memory of whoever makes one parameter after another.
@@ -65,6 +67,33 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
+    /// All rows. A tensor that is the parameter has to be of its size.
+    fn rows(&mut self) -> Result<Vec<f32>> {
+        if let Recipe::Tensor(name) = &self.param.recipe {
+            let count = self.tensors.count(name)?;
+            if count != self.param.len() {
+                return Err(self.mismatch(count));
+            }
+        }
+        let mut all = reserve(self.param.len(), format_args!("parameter {}", self.param.name))?;
+        all.extend_from_slice(self.part(0, 0, self.param.len())?);
+        Ok(all)
+    }
+
+    /// All columns, zeros between the matrices.
+    fn columns(&mut self) -> Result<Vec<f32>> {
+        let (rows, len) = (self.param.shape[0], self.param.len());
+        let columns = len / rows.max(1);
+        let mut all = zeros(len, format_args!("parameter {}", self.param.name))?;
+        for (index, band) in self.bands(columns)?.into_iter().enumerate() {
+            let part = self.part(index, 0, rows * band.len())?;
+            for (row, numbers) in part.chunks_exact(band.len().max(1)).enumerate() {
+                all[row * columns..][band.clone()].copy_from_slice(numbers);
+            }
+        }
+        Ok(all)
+    }
+
     /// Columns of matrices side by side, `gap` columns of zeros beside the first.
     fn beside(&self, names: &[String], gap: usize) -> Result<Vec<Range<usize>>> {
         let rows = self.param.shape[0].max(1);
@@ -87,7 +116,11 @@ impl<'a> Reader<'a> {
 
 impl Numbers for Reader<'_> {
     fn all(&mut self) -> Result<Vec<f32>> {
-        let data = whole::make(self)?;
+        let data = match &self.param.recipe {
+            Recipe::ColumnsWithGap { .. } => self.columns()?,
+            recipe if recipe.is_streamed() => self.rows()?,
+            _ => whole::make(self.param, self.tensors)?,
+        };
         if !data.iter().all(|x| x.is_finite()) {
             self.check()?;
         }
@@ -132,6 +165,75 @@ mod tests {
     use crate::executor::every_graph;
     use crate::model::Preset;
     use crate::weights::Weights;
+
+    struct Given<'a>(&'a [(&'a str, Vec<f32>)]);
+
+    impl Tensors for Given<'_> {
+        fn load(&self, name: &str) -> Result<Vec<f32>> {
+            Ok(self.0.iter().find(|(n, _)| *n == name).unwrap().1.clone())
+        }
+    }
+
+    fn make(shape: &[usize], recipe: Recipe, tensors: &[(&str, Vec<f32>)]) -> Result<Vec<f32>> {
+        let param = Param { name: "p".into(), shape: shape.to_vec(), recipe };
+        Reader::new(&param, &Given(tensors), &mut Vec::new()).all()
+    }
+
+    fn counted(n: usize) -> Vec<f32> {
+        (0..n).map(|i| i as f32).collect()
+    }
+
+    #[test]
+    fn columns_stand_side_by_side() {
+        let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
+        let names = || vec!["a".into(), "b".into()];
+        let data = make(&[2, 3], Recipe::ColumnsWithGap { names: names(), gap: 0 }, &tensors).unwrap();
+        assert_eq!(data, [0.0, 1.0, 10.0, 2.0, 3.0, 11.0]);
+        let data = make(&[2, 5], Recipe::ColumnsWithGap { names: names(), gap: 2 }, &tensors).unwrap();
+        assert_eq!(data, [0.0, 1.0, 0.0, 0.0, 10.0, 2.0, 3.0, 0.0, 0.0, 11.0]);
+    }
+
+    #[test]
+    fn a_gap_of_rows_is_as_wide_as_a_row() {
+        let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
+        let recipe = Recipe::RowsWithGap { names: vec!["a".into(), "b".into()], gap: 1 };
+        assert_eq!(make(&[4, 2], recipe, &tensors).unwrap(), [0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 10.0, 11.0]);
+    }
+
+    #[test]
+    fn convolutions_become_channels_last() {
+        // [out 2, in 3, ky 1, kx 2]
+        let data = make(&[2, 1, 2, 3], Recipe::ChannelsLast("w".into()), &[("w", counted(12))]).unwrap();
+        assert_eq!(data, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 8.0, 10.0, 7.0, 9.0, 11.0]);
+        // [in 2, out 3, 2, 2]
+        let data = make(&[2, 2, 3, 2], Recipe::FourTokens("w".into()), &[("w", counted(24))]).unwrap();
+        assert_eq!(data[..6], [0.0, 12.0, 4.0, 16.0, 8.0, 20.0]);
+        assert_eq!(data[6..8], [1.0, 13.0]);
+    }
+
+    #[test]
+    fn position_is_folded_into_the_bias_of_those_that_read_it() {
+        let tensors = [
+            ("g", vec![0.25, -0.5]),
+            ("a.weight", vec![1.0, 2.0]),
+            ("a.bias", vec![0.5]),
+            ("b.weight", vec![7.0, 7.0]),
+            ("b.bias", vec![-1.0]),
+        ];
+        let linears = vec![("a".to_string(), true), ("b".to_string(), false)];
+        let recipe = Recipe::DensePosition { gaussian: "g".into(), grid: 2, linears };
+        let data = make(&[4, 2], recipe, &tensors).unwrap();
+        // Token 1 is the right upper one: x = 0.5, y = -0.5 in -1..1.
+        let angle = std::f64::consts::TAU * (0.5 * 0.25 + -0.5 * -0.5);
+        assert_eq!(data[2], (0.5 + angle.sin() + 2.0 * angle.cos()) as f32);
+        assert_eq!(data[3], -1.0);
+    }
+
+    #[test]
+    fn a_tensor_of_the_wrong_size_is_named() {
+        let error = make(&[3], Recipe::Tensor("a".into()), &[("a", counted(4))]).unwrap_err();
+        assert_eq!(error.to_string(), "tensor p: expected 3 elements, found 4");
+    }
 
     #[test]
     fn parts_are_those_of_the_whole() {

@@ -1,29 +1,21 @@
 //! Parameters that cannot be made piece by piece: numbers change places, or are computed.
 
-use super::reader::Reader;
-use super::{Numbers, Recipe, Tensors, mismatch};
-use crate::error::Result;
+use super::recipe::{Param, Recipe};
+use super::tensors::{Tensors, mismatch};
+use crate::error::{Error, Result};
 use crate::memory::{reserve, zeros};
 
-/// The numbers of the parameter that `reader` reads.
+/// The numbers of a parameter whose recipe is not streamed.
 ///
 /// # Errors
 /// What `tensors` return, or [`Error::Tensor`](crate::Error::Tensor) where sizes contradict the parameter's shape.
-pub(super) fn make(reader: &mut Reader<'_>) -> Result<Vec<f32>> {
-    let (param, tensors) = (reader.param, reader.tensors);
+pub(super) fn make(param: &Param, tensors: &dyn Tensors) -> Result<Vec<f32>> {
     let room = || reserve(param.len(), format_args!("parameter {}", param.name));
     let shape4 = || {
         let wrong = |_| mismatch(&param.name, "four axes", format!("{:?}", param.shape));
         <[usize; 4]>::try_from(param.shape.as_slice()).map_err(wrong)
     };
     let data = match &param.recipe {
-        Recipe::Tensor(name) => tensors.load(name)?,
-        Recipe::Rows(_) | Recipe::RowsWithGap { .. } => {
-            let mut out = room()?;
-            out.extend_from_slice(reader.part(0, 0, param.len())?);
-            out
-        }
-        Recipe::ColumnsWithGap { .. } => columns(reader, room()?)?,
         Recipe::ChannelsLast(name) => {
             let [_, height, width, inputs] = shape4()?;
             let data = sized(name, tensors.load(name)?, param.len())?;
@@ -37,6 +29,10 @@ pub(super) fn make(reader: &mut Reader<'_>) -> Result<Vec<f32>> {
         Recipe::DensePosition { gaussian, grid, linears } => {
             dense_position(gaussian, *grid, linears, param.shape[1], tensors)?
         }
+        streamed => {
+            let what = format!("{streamed:?} is read by pieces");
+            return Err(Error::Internal { place: param.name.clone(), what });
+        }
     };
     sized(&param.name, data, param.len())
 }
@@ -46,19 +42,6 @@ fn sized(name: &str, data: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
         return Ok(data);
     }
     Err(mismatch(name, format!("{expected} elements"), format!("{}", data.len())))
-}
-
-/// Matrices side by side, zeros between them.
-fn columns(reader: &mut Reader<'_>, mut out: Vec<f32>) -> Result<Vec<f32>> {
-    let columns = reader.param.len() / reader.param.shape[0].max(1);
-    out.resize(reader.param.len(), 0.0);
-    for (index, band) in reader.bands(columns)?.into_iter().enumerate() {
-        let part = reader.part(index, 0, reader.param.shape[0] * band.len())?;
-        for (row, numbers) in part.chunks_exact(band.len().max(1)).enumerate() {
-            out[row * columns..][band.clone()].copy_from_slice(numbers);
-        }
-    }
-    Ok(out)
 }
 
 /// `[outer, a, b]` to `[outer, b, a]`.
@@ -170,79 +153,4 @@ fn block_of(weight: &[f32], inputs: usize, first: usize, count: usize) -> Result
         rows.iter_mut().zip(output).for_each(|(row, &w)| row[column] = f64::from(w));
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Param;
-    use super::*;
-
-    struct Given<'a>(&'a [(&'a str, Vec<f32>)]);
-
-    impl Tensors for Given<'_> {
-        fn load(&self, name: &str) -> Result<Vec<f32>> {
-            Ok(self.0.iter().find(|(n, _)| *n == name).unwrap().1.clone())
-        }
-    }
-
-    fn make(shape: &[usize], recipe: Recipe, tensors: &[(&str, Vec<f32>)]) -> Result<Vec<f32>> {
-        let param = Param { name: "p".into(), shape: shape.to_vec(), recipe };
-        Reader::new(&param, &Given(tensors), &mut Vec::new()).all()
-    }
-
-    fn counted(n: usize) -> Vec<f32> {
-        (0..n).map(|i| i as f32).collect()
-    }
-
-    #[test]
-    fn columns_stand_side_by_side() {
-        let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
-        let names = || vec!["a".into(), "b".into()];
-        let data = make(&[2, 3], Recipe::ColumnsWithGap { names: names(), gap: 0 }, &tensors).unwrap();
-        assert_eq!(data, [0.0, 1.0, 10.0, 2.0, 3.0, 11.0]);
-        let data = make(&[2, 5], Recipe::ColumnsWithGap { names: names(), gap: 2 }, &tensors).unwrap();
-        assert_eq!(data, [0.0, 1.0, 0.0, 0.0, 10.0, 2.0, 3.0, 0.0, 0.0, 11.0]);
-    }
-
-    #[test]
-    fn a_gap_of_rows_is_as_wide_as_a_row() {
-        let tensors = [("a", counted(4)), ("b", vec![10.0, 11.0])];
-        let recipe = Recipe::RowsWithGap { names: vec!["a".into(), "b".into()], gap: 1 };
-        assert_eq!(make(&[4, 2], recipe, &tensors).unwrap(), [0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 10.0, 11.0]);
-    }
-
-    #[test]
-    fn convolutions_become_channels_last() {
-        // [out 2, in 3, ky 1, kx 2]
-        let data = make(&[2, 1, 2, 3], Recipe::ChannelsLast("w".into()), &[("w", counted(12))]).unwrap();
-        assert_eq!(data, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 8.0, 10.0, 7.0, 9.0, 11.0]);
-        // [in 2, out 3, 2, 2]
-        let data = make(&[2, 2, 3, 2], Recipe::FourTokens("w".into()), &[("w", counted(24))]).unwrap();
-        assert_eq!(data[..6], [0.0, 12.0, 4.0, 16.0, 8.0, 20.0]);
-        assert_eq!(data[6..8], [1.0, 13.0]);
-    }
-
-    #[test]
-    fn position_is_folded_into_the_bias_of_those_that_read_it() {
-        let tensors = [
-            ("g", vec![0.25, -0.5]),
-            ("a.weight", vec![1.0, 2.0]),
-            ("a.bias", vec![0.5]),
-            ("b.weight", vec![7.0, 7.0]),
-            ("b.bias", vec![-1.0]),
-        ];
-        let linears = vec![("a".to_string(), true), ("b".to_string(), false)];
-        let recipe = Recipe::DensePosition { gaussian: "g".into(), grid: 2, linears };
-        let data = make(&[4, 2], recipe, &tensors).unwrap();
-        // Token 1 is the right upper one: x = 0.5, y = -0.5 in -1..1.
-        let angle = std::f64::consts::TAU * (0.5 * 0.25 + -0.5 * -0.5);
-        assert_eq!(data[2], (0.5 + angle.sin() + 2.0 * angle.cos()) as f32);
-        assert_eq!(data[3], -1.0);
-    }
-
-    #[test]
-    fn a_tensor_of_the_wrong_size_is_named() {
-        let error = make(&[3], Recipe::Tensor("a".into()), &[("a", counted(4))]).unwrap_err();
-        assert_eq!(error.to_string(), "tensor p: expected 3 elements, found 4");
-    }
 }

@@ -117,7 +117,12 @@ impl<D: Driver> Intake<D> {
         let slots = &mut self.halves[self.current].slots;
         match slots.get(from).copied().flatten().filter(|_| self.open && slot < slots.len()) {
             Some(region) => slots[slot] = Some(region),
-            None => return Err(internal(format!("slot {from} has no slice for slot {slot}"))),
+            None => {
+                return Err(Error::internal(
+                    "the slices of a batch",
+                    format!("slot {from} has no slice for slot {slot}"),
+                ));
+            }
         }
         Ok(())
     }
@@ -313,7 +318,9 @@ impl<D: Driver> Cuda<D> {
         let levels = self.launch_levels(capture, intake, half)?;
         let slots: Option<Vec<usize>> = half.slots.iter().take(count).copied().collect();
         let slots = slots.filter(|slots| slots.len() == count);
-        let slots = slots.ok_or_else(|| internal(format!("not all of {count} slots have a slice")))?;
+        let slots = slots.ok_or_else(|| {
+            Error::internal("the slices of a batch", format!("not all of {count} slots have a slice"))
+        })?;
         let mut first = 0;
         while let Some(&region) = slots.get(first) {
             // As many pictures in one launch as have the same recipe and lie evenly.
@@ -356,8 +363,4 @@ impl<D: Driver> Cuda<D> {
         }
         Ok(levels)
     }
-}
-
-fn internal(what: String) -> Error {
-    Error::Internal { place: "the slices of a batch".into(), what }
 }

@@ -134,7 +134,7 @@ impl<D: Driver> OnDevice<D> {
 impl<D: Driver> Engine for OnDevice<D> {
     fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()> {
         if self.flights.iter().any(|flight| flight.half == self.intake.next_half()) {
-            return Err(internal("two batches wait to be measured"));
+            return Err(Error::internal("the device's engine", "two batches wait to be measured"));
         }
         let (backend, kind) = (self.session.network().backend(), Kind::of(source, frame));
         let recipe = kept_for(&mut self.recipe, &kind, || kind.recipe(backend))?;
@@ -179,7 +179,7 @@ impl<D: Driver> Engine for OnDevice<D> {
             return Ok(false);
         }
         if self.flights.len() == 2 {
-            return Err(internal("two batches wait to be measured"));
+            return Err(Error::internal("the device's engine", "two batches wait to be measured"));
         }
         self.prepare_masks(frame)?;
         self.gather_slices(slices);
@@ -243,7 +243,7 @@ impl<D: Driver> Engine for OnDevice<D> {
     fn logits(&mut self, prompt: usize) -> Result<&[f32]> {
         let stride = self.session.options().masks.count() * self.side * self.side;
         if !self.flights.is_empty() {
-            return Err(internal("a later run has other logits"));
+            return Err(Error::internal("the device's engine", "a later run has other logits"));
         }
         if !self.fetched {
             if self.logits.is_empty() {
@@ -309,7 +309,7 @@ impl<D: Driver> OnDevice<D> {
     ) -> Result<()> {
         let count = self.session.options().masks.count();
         let Some(flight) = self.landed.as_ref().filter(|f| f.frame == *frame && prompts.end <= f.prompts) else {
-            return Err(internal("no measured run has these masks"));
+            return Err(Error::internal("the device's engine", "no measured run has these masks"));
         };
         // All maps of neighbouring prompts lie side by side; others are taken prompt by prompt.
         let (runs, in_run) = if maps.len() == count { (1, prompts.len()) } else { (prompts.len(), 1) };
@@ -330,11 +330,7 @@ fn corners(side: usize, region: &Option<[f32; 4]>) -> [u32; 4] {
 }
 
 fn find(plan: &Plan, name: &str) -> Result<ValueId> {
-    plan.graph.find(name).ok_or_else(|| internal("a graph lacks a value"))
-}
-
-fn internal(what: &str) -> Error {
-    Error::Internal { place: "the device's engine".into(), what: what.into() }
+    plan.graph.find(name).ok_or_else(|| Error::internal("the device's engine", "a graph lacks a value"))
 }
 
 /// A device that fails may return any number: within the map they are at least safe to calculate with.
