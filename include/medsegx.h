@@ -279,7 +279,7 @@ enum medsegx_intensity
     MEDSEGX_INTENSITY_PERCENTILE = 1,
     // `low` becomes 0, `high` 255.
     MEDSEGX_INTENSITY_WINDOW = 2,
-    // Values that are 0..255 already.
+    // Values that are 0..255 already. Fractions of at most 1 are refused: they would become black.
     MEDSEGX_INTENSITY_RAW = 3,
     // CT soft tissue: level 40, width 400.
     MEDSEGX_INTENSITY_SOFT = 4,
@@ -291,6 +291,10 @@ enum medsegx_intensity
     MEDSEGX_INTENSITY_BONE = 7,
     // CT mediastinum: level 50, width 350.
     MEDSEGX_INTENSITY_MEDIASTINUM = 8,
+    // Values from 0 to 1.
+    MEDSEGX_INTENSITY_UNIT = 9,
+    // As MINMAX, but padding values and isolated extremes are set aside.
+    MEDSEGX_INTENSITY_ROBUST = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

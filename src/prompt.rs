@@ -18,6 +18,7 @@ pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
 use crate::codes::Warning;
 use crate::model::config::Kind;
 use crate::taxonomy::Query;
+use crate::volume::VolumeInfo;
 use crate::{Error, Result};
 
 /// A rectangle of one slice: indices of the first and the last column and row inside.
@@ -77,9 +78,18 @@ pub struct Grid {
     pub axis: usize,
     /// Voxel indices to millimetres, RAS+, as in NIfTI; `None` for an input without geometry.
     pub affine: Option<[[f64; 4]; 4]>,
+    /// Where the image has two affines that differ and none was chosen: the millimetres between them. Boxes in millimetres
+    /// are refused then.
+    pub forms_apart: Option<f64>,
 }
 
 impl Grid {
+    /// The grid of `image`, cut across `axis`.
+    pub fn of(image: &VolumeInfo, axis: usize) -> Grid {
+        let apart = image.geometry().filter(|geometry| geometry.chosen.is_none()).and_then(|g| g.forms_apart);
+        Grid { dims: image.dims(), axis, affine: image.affine(), forms_apart: apart }
+    }
+
     /// The axes of a slice's x and y.
     pub fn plane(&self) -> (usize, usize) {
         match self.axis {

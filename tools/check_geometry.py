@@ -271,7 +271,8 @@ def check_orientation(folder, medsegx, weights):
         corners = [[c[axis] if sign > 0 else DIMS[i] - 1 - c[axis] for i, (axis, sign) in enumerate(turn)] for c in (low, high)]
         in_plane = [i for i in range(3) if i != across]
         box = [min(c[i] for c in corners) for i in in_plane] + [max(c[i] for c in corners) for i in in_plane]
-        runs = [(paths[0], paths[2], ["--orient", "ras", "--logits", logits[0]], box, corners[0][across]),
+        runs = [(paths[0], paths[2], ["--orient", "ras", "--axis", "ijk"[across], "--logits", logits[0]], box,
+                 corners[0][across]),
                 (paths[1], paths[3], ["--logits", logits[1]], [*low[:2], *high[:2]], 3)]
         found = [segment(medsegx, weights, *run) for run in runs]
         if any(found):

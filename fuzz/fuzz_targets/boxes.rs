@@ -11,7 +11,7 @@ const AFFINE: [[f64; 4]; 4] =
 
 fuzz_target!(|bytes: &[u8]| {
     for axis in 0..3 {
-        let grid = Grid { dims: [40, 30, 20], axis, affine: Some(AFFINE) };
+        let grid = Grid { dims: [40, 30, 20], axis, affine: Some(AFFINE), forms_apart: None };
         let Ok(targets) = parse_boxes(bytes, Path::new("fuzz"), &grid) else { continue };
         let (width, height) = grid.slice_size();
         for target in &targets {

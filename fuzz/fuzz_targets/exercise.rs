@@ -5,7 +5,7 @@ use medsegx::volume::{Intensity, LabelVolume, OpenOptions, Orientation, Volume};
 /// Reads `bytes`; a volume that comes out has to work in every way a run would use it.
 pub fn exercise(bytes: &[u8]) {
     for time_point in [None, Some(1)] {
-        let options = OpenOptions { time_point, max_voxels: 1 << 16 };
+        let options = OpenOptions { time_point, max_voxels: 1 << 16, form: None };
         let Ok(volume) = Volume::from_bytes("fuzz", bytes, &options) else { continue };
         let [x, y, z] = volume.dims();
         assert_eq!(volume.voxels().len(), x * y * z * volume.channels());

@@ -97,7 +97,7 @@ pub enum medsegx_intensity {
     Percentile = 1,
     /// `low` becomes 0, `high` 255.
     Window = 2,
-    /// Values that are 0..255 already.
+    /// Values that are 0..255 already. Fractions of at most 1 are refused: they would become black.
     Raw = 3,
     /// CT soft tissue: level 40, width 400.
     Soft = 4,
@@ -109,8 +109,12 @@ pub enum medsegx_intensity {
     Bone = 7,
     /// CT mediastinum: level 50, width 350.
     Mediastinum = 8,
+    /// Values from 0 to 1.
+    Unit = 9,
+    /// As MINMAX, but padding values and isolated extremes are set aside.
+    Robust = 10,
 }
-codes!(medsegx_intensity: Minmax Percentile Window Raw Soft Lung Brain Bone Mediastinum);
+codes!(medsegx_intensity: Minmax Percentile Window Raw Soft Lung Brain Bone Mediastinum Unit Robust);
 
 /// How much a message of the log matters. What fails is returned and not logged.
 #[repr(i32)]

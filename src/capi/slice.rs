@@ -8,7 +8,8 @@ use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_point, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
 use crate::executor::Prompt;
-use crate::image::intensity::percentiles_of;
+use crate::image::intensity::{are_fractions, percentiles_of};
+use crate::image::robust::robust_of;
 use crate::segment::{Frame, Picture, prompt_points};
 use crate::volume::{Intensity, IntensityMap, Statistics, Voxel};
 
@@ -227,7 +228,9 @@ pub(super) fn intensity(rule: i32, low: f64, high: f64) -> Outcome<Intensity> {
         Some(medsegx_intensity::Brain) => Intensity::Brain,
         Some(medsegx_intensity::Bone) => Intensity::Bone,
         Some(medsegx_intensity::Mediastinum) => Intensity::Mediastinum,
-        None => return Err(medsegx_error::argument("intensity", "0 to 8", &rule.to_string())),
+        Some(medsegx_intensity::Unit) => Intensity::Unit,
+        Some(medsegx_intensity::Robust) => Intensity::Robust,
+        None => return Err(medsegx_error::argument("intensity", "0 to 10", &rule.to_string())),
     })
 }
 
@@ -304,6 +307,11 @@ impl<'a, T: Voxel> Rows<'a, T> {
         }
         let map = match intensity(rule, low, high)? {
             Intensity::Percentile => self.percentiles(&all, scratch)?,
+            Intensity::Robust => self.robust(&all, scratch)?,
+            Intensity::Raw if !T::INTEGER && are_fractions(&all) => {
+                let found = format!("{} to {}", all.minimum, all.maximum);
+                return Err(medsegx_error::argument("pixels", "0 to 255 for raw (unit takes 0 to 1)", &found));
+            }
             other => other.resolve_range(&all)?,
         };
         grey.clear();
@@ -311,6 +319,18 @@ impl<'a, T: Voxel> Rows<'a, T> {
             grey.extend(row.iter().map(|&pixel| map.level(self.value(pixel))));
         }
         Ok(())
+    }
+
+    fn robust(&self, all: &Statistics, scratch: &mut Vec<f32>) -> Outcome<IntensityMap> {
+        Intensity::MinMax.resolve_range(all)?; // refuses values that are not finite
+        scratch.clear();
+        scratch.resize(self.row * self.slice.height as usize, 0.0);
+        let pixels: &mut [T] = bytemuck::cast_slice_mut(scratch);
+        let count = pixels.iter_mut().zip(self.rows().flatten()).map(|(to, &from)| *to = from).count();
+        let limits = robust_of(&mut pixels[..count], self.slice.slope, self.slice.intercept);
+        let none = || medsegx_error::argument("pixels", "some", "none");
+        let ([low, high], _) = limits.ok_or_else(none)?;
+        Ok(IntensityMap { rule: Intensity::Robust, low, high })
     }
 
     /// Every pixel type fits the alignment and size of f32, which `scratch` is made of.

@@ -154,7 +154,7 @@ fn run(
 ) -> Outcome<usize> {
     let frame = volume.frame(view.axis as usize, Orientation::Stored)?;
     let map = intensity(view.intensity, view.low, view.high)?.resolve(volume)?;
-    let grid = Grid { dims: volume.dims(), axis: frame.axis(), affine: None };
+    let grid = Grid::of(volume, frame.axis());
     let mut requests = reserve(targets.len(), "targets")?;
     for target in targets {
         requests.push(request(target, &grid)?);

@@ -13,6 +13,8 @@ pub enum Intensity {
     MinMax,
     /// The 0.5th to 99.5th percentile of the values above 0, MedSAM's rule.
     Percentile,
+    /// Minimum..maximum without padding values and isolated extremes ([`super::SetAside`]).
+    Robust,
     /// A window of the given level and width.
     Window {
         /// Middle.
@@ -32,19 +34,26 @@ pub enum Intensity {
     Mediastinum,
     /// Values that are already 0..255.
     Raw,
+    /// Values from 0 to 1.
+    Unit,
 }
 
 /// Names without numbers.
-const NAMED: [(&str, Intensity); 8] = [
+const NAMED: [(&str, Intensity); 10] = [
     ("minmax", Intensity::MinMax),
     ("percentile", Intensity::Percentile),
+    ("robust", Intensity::Robust),
     ("soft", Intensity::Soft),
     ("lung", Intensity::Lung),
     ("brain", Intensity::Brain),
     ("bone", Intensity::Bone),
     ("mediastinum", Intensity::Mediastinum),
     ("raw", Intensity::Raw),
+    ("unit", Intensity::Unit),
 ];
+
+/// The rules as a user writes them.
+const RULES: &str = "minmax, robust, percentile, window:LEVEL,WIDTH, soft, lung, brain, bone, mediastinum, raw or unit";
 
 /// Percentiles of [`Intensity::Percentile`].
 const PERCENTILES: [f64; 2] = [0.5, 99.5];
@@ -53,11 +62,7 @@ impl FromStr for Intensity {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::Argument {
-            name: "intensity",
-            expected: "minmax, percentile, window:LEVEL,WIDTH, soft, lung, brain, bone, mediastinum or raw".into(),
-            found: format!("'{text}'"),
-        };
+        let wrong = || Error::Argument { name: "intensity", expected: RULES.into(), found: format!("'{text}'") };
         let lower = text.trim().to_lowercase();
         if let Some(numbers) = lower.strip_prefix("window:") {
             let (level, width) = numbers.split_once(',').ok_or_else(wrong)?;
@@ -88,14 +93,16 @@ impl Intensity {
             Intensity::Brain => Some((40.0, 80.0)),
             Intensity::Bone => Some((400.0, 1800.0)),
             Intensity::Mediastinum => Some((50.0, 350.0)),
-            Intensity::MinMax | Intensity::Percentile | Intensity::Raw => None,
+            Intensity::Unit => Some((0.5, 1.0)),
+            Intensity::MinMax | Intensity::Percentile | Intensity::Robust | Intensity::Raw => None,
         }
     }
 
     /// The rule's numbers for values of which only minimum and maximum are known.
     ///
     /// # Errors
-    /// [`Error::Argument`] for values that are not finite, for `raw` outside 0..255, and for `percentile`.
+    /// [`Error::Argument`] for values that are not finite, for `raw` outside 0..255, for `unit` outside 0..1, and for
+    /// `percentile` and `robust`.
     pub fn resolve_range(self, statistics: &Statistics) -> Result<IntensityMap> {
         let error =
             |expected: &str, found: String| Error::Argument { name: "intensity", expected: expected.into(), found };
@@ -103,6 +110,10 @@ impl Intensity {
             return Err(error("finite values", format!("{} NaN or infinite", statistics.not_finite)));
         }
         let (low, high) = match (self, self.window()) {
+            (Intensity::Unit, _) if statistics.minimum < 0.0 || statistics.maximum > 1.0 => {
+                let found = format!("{} to {}", statistics.minimum, statistics.maximum);
+                return Err(error("0 to 1 for unit (another --intensity maps other values)", found));
+            }
             (_, Some((level, width))) => (level - width / 2.0, level + width / 2.0),
             (Intensity::Raw, _) => {
                 if statistics.minimum < 0.0 || statistics.maximum > 255.0 {
@@ -111,11 +122,18 @@ impl Intensity {
                 }
                 (0.0, 255.0)
             }
-            (Intensity::Percentile, _) => return Err(error("all values for percentile", "their range".into())),
+            (Intensity::Percentile | Intensity::Robust, _) => {
+                return Err(error("all values for percentile and robust", "their range".into()));
+            }
             _ => (statistics.minimum, statistics.maximum),
         };
         Ok(IntensityMap { rule: self, low, high })
     }
+}
+
+/// Whether floats are fractions of at most 1, of which raw would make 0 and 1: black.
+pub(crate) fn are_fractions(statistics: &Statistics) -> bool {
+    statistics.minimum >= 0.0 && statistics.maximum > 0.0 && statistics.maximum <= 1.0
 }
 
 /// A rule with its numbers: `low` becomes 0, `high` becomes 255.

@@ -1,11 +1,16 @@
 //! Boxes in millimetres of the patient frame, through the image's affine into voxels.
 //!
-//! A corner belongs to the voxel whose centre is nearest. Where the image's axes are oblique to the patient's, the voxel
-//! box encloses all corners. Parts outside the image are cut off. Both are noted.
+//! A face belongs to the voxel whose centre is nearest; one between two voxels to the one inside the box. Where the image's
+//! axes are oblique to the patient's, the voxel box encloses all corners. Parts outside the image are cut off. Both are
+//! noted.
 
 use super::{Grid, PixelBox, VolumeBox, check_range};
 use crate::codes::{Code, Warning};
 use crate::{Error, Result};
+
+/// How far from the middle between two voxels, in voxels, a face still counts as lying there: more than what single
+/// precision leaves of an affine and of coordinates, less than what anybody draws.
+const BETWEEN: f64 = 1e-3;
 
 /// A target with a box on every slice need not repeat itself.
 const MOST_NOTES: usize = 16;
@@ -30,6 +35,13 @@ impl Patient {
             found: found.into(),
         };
         let affine = grid.affine.ok_or_else(|| error("an image without geometry"))?;
+        if let Some(apart) = grid.forms_apart {
+            return Err(Error::Prompt {
+                what: "space".into(),
+                expected: "--form sform or --form qform, as the boxes are in millimetres".into(),
+                found: format!("an image whose qform and sform lie up to {apart:.4} mm apart"),
+            });
+        }
         let mut forward = [affine[0], affine[1], affine[2]];
         for (row, sign) in forward.iter_mut().zip(signs) {
             row.iter_mut().for_each(|value| *value *= sign);
@@ -129,10 +141,12 @@ fn cut(
     length: usize,
     notes: &mut Vec<Warning>,
 ) -> Result<(i64, i64)> {
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     // Casts saturate, so a far away corner stays far away.
-    let (first, last) = values
-        .map(|value| (value + 0.5).floor() as i64)
-        .fold((i64::MAX, i64::MIN), |(first, last), value| (first.min(value), last.max(value)));
+    let first = (low + 0.5 + BETWEEN).floor() as i64;
+    // A box without extent between two voxels has none inside: it keeps the upper one.
+    let last = ((high - 0.5 - BETWEEN).ceil() as i64).max(first);
     let end = length as i64 - 1;
     if last < 0 || first > end {
         let expected = format!("a box that meets the image, voxels 0..={end} along {axis}");

@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::levels::LevelCounts;
 use super::opening::{Reading, Rest};
-use super::{Opening, SliceFrame, Volume, VolumeInfo, Voxels};
+use super::{IntensityMap, Opening, SliceFrame, Volume, VolumeInfo, Voxels};
 use crate::codes::Warning;
 use crate::{Error, Result};
 
@@ -56,6 +57,8 @@ pub struct Arriving {
     reading: Option<Reading<Read>>,
     /// The last slab that came, and its first plane.
     slab: Option<(usize, Volume)>,
+    /// The grey levels of what came, where they are looked at.
+    levels: Option<(LevelCounts, IntensityMap)>,
 }
 
 /// What is known when all is read.
@@ -83,7 +86,7 @@ impl Opening<BufReader<File>> {
             let warnings = opening.deliver(together, &sender)?;
             Ok(Read { warnings, took: start.elapsed() })
         })?;
-        Ok(Ok(Arriving { info, slabs, reading: Some(reading), slab: None }))
+        Ok(Ok(Arriving { info, slabs, reading: Some(reading), slab: None, levels: None }))
     }
 }
 
@@ -112,10 +115,24 @@ impl Arriving {
             let lost = || Error::Internal { place: "reading".into(), what: format!("no plane {first}") };
             return Err(self.join().err().unwrap_or_else(lost));
         };
+        self.slab = Some((first, self.take(voxels)?));
+        Ok(())
+    }
+
+    fn take(&mut self, voxels: Voxels) -> Result<Volume> {
         let [width, height, _] = self.info.dims();
         let planes = voxels.len() / (width * height * self.info.channels()).max(1);
-        self.slab = Some((first, Volume::slab(&self.info, planes, voxels)?));
-        Ok(())
+        let slab = Volume::slab(&self.info, planes, voxels)?;
+        if let Some((counts, map)) = &mut self.levels {
+            counts.add(&slab, map);
+        }
+        Ok(slab)
+    }
+
+    /// Looks at the grey levels that `map` makes of what comes; [`Arriving::finish`] adds to the warnings what they say.
+    pub fn check_levels(&mut self, map: &IntensityMap) {
+        let values = self.info.dims().iter().product::<usize>() * self.info.channels();
+        self.levels = Some((LevelCounts::new(values), *map));
     }
 
     fn join(&mut self) -> Result<Read> {
@@ -129,9 +146,14 @@ impl Arriving {
     /// # Errors
     /// As [`Opening::finish`].
     pub fn finish(&mut self) -> Result<Duration> {
-        while self.slabs.recv().is_ok() {}
+        while let Ok(voxels) = self.slabs.recv() {
+            self.take(voxels)?;
+        }
         let Read { warnings, took } = self.join()?;
         self.info.warnings = warnings;
+        if let Some((counts, map)) = self.levels.take() {
+            self.info.warnings.extend(counts.warnings(&map));
+        }
         Ok(took)
     }
 }

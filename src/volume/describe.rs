@@ -63,7 +63,11 @@ pub struct GeometryDescription {
 /// As [`Volume::open`].
 pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
     let time_point = options.time_point.or(Some(0));
-    let volume = Volume::open(path, &OpenOptions { time_point, ..*options })?;
+    let mut volume = Volume::open(path, &OpenOptions { time_point, ..*options })?;
+    let rule = Intensity::default_for_values(&volume);
+    if let Ok(map) = rule.resolve(&volume) {
+        volume.check_levels(&map);
+    }
     let values = volume.statistics();
     let mut warnings = volume.warnings().to_vec();
     if volume.time_points() > 1 {
@@ -96,7 +100,7 @@ pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
         slope,
         intercept,
         values,
-        default_intensity: Intensity::default_for(&volume).to_string(),
+        default_intensity: rule.to_string(),
         geometry,
         extension_bytes: volume.extension_bytes(),
         warnings,

@@ -4,6 +4,7 @@ use super::nifti::Header;
 use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 use std::path::Path;
+use std::str::FromStr;
 
 /// Rows of a 4 x 4 matrix that takes voxel indices (i, j, k, 1) to millimetres, x to the Right, y Anterior, z Superior.
 pub type Affine = [[f64; 4]; 4];
@@ -20,6 +21,27 @@ pub enum AffineSource {
     Neither,
 }
 
+/// A form of a NIfTI header that is chosen by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Rows of the affine.
+    Sform,
+    /// Quaternion, offset and `pixdim`.
+    Qform,
+}
+
+impl FromStr for Form {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_lowercase().as_str() {
+            "sform" => Ok(Form::Sform),
+            "qform" => Ok(Form::Qform),
+            _ => Err(Error::Argument { name: "form", expected: "sform or qform".into(), found: format!("'{text}'") }),
+        }
+    }
+}
+
 /// What a NIfTI header says of space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Geometry {
@@ -31,6 +53,10 @@ pub struct Geometry {
     pub qform_code: i64,
     /// `sform_code`.
     pub sform_code: i64,
+    /// Where both forms are set and differ: the largest distance in millimetres between the places that they give a corner.
+    pub forms_apart: Option<f64>,
+    /// The form that was chosen by hand.
+    pub chosen: Option<Form>,
 }
 
 /// A form code that is defined: 0 unknown to 5 template. nibabel takes others as 0.
@@ -39,8 +65,13 @@ fn valid_code(code: i64) -> i64 {
 }
 
 impl Geometry {
-    /// Reads it off a header and adds to `warnings` what looks wrong.
-    pub(super) fn read(path: &Path, header: &Header, warnings: &mut Vec<Warning>) -> Result<Self> {
+    /// Reads it off a header, from `chosen` if that is given, and adds to `warnings` what looks wrong.
+    pub(super) fn read(
+        path: &Path,
+        header: &Header,
+        chosen: Option<Form>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self> {
         let layout = header.layout;
         let [qform_code, sform_code] = [layout.qform_code, layout.sform_code].map(|at| header.code(at));
         for (name, code) in [("qform_code", qform_code), ("sform_code", sform_code)] {
@@ -58,24 +89,34 @@ impl Geometry {
         let qform = qform(header, &zooms, warnings);
         let rows = header.reals::<12>(layout.rows);
         let sform = std::array::from_fn(|r| if r < 3 { std::array::from_fn(|c| rows[4 * r + c]) } else { LAST_ROW });
-        let (source, affine) = match (valid_code(sform_code), valid_code(qform_code)) {
-            (1.., _) => (AffineSource::Sform, sform),
-            (_, 1..) => (AffineSource::Qform, qform),
+        let (source, affine) = match (chosen, valid_code(sform_code), valid_code(qform_code)) {
+            (Some(Form::Sform), 0, _) | (Some(Form::Qform), _, 0) => {
+                let name = if chosen == Some(Form::Sform) { "sform_code" } else { "qform_code" };
+                return Err(Error::file(path, name, "1 to 5 where this form is chosen (--form)", 0));
+            }
+            (Some(Form::Sform), ..) | (None, 1.., _) => (AffineSource::Sform, sform),
+            (Some(Form::Qform), ..) | (None, _, 1..) => (AffineSource::Qform, qform),
             _ => (AffineSource::Neither, base(&header.dims, &zooms)),
         };
         if affine.iter().flatten().any(|v| !v.is_finite()) {
             return Err(Error::file(path, format!("{source:?} affine"), "finite numbers", format!("{affine:?}")));
         }
+        let unit = unit_in_mm(header, warnings);
+        let mut forms_apart = None;
         if source == AffineSource::Neither {
             warnings.push(Warning::new(
                 Code::NoOrientation,
                 "neither qform nor sform is set: left and right are a guess, and ITK and nibabel guess differently",
             ));
         } else if valid_code(sform_code) > 0 && valid_code(qform_code) > 0 {
-            compare_forms(&sform, &qform, &header.dims, warnings);
+            forms_apart = differ(&scaled(sform, unit), &scaled(qform, unit), &header.dims);
+            if let Some(apart) = forms_apart {
+                let itk = itk_reads(sform_code, &sform, &zooms);
+                let message = forms_differ([qform_code, sform_code], apart, source, itk);
+                warnings.push(Warning::new(Code::FormsDiffer, message));
+            }
         }
-        let unit = unit_in_mm(header, warnings);
-        let geometry = Geometry { affine: scaled(affine, unit), source, qform_code, sform_code };
+        let geometry = Geometry { affine: scaled(affine, unit), source, qform_code, sform_code, forms_apart, chosen };
         geometry.check_shape(&zooms.map(|z| z * unit), warnings);
         Ok(geometry)
     }
@@ -276,12 +317,29 @@ fn corner_distance(one: &Affine, other: &Affine, dims: &[u64]) -> f64 {
     })
 }
 
-/// Warns when the two forms put a corner of the volume at different places.
-fn compare_forms(sform: &Affine, qform: &Affine, dims: &[u64], warnings: &mut Vec<Warning>) {
+/// How far apart the two forms put a corner of the volume, where that is more than a hundredth of a voxel.
+fn differ(sform: &Affine, qform: &Affine, dims: &[u64]) -> Option<f64> {
     let apart = corner_distance(sform, qform, dims);
     let voxel = (0..3).map(|c| dot(&column(sform, c), &column(sform, c)).sqrt()).fold(f64::INFINITY, f64::min);
-    if apart > 0.01 * voxel {
-        let message = format!("sform and qform put the corners up to {apart:.4} apart; sform is used, as nibabel does");
-        warnings.push(Warning::new(Code::FormsDiffer, message));
-    }
+    (apart > 0.01 * voxel).then_some(apart)
+}
+
+/// The form that ITK, and with it 3D Slicer and ANTs, reads where both are set: the sform only if its code is 1 (scanner)
+/// and its spacing is that of `pixdim`.
+fn itk_reads(sform_code: i64, sform: &Affine, zooms: &[f64; 3]) -> Form {
+    let spacing = |c: usize| dot(&column(sform, c), &column(sform, c)).sqrt();
+    let fits = (0..3).all(|c| (spacing(c) - zooms[c]).abs() <= 1e-3 * zooms[c]);
+    if sform_code == 1 && fits { Form::Sform } else { Form::Qform }
+}
+
+fn forms_differ([qform_code, sform_code]: [i64; 2], apart: f64, source: AffineSource, itk: Form) -> String {
+    let used = if source == AffineSource::Qform { "qform" } else { "sform" };
+    let readers = match itk {
+        Form::Sform => "nibabel, MRtrix, ITK, 3D Slicer and ANTs read the sform",
+        Form::Qform => "nibabel and MRtrix read the sform, ITK, 3D Slicer and ANTs the qform",
+    };
+    format!(
+        "qform (code {qform_code}) and sform (code {sform_code}) put the corners up to {apart:.4} mm apart: {readers}; \
+         the {used} is used here (--form)"
+    )
 }

@@ -2,23 +2,41 @@
 
 use super::voxels::with_voxels;
 use super::{Volume, VolumeInfo};
-use crate::image::intensity::percentiles_of;
+use crate::image::intensity::{are_fractions, percentiles_of};
+use crate::image::robust::{SetAside, robust_of};
 use crate::image::{DataType, Intensity, IntensityMap, Statistics, Voxel};
 use crate::memory::reserve;
 use crate::{Error, Result};
 
 impl Intensity {
-    /// The rule for a volume when none is asked for: raw for colour and for 8-bit pictures and arrays, else minmax.
+    /// The rule for a volume when none is asked for, as far as that is known without its values: raw for colour and for
+    /// 8-bit pictures and arrays, else minmax.
     pub fn default_for(volume: &VolumeInfo) -> Self {
         if volume.channels() == 3 || volume.is_8_bit_picture() { Intensity::Raw } else { Intensity::MinMax }
+    }
+
+    /// As [`Intensity::default_for`], but unit where values are fractions from 0 to 1, which raw would make black.
+    pub fn default_for_values(volume: &Volume) -> Self {
+        match Self::default_for(volume) {
+            Intensity::Raw if are_fractions_of(volume, &volume.statistics()) => Intensity::Unit,
+            other => other,
+        }
     }
 
     /// The rule's numbers for `volume`, whose values must all be finite: a NaN has no grey level.
     ///
     /// # Errors
     /// [`Error::File`] for values that are not finite, naming how many and where the first is; for `raw` outside
-    /// 0..255; for `percentile` without a value above 0.
+    /// 0..255 or of fractions up to 1; for `percentile` without a value above 0.
     pub fn resolve(self, volume: &Volume) -> Result<IntensityMap> {
+        self.examine(volume).map(|(map, _)| map)
+    }
+
+    /// As [`Intensity::resolve`], with what `robust` left out of its limits.
+    ///
+    /// # Errors
+    /// As [`Intensity::resolve`].
+    pub fn examine(self, volume: &Volume) -> Result<(IntensityMap, Option<SetAside>)> {
         let statistics = volume.statistics();
         let error = |what: &str, expected: &str, found: String| Error::file(volume.path(), what, expected, found);
         if let Some(first) = statistics.first_not_finite {
@@ -26,22 +44,37 @@ impl Intensity {
             let found = format!("{} NaN or infinite, the first at voxel ({x}, {y}, {z})", statistics.not_finite);
             return Err(error("voxel values", "finite numbers", found));
         }
-        if self != Intensity::Percentile {
-            return self.resolve_range(&statistics).map_err(|e| match e {
+        let (slope, intercept) = volume.scaling();
+        let mut set_aside = None;
+        let map = match self {
+            Intensity::Percentile => {
+                let range = with_voxels!(volume.voxels(), values => percentiles(values, slope, intercept))?;
+                let none = || error("voxel values", "some above 0 for percentile", "none".into());
+                let [low, high] = range.ok_or_else(none)?;
+                IntensityMap { rule: self, low, high }
+            }
+            Intensity::Robust => {
+                let limits = with_voxels!(volume.voxels(), values => robust(values, slope, intercept))?;
+                let ([low, high], aside) = limits.ok_or_else(|| error("voxel values", "some", "none".into()))?;
+                set_aside = Some(aside);
+                IntensityMap { rule: self, low, high }
+            }
+            Intensity::Raw if are_fractions_of(volume, &statistics) => {
+                let found = format!("{} to {}, which become black", statistics.minimum, statistics.maximum);
+                return Err(error("voxel values", "0 to 255 for raw (--intensity unit takes 0 to 1)", found));
+            }
+            _ => self.resolve_range(&statistics).map_err(|e| match e {
                 Error::Argument { expected, found, .. } => error("voxel values", &expected, found),
                 other => other,
-            });
-        }
-        let (slope, intercept) = volume.scaling();
-        let range = with_voxels!(volume.voxels(), values => percentiles(values, slope, intercept))?;
-        let [low, high] = range.ok_or_else(|| error("voxel values", "some above 0 for percentile", "none".into()))?;
-        Ok(IntensityMap { rule: self, low, high })
+            })?,
+        };
+        Ok((map, set_aside))
     }
 
     /// The rule's numbers where they do not depend on the values and the type in which those are stored rules out all that
     /// [`Intensity::resolve`] refuses; `None` where it takes a look at them.
     pub fn resolve_unseen(self, info: &VolumeInfo) -> Option<IntensityMap> {
-        if self == Intensity::MinMax {
+        if matches!(self, Intensity::MinMax | Intensity::Robust) {
             return None;
         }
         let (slope, intercept) = info.scaling();
@@ -52,6 +85,17 @@ impl Intensity {
         let (minimum, maximum) = (one.min(other), one.max(other));
         self.resolve_range(&Statistics { minimum, maximum, not_finite: 0, first_not_finite: None }).ok()
     }
+}
+
+fn are_fractions_of(volume: &VolumeInfo, statistics: &Statistics) -> bool {
+    volume.data_type().range().is_none() && are_fractions(statistics)
+}
+
+/// Limits without padding and extremes; `None` when there are no values.
+fn robust<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Result<Option<([f64; 2], SetAside)>> {
+    let mut copy = reserve(values.len(), "the limits of grey levels")?;
+    copy.extend_from_slice(values);
+    Ok(robust_of(&mut copy, slope, intercept))
 }
 
 /// The two percentiles of the values above 0, interpolated linearly as NumPy does; `None` when no value is above 0.

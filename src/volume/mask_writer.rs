@@ -251,7 +251,7 @@ fn read_back(
     out: &mut BufWriter<File>,
 ) -> Result<()> {
     let (reader, length) = rewound(path, out)?;
-    let written = Opening::of(path, reader, length, &ANY_SIZE)?.finish()?;
+    let written = Opening::of(path, reader, length, &as_read(volume))?.finish()?;
     if matches!(format, Format::Nifti | Format::NiftiGz) {
         compare_headers(volume, &mask_header(volume, is_wide(mask)), &written, path)?;
     }
@@ -266,8 +266,11 @@ fn read_back(
     if written.dims() == mask.dims() && same { Ok(()) } else { Err(wrong(path, "its voxels do not read back")) }
 }
 
-/// The mask is our own, however large.
-const ANY_SIZE: OpenOptions = OpenOptions { time_point: None, max_voxels: u64::MAX };
+/// The mask is our own, however large, and its place is read as the image's.
+fn as_read(volume: &VolumeInfo) -> OpenOptions {
+    let form = volume.geometry().and_then(|geometry| geometry.chosen);
+    OpenOptions { time_point: None, max_voxels: u64::MAX, form }
+}
 
 /// The file behind `out` from its start, and its length.
 fn rewound<'a>(path: &Path, out: &'a mut BufWriter<File>) -> Result<(BufReader<&'a File>, u64)> {
@@ -295,7 +298,7 @@ pub(super) fn same_bytes(out: &mut BufWriter<File>, meant: &[u8], path: &Path) -
 
 /// Reads `start`, what stands before the voxels of a mask with `header`, and compares it with what was meant.
 pub(super) fn check_header(volume: &VolumeInfo, header: &Header, start: &[u8], path: &Path) -> Result<()> {
-    let written = Opening::of(path, start, u64::MAX, &ANY_SIZE)?;
+    let written = Opening::of(path, start, u64::MAX, &as_read(volume))?;
     if written.info().dims() != volume.dims() {
         return Err(wrong(path, "its dims do not read back"));
     }

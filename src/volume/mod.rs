@@ -11,6 +11,7 @@ mod info;
 mod intensity;
 mod label_input;
 mod labels;
+mod levels;
 mod mask_stream;
 pub mod mask_writer;
 mod metaimage;
@@ -31,7 +32,7 @@ use std::path::Path;
 
 pub use arriving::{Arriving, SliceSource};
 pub use describe::{Description, GeometryDescription, describe};
-pub use geometry::{Affine, AffineSource, Geometry};
+pub use geometry::{Affine, AffineSource, Form, Geometry};
 pub use info::VolumeInfo;
 pub use labels::{LabelVolume, Labels};
 pub use mask_stream::MaskStream;
@@ -41,7 +42,7 @@ pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
 pub use voxels::Voxels;
 
-pub use crate::image::{DataType, Intensity, IntensityMap, Statistics, Voxel};
+pub use crate::image::{DataType, Intensity, IntensityMap, SetAside, Statistics, Voxel};
 use crate::{Error, Result};
 use info::Container;
 use voxels::with_voxels;
@@ -53,11 +54,13 @@ pub struct OpenOptions {
     pub time_point: Option<usize>,
     /// The most voxels that a volume may have: what a file claims is checked before memory is taken.
     pub max_voxels: u64,
+    /// Which form of a NIfTI header says where voxels lie; `None` for nibabel's rule, the sform where it is set.
+    pub form: Option<Form>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { time_point: None, max_voxels: 1 << 31 }
+        OpenOptions { time_point: None, max_voxels: 1 << 31, form: None }
     }
 }
 

@@ -133,7 +133,7 @@ impl<R: BufRead> Opening<R> {
 fn nifti_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
     let nifti::Head { header, body, channels, dims, time_points, slope, intercept, mut warnings } =
         nifti::read_head(source, options)?;
-    let geometry = Some(Geometry::read(&source.path, &header, &mut warnings)?);
+    let geometry = Some(Geometry::read(&source.path, &header, options.form, &mut warnings)?);
     let (slope, intercept) = if channels == 1 { (slope, intercept) } else { (1.0, 0.0) };
     let container = Container::Nifti { header, compressed: source.compressed, time_points };
     let info = VolumeInfo::new(&source.path, container, dims, channels, body.data_type);
@@ -191,7 +191,7 @@ fn raster_header<R: BufRead>(source: &mut Source<R>, kind: Kind, options: &OpenO
         Some(affine) => nifti::Header::with_affine(dims, affine, 1),
         None => nifti::Header::without_geometry(dims),
     };
-    let geometry = raster.affine.map(|_| Geometry::read(&path, &header, &mut warnings)).transpose()?;
+    let geometry = raster.affine.map(|_| Geometry::read(&path, &header, None, &mut warnings)).transpose()?;
     let format = if is_nrrd { "NRRD" } else { "MetaImage" };
     let container = Container::Raster { format, header, volumes };
     let info = VolumeInfo::new(&path, container, dims, channels, raster.data_type);

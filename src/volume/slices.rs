@@ -14,7 +14,8 @@ pub enum Orientation {
     /// As stored: column = the lower of the two axes in the slice, row = the other.
     #[default]
     Stored,
-    /// As if the volume had first been re-ordered to Right, Anterior, Superior by permuting and flipping its axes.
+    /// As in the volume re-ordered to Right, Anterior, Superior by permuting and flipping its axes: columns run along the
+    /// lower of the slice's two patient axes, rows along the other, both towards R, A or S.
     Ras,
 }
 
@@ -149,8 +150,8 @@ impl VolumeInfo {
         2
     }
 
-    /// How slices across `axis` (0, 1, 2 for i, j, k) are cut out. With [`Orientation::Ras`] the axis is one of the
-    /// re-ordered volume, so 2 gives axial slices however they are stored.
+    /// How slices across `axis` (0, 1, 2 for i, j, k of the stored array) are cut out. `orientation` turns only the picture:
+    /// axis, slice numbers and boxes stay those of the stored array.
     ///
     /// # Errors
     /// [`Error::Argument`] for an axis above 2; [`Error::File`] when `Ras` is asked of a file without a geometry.
@@ -166,12 +167,10 @@ impl VolumeInfo {
             Error::file(self.path(), "orientation", "a NIfTI file for 'ras'", "a picture or array, which has none")
         })?;
         let axes = geometry.axes();
-        let along = |patient: usize| {
-            let axis = axes.iter().position(|&(p, _)| p == patient).unwrap_or(patient);
-            InPlane { axis, reversed: axes[axis].1 }
-        };
-        let (column, row) = (along(stored.column.axis), along(stored.row.axis));
-        Ok(SliceFrame { axis: along(axis).axis, column, row, ..stored })
+        let mut plane = [stored.column.axis, stored.row.axis];
+        plane.sort_unstable_by_key(|&axis| axes[axis].0);
+        let [column, row] = plane.map(|axis| InPlane { axis, reversed: axes[axis].1 });
+        Ok(SliceFrame { column, row, ..stored })
     }
 
     /// Rows and columns of a stored slice across `axis`, which is at most 2.

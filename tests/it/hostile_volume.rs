@@ -10,7 +10,7 @@ use medsegx::Error;
 use medsegx::volume::{Intensity, LabelVolume, OpenOptions, Orientation, Volume, mask_writer};
 
 /// Small enough that a lying header cannot make the tests slow.
-const OPTIONS: OpenOptions = OpenOptions { time_point: None, max_voxels: 1 << 20 };
+const OPTIONS: OpenOptions = OpenOptions { time_point: None, max_voxels: 1 << 20, form: None };
 
 fn open(bytes: &[u8]) -> Result<Volume, Error> {
     Volume::from_bytes("hostile", bytes, &OPTIONS)

@@ -34,7 +34,7 @@ fn an_odd_volume_is_described_in_words_and_json() {
         "not finite   1\n",
         "orientation  ALS",
         "qform 1, sform 1; affine from Sform",
-        "warning      sform and qform put the corners",
+        "warning      qform (code 1) and sform (code 1) put the corners",
         "off a right angle (tilted gantry?)",
         "1 values are NaN or infinite",
         "uncompressed NIfTI, which its name does not say",

@@ -9,7 +9,7 @@ use medsegx::prompt::{
 };
 use medsegx::{Error, Result};
 
-const GRID: Grid = Grid { dims: [40, 30, 20], axis: 2, affine: None };
+const GRID: Grid = Grid { dims: [40, 30, 20], axis: 2, affine: None, forms_apart: None };
 
 const GOOD: &str = r#"{ "version": 1, "space": "voxel", "inclusive": true, "targets": [
   { "name": "liver", "task": "CT_Liver", "label": 1, "box3d": [3, 4, 5, 13, 14, 7] },
@@ -209,7 +209,7 @@ fn hostile_sizes_end_early() {
         assert!(parse(&text, &GRID).is_err());
     }
     // Forty targets on thirty thousand slices each: more boxes than anybody means.
-    let grid = Grid { dims: [4, 4, 30_000], axis: 2, affine: None };
+    let grid = Grid { dims: [4, 4, 30_000], axis: 2, affine: None, forms_apart: None };
     let one = r#"{"name":"a","label":1,"box3d":[0,0,0,3,3,29999]}"#;
     let many = format!(r#"{{"version":1,"space":"voxel","inclusive":true,"targets":[{}]}}"#, vec![one; 40].join(","));
     assert_error(parse(&many, &grid), &["target 34", "at most 1048576"]);
@@ -300,7 +300,7 @@ fn rough_masks_give_a_box_a_slice() {
         labels[i + dims[0] * (j + dims[1] * k)] = 2;
     }
     let rough = |axis: usize, margin: u32| {
-        rough_boxes(&labels, |label| label > 0, margin, &Grid { dims, axis, affine: None }).unwrap()
+        rough_boxes(&labels, |label| label > 0, margin, &Grid { dims, axis, affine: None, forms_apart: None }).unwrap()
     };
     assert_eq!(rough(2, 0), BTreeMap::from([(0, rectangle(1, 1, 3, 2)), (2, rectangle(0, 3, 0, 3))]));
     assert_eq!(rough(2, 1), BTreeMap::from([(0, rectangle(0, 0, 4, 3)), (2, rectangle(0, 2, 1, 3))]));
@@ -309,10 +309,10 @@ fn rough_masks_give_a_box_a_slice() {
     assert_eq!(rough(0, 0), BTreeMap::from(along_i));
     let along_j = [(1, rectangle(1, 0, 1, 0)), (2, rectangle(3, 0, 3, 0)), (3, rectangle(0, 2, 0, 2))];
     assert_eq!(rough(1, 0), BTreeMap::from(along_j));
-    let grid = Grid { dims, axis: 2, affine: None };
+    let grid = Grid { dims, axis: 2, affine: None, forms_apart: None };
     assert_error(rough_boxes(&labels, |label| label > 2, 0, &grid), &["rough mask", "foreground", "none"]);
     assert_error(rough_boxes(&labels[1..], |label| label > 0, 0, &grid), &["5 x 4 x 3 voxels", "59 voxels"]);
-    let empty = Grid { dims: [0, 4, 3], axis: 2, affine: None };
+    let empty = Grid { dims: [0, 4, 3], axis: 2, affine: None, forms_apart: None };
     assert_error(rough_boxes(&labels[..0], |label| label > 0, 0, &empty), &["foreground", "none"]);
 }
 

@@ -236,14 +236,16 @@ fn ras_slices_are_those_of_the_canonical_volume_and_masks_go_back() {
                 });
                 at[0] + dims[0] * (at[1] + dims[1] * at[2])
             };
-            for axis in 0..3 {
-                let frame = volume.frame(axis, Orientation::Ras).unwrap();
+            for across in 0..3 {
+                let frame = volume.frame(across, Orientation::Ras).unwrap();
+                // The patient axis that this stored axis runs along, and the axes of the canonical slice across it.
+                let axis = axes[across];
                 let (column, row) = [(1, 2), (0, 2), (0, 1)][axis];
                 let shape = [3, 4, 5];
-                assert_eq!((frame.shape(), frame.slices()), ((shape[row], shape[column]), shape[axis]));
-                assert_eq!(axes[frame.axis()], axis);
-                for index in 0..shape[axis] {
-                    let along = if reversed[frame.axis()] { shape[axis] - 1 - index } else { index };
+                assert_eq!((frame.shape(), frame.slices()), ((shape[row], shape[column]), dims[across]));
+                assert_eq!(frame.axis(), across);
+                for index in 0..dims[across] {
+                    let along = if reversed[across] { dims[across] - 1 - index } else { index };
                     volume.slice_u8_in(&frame, index, &raw, &mut slice).unwrap();
                     let mut expected = Vec::new();
                     for r in 0..shape[row] {

@@ -137,7 +137,7 @@ fn the_affine_follows_nibabels_rule() {
         assert_eq!(found, file.rows);
         let geometry = both.geometry().unwrap();
         assert_eq!((geometry.source, geometry.orientation_codes().as_str()), (AffineSource::Sform, "ALS"));
-        assert!(warns(&both, "sform and qform put the corners"));
+        assert!(warns(&both, "qform (code 1) and sform (code 1) put the corners"));
 
         // 30 degrees about z, qfac -1
         file.sform_code = 0;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
-use medsegx::volume::{Intensity, Orientation};
+use medsegx::volume::{Form, Intensity, Orientation};
 
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
@@ -35,16 +35,23 @@ pub struct Args {
     #[command(flatten, next_help_heading = "Where to look (inclusive voxel indices of the stored array)")]
     pub prompts: PromptArgs,
 
-    /// minmax, percentile, window:LEVEL,WIDTH, soft, lung, brain, bone, mediastinum or raw; default: minmax of the volume, raw
-    /// for colour and 8-bit pictures
+    /// minmax, robust (minmax without padding values and isolated extremes), percentile, window:LEVEL,WIDTH, soft, lung, brain,
+    /// bone, mediastinum, raw (0..255 as they are) or unit (0..1); default: minmax of the volume, for colour and 8-bit pictures
+    /// raw, or unit where values are fractions
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
-    /// Axis that slices lie across
-    #[arg(long, default_value = "k", help_heading = "Image")]
+    /// Axis of the stored array that slices lie across. x and y of boxes and points are then: k: x = i, y = j; j: x = i, y = k;
+    /// i: x = j, y = k. An .npy array of slices is [k, j, i]
+    #[arg(long, default_value = "k", help_heading = "Image", ignore_case = true)]
     pub axis: Axis,
-    /// Show slices to the network as stored, or turned to Right-Anterior-Superior
+    /// Show slices to the network as stored, or turned to Right-Anterior-Superior; --axis, slice numbers, boxes and points
+    /// stay those of the stored array
     #[arg(long, default_value = "stored", value_name = "stored|ras", help_heading = "Image")]
     pub orient: Orientation,
+    /// Which form of a NIfTI header says where voxels lie, for boxes in millimetres and for --orient [default: sform where it
+    /// is set, as nibabel does]
+    #[arg(long, value_name = "sform|qform", help_heading = "Image")]
+    pub form: Option<Form>,
     /// Time point of a 4-D image
     #[arg(long, value_name = "N", help_heading = "Image")]
     pub volume: Option<usize>,

@@ -70,8 +70,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     watcher.logits.map(LogitsFile::finish).transpose()?;
     if let Some(path) = &args.report {
         let times = report::Times { load: loaded, read, write: written.elapsed(), total: start.elapsed() };
-        let (image, outcome) = (image.info(), &outcome);
-        let done = report::Done { image, intensity: &intensity, model: &model, outcome, times };
+        let (set_aside, image, outcome) = (image.set_aside, image.info(), &outcome);
+        let done = report::Done { image, intensity: &intensity, set_aside, model: &model, outcome, times };
         report::write(path, &args, &job, hashes, &done)?;
     }
     if !args.quiet {
@@ -90,7 +90,7 @@ pub struct Job {
 impl Job {
     /// `steered` tells whether the weights have adapters.
     fn prepare(args: &Args, source: WeightsSource, steered: bool) -> anyhow::Result<(Job, Voxels)> {
-        let options = OpenOptions { time_point: args.volume, ..OpenOptions::default() };
+        let options = OpenOptions { time_point: args.volume, form: args.form, ..OpenOptions::default() };
         let opening = Opening::open(&args.input, &options)?;
         let info = opening.info().clone();
         mask_writer::check(&info, &args.output)?;

@@ -11,7 +11,7 @@ use medsegx::mask::{CONTINUITY_WEIGHT, MaskChoice, Rule};
 use medsegx::model::Kind;
 use medsegx::segment::Model;
 use medsegx::segment::volume::Outcome;
-use medsegx::volume::{IntensityMap, LabelVolume, Labels, VolumeInfo};
+use medsegx::volume::{IntensityMap, LabelVolume, Labels, SetAside, VolumeInfo};
 use serde_json::{Value, json};
 
 use super::{Args, Job};
@@ -32,6 +32,7 @@ pub struct Times {
 pub struct Done<'a> {
     pub image: &'a VolumeInfo,
     pub intensity: &'a IntensityMap,
+    pub set_aside: Option<SetAside>,
     pub model: &'a Model,
     pub outcome: &'a Outcome,
     pub times: Times,
@@ -55,7 +56,7 @@ impl Hashes {
 /// Writes the report.
 pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: &Done) -> anyhow::Result<()> {
     let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
-    let Done { image, intensity, model, outcome, times } = done;
+    let Done { image, intensity, set_aside, model, outcome, times } = done;
     let config = model.config();
     let targets: Vec<Value> = (0..job.targets.len()).map(|i| target(job, done, i)).collect();
     let report = json!({
@@ -71,7 +72,7 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
         "precision": format!("{:?}", args.model.precision).to_lowercase(),
         "threads": args.model.threads,
         "intensity": {
-            "rule": intensity.rule.to_string(), "low": intensity.low, "high": intensity.high,
+            "rule": intensity.rule.to_string(), "low": intensity.low, "high": intensity.high, "set_aside": set_aside,
         },
         "slices": { "axis": job.frame.axis(), "orient": format!("{:?}", args.orient).to_lowercase() },
         "mask_choice": mask_choice(args, model),

@@ -33,7 +33,7 @@ impl JobTarget {
 
 /// The targets of `args` on `volume`; `steered` tells whether the weights have adapters, which want a context.
 pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
-    let grid = Grid { dims: volume.dims(), axis: frame.axis(), affine: volume.affine() };
+    let grid = Grid::of(volume, frame.axis());
     let query = args.context.query();
     if let Some(path) = &args.prompts.boxes {
         return from_file(path, &query, &grid, steered);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use medsegx::Result;
 use medsegx::volume::{
-    Arriving, Intensity, IntensityMap, Opening, Reading, SliceFrame, SliceSource, Volume, VolumeInfo,
+    Arriving, Intensity, IntensityMap, Opening, Reading, SetAside, SliceFrame, SliceSource, Volume, VolumeInfo,
 };
 
 /// Voxels on their way.
@@ -21,6 +21,8 @@ pub enum Voxels {
 pub struct Image {
     source: Source,
     intensity: IntensityMap,
+    /// What the rule left out of its limits, where it does that.
+    pub set_aside: Option<SetAside>,
 }
 
 enum Source {
@@ -32,22 +34,25 @@ enum Source {
 impl Voxels {
     /// Begins to read. `rule` is the one asked for.
     pub fn start(opening: Opening<BufReader<File>>, rule: Option<Intensity>, frame: &SliceFrame) -> Result<Voxels> {
-        let rule = rule.unwrap_or_else(|| Intensity::default_for(opening.info()));
-        let unseen = rule.resolve_unseen(opening.info()).filter(|_| frame.axis() == 2);
+        let unseen = rule.unwrap_or_else(|| Intensity::default_for(opening.info())).resolve_unseen(opening.info());
+        let unseen = unseen.filter(|_| frame.axis() == 2);
         let opening = match unseen {
             None => opening,
             Some(intensity) => match opening.arriving()? {
-                Ok(arriving) => {
+                Ok(mut arriving) => {
+                    arriving.check_levels(&intensity);
                     let source = Source::Arriving(Box::new(arriving));
-                    return Ok(Voxels::Arriving(Box::new(Image { source, intensity })));
+                    return Ok(Voxels::Arriving(Box::new(Image { source, intensity, set_aside: None })));
                 }
                 Err(opening) => opening,
             },
         };
         let start = Instant::now();
-        let whole = opening.beside(move |volume| {
-            let intensity = rule.resolve(&volume)?;
-            Ok(Image { source: Source::Whole(Box::new(volume), start.elapsed()), intensity })
+        let whole = opening.beside(move |mut volume| {
+            let rule = rule.unwrap_or_else(|| Intensity::default_for_values(&volume));
+            let (intensity, set_aside) = rule.examine(&volume)?;
+            volume.check_levels(&intensity);
+            Ok(Image { source: Source::Whole(Box::new(volume), start.elapsed()), intensity, set_aside })
         })?;
         Ok(Voxels::Whole(whole))
     }
