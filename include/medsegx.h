@@ -510,12 +510,14 @@ typedef struct medsegx_result {
     uint32_t first_token;
     // Out: score of each decoded mask by the rule that chose.
     double scores[4];
-    // Out: mean Dice among the masks; low where the result is doubtful.
+    // Out: mean Dice among the masks; low where the result is doubtful; -1 where the mask is empty.
     double agreement;
     // Out, of the chosen mask: IoU of its tight box with the prompt's, times the part inside.
     double box_agreement;
     // Out, of the chosen mask: area above logit +1 over area above -1.
     double stability;
+    // Out: what is doubtful; bit n is the warning of number n, see medsegx_warning_name.
+    uint64_t warnings;
 } medsegx_result;
 
 // A volume of voxels, x fastest, then y, then z, and how they become grey levels. Voxels are only read.
@@ -572,6 +574,8 @@ typedef struct medsegx_outcome {
     double stability;
     // Mean Dice of the mask with those of the target's neighbouring slices; -1 where there are none.
     double continuity;
+    // As in medsegx_result. Not written where outcome_size is that of version 1, without this field.
+    uint64_t warnings;
 } medsegx_outcome;
 
 // Where the answer for a volume goes, and the answer. Fields marked "in" are the caller's.
@@ -590,6 +594,12 @@ typedef struct medsegx_volume_result {
     size_t outcomes_room;
     // Out: how many outcomes there are, by ascending slice, then in the order of targets.
     size_t outcomes_count;
+    // Out: what is doubtful about any slice of any target, as in medsegx_result; bit 26 where targets overlap.
+    uint64_t warnings;
+    // In: room for the voxels of each target in `labels`, after later targets were painted over it; or NULL.
+    uint64_t *voxels;
+    // In: elements of `voxels`; at least the number of targets where there are any.
+    size_t voxels_room;
 } medsegx_volume_result;
 
 // Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.
@@ -627,6 +637,13 @@ extern "C" {
 
 // Words for a status; "unknown status" for a number that is none. Static text. Any thread.
 const char *medsegx_status_string(int32_t status);
+
+// The stable code of the warning of number `number`, which is its bit in `warnings`, as "mask-empty"; NULL for a number
+// that has none. Static text. Any thread.
+const char *medsegx_warning_name(uint32_t number);
+
+// What that warning means, in a sentence; NULL for a number that has none. Static text. Any thread.
+const char *medsegx_warning_meaning(uint32_t number);
 
 // The status behind an error; MEDSEGX_STATUS_OK for NULL. Any number of threads at once.
 medsegx_status medsegx_error_status(const struct medsegx_error *error);

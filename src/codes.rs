@@ -3,6 +3,8 @@
 //!
 //! A code's name and number never change their meaning and are never used again; new ones come at the end.
 
+#[cfg(feature = "capi")]
+use std::ffi::CStr;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -30,6 +32,16 @@ macro_rules! codes {
             /// What it means, in a sentence.
             pub fn meaning(self) -> &'static str {
                 match self { $(Code::$variant => $meaning,)* }
+            }
+
+            #[cfg(feature = "capi")]
+            pub(crate) fn c_name(self) -> &'static CStr {
+                c_text(match self { $(Code::$variant => concat!($name, "\0"),)* })
+            }
+
+            #[cfg(feature = "capi")]
+            pub(crate) fn c_meaning(self) -> &'static CStr {
+                c_text(match self { $(Code::$variant => concat!($meaning, "\0"),)* })
             }
 
             /// Where it can show.
@@ -99,7 +111,18 @@ impl Place {
     }
 }
 
+/// Text that ends with its only NUL.
+#[cfg(feature = "capi")]
+fn c_text(text: &'static str) -> &'static CStr {
+    CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or_default()
+}
+
 impl Code {
+    /// The code of a number.
+    pub fn of(number: u32) -> Option<Code> {
+        Code::ALL.iter().copied().find(|code| code.number() == number)
+    }
+
     /// The number, 0 to 63: bit `number` of the `warnings` of the C library's results.
     pub fn number(self) -> u32 {
         self as u32

@@ -117,6 +117,12 @@ impl PixelBox {
         [self.x0, self.y0, self.x1, self.y1].map(|index| index as f64)
     }
 
+    /// Pixels inside; 0 for a box whose ends are swapped.
+    pub fn area(&self) -> u64 {
+        let length = |first: i64, last: i64| u64::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(0);
+        length(self.x0, self.x1).saturating_mul(length(self.y0, self.y1))
+    }
+
     /// Checks that the box has pixels and lies inside a slice of `width x height`; `what` names it in the error.
     pub fn check(&self, what: &str, width: usize, height: usize) -> Result<()> {
         for (first, last, length, x) in [(self.x0, self.x1, width, 'x'), (self.y0, self.y1, height, 'y')] {

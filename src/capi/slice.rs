@@ -7,10 +7,12 @@ use super::session::{State, cancelled, medsegx_cancel, medsegx_session, with};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_point, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
+use crate::codes::Code;
 use crate::executor::Prompt;
 use crate::image::intensity::{are_fractions, percentiles_of};
 use crate::image::robust::robust_of;
-use crate::segment::{Frame, Picture, prompt_points};
+use crate::segment::volume::doubts_of_mask;
+use crate::segment::{Frame, Picture, check_points_trained, prompt_points};
 use crate::volume::{Intensity, IntensityMap, Statistics, Voxel};
 
 /// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
@@ -100,17 +102,32 @@ impl Request {
         }
         let masks = state.segmenter.masks();
         let chosen = &verdict.measures.masks[verdict.index];
+        let pixels = state.inside.iter().map(|&inside| u64::from(inside)).sum();
         Ok(medsegx_result {
             chosen: verdict.chosen as i32,
-            pixels: state.inside.iter().map(|&inside| u64::from(inside)).sum(),
+            pixels,
             mask_count: masks.count() as u32,
             first_token: masks.first() as u32,
             scores: verdict.scores,
-            agreement: verdict.measures.agreement(),
+            agreement: if pixels > 0 { verdict.measures.agreement() } else { -1.0 },
             box_agreement: chosen.box_agreement,
             stability: chosen.stability,
+            warnings: self.warnings(&state.grey, pixels),
             ..self.result
         })
+    }
+
+    /// Bits of what is doubtful about a picture of these grey levels and a mask of `pixels`.
+    fn warnings(&self, grey: &[u8], pixels: u64) -> u64 {
+        let (width, height, channels) =
+            (self.slice.width as usize, self.slice.height as usize, self.slice.channels as usize);
+        let whole = [0, 0, width.saturating_sub(1), height.saturating_sub(1)];
+        let has_box = self.prompt.has_box != 0;
+        let [x0, y0, x1, y1] = if has_box { self.prompt.r#box.map(|at| at as usize) } else { whole };
+        let in_box = has_box.then_some(((x1 - x0 + 1) * (y1 - y0 + 1)) as u64);
+        let pixel = |x: usize, y: usize| grey.get((y * width + x) * channels..(y * width + x + 1) * channels);
+        let blank = (y0..=y1).all(|y| (x0..=x1).all(|x| pixel(x, y) == pixel(x0, y0)));
+        doubts_of_mask(pixels, in_box, (width * height) as u64) | if blank { Code::SliceBlank.bit() } else { 0 }
     }
 
     fn size(&self, state: &State) -> Outcome<(usize, usize)> {
@@ -149,6 +166,9 @@ impl Request {
         if points.len() + corners > state.options.max_points as usize {
             let found = format!("{} points and {corners} for the box", points.len());
             return Err(medsegx_error::argument("point_count", "at most max_points of the session", &found));
+        }
+        if !points.is_empty() {
+            check_points_trained(state.segmenter.model().config().kind)?;
         }
         state.clicks.clear();
         for point in points {

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char};
 
 use crate::Error;
+use crate::codes::Code;
 
 /// What a call returns. Numbers are never reused.
 #[repr(i32)]
@@ -106,6 +107,19 @@ pub(super) fn c_string(text: &str) -> CString {
 #[unsafe(no_mangle)]
 pub extern "C" fn medsegx_status_string(status: i32) -> *const c_char {
     TEXTS.iter().find(|(code, _)| *code as i32 == status).map_or(c"unknown status", |(_, text)| text).as_ptr()
+}
+
+/// The stable code of the warning of number `number`, which is its bit in `warnings`, as "mask-empty"; NULL for a number
+/// that has none. Static text. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn medsegx_warning_name(number: u32) -> *const c_char {
+    Code::of(number).map_or(std::ptr::null(), |code| code.c_name().as_ptr())
+}
+
+/// What that warning means, in a sentence; NULL for a number that has none. Static text. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn medsegx_warning_meaning(number: u32) -> *const c_char {
+    Code::of(number).map_or(std::ptr::null(), |code| code.c_meaning().as_ptr())
 }
 
 /// The status behind an error; MEDSEGX_STATUS_OK for NULL. Any number of threads at once.

@@ -272,12 +272,14 @@ pub struct medsegx_result {
     pub first_token: u32,
     /// Out: score of each decoded mask by the rule that chose.
     pub scores: [f64; 4],
-    /// Out: mean Dice among the masks; low where the result is doubtful.
+    /// Out: mean Dice among the masks; low where the result is doubtful; -1 where the mask is empty.
     pub agreement: f64,
     /// Out, of the chosen mask: IoU of its tight box with the prompt's, times the part inside.
     pub box_agreement: f64,
     /// Out, of the chosen mask: area above logit +1 over area above -1.
     pub stability: f64,
+    /// Out: what is doubtful; bit n is the warning of number n, see medsegx_warning_name.
+    pub warnings: u64,
 }
 
 versioned!(medsegx_result, 112, {
@@ -293,6 +295,7 @@ versioned!(medsegx_result, 112, {
     agreement: 0.0,
     box_agreement: 0.0,
     stability: 0.0,
+    warnings: 0,
 });
 
 /// A volume of voxels, x fastest, then y, then z, and how they become grey levels. Voxels are only read.
@@ -390,7 +393,13 @@ pub struct medsegx_outcome {
     pub stability: f64,
     /// Mean Dice of the mask with those of the target's neighbouring slices; -1 where there are none.
     pub continuity: f64,
+    /// As in medsegx_result. Not written where outcome_size is that of version 1, without this field.
+    pub warnings: u64,
 }
+
+/// Bytes of a medsegx_outcome in version 1 of the ABI, which a caller's elements have at least.
+pub(super) const FIRST_OUTCOME_SIZE: usize = 96;
+const _: () = assert!(std::mem::offset_of!(medsegx_outcome, warnings) == FIRST_OUTCOME_SIZE);
 
 /// Where the answer for a volume goes, and the answer. Fields marked "in" are the caller's.
 #[repr(C)]
@@ -410,6 +419,12 @@ pub struct medsegx_volume_result {
     pub outcomes_room: usize,
     /// Out: how many outcomes there are, by ascending slice, then in the order of targets.
     pub outcomes_count: usize,
+    /// Out: what is doubtful about any slice of any target, as in medsegx_result; bit 26 where targets overlap.
+    pub warnings: u64,
+    /// In: room for the voxels of each target in `labels`, after later targets were painted over it; or NULL.
+    pub voxels: *mut u64,
+    /// In: elements of `voxels`; at least the number of targets where there are any.
+    pub voxels_room: usize,
 }
 
 versioned!(medsegx_volume_result, 48, {
@@ -419,6 +434,9 @@ versioned!(medsegx_volume_result, 48, {
     outcomes: null_mut(),
     outcomes_room: 0,
     outcomes_count: 0,
+    warnings: 0,
+    voxels: null_mut(),
+    voxels_room: 0,
 });
 
 /// Sets `out` to its defaults; struct_size is sizeof *out. NULL is ignored. Any thread.

@@ -10,9 +10,11 @@ use super::session::{State, cancelled, medsegx_cancel, medsegx_session, with};
 use super::slice::intensity;
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{
-    medsegx_outcome, medsegx_progress_callback, medsegx_target, medsegx_volume, medsegx_volume_result,
+    FIRST_OUTCOME_SIZE, medsegx_outcome, medsegx_progress_callback, medsegx_target, medsegx_volume,
+    medsegx_volume_result,
 };
 use super::versioned;
+use crate::codes::Code;
 use crate::memory::reserve;
 use crate::prompt::{self, Grid, VolumeBox};
 use crate::segment::volume::{Observer, Request, SliceOutcome, segment_volume};
@@ -47,9 +49,9 @@ pub unsafe extern "C" fn medsegx_segment_volume(
             let mut watcher = Watcher { progress, user, stop: || cancelled(cancel) };
             with(session, |state| {
                 let volume = copy_volume(&view)?;
-                let mut out = Out::new(&answer, &volume)?;
-                let outcomes_count = run(state, &view, &volume, &targets, &mut watcher, &mut out)?;
-                versioned::write(result, &medsegx_volume_result { outcomes_count, ..answer })
+                let mut out = Out::new(&answer, &volume, targets.len())?;
+                let (outcomes_count, warnings) = run(state, &view, &volume, &targets, &mut watcher, &mut out)?;
+                versioned::write(result, &medsegx_volume_result { outcomes_count, warnings, ..answer })
             })
         })
     }
@@ -61,12 +63,14 @@ struct Out<'a> {
     outcomes: Option<*mut medsegx_outcome>,
     outcome_size: usize,
     outcomes_room: usize,
+    /// One a target, or none.
+    voxels: &'a mut [u64],
 }
 
 impl Out<'_> {
     /// # Safety
     /// The buffers of `result` are NULL or valid, and nobody else uses them during the call.
-    unsafe fn new(result: &medsegx_volume_result, volume: &Volume) -> Outcome<Self> {
+    unsafe fn new(result: &medsegx_volume_result, volume: &Volume, targets: usize) -> Outcome<Self> {
         let voxels = volume.dims().iter().product();
         if result.labels_count < voxels {
             let found = result.labels_count.to_string();
@@ -77,9 +81,17 @@ impl Out<'_> {
         let (size, room) = (result.outcome_size as usize, result.outcomes_room);
         let outcomes = (!result.outcomes.is_null()).then_some(result.outcomes);
         if outcomes.is_some() {
-            check_strided("outcomes", result.outcomes, size, room)?;
+            // Elements of version 1 are shorter than the struct is now, and aligned alike.
+            check_strided("outcomes", result.outcomes.cast::<FirstOutcome>(), size, room)?;
         }
-        Ok(Out { labels, outcomes, outcome_size: size, outcomes_room: room })
+        if !result.voxels.is_null() && result.voxels_room < targets {
+            let found = result.voxels_room.to_string();
+            return Err(medsegx_error::argument("voxels_room", &format!("at least {targets}, the targets"), &found));
+        }
+        let counted = if result.voxels.is_null() { 0 } else { targets };
+        // SAFETY: the caller's promise; an empty array of NULL is made of nothing.
+        let counts = if counted > 0 { unsafe { array_mut("voxels", result.voxels, counted) }? } else { &mut [] };
+        Ok(Out { labels, outcomes, outcome_size: size, outcomes_room: room, voxels: counts })
     }
 
     /// Refuses too little room before anything is computed.
@@ -98,8 +110,13 @@ impl Out<'_> {
         }
         let Some(first) = self.outcomes else { return };
         for (index, outcome) in outcomes.iter().enumerate() {
-            // SAFETY: `check_room` and `new` made sure that the element lies in the caller's array and is aligned.
-            unsafe { first.byte_add(index * self.outcome_size).write(outcome_of(outcome)) };
+            let (value, size) = (outcome_of(outcome), self.outcome_size.min(size_of::<medsegx_outcome>()));
+            // SAFETY: `check_room` and `new` made sure that the element lies in the caller's array; no more is copied than
+            // it has, nor than there is.
+            unsafe {
+                let element = first.byte_add(index * self.outcome_size).cast::<u8>();
+                std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), element, size);
+            }
         }
     }
 }
@@ -116,12 +133,16 @@ fn outcome_of(outcome: &SliceOutcome) -> medsegx_outcome {
         reserved: 0,
         pixels: outcome.pixels,
         scores: verdict.scores,
-        agreement: measures.agreement(),
+        agreement: outcome.agreement().unwrap_or(-1.0),
         box_agreement: measures.masks[verdict.index].box_agreement,
         stability: measures.masks[verdict.index].stability,
         continuity: outcome.continuity.unwrap_or(-1.0),
+        warnings: outcome.doubts,
     }
 }
+
+/// As long and as aligned as a medsegx_outcome of version 1.
+type FirstOutcome = [u64; FIRST_OUTCOME_SIZE / 8];
 
 struct Watcher<F> {
     progress: medsegx_progress_callback,
@@ -143,7 +164,7 @@ impl<F: Fn() -> bool> Observer for Watcher<F> {
     }
 }
 
-/// How many outcomes there are.
+/// How many outcomes there are, and the bits of all that is doubtful.
 fn run(
     state: &mut State,
     view: &medsegx_volume,
@@ -151,7 +172,7 @@ fn run(
     targets: &[medsegx_target],
     watcher: &mut dyn Observer,
     out: &mut Out,
-) -> Outcome<usize> {
+) -> Outcome<(usize, u64)> {
     let frame = volume.frame(view.axis as usize, Orientation::Stored)?;
     let map = intensity(view.intensity, view.low, view.high)?.resolve(volume)?;
     let grid = Grid::of(volume, frame.axis());
@@ -162,7 +183,9 @@ fn run(
     out.check_room(requests.iter().map(|request| request.boxes.len()).sum())?;
     let outcome = segment_volume(&mut state.segmenter, volume, &frame, &map, &requests, watcher)?;
     out.write(outcome.labels.labels(), &outcome.slices);
-    Ok(outcome.slices.len())
+    out.voxels.iter_mut().zip(&outcome.voxels).for_each(|(out, &voxels)| *out = voxels);
+    let overlap = if outcome.covered.iter().any(|&voxels| voxels > 0) { Code::TargetsOverlap.bit() } else { 0 };
+    Ok((outcome.slices.len(), outcome.slices.iter().fold(overlap, |bits, slice| bits | slice.doubts)))
 }
 
 fn request(target: &medsegx_target, grid: &Grid) -> Outcome<Request> {

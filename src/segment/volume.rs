@@ -1,6 +1,7 @@
 //! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder, labels
 //! painted on the volume's own grid.
 
+mod doubts;
 mod paint;
 mod settle;
 
@@ -8,7 +9,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{Frame, Prompt, Segmenter, prompt_points};
+use super::{Frame, Prompt, Segmenter, check_points_trained, prompt_points};
+use crate::codes::Code;
 use crate::error::{Error, Result};
 use crate::executor::Point;
 use crate::image::Runs;
@@ -17,6 +19,7 @@ use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, SliceSource, StoredSlice, Volume};
+pub use doubts::doubts_of_mask;
 use paint::Painter;
 use settle::{Decoded, Settled, Settler};
 
@@ -88,6 +91,15 @@ pub struct SliceOutcome {
     pub pixels: u64,
     /// Mean Dice of the chosen mask with those of the same request on the slices before and after; `None` without any.
     pub continuity: Option<f64>,
+    /// Bits of [`Code`]s: what is doubtful about the picture or the mask.
+    pub doubts: u64,
+}
+
+impl SliceOutcome {
+    /// Mean Dice among the masks; `None` where the chosen one is empty, which agrees with nothing.
+    pub fn agreement(&self) -> Option<f64> {
+        (self.pixels > 0).then(|| self.verdict.measures.agreement())
+    }
 }
 
 /// Where the time of a run went.
@@ -109,6 +121,11 @@ pub struct Stages {
 pub struct Outcome {
     /// Labels on the volume's own grid. Where masks overlap, the later request wins.
     pub labels: LabelVolume,
+    /// Voxels of `labels` that each request has, after later ones were painted over it: those of all requests with one
+    /// label add up to the voxels with that label.
+    pub voxels: Vec<u64>,
+    /// Voxels of each request's masks that later requests have.
+    pub covered: Vec<u64>,
     /// By ascending slice, then in the order of requests.
     pub slices: Vec<SliceOutcome>,
     /// Where the time went.
@@ -123,12 +140,15 @@ struct Pending {
     frame: Frame,
     points: Vec<Point>,
     region: Option<PixelBox>,
+    /// Whether the picture has one grey level in the box, or in the slice where there is none.
+    blank: bool,
 }
 
 impl Pending {
     fn outcome(&self, verdict: Verdict) -> SliceOutcome {
-        let Pending { request, slice, region, .. } = *self;
-        SliceOutcome { request, slice, region, verdict, pixels: 0, continuity: None }
+        let Pending { request, slice, region, blank, .. } = *self;
+        let doubts = if blank { Code::SliceBlank.bit() } else { 0 };
+        SliceOutcome { request, slice, region, verdict, pixels: 0, continuity: None, doubts }
     }
 }
 
@@ -192,6 +212,10 @@ pub fn segment_slices(
         let (expected, found) = ("at least one box or point".into(), "none".into());
         return Err(Error::Prompt { what: "targets".into(), expected, found });
     }
+    let kind = segmenter.model().config().kind;
+    if requests.iter().any(|request| !request.points.is_empty()) {
+        check_points_trained(kind)?;
+    }
     let ((height, width), dims) = (slices.shape(), source.info().dims());
     let masks = segmenter.masks().count();
     let of_prompt = masks * height * width;
@@ -217,7 +241,9 @@ pub fn segment_slices(
     };
     run.segmenter.abandon();
     run.all(source, map)?;
-    Ok(Outcome { labels: run.painter.finish(), slices: run.outcomes, stages: run.stages })
+    run.outcomes.iter_mut().for_each(|outcome| outcome.judge((height * width) as u64));
+    let (labels, voxels, covered) = run.painter.finish();
+    Ok(Outcome { labels, voxels, covered, slices: run.outcomes, stages: run.stages })
 }
 
 impl Run<'_> {
@@ -247,7 +273,8 @@ impl Run<'_> {
         let mut points = Vec::new();
         let clicks: Vec<_> = clicks.iter().map(|&(x, y, inside)| self.click_in_slice(x, y, inside)).collect();
         prompt_points(&frame, &clicks, region.map(|r| self.slices.to_slice(r.corners())), &mut points);
-        self.pending.push(Pending { request, slice, slot, frame, points, region });
+        let blank = stored.is_blank(region.map(|r| self.slices.to_slice(r.corners())));
+        self.pending.push(Pending { request, slice, slot, frame, points, region, blank });
         Ok(())
     }
 

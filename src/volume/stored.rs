@@ -55,6 +55,25 @@ impl StoredSlice<'_> {
         self.volume.slice_u8_in(self.frame, self.index, self.map, out)
     }
 
+    /// Whether all pixels inside `region`, `[x0, y0, x1, y1]` of the slice, inclusive, or of the whole slice become one grey
+    /// level.
+    pub fn is_blank(&self, region: Option<[f64; 4]>) -> bool {
+        let [height, width, channels] = self.shape();
+        let last = [width, height].map(|length| length.saturating_sub(1));
+        let [x0, y0, x1, y1] =
+            region.unwrap_or([0.0, 0.0, last[0] as f64, last[1] as f64]).map(|at| at.max(0.0) as usize);
+        let (start, row, column) = self.frame.steps(self.index);
+        let (slope, intercept) = self.volume.scaling();
+        let level = |y: usize, x: usize, channel: usize| {
+            let at = start.wrapping_add_signed(row * y as isize).wrapping_add_signed(column * x as isize);
+            let stored = self.volume.voxels().get(at * channels + channel).unwrap_or_default();
+            self.map.level(slope * stored + intercept)
+        };
+        let first: Vec<u8> = (0..channels).map(|channel| level(y0.min(last[1]), x0.min(last[0]), channel)).collect();
+        let alike = |y: usize, x: usize| (0..channels).all(|channel| level(y, x, channel) == first[channel]);
+        (y0..=y1.min(last[1])).all(|y| (x0..=x1.min(last[0])).all(|x| alike(y, x)))
+    }
+
     /// Copies the stored values to `out`, a row every `pitch` bytes; what lies behind a row is left as it is. `out` has room
     /// for all rows, and a row for its values.
     pub fn gather(&self, out: &mut [u8], pitch: usize) {

@@ -117,10 +117,10 @@ static void pixel_types(const char *folder, const medsegx_model *model) {
     free(first);
 }
 
-/* Points alone, points and a box, and a mask prompt: each of them counts. */
+/* A box and a mask prompt count, points are refused: MedSegX was not trained with them. */
 static void prompts(const char *folder, const medsegx_model *model) {
     unsigned char *picture = fixture_read(folder, "picture.u8", SIDE * SIDE * 3);
-    float *logits[4];
+    float *logits[2];
     medsegx_session_options options;
     medsegx_session_options_init(&options, (uint32_t)sizeof options);
     options.max_height = options.max_width = SIDE;
@@ -137,13 +137,9 @@ static void prompts(const char *folder, const medsegx_model *model) {
     for (size_t i = 0; i < (SIDE / 4) * (SIDE / 4); i++) {
         earlier[i] = i % 64 < 32 ? 4.0f : -4.0f;
     }
-    prompt.points = points;
-    prompt.point_count = 2;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 2; i++) {
         logits[i] = malloc(LOGITS * sizeof(float));
-        prompt.has_box = i == 2;
-        prompt.mask = i == 3 ? earlier : NULL;
-        points[1].label = i == 1;
+        prompt.mask = i == 1 ? earlier : NULL;
         medsegx_result result = fixture_result(NULL, 0);
         result.logits = logits[i];
         result.logits_count = LOGITS;
@@ -152,9 +148,16 @@ static void prompts(const char *folder, const medsegx_model *model) {
             CHECK(fixture_distance(logits[i], logits[j], LOGITS) > 1e-6);
         }
     }
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 2; i++) {
         free(logits[i]);
     }
+    prompt.points = points;
+    prompt.point_count = 2;
+    medsegx_result refused = fixture_result(NULL, 0);
+    medsegx_error *error = NULL;
+    CHECK(medsegx_segment_slice(session, &slice, &context, &prompt, &refused, NULL, &error) == MEDSEGX_STATUS_BAD_PROMPT);
+    CHECK(strstr(medsegx_error_message(error), "not trained with points") != NULL);
+    medsegx_error_free(error);
     medsegx_session_free(session);
     free(picture);
 }

@@ -137,7 +137,7 @@ FIELD(medsegx_prompt, points, 40, 8);
 FIELD(medsegx_prompt, point_count, 48, 8);
 FIELD(medsegx_prompt, mask, 56, 8);
 
-SIZE(medsegx_result, 112);
+SIZE(medsegx_result, 120);
 FIELD(medsegx_result, struct_size, 0, 4);
 FIELD(medsegx_result, chosen, 4, 4);
 FIELD(medsegx_result, mask, 8, 8);
@@ -151,6 +151,7 @@ FIELD(medsegx_result, scores, 56, 32);
 FIELD(medsegx_result, agreement, 88, 8);
 FIELD(medsegx_result, box_agreement, 96, 8);
 FIELD(medsegx_result, stability, 104, 8);
+FIELD(medsegx_result, warnings, 112, 8);
 
 SIZE(medsegx_volume, 80);
 FIELD(medsegx_volume, struct_size, 0, 4);
@@ -166,7 +167,7 @@ FIELD(medsegx_volume, intercept, 56, 8);
 FIELD(medsegx_volume, low, 64, 8);
 FIELD(medsegx_volume, high, 72, 8);
 
-SIZE(medsegx_outcome, 96);
+SIZE(medsegx_outcome, 104);
 FIELD(medsegx_outcome, target, 0, 4);
 FIELD(medsegx_outcome, slice, 4, 4);
 FIELD(medsegx_outcome, chosen, 8, 4);
@@ -179,8 +180,9 @@ FIELD(medsegx_outcome, agreement, 64, 8);
 FIELD(medsegx_outcome, box_agreement, 72, 8);
 FIELD(medsegx_outcome, stability, 80, 8);
 FIELD(medsegx_outcome, continuity, 88, 8);
+FIELD(medsegx_outcome, warnings, 96, 8);
 
-SIZE(medsegx_volume_result, 48);
+SIZE(medsegx_volume_result, 72);
 FIELD(medsegx_volume_result, struct_size, 0, 4);
 FIELD(medsegx_volume_result, outcome_size, 4, 4);
 FIELD(medsegx_volume_result, labels, 8, 8);
@@ -188,6 +190,9 @@ FIELD(medsegx_volume_result, labels_count, 16, 8);
 FIELD(medsegx_volume_result, outcomes, 24, 8);
 FIELD(medsegx_volume_result, outcomes_room, 32, 8);
 FIELD(medsegx_volume_result, outcomes_count, 40, 8);
+FIELD(medsegx_volume_result, warnings, 48, 8);
+FIELD(medsegx_volume_result, voxels, 56, 8);
+FIELD(medsegx_volume_result, voxels_room, 64, 8);
 
 SIZE(medsegx_target, 72);
 FIELD(medsegx_target, label, 0, 4);
@@ -224,6 +229,8 @@ void medsegx_prompt_init(medsegx_prompt *out, uint32_t struct_size);
 void medsegx_result_init(medsegx_result *out, uint32_t struct_size);
 void medsegx_volume_init(medsegx_volume *out, uint32_t struct_size);
 void medsegx_volume_result_init(medsegx_volume_result *out, uint32_t struct_size);
+const char *medsegx_warning_name(uint32_t number);
+const char *medsegx_warning_meaning(uint32_t number);
 const char *medsegx_version(void);
 uint32_t medsegx_abi_version(void);
 const char *medsegx_build_info(void);

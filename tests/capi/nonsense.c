@@ -216,7 +216,7 @@ static void slices(medsegx_session *session, medsegx_context *context) {
     prompt.has_box = 0;
     points[0].x = 1;
     points[0].label = 2;
-    PROMPT(points, points; prompt.point_count = 1, BAD_PROMPT, "label 2");
+    PROMPT(points, points; prompt.point_count = 1, BAD_PROMPT, "points");
     PROMPT(mask, pixels, INVALID_ARGUMENT, "mask prompt");
     context->task = 100000;
     EXPECT(SEGMENT(), INVALID_ARGUMENT, "task");

@@ -25,6 +25,7 @@ mod cuda_segment;
 mod cuda_table;
 mod cuda_whole;
 mod determinism;
+mod doubts;
 mod eval;
 mod forms;
 mod golden;

@@ -124,7 +124,7 @@ fn logits_stand_by_slice_and_then_in_the_order_of_targets() {
         let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
         (String::from_utf8_lossy(&bytes[10..start]).into_owned(), bytes[start..].to_vec())
     };
-    for (mask, masks) in [("auto", 3), ("0", 1)] {
+    for (mask, masks) in [("auto", 3), ("2", 3)] {
         let (header, together) = read("together.npy", &targets.join(","), "3", mask);
         assert!(header.contains(&format!("'shape': (5, {masks}, 256, 256)")) && header.contains("'<f4'"), "{header}");
         let [(_, first), (_, second)] = [0, 1].map(|i| read("alone.npy", targets[i], "1", mask));
@@ -266,9 +266,8 @@ fn boxes_outside_the_image_are_refused() {
     }
     for (prompt, flag) in [
         (&["--box", "1,1,5,5", "--slice", "3"][..], "--box: expected a slice 0..=2, found 3"),
-        (&["--points", "1,1,1", "--slice", "3"], "--points: expected a slice 0..=2, found 3"),
-        (&["--points", "1,1,1"], "--points: expected a slice 0..=2, found none named"),
-        (&["--points", "1,20,1", "--slice", "2"], "--points: expected a point inside the slice of 20 x 20"),
+        (&["--points", "1,1,1", "--slice", "1"], "--points: expected a box, or SAM weights"),
+        (&["--box", "1,1,5,5", "--slice", "1", "--mask", "0"], "mask: expected auto, 1, 2 or 3"),
         (&["--box3d", "1,1,1,5,5,3"], "--box3d: expected voxel indices 0..=2 along z"),
     ] {
         let run = segment(&input, &output, prompt);

@@ -25,6 +25,9 @@ pub struct Args {
     /// No progress bar, no summary
     #[arg(short, long)]
     pub quiet: bool,
+    /// Say on stderr why no GPU was taken, too
+    #[arg(long, conflicts_with = "quiet")]
+    pub verbose: bool,
 
     #[command(flatten)]
     pub model: ModelArgs,

@@ -14,6 +14,7 @@ use std::time::Instant;
 pub use args::Args;
 
 use medsegx::codes::Warning;
+use medsegx::model::{Config, Kind};
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, Model, Segmenter};
 use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, Segment, SliceFrame, VolumeInfo, mask_writer};
@@ -34,7 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     args.check_outputs()?;
     let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = weights_source.open(args.model.access())?;
-    let (job, voxels) = Job::prepare(&args, weights_source, weights.config().adapters.is_some())?;
+    let (job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
     let hashes = args.report.is_some().then(|| report::Hashes::start(&args.input, &job.source));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
@@ -56,6 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let read = image.finish()?;
     if !args.quiet {
         image.info().warnings()[told..].iter().for_each(super::warn);
+        job.warn_of_masks(&outcome);
     }
     outcome.stages.wait += waited + rest.elapsed();
     let written = Instant::now();
@@ -88,9 +90,14 @@ pub struct Job {
 }
 
 impl Job {
-    /// `steered` tells whether the weights have adapters.
-    fn prepare(args: &Args, source: WeightsSource, steered: bool) -> anyhow::Result<(Job, Voxels)> {
+    fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Voxels)> {
+        let (kind, steered) = (config.kind, config.adapters.is_some());
         let options = OpenOptions { time_point: args.volume, form: args.form, ..OpenOptions::default() };
+        if args.prompts.points.is_some() && kind == Kind::MedSegX {
+            let found = "points".to_string();
+            let expected = "a box, or SAM weights: MedSegX was not trained with points".to_string();
+            return Err(medsegx::Error::Argument { name: "--points", expected, found }.into());
+        }
         let opening = Opening::open(&args.input, &options)?;
         let info = opening.info().clone();
         mask_writer::check(&info, &args.output)?;
@@ -110,25 +117,41 @@ impl Job {
         self.targets.iter().map(|t| t.boxes.len() + t.points.len()).sum()
     }
 
+    /// Says what is doubtful about the masks.
+    fn warn_of_masks(&self, outcome: &Outcome) {
+        let warnings = outcome.warnings();
+        let named = self.targets.iter().zip(&warnings).flat_map(|(target, warnings)| {
+            let name = target.name.escape_debug().to_string();
+            warnings.iter().map(move |warning| Warning::new(warning.code, format!("{name}: {warning}")))
+        });
+        let warnings: Vec<Warning> = named.collect();
+        warn_of_some(&warnings.iter().collect::<Vec<_>>());
+    }
+
     /// Says what looks wrong with the image and the boxes; the report has all of it.
     fn warn(&self, image: &VolumeInfo, args: &Args) {
-        const MOST: usize = 20;
         if args.quiet {
             return;
         }
         let warnings: Vec<&Warning> =
             image.warnings().iter().chain(self.targets.iter().flat_map(|target| &target.warnings)).collect();
-        warnings.iter().take(MOST).for_each(|warning| super::warn(warning));
-        if warnings.len() > MOST {
-            super::say(&format!("medsegx: and {} more warnings", warnings.len() - MOST));
-        }
+        warn_of_some(&warnings);
+    }
+}
+
+/// A line each of the first, and how many more there are.
+fn warn_of_some(warnings: &[&Warning]) {
+    const MOST: usize = 20;
+    warnings.iter().take(MOST).for_each(|warning| super::warn(warning));
+    if warnings.len() > MOST {
+        super::say(&format!("medsegx: and {} more warnings", warnings.len() - MOST));
     }
 }
 
 /// The weights are dropped once the model has them.
 fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
     let model = Model::load(&weights, &args.model.options())?;
-    if let (Some(reason), false) = (model.fallback(), args.quiet) {
+    if let (Some(reason), true) = (model.fallback(), args.verbose) {
         super::say(&format!("medsegx: on the CPU: {reason}"));
     }
     Ok(Arc::new(model))
@@ -178,11 +201,10 @@ impl Observer for Watcher {
 
 fn summary(job: &Job, outcome: &Outcome, output: &Path) -> anyhow::Result<()> {
     let mut text = String::new();
-    for (index, target) in job.targets.iter().enumerate() {
-        let slices: Vec<_> = outcome.slices.iter().filter(|s| s.request == index).collect();
-        let (count, pixels) = (slices.len(), slices.iter().map(|s| s.pixels).sum::<u64>());
+    for ((target, slices), voxels) in job.targets.iter().zip(outcome.by_request()).zip(&outcome.voxels) {
+        let count = slices.len();
         let plural = if count == 1 { "" } else { "s" };
-        writeln!(text, "{}: {count} slice{plural}, {pixels} voxels", target.name.escape_debug())?;
+        writeln!(text, "{}: {count} slice{plural}, {voxels} voxels", target.name.escape_debug())?;
     }
     writeln!(text, "wrote {}", output.display())?;
     super::print(&text)

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use medsegx::atomic::write_atomically;
-use medsegx::codes::Warning;
+use medsegx::codes::{Code, Warning};
 use medsegx::mask::{CONTINUITY_WEIGHT, MaskChoice, Rule};
 use medsegx::model::Kind;
 use medsegx::segment::Model;
-use medsegx::segment::volume::Outcome;
-use medsegx::volume::{IntensityMap, LabelVolume, Labels, SetAside, VolumeInfo};
+use medsegx::segment::volume::{Outcome, SliceOutcome};
+use medsegx::volume::{IntensityMap, SetAside, VolumeInfo};
 use serde_json::{Value, json};
 
 use super::{Args, Job};
@@ -58,7 +58,9 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
     let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
     let Done { image, intensity, set_aside, model, outcome, times } = done;
     let config = model.config();
-    let targets: Vec<Value> = (0..job.targets.len()).map(|i| target(job, done, i)).collect();
+    let by_request = outcome.by_request();
+    let targets: Vec<Value> =
+        by_request.iter().enumerate().map(|(index, slices)| target(job, done, index, slices)).collect();
     let report = json!({
         "medsegx": medsegx::VERSION,
         "notice": "research software, not a medical device",
@@ -98,11 +100,13 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
 fn warnings(job: &Job, done: &Done) -> Vec<Value> {
     let entry = |target: Option<&str>, warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": target });
     let of_image = done.image.warnings().iter().map(|warning| entry(None, warning));
-    let of_targets = job
-        .targets
-        .iter()
-        .flat_map(|target| target.warnings.iter().map(|warning| entry(Some(target.name.as_str()), warning)));
-    of_image.chain(of_targets).collect()
+    let fallback = done.model.fallback().map(|reason| Warning::new(Code::CpuFallback, reason));
+    let of_device = fallback.iter().map(|warning| entry(None, warning));
+    let of_masks = done.outcome.warnings();
+    let of_targets = job.targets.iter().zip(&of_masks).flat_map(|(target, of_masks)| {
+        target.warnings.iter().chain(of_masks).map(|warning| entry(Some(target.name.as_str()), warning))
+    });
+    of_image.chain(of_device).chain(of_targets).collect()
 }
 
 /// A path as JSON can hold it; what is not UTF-8 is replaced.
@@ -121,10 +125,9 @@ fn mask_choice(args: &Args, model: &Model) -> Value {
     }
 }
 
-fn target(job: &Job, Done { image, outcome, .. }: &Done, index: usize) -> Value {
+fn target(job: &Job, Done { image, outcome, .. }: &Done, index: usize, slices: &[&SliceOutcome]) -> Value {
     let target = &job.targets[index];
-    let slices: Vec<_> = outcome.slices.iter().filter(|s| s.request == index).collect();
-    let voxels = count(&outcome.labels, target.label);
+    let voxels = outcome.voxels.get(index).copied().unwrap_or(0);
     let voxel_volume = image.geometry().map(|g| g.voxel_volume());
     let rows: Vec<Value> = slices
         .iter()
@@ -136,7 +139,9 @@ fn target(job: &Job, Done { image, outcome, .. }: &Done, index: usize) -> Value 
                 "mask": s.verdict.chosen,
                 "scores": s.verdict.scores[..count],
                 "measures": s.verdict.measures.masks[..count],
-                "agreement": s.verdict.measures.agreement(),
+                "agreement": s.agreement(),
+                "agreement_missing": s.agreement().is_none().then_some("the mask is empty"),
+                "doubtful": doubtful(s.doubts),
                 "continuity": s.continuity,
                 "pixels": s.pixels,
             })
@@ -148,15 +153,14 @@ fn target(job: &Job, Done { image, outcome, .. }: &Done, index: usize) -> Value 
         "context": target.context.map(|c| c.names()),
         "warnings": target.warnings,
         "voxels": voxels,
+        "covered": outcome.covered.get(index),
         "volume_mm3": voxel_volume.map(|v| v * voxels as f64),
         "volume_missing": voxel_volume.is_none().then_some("the input has no voxel size"),
         "slices": rows,
     })
 }
 
-fn count(volume: &LabelVolume, label: u16) -> usize {
-    match volume.labels() {
-        Labels::U8(labels) => labels.iter().filter(|&&l| u16::from(l) == label).count(),
-        Labels::U16(labels) => labels.iter().filter(|&&l| l == label).count(),
-    }
+/// Names of the codes in `bits`.
+fn doubtful(bits: u64) -> Vec<&'static str> {
+    Code::ALL.iter().filter(|code| bits & code.bit() != 0).map(|code| code.name()).collect()
 }

@@ -2,11 +2,13 @@
 //! before it are.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::{Observer, Request};
 use crate::error::Result;
 use crate::image::Runs;
+use crate::memory::reserve;
 use crate::volume::{LabelVolume, SliceFrame};
 
 /// A slice on which some prompts are not settled.
@@ -23,6 +25,52 @@ pub(super) struct Painter<'a> {
     requests: &'a [Request],
     open: BTreeMap<usize, Open>,
     labels: LabelVolume,
+    owners: Owners,
+}
+
+/// Nobody's pixel.
+const NOBODY: u32 = u32::MAX;
+
+/// Which request has which pixel of the slice that is painted, and how many voxels each has in all.
+struct Owners {
+    /// Of the slice at hand, made when a slice has two masks; [`NOBODY`] between slices.
+    of_pixels: Vec<u32>,
+    voxels: Vec<u64>,
+    covered: Vec<u64>,
+}
+
+impl Owners {
+    /// Counts the masks of one slice of `area` pixels, in the order in which they are painted.
+    fn count(&mut self, masks: &[(usize, Rc<Runs>)], area: usize) -> Result<()> {
+        for (request, mask) in masks {
+            self.voxels[*request] += u64::from(mask.area());
+        }
+        if masks.len() < 2 {
+            return Ok(());
+        }
+        if self.of_pixels.is_empty() {
+            self.of_pixels = reserve(area, "the owners of pixels")?;
+            self.of_pixels.resize(area, NOBODY);
+        }
+        for (request, mask) in masks {
+            let taken = mask.ranges().flat_map(|run| pixels(&self.of_pixels, run));
+            for &before in taken.filter(|&&before| before != NOBODY) {
+                self.voxels[before as usize] -= 1;
+                self.covered[before as usize] += 1;
+            }
+            for run in mask.ranges() {
+                self.of_pixels.get_mut(run).unwrap_or_default().fill(*request as u32);
+            }
+        }
+        for run in masks.iter().flat_map(|(_, mask)| mask.ranges()) {
+            self.of_pixels.get_mut(run).unwrap_or_default().fill(NOBODY);
+        }
+        Ok(())
+    }
+}
+
+fn pixels(owners: &[u32], run: Range<usize>) -> &[u32] {
+    owners.get(run).unwrap_or_default()
 }
 
 impl<'a> Painter<'a> {
@@ -32,7 +80,9 @@ impl<'a> Painter<'a> {
         for slice in requests.iter().flat_map(Request::prompted) {
             open.entry(slice).or_default().unsettled += 1;
         }
-        Painter { slices, requests, open, labels }
+        let none = || vec![0; requests.len()];
+        let owners = Owners { of_pixels: Vec::new(), voxels: none(), covered: none() };
+        Painter { slices, requests, open, labels, owners }
     }
 
     /// Slices that prompts lie on and that are not painted, ascending.
@@ -56,6 +106,8 @@ impl<'a> Painter<'a> {
         {
             let (slice, Open { mut masks, .. }) = first.remove_entry();
             masks.sort_by_key(|&(request, _)| request);
+            let (height, width) = self.slices.shape();
+            self.owners.count(&masks, height * width)?;
             for (request, mask) in masks {
                 self.labels.paint_runs(self.slices, slice, &mask, self.requests[request].label)?;
             }
@@ -65,8 +117,8 @@ impl<'a> Painter<'a> {
         if painted { observer.settled(end, &self.labels) } else { Ok(()) }
     }
 
-    /// The labels.
-    pub fn finish(self) -> LabelVolume {
-        self.labels
+    /// The labels, the voxels that each request has in them, and those that later ones took from it.
+    pub fn finish(self) -> (LabelVolume, Vec<u64>, Vec<u64>) {
+        (self.labels, self.owners.voxels, self.owners.covered)
     }
 }
