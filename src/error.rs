@@ -136,6 +136,25 @@ impl Error {
         Error::Internal { place: place.into(), what: what.into() }
     }
 
+    /// An error about names or numbers that a file holds, as an error of that file; others as they are.
+    pub fn in_file(self, path: impl Into<PathBuf>, place: &str) -> Self {
+        let named = |what: &str, expected: String, found: String| Error::File {
+            path: path.into(),
+            what: format!("{place}, {what}"),
+            expected,
+            found,
+        };
+        match self {
+            Error::Argument { name, expected, found } => named(name, expected, found),
+            Error::Prompt { what, expected, found } => named(&what, expected, found),
+            Error::Taxonomy { level, name, suggestion } => {
+                let found = format!("'{name}', which is not in the task tree{}", hint(&suggestion));
+                named(level, format!("a {level} of the task tree"), found)
+            }
+            other => other,
+        }
+    }
+
     /// An [`Error::File`] for `path`.
     pub fn file(
         path: impl Into<PathBuf>,

@@ -8,14 +8,16 @@
 //! ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are clamped.
 
 mod file;
+mod rough;
 mod space;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
+pub use rough::{Foreground, RoughOptions, rough_boxes};
 
-use crate::codes::Warning;
+use crate::codes::{Code, Warning};
 use crate::model::config::Kind;
 use crate::taxonomy::Query;
 use crate::volume::VolumeInfo;
@@ -132,6 +134,35 @@ impl PixelBox {
     }
 }
 
+/// First and last voxel of a stretch that is given by two numbers in either order. A fraction names the voxel whose centre
+/// is nearest; exactly between two voxels it is the one inside the stretch. What the numbers lacked of two ascending
+/// indices is noted with `what`. Where the ends are not `inclusive` the higher number is one voxel on.
+pub(crate) fn stretch(a: f64, b: f64, inclusive: bool, what: &str, notes: &mut Vec<Warning>) -> (i64, i64) {
+    let (low, high) = if b < a { (b, a) } else { (a, b) };
+    let once = |notes: &mut Vec<Warning>, code: Code, message: String| {
+        if !notes.iter().any(|note| note.code == code) {
+            notes.push(Warning::new(code, message));
+        }
+    };
+    if b < a {
+        once(notes, Code::CornersSwapped, format!("{what}: corners were given as {a}, {b}; taken as {low}, {high}"));
+    }
+    // Casts saturate: far away stays far away.
+    let first = (low + 0.5).floor() as i64;
+    let last = match inclusive {
+        true => ((high - 0.5).ceil() as i64).max(first),
+        false => (high - 1.5).ceil() as i64,
+    };
+    if low.fract() != 0.0 || high.fract() != 0.0 {
+        once(
+            notes,
+            Code::BoxRounded,
+            format!("{what}: {low} to {high} is not in whole voxels; taken as {first} to {last}"),
+        );
+    }
+    (first, last)
+}
+
 fn check_range(what: &str, axis: char, first: i64, last: i64, length: usize) -> Result<()> {
     let error = |expected: String| {
         Err(Error::Prompt { what: what.into(), expected, found: format!("{axis}0 = {first}, {axis}1 = {last}") })
@@ -146,23 +177,59 @@ fn check_range(what: &str, axis: char, first: i64, last: i64, length: usize) -> 
     }
 }
 
+impl PixelBox {
+    /// Reads `x0,y0,x1,y1`, corners in any order, and what was done to them. A fraction names the voxel whose centre is
+    /// nearest; exactly between two voxels it is the one inside the box.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for anything but four finite numbers.
+    pub fn read(text: &str) -> Result<(PixelBox, Vec<Warning>)> {
+        let [x0, y0, x1, y1] = finite("box", "x0,y0,x1,y1", text)?;
+        let mut notes = Vec::new();
+        let ((x0, x1), (y0, y1)) = (stretch(x0, x1, true, "box", &mut notes), stretch(y0, y1, true, "box", &mut notes));
+        Ok((PixelBox { x0, y0, x1, y1 }, notes))
+    }
+}
+
 impl FromStr for PixelBox {
     type Err = Error;
 
-    /// Reads `x0,y0,x1,y1`.
+    /// As [`PixelBox::read`].
     fn from_str(text: &str) -> Result<Self> {
-        let [x0, y0, x1, y1] = numbers("box", "x0,y0,x1,y1", text)?;
-        Ok(PixelBox { x0, y0, x1, y1 })
+        Ok(PixelBox::read(text)?.0)
+    }
+}
+
+impl VolumeBox {
+    /// Reads `x0,y0,z0,x1,y1,z1` as [`PixelBox::read`] does.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for anything but six finite numbers.
+    pub fn read(text: &str) -> Result<(VolumeBox, Vec<Warning>)> {
+        let [x0, y0, z0, x1, y1, z1] = finite("box3d", "x0,y0,z0,x1,y1,z1", text)?;
+        let mut notes = Vec::new();
+        let ends = [(x0, x1), (y0, y1), (z0, z1)].map(|(a, b)| stretch(a, b, true, "box3d", &mut notes));
+        Ok((VolumeBox { low: ends.map(|(first, _)| first), high: ends.map(|(_, last)| last) }, notes))
     }
 }
 
 impl FromStr for VolumeBox {
     type Err = Error;
 
-    /// Reads `x0,y0,z0,x1,y1,z1`.
+    /// As [`VolumeBox::read`].
     fn from_str(text: &str) -> Result<Self> {
-        let [x0, y0, z0, x1, y1, z1] = numbers("box3d", "x0,y0,z0,x1,y1,z1", text)?;
-        Ok(VolumeBox { low: [x0, y0, z0], high: [x1, y1, z1] })
+        Ok(VolumeBox::read(text)?.0)
+    }
+}
+
+fn finite<const N: usize>(what: &str, form: &str, text: &str) -> Result<[f64; N]> {
+    let found: [f64; N] = numbers(what, form, text)?;
+    match found.iter().find(|number| !number.is_finite()) {
+        None => Ok(found),
+        Some(number) => {
+            let (expected, found) = (format!("{form}, {N} finite numbers"), number.to_string());
+            Err(Error::Prompt { what: what.into(), expected, found })
+        }
     }
 }
 
@@ -227,39 +294,6 @@ pub fn volume_box(volume_box: VolumeBox, what: &str, grid: &Grid) -> Result<BTre
     let rectangle = PixelBox { x0: low[x], y0: low[y], x1: high[x], y1: high[y] };
     let axis = grid.axis.min(2);
     Ok((low[axis] as usize..=high[axis] as usize).map(|slice| (slice, rectangle)).collect())
-}
-
-/// A box around the foreground of each slice that has some, `margin` voxels wider on every side and clamped to the slice.
-/// `labels` is the whole array, i fastest; `inside` says what foreground is.
-pub fn rough_boxes<T: Copy>(
-    labels: &[T],
-    inside: impl Fn(T) -> bool,
-    margin: u32,
-    grid: &Grid,
-) -> Result<BTreeMap<usize, PixelBox>> {
-    let error = |expected: String, found: String| Error::Prompt { what: "rough mask".into(), expected, found };
-    let [ni, nj, nk] = grid.dims;
-    if ni.checked_mul(nj).and_then(|plane| plane.checked_mul(nk)) != Some(labels.len()) {
-        return Err(error(format!("{ni} x {nj} x {nk} voxels, as the image"), format!("{} voxels", labels.len())));
-    }
-    let (x_axis, y_axis) = grid.plane();
-    let mut boxes: BTreeMap<usize, PixelBox> = BTreeMap::new();
-    for (row, voxels) in labels.chunks_exact(ni.max(1)).enumerate() {
-        for (i, _) in voxels.iter().enumerate().filter(|&(_, &label)| inside(label)) {
-            let index = [i, row % nj, row / nj];
-            let (x, y) = (index[x_axis] as i64, index[y_axis] as i64);
-            let tight = boxes.entry(index[grid.axis.min(2)]).or_insert(PixelBox { x0: x, y0: y, x1: x, y1: y });
-            *tight = PixelBox { x0: tight.x0.min(x), y0: tight.y0.min(y), x1: tight.x1.max(x), y1: tight.y1.max(y) };
-        }
-    }
-    if boxes.is_empty() {
-        return Err(error("foreground".into(), "none".into()));
-    }
-    let (width, height) = grid.slice_size();
-    for tight in boxes.values_mut() {
-        *tight = tight.widened(margin, width, height);
-    }
-    Ok(boxes)
 }
 
 impl PixelBox {

@@ -126,7 +126,8 @@ pub const UNSEEN: &str = "unseen";
 ///
 /// The target comes from `target`, else from `task`. A known target implies body part, subregion and organ, and its task
 /// row ([`UNSEEN_TASK`] where the published list has none). The target `unseen`, a query without target, or a task whose
-/// target the tree does not know, uses [`UNSEEN_TASK`]; the three levels then have to be named.
+/// target the tree does not know, uses [`UNSEEN_TASK`]; the three levels then have to be named, or without a task the
+/// organ alone where the tree has it once.
 ///
 /// # Errors
 /// [`Error::Taxonomy`] for a name that the tree does not have, [`Error::Argument`] for a level that nothing names.
@@ -152,7 +153,8 @@ pub fn resolve(query: &Query) -> Result<Context> {
         (None, None) => None,
     };
     let spare_row = query.target.as_deref().is_some_and(|name| key(name) == UNSEEN);
-    let organ = target.and_then(|target| ORGANS.get(target.organ).map(|organ| (target.organ, organ)));
+    let implied = target.and_then(|target| ORGANS.get(target.organ).map(|organ| (target.organ, organ)));
+    let organ = implied.or_else(|| own_organ.filter(|_| task.is_none()).and_then(only_place));
     let level = |given: Option<usize>, argument, implied: Option<usize>| match (given.or(implied), &task) {
         (Some(index), _) => Ok(index),
         (None, Some(task)) => Err(unknown_target(&task.rest)),
@@ -189,6 +191,12 @@ pub fn search(text: &str) -> Vec<&'static Target> {
 /// The known target nearest to `name`.
 pub fn nearest_target(name: &str) -> Option<String> {
     nearest(name, &TARGETS.each_ref().map(|target| target.name))
+}
+
+/// The organ of this index with its place, if the tree has its name only once.
+fn only_place(index: usize) -> Option<(usize, &'static Organ)> {
+    let organ = ORGANS.get(index)?;
+    (ORGANS.iter().filter(|other| key(other.name) == key(organ.name)).count() == 1).then_some((index, organ))
 }
 
 /// A task taken apart: modality and target as far as the tree knows them, and the text of the target.

@@ -99,7 +99,7 @@ pub fn evaluate(
 
 fn context_of(case: &Case) -> Result<Context> {
     let query = Query { task: Some(case.task.clone()), ..Query::default() };
-    resolve(&query).map_err(|error| Error::file(&case.label, "task folder", "modality_target of the task tree", error))
+    resolve(&query).map_err(|error| error.in_file(&case.label, "task folder"))
 }
 
 /// The published rule: the best DSC of all masks, the first of equals, and the other metrics of that same mask.

@@ -22,7 +22,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::space::{self, Patient};
-use super::{Grid, PixelBox, Target, VolumeBox, volume_box};
+use super::{Grid, PixelBox, Target, VolumeBox, stretch, volume_box};
 use crate::codes::{Code, Warning};
 use crate::taxonomy::Query;
 use crate::{Error, Result};
@@ -56,8 +56,17 @@ pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
 /// # Errors
 /// As [`read_boxes`].
 pub fn parse_boxes(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>> {
-    let malformed = |found: &dyn fmt::Display| Error::file(path, "boxes file", "a JSON object of version 1", found);
-    let Object(file): Object<Contents> = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    // serde says "..., expected this at line 1 column 2".
+    let malformed =
+        |text: &str| match text.split_once(", expected ").map(|(found, rest)| (found, rest.rsplit_once(" at line "))) {
+            Some((found, Some((expected, place)))) => {
+                Error::file(path, format!("boxes file, line {place}"), expected, found)
+            }
+            _ => Error::file(path, "boxes file", "a JSON object of version 1", text),
+        };
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let Object(file): Object<Contents> =
+        serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))?;
     if file.version != 1 {
         return Err(Error::file(path, "version", 1, file.version));
     }
@@ -86,18 +95,41 @@ struct Contents {
     targets: Targets,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Space {
     Voxel,
     Lps,
     Ras,
 }
 
+impl<'de> Deserialize<'de> for Space {
+    /// In capitals too, as other tools write them.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.to_ascii_lowercase().as_str() {
+            "voxel" => Ok(Space::Voxel),
+            "lps" => Ok(Space::Lps),
+            "ras" => Ok(Space::Ras),
+            _ => Err(D::Error::unknown_variant(&name, &["voxel", "lps", "ras"])),
+        }
+    }
+}
+
+/// A label, which some programs write as 1.0.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u16, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number) {
+        Ok(number as u16)
+    } else {
+        Err(D::Error::custom(format_args!("label {number}, expected a whole number, 1 to 65535")))
+    }
+}
+
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTarget {
     name: String,
+    #[serde(deserialize_with = "whole")]
     label: u16,
     task: Option<String>,
     modality: Option<String>,
@@ -192,6 +224,17 @@ struct Convert<'a> {
     grid: &'a Grid,
 }
 
+/// The lower and the higher ends of corners that are given in any order.
+fn ascending<const N: usize>(a: [f64; N], b: [f64; N], what: &str, notes: &mut Vec<Warning>) -> ([f64; N], [f64; N]) {
+    if a.iter().zip(&b).any(|(a, b)| b < a) && !notes.iter().any(|note| note.code == Code::CornersSwapped) {
+        notes.push(Warning::new(
+            Code::CornersSwapped,
+            format!("{what}: corners {a:?}, {b:?} are not in ascending order"),
+        ));
+    }
+    (std::array::from_fn(|axis| a[axis].min(b[axis])), std::array::from_fn(|axis| a[axis].max(b[axis])))
+}
+
 impl Convert<'_> {
     /// Converts one target that may have at most `left` boxes.
     fn target(&self, raw: RawTarget, left: usize) -> Result<Target> {
@@ -231,8 +274,14 @@ impl Convert<'_> {
         let [x0, y0, z0, x1, y1, z1] = numbers;
         let (low, high) = ([x0, y0, z0], [x1, y1, z1]);
         let found = match patient {
-            Some(patient) => space::volume_box(patient, low, high, &what, self.grid, notes)?,
-            None => VolumeBox { low: self.indices(&what, low)?, high: self.upper(self.indices(&what, high)?) },
+            Some(patient) => {
+                let (low, high) = ascending(low, high, &what, notes);
+                space::volume_box(patient, low, high, &what, self.grid, notes)?
+            }
+            None => {
+                let ends = self.indices(&what, low, high, notes)?;
+                VolumeBox { low: ends.map(|(first, _)| first), high: ends.map(|(_, last)| last) }
+            }
         };
         let axis = self.grid.axis.min(2);
         self.check_count(found.high[axis].saturating_sub(found.low[axis]).saturating_add(1), left)?;
@@ -254,10 +303,12 @@ impl Convert<'_> {
             }
             let what = format!("{}, slice {slice}", self.place);
             let found = match patient {
-                Some(patient) => space::slice_box(patient, slice, [x0, y0], [x1, y1], &what, self.grid, notes)?,
+                Some(patient) => {
+                    let (low, high) = ascending([x0, y0], [x1, y1], &what, notes);
+                    space::slice_box(patient, slice, low, high, &what, self.grid, notes)?
+                }
                 None => {
-                    let [x0, y0] = self.indices(&what, [x0, y0])?;
-                    let [x1, y1] = self.upper(self.indices(&what, [x1, y1])?);
+                    let [(x0, x1), (y0, y1)] = self.indices(&what, [x0, y0], [x1, y1], notes)?;
                     PixelBox { x0, y0, x1, y1 }
                 }
             };
@@ -285,18 +336,20 @@ impl Convert<'_> {
         }
     }
 
-    fn indices<const N: usize>(&self, what: &str, numbers: [f64; N]) -> Result<[i64; N]> {
-        match numbers.iter().find(|number| number.fract() != 0.0 || number.abs() > f64::from(u32::MAX)) {
-            None => Ok(numbers.map(|number| number as i64)),
-            Some(number) => {
-                let found = number.to_string();
-                Err(Error::Prompt { what: what.into(), expected: "whole voxel indices".into(), found })
-            }
+    /// First and last voxel on each axis, from corners in any order.
+    fn indices<const N: usize>(
+        &self,
+        what: &str,
+        a: [f64; N],
+        b: [f64; N],
+        notes: &mut Vec<Warning>,
+    ) -> Result<[(i64, i64); N]> {
+        if let Some(number) = a.iter().chain(&b).find(|number| number.abs() > f64::from(u32::MAX)) {
+            let found = number.to_string();
+            return Err(Error::Prompt { what: what.into(), expected: "voxel indices".into(), found });
         }
-    }
-
-    fn upper<const N: usize>(&self, ends: [i64; N]) -> [i64; N] {
-        ends.map(|end| if self.inclusive { end } else { end - 1 })
+        let ends = |axis: usize| stretch(a[axis], b[axis], self.inclusive, what, notes);
+        Ok(std::array::from_fn(ends))
     }
 
     fn error(&self, what: &str, expected: impl ToString, found: impl ToString) -> Error {

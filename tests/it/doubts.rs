@@ -18,7 +18,7 @@ fn run(folder: &Path, depth: usize, values: &[f32], prompt: &[&str]) -> (String,
     let output = medsegx(&[&files[..], &fixed, prompt].concat());
     assert!(output.status.success(), "{}", message(&output));
     let report = serde_json::from_slice(&std::fs::read(path("report.json")).unwrap()).unwrap();
-    let mask = Volume::open(&PathBuf::from(path("out.npy")), &OpenOptions::default()).unwrap();
+    let mask = Volume::open(PathBuf::from(path("out.npy")), &OpenOptions::default()).unwrap();
     (String::from_utf8(output.stdout.clone()).unwrap(), message(&output), report, mask)
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use medsegx::model::config::Kind;
 use medsegx::prompt::{
-    Grid, PixelBox, Scale, Target, VolumeBox, parse_boxes, parse_points, read_boxes, rough_boxes, slice_box, volume_box,
+    Grid, PixelBox, RoughOptions, Scale, Target, VolumeBox, parse_boxes, parse_points, read_boxes, rough_boxes,
+    slice_box, volume_box,
 };
 use medsegx::{Error, Result};
 
@@ -116,8 +117,6 @@ fn millimetres_are_cut_to_the_image_or_refused() {
     let mut affine = TURNED;
     affine[1][3] = f64::NAN;
     assert_error(parse(&outside, &Grid { affine: Some(affine), ..GRID }), &["cannot be inverted"]);
-    let reversed = millimetres("ras", r#""box3d": [-6, -3, 106, -8, 1, 118]"#);
-    assert_error(parse(&reversed, &grid), &["lower ends before upper ends", "-6 before -8"]);
     let half_open = ras_with_exclusive_ends();
     assert_error(parse(&half_open, &grid), &["boxes.json: inclusive"]);
 }
@@ -165,18 +164,16 @@ fn lying_files_are_named() {
         ("\"15\"", "\"20\"", &["target 1 'cyst', slice", "0..=19", "found 20"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 20]", &["target 0 'liver', box3d", "0..=19 along z", "z1 = 20"]),
         ("[3, 4, 5, 13, 14, 7]", "[-1, 4, 5, 13, 14, 7]", &["0..=39 along x", "x0 = -1"]),
-        ("[3, 4, 5, 13, 14, 7]", "[3, 14, 5, 13, 4, 7]", &["y0 <= y1", "y0 = 14, y1 = 4"]),
-        ("[3, 4, 5, 13, 14, 7]", "[3.5, 4, 5, 13, 14, 7]", &["whole voxel indices", "3.5"]),
-        ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e300]", &["whole voxel indices"]),
+        ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e300]", &["expected voxel indices"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e400]", &["number out of range"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14]", &["length 5", "length 6"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 7, 8]", &["boxes.json"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, \"7\"]", &["invalid type: string"]),
-        ("[0, 1, 2, 3]", "[2, 1, 0, 3]", &["slice 14", "x0 <= x1"]),
         ("[0, 1, 2, 3]", "[0, 1, 40, 3]", &["slice 14", "0..=39 along x", "x1 = 40"]),
         ("\"label\": 1,", "\"label\": 0,", &["target 0 'liver', label", "found 0"]),
         ("\"label\": 1,", "\"label\": 65536,", &["65536"]),
         ("\"label\": 1,", "\"label\": -1,", &["-1"]),
+        ("\"label\": 1,", "\"label\": 1.5,", &["line 2", "expected a whole number, 1 to 65535, found label 1.5"]),
         ("\"label\": 1,", "", &["missing field `label`"]),
         ("\"liver\"", "\"\"", &["name", "1 to 256"]),
         (", \"box3d\": [3, 4, 5, 13, 14, 7]", "", &["box3d or slices", "neither"]),
@@ -270,7 +267,7 @@ fn boxes_and_points_as_typed() {
     assert_eq!("1, 2,30,40".parse::<PixelBox>().unwrap(), rectangle(1, 2, 30, 40));
     let whole = "1,2,3,4,5,6".parse::<VolumeBox>().unwrap();
     assert_eq!((whole.low, whole.high), ([1, 2, 3], [4, 5, 6]));
-    for text in ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4", "1,2,3,99999999999999999999"] {
+    for text in ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "nan,2,3,4", "inf,2,3,4"] {
         assert_error(text.parse::<PixelBox>(), &["prompt box: expected x0,y0,x1,y1"]);
     }
     let points = parse_points("3,4.5,1; 0,0,0", 40, 30).unwrap();
@@ -295,12 +292,19 @@ fn boxes_and_points_as_typed() {
 #[test]
 fn rough_masks_give_a_box_a_slice() {
     let dims = [5usize, 4, 3];
-    let mut labels = vec![0u8; 60];
+    let mut labels = [0_u8; 60];
     for [i, j, k] in [[1, 1, 0], [3, 2, 0], [0, 3, 2]] {
         labels[i + dims[0] * (j + dims[1] * k)] = 2;
     }
+    let boxes = |inside: &[bool], margin: u32, grid: &Grid| {
+        let options = RoughOptions { margin, ..RoughOptions::default() };
+        rough_boxes(inside, &options, grid, &mut Vec::new())
+    };
+    let inside: Vec<bool> = labels.iter().map(|&label| label > 0).collect();
     let rough = |axis: usize, margin: u32| {
-        rough_boxes(&labels, |label| label > 0, margin, &Grid { dims, axis, affine: None, forms_apart: None }).unwrap()
+        let mut found = boxes(&inside, margin, &Grid { dims, axis, affine: None, forms_apart: None }).unwrap();
+        assert_eq!(found.len(), 1);
+        found.remove(0)
     };
     assert_eq!(rough(2, 0), BTreeMap::from([(0, rectangle(1, 1, 3, 2)), (2, rectangle(0, 3, 0, 3))]));
     assert_eq!(rough(2, 1), BTreeMap::from([(0, rectangle(0, 0, 4, 3)), (2, rectangle(0, 2, 1, 3))]));
@@ -310,10 +314,10 @@ fn rough_masks_give_a_box_a_slice() {
     let along_j = [(1, rectangle(1, 0, 1, 0)), (2, rectangle(3, 0, 3, 0)), (3, rectangle(0, 2, 0, 2))];
     assert_eq!(rough(1, 0), BTreeMap::from(along_j));
     let grid = Grid { dims, axis: 2, affine: None, forms_apart: None };
-    assert_error(rough_boxes(&labels, |label| label > 2, 0, &grid), &["rough mask", "foreground", "none"]);
-    assert_error(rough_boxes(&labels[1..], |label| label > 0, 0, &grid), &["5 x 4 x 3 voxels", "59 voxels"]);
+    assert_error(boxes(&[false; 60], 0, &grid), &["rough mask", "foreground", "none"]);
+    assert_error(boxes(&inside[1..], 0, &grid), &["5 x 4 x 3 voxels", "59 voxels"]);
     let empty = Grid { dims: [0, 4, 3], axis: 2, affine: None, forms_apart: None };
-    assert_error(rough_boxes(&labels[..0], |label| label > 0, 0, &empty), &["foreground", "none"]);
+    assert_error(boxes(&inside[..0], 0, &empty), &["foreground", "none"]);
 }
 
 #[test]

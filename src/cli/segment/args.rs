@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use medsegx::codes::Warning;
 use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
 use medsegx::volume::{Form, Intensity, Orientation};
@@ -111,24 +112,38 @@ pub struct ContextArgs {
 /// Exactly one prompt, and what goes with some of them.
 #[derive(clap::Args)]
 pub struct PromptArgs {
-    /// Box on one slice
-    #[arg(long = "box", value_name = "x0,y0,x1,y1", group = "prompt", allow_hyphen_values = true)]
-    pub pixel_box: Option<PixelBox>,
+    /// Box on one slice, corners in any order. A fraction names the voxel whose centre is nearest; exactly between two, the
+    /// one inside the box
+    #[arg(long = "box", value_name = "x0,y0,x1,y1", value_parser = PixelBox::read, group = "prompt", allow_hyphen_values = true)]
+    pub pixel_box: Option<(PixelBox, Vec<Warning>)>,
     /// Slice of --box or --points
     #[arg(long, value_name = "K", conflicts_with_all = ["box3d", "boxes", "rough"])]
     pub slice: Option<usize>,
     /// The same rectangle on a run of slices
-    #[arg(long, value_name = "x0,y0,z0,x1,y1,z1", group = "prompt", allow_hyphen_values = true)]
-    pub box3d: Option<VolumeBox>,
+    #[arg(long, value_name = "x0,y0,z0,x1,y1,z1", value_parser = VolumeBox::read, group = "prompt", allow_hyphen_values = true)]
+    pub box3d: Option<(VolumeBox, Vec<Warning>)>,
     /// Boxes file, one or more targets; where their masks overlap, the later one wins
     #[arg(long, value_name = "FILE.json", group = "prompt")]
     pub boxes: Option<PathBuf>,
-    /// A box a slice around a rough mask
+    /// A box a slice around a rough mask, which its header brings to the image's grid. Its one label above 0 is inside; of
+    /// values between whole numbers those above half of the largest, or above 0 where some are negative
     #[arg(long, value_name = "MASK", group = "prompt")]
     pub rough: Option<PathBuf>,
     /// Voxels added around the rough mask [default: 0]
     #[arg(long, value_name = "N", requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
     pub margin: Option<u32>,
+    /// Label of the rough mask that is inside, where it has several; may be repeated
+    #[arg(long, value_name = "N", requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
+    pub rough_label: Vec<u32>,
+    /// Values of the rough mask above this are inside
+    #[arg(long, value_name = "X", requires = "rough", conflicts_with_all = ["rough_label", "pixel_box", "box3d", "boxes", "points"], allow_hyphen_values = true)]
+    pub rough_threshold: Option<f64>,
+    /// A box for each separate part of the rough mask on a slice, not one around all of them
+    #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
+    pub rough_parts: bool,
+    /// Boxes on the slices between those on which the rough mask is drawn, too
+    #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
+    pub interpolate: bool,
     /// Points on one slice, label 1 inside and 0 outside (SAM weights)
     #[arg(long, value_name = "x,y,label;...", group = "prompt", allow_hyphen_values = true)]
     pub points: Option<String>,

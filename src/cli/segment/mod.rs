@@ -2,6 +2,7 @@
 
 mod args;
 mod report;
+mod rough;
 mod targets;
 mod voxels;
 

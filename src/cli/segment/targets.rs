@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use medsegx::codes::{Code, Warning};
-use medsegx::prompt::{self, Grid, PixelBox, Target};
+use medsegx::codes::Warning;
+use medsegx::prompt::{self, Grid, PixelBox, RoughOptions, Target};
 use medsegx::segment::volume::Request;
 use medsegx::taxonomy::{self, Context, Query};
-use medsegx::volume::{OpenOptions, SliceFrame, Volume, VolumeInfo};
+use medsegx::volume::{SliceFrame, VolumeInfo};
 
 use super::args::{Args, ContextArgs, PromptArgs};
+use super::rough;
 use crate::cli::usage;
 
 /// One target with all that the segmenter asks of it.
@@ -47,13 +48,16 @@ pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bo
         points: BTreeMap::new(),
         warnings: Vec::new(),
     };
-    let PromptArgs { pixel_box, slice, box3d, rough, margin, points, .. } = &args.prompts;
-    if let Some(pixel_box) = *pixel_box {
-        target.boxes = typed("--box", prompt::slice_box(pixel_box, *slice, &grid))?;
-    } else if let Some(box3d) = *box3d {
-        target.boxes = typed("--box3d", prompt::volume_box(box3d, "box3d", &grid))?;
+    let PromptArgs { pixel_box, slice, box3d, rough, points, .. } = &args.prompts;
+    if let Some((pixel_box, notes)) = pixel_box {
+        target.boxes = typed("--box", prompt::slice_box(*pixel_box, *slice, &grid))?;
+        target.warnings.extend_from_slice(notes);
+    } else if let Some((box3d, notes)) = box3d {
+        target.boxes = typed("--box3d", prompt::volume_box(*box3d, "box3d", &grid))?;
+        target.warnings.extend_from_slice(notes);
     } else if let Some(path) = rough {
-        target.boxes = rough_boxes(path, margin.unwrap_or(0), &grid, volume, &mut target.warnings)?;
+        let tracks = rough::boxes(path, &args.prompts.rough_options(), &grid, volume, &mut target.warnings)?;
+        return Ok(of_tracks(target, tracks));
     } else if let Some(text) = points {
         let slice = typed("--points", prompt::chosen_slice(*slice, "points", &grid))?;
         let (width, height) = grid.slice_size();
@@ -61,6 +65,20 @@ pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bo
         target.points.insert(slice, points.iter().map(|p| (p.x, p.y, p.inside)).collect());
     }
     Ok(vec![target])
+}
+
+/// One target a track, all with the same label; the first has the warnings.
+fn of_tracks(target: JobTarget, tracks: Vec<BTreeMap<usize, PixelBox>>) -> Vec<JobTarget> {
+    let several = tracks.len() > 1;
+    let of_track = |(index, boxes): (usize, BTreeMap<usize, PixelBox>)| JobTarget {
+        name: if several { format!("{}, part {}", target.name, index + 1) } else { target.name.clone() },
+        label: target.label,
+        context: target.context,
+        boxes,
+        points: BTreeMap::new(),
+        warnings: if index == 0 { target.warnings.clone() } else { Vec::new() },
+    };
+    tracks.into_iter().enumerate().map(of_track).collect()
 }
 
 /// What is wrong with a prompt that was typed is a wrong argument; in a file it is a failed run.
@@ -90,8 +108,7 @@ fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyho
         let Target { name, label, query, boxes, warnings } = target;
         let context = context(&name, &query.or(defaults), steered).map_err(|error| match error.downcast() {
             Ok(error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. })) => {
-                let what = format!("target '{}'", name.escape_debug());
-                medsegx::Error::file(path, what, "a place in the task tree", error).into()
+                error.in_file(path, &format!("target '{}'", name.escape_debug())).into()
             }
             Ok(error) => error.into(),
             Err(error) => error,
@@ -101,39 +118,16 @@ fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyho
     prompt::read_boxes(path, grid)?.into_iter().map(convert).collect()
 }
 
-fn rough_boxes(
-    path: &Path,
-    margin: u32,
-    grid: &Grid,
-    image: &VolumeInfo,
-    warnings: &mut Vec<Warning>,
-) -> anyhow::Result<BTreeMap<usize, PixelBox>> {
-    let rough = Volume::open(path, &OpenOptions::default())?;
-    if rough.dims() != grid.dims {
-        let (expected, found) = (format!("dims {:?}, as the image", grid.dims), format!("{:?}", rough.dims()));
-        return Err(medsegx::Error::file(path, "rough mask", expected, found).into());
-    }
-    if let (Some(rough), Some(own)) = (rough.geometry(), image.geometry()) {
-        let (apart, spacing) = (rough.distance(own, grid.dims), own.spacing());
-        if apart > 0.5 * spacing.into_iter().fold(f64::INFINITY, f64::min) {
-            let path = path.display();
-            let message = format!(
-                "{path}: lies up to {apart:.1} mm from the image by its header; its voxels are taken by their indices"
-            );
-            warnings.push(Warning::new(Code::RoughByIndex, message));
+impl PromptArgs {
+    fn rough_options(&self) -> RoughOptions {
+        RoughOptions {
+            labels: self.rough_label.clone(),
+            threshold: self.rough_threshold,
+            margin: self.margin.unwrap_or(0),
+            parts: self.rough_parts,
+            interpolate: self.interpolate,
         }
     }
-    let (slope, intercept) = rough.scaling();
-    let inside = |index: usize| rough.voxels().get(index).is_some_and(|v| (slope * v + intercept).abs() > 0.0);
-    let (count, mut labels) = (rough.voxels().len(), Vec::new());
-    let refused = |_| medsegx::Error::Memory { what: "the rough mask".into(), bytes: count as u64 };
-    labels.try_reserve_exact(count).map_err(refused)?;
-    labels.extend((0..count).map(inside));
-    let boxes = prompt::rough_boxes(&labels, |inside| inside, margin, grid);
-    Ok(boxes.map_err(|error| match error {
-        medsegx::Error::Prompt { what, expected, found } => medsegx::Error::file(path, what, expected, found),
-        other => other,
-    })?)
 }
 
 impl ContextArgs {
