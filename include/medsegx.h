@@ -84,8 +84,8 @@
  *
  * The library does not print, installs no signal handlers, changes no locale, environment or floating-point mode, uses
  * no network, and no thread pool but its models' own, whose threads have ended when the last handle of the model is freed.
- * It may not be unloaded. After fork the child may not use what the parent made. Messages may name files; they hold nothing
- * of an image.
+ * It may not be unloaded. After fork the child may not use what the parent made, but for freeing it: on the CPU a run ends
+ * with MEDSEGX_STATUS_DEVICE at once. Messages may name files; they hold nothing of an image.
  */
 
 #ifndef MEDSEGX_H
@@ -754,8 +754,8 @@ void medsegx_session_free(struct medsegx_session *session);
 // medsegx_cancel_free frees. Any thread.
 medsegx_status medsegx_cancel_new(struct medsegx_cancel **out, struct medsegx_error **error);
 
-// Asks runs that were given this flag to stop (1), or lets runs go on (0). A slice stops before its next stage, a volume
-// after its batch. NULL is ignored. Any thread, at any time; async-signal-safe.
+// Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
+// milliseconds, on a GPU with its stage or batch. NULL is ignored. Any thread, at any time; async-signal-safe.
 void medsegx_cancel_set(const struct medsegx_cancel *cancel,
                         int32_t set);
 

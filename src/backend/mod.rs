@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod cuda;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -76,6 +77,10 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// A device that fails.
     fn read(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()>;
+
+    /// Makes later runs in this arena end with [`Error::Cancelled`](crate::Error::Cancelled) soon after `stop` is set. A device
+    /// whose runs are short or cannot be stopped ignores it.
+    fn set_stop(&self, _arena: &mut Self::Arena, _stop: Option<Arc<AtomicBool>>) {}
 
     /// Runs every step of `plan` for the first `active` slices, in order.
     ///

@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::boundary::{Outcome, cleared, guard, required};
@@ -145,7 +146,7 @@ fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<St
 }
 
 /// A flag that stops runs. Any number of threads may use one.
-pub struct medsegx_cancel(AtomicBool);
+pub struct medsegx_cancel(Arc<AtomicBool>);
 
 /// Makes a flag that is not set. `out` is required; it is set to NULL at once, and on success to a flag that
 /// medsegx_cancel_free frees. Any thread.
@@ -158,14 +159,14 @@ pub unsafe extern "C" fn medsegx_cancel_new(
     unsafe {
         guard(error, || {
             let out = cleared(out)?;
-            *out = Box::into_raw(Box::new(medsegx_cancel(AtomicBool::new(false))));
+            *out = Box::into_raw(Box::new(medsegx_cancel(Arc::new(AtomicBool::new(false)))));
             Ok(())
         })
     }
 }
 
-/// Asks runs that were given this flag to stop (1), or lets runs go on (0). A slice stops before its next stage, a volume
-/// after its batch. NULL is ignored. Any thread, at any time; async-signal-safe.
+/// Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
+/// milliseconds, on a GPU with its stage or batch. NULL is ignored. Any thread, at any time; async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_cancel_set(cancel: *const medsegx_cancel, set: i32) {
     // SAFETY: `cancel` is NULL or valid, as the header asks.
@@ -179,6 +180,15 @@ pub unsafe extern "C" fn medsegx_cancel_set(cancel: *const medsegx_cancel, set: 
 pub unsafe extern "C" fn medsegx_cancel_free(cancel: *mut medsegx_cancel) {
     // SAFETY: `cancel` is NULL or came from this library and is freed once, as the header asks.
     unsafe { free(cancel) };
+}
+
+/// The flag itself, for the session to watch; none for NULL.
+///
+/// # Safety
+/// `cancel` is NULL or valid.
+pub(super) unsafe fn watched(cancel: *const medsegx_cancel) -> Option<Arc<AtomicBool>> {
+    // SAFETY: the caller's promise.
+    unsafe { cancel.as_ref() }.map(|cancel| Arc::clone(&cancel.0))
 }
 
 /// True when the caller asked to stop.

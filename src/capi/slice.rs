@@ -3,7 +3,7 @@
 use super::boundary::{Outcome, array, array_mut, check_strided, guard, null};
 use super::codes::{medsegx_intensity, medsegx_pixel};
 use super::context::to_engine;
-use super::session::{State, cancelled, medsegx_cancel, medsegx_session, with};
+use super::session::{State, cancelled, medsegx_cancel, medsegx_session, watched, with};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_point, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
@@ -44,8 +44,10 @@ pub unsafe extern "C" fn medsegx_segment_slice(
                 result: versioned::required("result", result)?,
             };
             with(session, |state| {
-                let answer = request.run(state, || cancelled(cancel))?;
-                versioned::write(result, &answer)
+                state.segmenter.set_stop(watched(cancel));
+                let answer = request.run(state, || cancelled(cancel));
+                state.segmenter.set_stop(None);
+                versioned::write(result, &answer?)
             })
         })
     }

@@ -10,7 +10,7 @@ use medsegx::atomic::write_atomically;
 use medsegx::eval::expect::{Comparison, DSC_TOLERANCE, Expected, Outcome};
 use medsegx::eval::folders::{self, Set, walk};
 use medsegx::eval::report::{Published, Row, csv, markdown, markdown_of_choice, markdown_of_rules, means};
-use medsegx::eval::{check_tasks, evaluate};
+use medsegx::eval::{Scored, check_tasks, evaluate};
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Model, Segmenter};
 
@@ -66,16 +66,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let reads: Vec<Named> = tables.chain(args.model.weights.iter().map(|path| ("--weights", path.as_path()))).collect();
     check_outputs(&reads, &writes, args.force)?;
     let scored = score(&args, &sets)?;
-    for (set, rows) in sets.iter().zip(&scored) {
-        write_reports(&args, set, rows)?;
+    for (set, scored) in sets.iter().zip(&scored).filter(|(_, scored)| !scored.rows.is_empty()) {
+        write_reports(&args, set, scored)?;
     }
     if !args.quiet {
         summary(&sets, &scored)?;
     }
-    compare(&expected, &sets, &scored)
+    let compared = compare(&expected, &sets, &scored);
+    let failed: Vec<_> = scored.iter().flat_map(|scored| &scored.failed).collect();
+    failed.iter().for_each(|error| super::say(&format!("medsegx: {error}")));
+    if failed.is_empty() { compared } else { Err(NotAll(failed.len()).into()) }
 }
 
-fn score(args: &Args, sets: &[Set]) -> anyhow::Result<Vec<Vec<Row>>> {
+/// Some pairs could not be scored; the reports have the others.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the pairs could not be scored; the reports have the others")]
+pub struct NotAll(usize);
+
+fn score(args: &Args, sets: &[Set]) -> anyhow::Result<Vec<Scored>> {
     let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = source.open(args.model.access())?;
     let steered = weights.config().adapters.is_some();
@@ -89,14 +97,15 @@ fn score(args: &Args, sets: &[Set]) -> anyhow::Result<Vec<Vec<Row>>> {
     let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
     let interrupt = Interrupt::listen()?;
     let progress = Progress::new(total, "slices", args.quiet);
-    let mut scored: Vec<Vec<Row>> = Vec::new();
+    segmenter.set_stop(Some(interrupt.flag()));
+    let (mut scored, mut before) = (Vec::new(), 0);
     for set in sets {
-        let before: usize = scored.iter().map(Vec::len).sum();
         let mut watch = |done: usize| {
             progress.set(before + done);
             interrupt.check()
         };
         scored.push(evaluate(set, steered, &mut segmenter, &mut watch)?);
+        before += set.cases.len();
     }
     progress.finish();
     Ok(scored)
@@ -107,8 +116,12 @@ fn reports(folder: &Path, set: &Set) -> [PathBuf; 3] {
     [".md", ".csv", "-choice.md"].map(|suffix| folder.join(format!("{}{suffix}", set.name)))
 }
 
-fn write_reports(args: &Args, set: &Set, rows: &[Row]) -> anyhow::Result<()> {
-    let choice = format!("{}\n{}", markdown_of_choice(&set.title, rows), markdown_of_rules(rows));
+fn write_reports(args: &Args, set: &Set, Scored { rows, empty, .. }: &Scored) -> anyhow::Result<()> {
+    let mut choice = format!("{}\n{}", markdown_of_choice(&set.title, rows), markdown_of_rules(rows));
+    if !empty.is_empty() {
+        writeln!(choice, "\nLabels without foreground, which have no score: {}", empty.len())?;
+        empty.iter().try_for_each(|file| writeln!(choice, "- {file}"))?;
+    }
     let texts = [markdown(&set.title, rows), csv(rows), choice];
     for (path, text) in reports(&args.out, set).iter().zip(texts) {
         write_atomically(path, args.force, |file| std::io::Write::write_all(file, text.as_bytes()))?;
@@ -116,15 +129,20 @@ fn write_reports(args: &Args, set: &Set, rows: &[Row]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn summary(sets: &[Set], scored: &[Vec<Row>]) -> anyhow::Result<()> {
+fn summary(sets: &[Set], scored: &[Scored]) -> anyhow::Result<()> {
     let mut text = String::new();
-    for (set, rows) in sets.iter().zip(scored) {
-        let rows: Vec<&Row> = rows.iter().collect();
+    for (set, scored) in sets.iter().zip(scored) {
+        let rows: Vec<&Row> = scored.rows.iter().collect();
         let line = |[dsc, hd, nsd]: [f64; 3]| format!("DSC {dsc:.4}, HD95 {hd:.4}, NSD {nsd:.4}");
         let plural = if rows.len() == 1 { "" } else { "s" };
         writeln!(text, "{}: {} slice{plural}", set.name, rows.len())?;
-        writeln!(text, "  best mask by the label: {}", line(means(&rows, Row::best)))?;
-        writeln!(text, "  mask the engine chose:  {}", line(means(&rows, Row::chosen)))?;
+        if !rows.is_empty() {
+            writeln!(text, "  best mask by the label: {}", line(means(&rows, Row::best)))?;
+            writeln!(text, "  mask the engine chose:  {}", line(means(&rows, Row::chosen)))?;
+        }
+        if let Some(first) = scored.empty.first() {
+            writeln!(text, "  {} labels without foreground have no score: {first}, ...", scored.empty.len())?;
+        }
         if let Some(first) = set.unlabelled.first() {
             let count = set.unlabelled.len();
             writeln!(text, "  {count} pictures without a label left out: {}, ...", first.display())?;
@@ -134,9 +152,9 @@ fn summary(sets: &[Set], scored: &[Vec<Row>]) -> anyhow::Result<()> {
 }
 
 /// Prints every published row beside the result and fails if one is missing or differs.
-fn compare(expected: &[Expected], sets: &[Set], scored: &[Vec<Row>]) -> anyhow::Result<()> {
+fn compare(expected: &[Expected], sets: &[Set], scored: &[Scored]) -> anyhow::Result<()> {
     let results: Vec<(&str, &[Row])> =
-        sets.iter().zip(scored).map(|(set, rows)| (set.name.as_str(), rows.as_slice())).collect();
+        sets.iter().zip(scored).map(|(set, scored)| (set.name.as_str(), scored.rows.as_slice())).collect();
     let compared: Vec<_> = expected.iter().map(|table| (table, table.compare(&results))).collect();
     super::print(&comparison(&compared)?)?;
     let rows = || compared.iter().flat_map(|(_, rows)| rows);

@@ -34,6 +34,11 @@ impl Interrupt {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// What is set once the user asked to stop.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Goes on, or ends the run once the user asked to stop.
     ///
     /// # Errors

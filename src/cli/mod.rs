@@ -91,8 +91,11 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
-/// 2 for what the arguments got wrong, 130 for a run that was asked to stop, 1 for a run that failed.
+/// 2 for what the arguments got wrong, 3 for a run that did a part, 130 for one that was asked to stop, 1 for one that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<eval::NotAll>() {
+        return 3;
+    }
     match error.downcast_ref::<medsegx::Error>() {
         Some(medsegx::Error::Argument { .. } | medsegx::Error::Taxonomy { .. }) => 2,
         Some(medsegx::Error::Cancelled) => interrupt::EXIT_CODE,

@@ -64,37 +64,58 @@ pub fn check_tasks(set: &Set) -> Result<()> {
     set.cases.iter().try_for_each(|case| context_of(case).map(drop))
 }
 
+/// What became of a set.
+#[derive(Debug, Default)]
+pub struct Scored {
+    /// The cases that have a score, in the order of the set.
+    pub rows: Vec<Row>,
+    /// Published names of the cases whose label has no foreground: the published rule gives them no score.
+    pub empty: Vec<String>,
+    /// What is wrong with the other cases.
+    pub failed: Vec<Error>,
+}
+
 /// Scores every case of a set. `contexts` says whether the model is steered by MedSegDB's tree; `progress` gets the number
-/// of slices done after each batch and may end the run.
+/// of cases done after each batch and may end the run. A case whose arrays cannot be read or are not MedSegDB's is listed
+/// and does not stop the others.
 ///
 /// # Errors
-/// A task that the tree does not know (before anything is run); arrays that are not MedSegDB's; what the predictor or
-/// `progress` returns.
+/// A task that the tree does not know (before anything is run); what the predictor or `progress` returns.
 pub fn evaluate(
     set: &Set,
     contexts: bool,
     predictor: &mut dyn Predictor,
     progress: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Vec<Row>> {
+) -> Result<Scored> {
     let contexts =
         set.cases.iter().map(|case| contexts.then(|| context_of(case)).transpose()).collect::<Result<Vec<_>>>()?;
     let batch = predictor.batch().max(1);
-    let mut rows = Vec::with_capacity(set.cases.len());
-    for (cases, contexts) in set.cases.chunks(batch).zip(contexts.chunks(batch)) {
-        let loaded =
-            cases.iter().zip(contexts).map(|(case, &context)| load(case, context)).collect::<Result<Vec<_>>>()?;
-        let (slices, labels): (Vec<Slice>, Vec<Label>) = loaded.into_iter().unzip();
-        let predictions = predictor.predict(&slices)?;
+    let (mut scored, mut done) = (Scored::default(), 0);
+    for (together, contexts) in set.cases.chunks(batch).zip(contexts.chunks(batch)) {
+        let (mut cases, mut slices, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        for (case, &context) in together.iter().zip(contexts) {
+            match load(case, context) {
+                Ok(Some((slice, label))) => {
+                    cases.push(case);
+                    slices.push(slice);
+                    labels.push(label);
+                }
+                Ok(None) => scored.empty.push(case.file.clone()),
+                Err(error) => scored.failed.push(error),
+            }
+        }
+        let predictions = if slices.is_empty() { Vec::new() } else { predictor.predict(&slices)? };
         if predictions.len() != slices.len() {
             let what = format!("{} predictions for {} slices", predictions.len(), slices.len());
             return Err(Error::Internal { place: "eval".into(), what });
         }
         for ((case, label), prediction) in cases.iter().zip(&labels).zip(&predictions) {
-            rows.push(score(case, label, prediction)?);
+            scored.rows.push(score(case, label, prediction)?);
         }
-        progress(rows.len())?;
+        done += together.len();
+        progress(done)?;
     }
-    Ok(rows)
+    Ok(scored)
 }
 
 fn context_of(case: &Case) -> Result<Context> {
@@ -125,7 +146,8 @@ fn score(case: &Case, label: &Label, prediction: &Prediction) -> Result<Row> {
 /// Most values of a picture; MedSegDB has 256 x 256 x 3.
 const MOST_VALUES: u64 = 1 << 28;
 
-fn load(case: &Case, context: Option<Context>) -> Result<(Slice, Label)> {
+/// The slice of a case; `None` where its label has no foreground.
+fn load(case: &Case, context: Option<Context>) -> Result<Option<(Slice, Label)>> {
     let (shape, label) = read_bytes(&case.label, "uint8 [height, width]")?;
     let &[height, width] = shape.as_slice() else {
         return Err(Error::file(&case.label, "shape", "[height, width]", format!("{shape:?}")));
@@ -135,10 +157,13 @@ fn load(case: &Case, context: Option<Context>) -> Result<(Slice, Label)> {
         let expected = format!("[{height}, {width}, 3], as the label");
         return Err(Error::file(&case.image, "shape", expected, format!("{shape:?}")));
     }
+    if label.iter().all(|&value| value == 0) {
+        return Ok(None);
+    }
     let label = Label::new(label.into_iter().map(|value| value > 0).collect(), width, height)
-        .map_err(|error| Error::file(&case.label, "label", "foreground", error))?;
+        .map_err(|error| error.in_file(&case.label, "label"))?;
     let [x0, y0, x1, y1] = label.tight_box().map(|index| index as i64);
-    Ok((Slice { pixels, height, width, region: PixelBox { x0, y0, x1, y1 }, context }, label))
+    Ok(Some((Slice { pixels, height, width, region: PixelBox { x0, y0, x1, y1 }, context }, label)))
 }
 
 fn read_bytes(path: &Path, expected: &str) -> Result<(Vec<usize>, Vec<u8>)> {

@@ -8,6 +8,7 @@ mod stage;
 pub(crate) mod whole;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use network::{Network, every_graph};
@@ -115,6 +116,11 @@ impl<B: Backend> Session<B> {
     /// The network that this session runs.
     pub fn network(&self) -> &Arc<Network<B>> {
         &self.network
+    }
+
+    /// Makes later runs end with [`Error::Cancelled`] soon after `stop` is set, where the device can.
+    pub fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
+        self.network.backend().set_stop(&mut self.arena, stop);
     }
 
     /// What this session has room for.

@@ -16,6 +16,7 @@ pub mod volume;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use crate::executor::{Point, Prompt};
 pub use frame::Frame;
@@ -279,6 +280,12 @@ impl Segmenter {
         regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
         self.regions = regions;
         Ok(())
+    }
+
+    /// Makes later runs end with [`Error::Cancelled`] soon after `stop` is set: on a CPU within a task of a step, on a GPU
+    /// with the batch. The session is good for another run then.
+    pub fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
+        self.engine.set_stop(stop);
     }
 
     /// Gives up what was begun and not finished, so that the session is as good as new.

@@ -1,8 +1,11 @@
 /* The C ABI against golden logits and against itself. Argument: the fixture's folder. nonsense.c and twice.c are compiled
  * with it. */
+#define _POSIX_C_SOURCE 200809L
 #include "fixture.h"
 
 #include <fenv.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #ifdef __SSE__
 #include <xmmintrin.h>
 #endif
@@ -158,6 +161,34 @@ static void prompts(const char *folder, const medsegx_model *model) {
     CHECK(medsegx_segment_slice(session, &slice, &context, &prompt, &refused, NULL, &error) == MEDSEGX_STATUS_BAD_PROMPT);
     CHECK(strstr(medsegx_error_message(error), "not trained with points") != NULL);
     medsegx_error_free(error);
+    medsegx_session_free(session);
+    free(picture);
+}
+
+/* A child after fork that uses its parent's model gets an error at once, and can free what it has. */
+static void child_after_fork(const char *folder, medsegx_model *model) {
+    unsigned char *picture = fixture_read(folder, "picture.u8", SIDE * SIDE * 3);
+    medsegx_session *session = fixture_session(model, SIDE, SIDE);
+    medsegx_context context;
+    medsegx_prompt prompt;
+    fixture_case(folder, &context, &prompt);
+    medsegx_slice slice = fixture_slice(picture);
+    medsegx_result result = fixture_result(NULL, 0);
+    segment_or_die(session, &slice, &context, &prompt, &result);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        medsegx_error *error = NULL;
+        medsegx_status status = medsegx_segment_slice(session, &slice, &context, &prompt, &result, NULL, &error);
+        int good = status == MEDSEGX_STATUS_DEVICE && strstr(medsegx_error_message(error), "before fork") != NULL;
+        medsegx_error_free(error);
+        medsegx_session_free(session);
+        medsegx_model_free(model);
+        _exit(good ? 0 : 1);
+    }
+    int status = 1;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    segment_or_die(session, &slice, &context, &prompt, &result);
     medsegx_session_free(session);
     free(picture);
 }
@@ -463,6 +494,7 @@ int main(int argc, char **argv) {
     golden(argv[1], model);
     pixel_types(argv[1], model);
     prompts(argv[1], model);
+    child_after_fork(argv[1], model);
     volume(model);
     ways_to_open(argv[1]);
     failures += nonsense(argv[1], model);

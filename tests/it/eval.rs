@@ -112,8 +112,8 @@ fn internal_folders_are_walked_in_sorted_order() {
     assert_eq!(sets[0].cases[1].task, "MRI_Prostate");
     assert_eq!(sets[0].unlabelled, [lone]);
     fs::remove_file(root.path().join("A/CT_Spleen/npy_imgs/y.npy")).unwrap();
-    let message = walk(root.path(), Layout::Internal).unwrap_err().to_string();
-    assert!(message.contains("npy_gts/y.npy: picture of the label"), "{message}");
+    let lacking = walk(root.path(), Layout::Internal).unwrap();
+    assert_eq!(files(&lacking[0]), expected, "a label without a picture fails by itself later");
 }
 
 #[test]
@@ -156,22 +156,22 @@ fn every_slice_is_scored_as_published() {
     let sets = walk(root.path(), Layout::Internal).unwrap();
     let mut predictor = Boxes { calls: Vec::new() };
     let mut done = Vec::new();
-    let rows = evaluate(&sets[0], true, &mut predictor, &mut |count| {
+    let scored = evaluate(&sets[0], true, &mut predictor, &mut |count| {
         done.push(count);
         Ok(())
     })
     .unwrap();
     assert_eq!((predictor.calls, done), (vec![3, 1], vec![3, 4]));
-    for (index, row) in rows.iter().enumerate() {
+    for (index, row) in scored.rows.iter().enumerate() {
         let area = 8.0 * (8 + index) as f64;
         let frame = 12.0 * (12 + index) as f64;
         assert_eq!((row.first_token, row.best, row.chosen, row.masks.len()), (1, 1, 2, 3));
         assert_eq!(row.best(), Scores { dsc: 1.0, hd95: 0.0, nsd: 1.0 });
         assert_eq!((row.chosen().dsc, row.chosen().hd95), (2.0 * area / (area + frame), 8f64.sqrt()));
     }
-    let table = csv(&rows);
+    let table = csv(&scored.rows);
     assert!(table.contains("\nD/CT_Liver/a.npy,1.0,0.0,1.0,2,3,0.6153846383094788,2.8284270763397217,"), "{table}");
-    let chosen = markdown_of_choice("internal evaluation", &rows[..1]);
+    let chosen = markdown_of_choice("internal evaluation", &scored.rows[..1]);
     assert!(chosen.contains("  - CT_Liver: DSC (0.6154), HD (2.8284), NSD ("), "{chosen}");
     assert!(chosen.contains("best mask DSC (1.0000)"), "{chosen}");
     let header = "File,DSC,HD,NSD,BestMask,ChosenMask,ChosenDSC,ChosenHD,ChosenNSD,Agreement,\
@@ -179,7 +179,7 @@ fn every_slice_is_scored_as_published() {
                   DSC3,BoxAgreement3,Stability3,Consensus3\n";
     assert!(table.starts_with(header), "{table}");
     assert!(table.lines().all(|line| line.split(',').count() == 22), "{table}");
-    let rules = markdown_of_rules(&rows);
+    let rules = markdown_of_rules(&scored.rows);
     for line in [
         "| best mask | 1.0000 | 4 of 4 |",
         "| engine | 0.6372 | 0 of 4 |",
@@ -199,7 +199,10 @@ fn wrong_arrays_and_tasks_are_named() {
         change(&root.path().join(folder));
         let sets = walk(root.path(), Layout::Internal).unwrap();
         let mut predictor = Boxes { calls: Vec::new() };
-        let message = evaluate(&sets[0], true, &mut predictor, &mut |_| Ok(())).unwrap_err().to_string();
+        let message = match evaluate(&sets[0], true, &mut predictor, &mut |_| Ok(())) {
+            Ok(scored) => scored.failed[0].to_string(),
+            Err(error) => error.to_string(),
+        };
         for part in parts {
             assert!(message.contains(part), "'{part}' is not in '{message}'");
         }
@@ -208,13 +211,39 @@ fn wrong_arrays_and_tasks_are_named() {
     fn write<T: npy::Element>(path: PathBuf, shape: &[usize], values: &[T]) {
         npy::write(&mut fs::File::create(path).unwrap(), shape, values).unwrap();
     }
-    check("D/CT_Livr", &|_| (), &["D/CT_Livr/npy_gts/a.npy: task folder", "target 'Livr'", "nearest is 'Liver'"]);
-    check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[8, 8], &[0u8; 64]), &["npy_gts/a.npy", "foreground"]);
+    check("D/CT_Livr", &|_| (), &["D/CT_Livr/npy_gts/a.npy: task folder", "'Livr'", "nearest is 'Liver'"]);
+    check("D/CT_Liver", &|d| fs::remove_file(d.join("npy_imgs/a.npy")).unwrap(), &["npy_imgs/a.npy", "open"]);
     check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[8, 4], &[1u8; 32]), &["npy_imgs/a.npy", "[8, 4, 3]"]);
     check("D/CT_Liver", &|d| write(d.join("npy_gts/a.npy"), &[64], &[1u8; 64]), &["npy_gts/a.npy", "[64]"]);
     check("D/CT_Liver", &|d| write(d.join("npy_imgs/a.npy"), &[8, 8], &[1u8; 64]), &["npy_imgs/a.npy", "[8, 8]"]);
     check("D/CT_Liver", &|d| write(d.join("npy_imgs/a.npy"), &[8, 8, 3], &[1f32; 192]), &["npy_imgs/a.npy", "uint8"]);
     check("D/CT_Liver", &|d| fs::write(d.join("npy_imgs/a.npy"), "\u{93}NUMPY").unwrap(), &["npy_imgs/a.npy"]);
+}
+
+#[test]
+fn empty_labels_and_bad_pairs_do_not_stop_the_others() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["a.npy", "c.npy", "d.npy", "e.npy"] {
+        put(root.path(), "D/CT_Liver", name, &block(8, [2, 2, 5, 5]), 8);
+    }
+    put(root.path(), "D/CT_Liver", "b.npy", &[0; 64], 8);
+    let folder = root.path().join("D/CT_Liver");
+    fs::write(folder.join("npy_gts/c.npy"), "nonsense").unwrap();
+    fs::remove_file(folder.join("npy_imgs/e.npy")).unwrap();
+    let sets = walk(root.path(), Layout::Internal).unwrap();
+    let mut predictor = Boxes { calls: Vec::new() };
+    let mut done = Vec::new();
+    let scored = evaluate(&sets[0], true, &mut predictor, &mut |count| {
+        done.push(count);
+        Ok(())
+    });
+    let scored = scored.unwrap();
+    let names: Vec<&str> = scored.rows.iter().map(|row| row.file.as_str()).collect();
+    assert_eq!(names, ["D/CT_Liver/a.npy", "D/CT_Liver/d.npy"]);
+    assert_eq!(scored.empty, ["D/CT_Liver/b.npy"]);
+    let failed: Vec<String> = scored.failed.iter().map(ToString::to_string).collect();
+    assert!(failed.len() == 2 && failed[0].contains("npy_gts/c.npy") && failed[1].contains("npy_imgs/e.npy"));
+    assert_eq!(done.last(), Some(&5));
 }
 
 fn row(file: &str, dsc: f64, hd95: f64) -> Row {
@@ -244,7 +273,7 @@ fn published_reports_come_out_byte_for_byte() {
             let line = |line: &str| line.split(',').take(3).collect::<Vec<_>>().join(",") + "\n";
             text.lines().map(line).collect()
         };
-        assert_eq!(first_columns(&csv(&rows)), published, "{report}.csv");
+        assert_eq!(first_columns(&csv(&scored.rows)), published, "{report}.csv");
         let expected = fs::read_to_string(folder.join(format!("{report}.md"))).unwrap();
         assert_eq!(markdown(title, &rows), expected, "{report}.md");
     }
@@ -265,7 +294,7 @@ fn the_public_example_has_the_published_rows() {
             let published = Expected::read(&path).unwrap();
             let expected: Vec<&str> = published.rows.iter().map(|row| row.file.as_str()).collect();
             assert_eq!(files(&set), expected, "{}", set.name);
-            let rows = evaluate(&set, true, &mut Boxes { calls: Vec::new() }, &mut |_| Ok(())).unwrap();
+            let rows = evaluate(&set, true, &mut Boxes { calls: Vec::new() }, &mut |_| Ok(())).unwrap().rows;
             assert!(rows.iter().all(|row| row.best().dsc > 0.3 && row.best().dsc < 1.0), "{rows:?}");
             let compared = published.compare(&[(&set.name, &rows)]);
             assert!(compared.iter().all(|row| matches!(row.outcome, Outcome::Compared { .. })));
@@ -316,7 +345,7 @@ fn comparisons_fail_for_missing_and_different_rows() {
 #[test]
 fn damaged_tables_never_panic() {
     let rows = [row("a/b, \"c\"\n/d.npy", 0.1, 1e-7), row("x/y/z.npy", 0.25, 1.5)];
-    let table = csv(&rows);
+    let table = csv(&scored.rows);
     for length in 0..table.len() {
         if let Ok(read) = parse_csv(&table[..length], Path::new("cut.csv")) {
             assert!(read.len() <= rows.len());
@@ -333,7 +362,7 @@ fn damaged_tables_never_panic() {
 fn fields_survive_writing_and_reading() {
     let odd = "a/b, \"c\"\n/d.npy";
     let rows = [row(odd, 0.1, 1e-7), row("x/y/z.npy", 0.0, f64::INFINITY)];
-    let read = parse_csv(&csv(&rows), Path::new("odd.csv")).unwrap();
+    let read = parse_csv(&csv(&scored.rows), Path::new("odd.csv")).unwrap();
     assert_eq!((read[0].file.as_str(), read[0].dsc), (odd, f64::from(0.1f32)));
     assert_eq!((read[1].file.as_str(), read[1].hd), ("x/y/z.npy", f64::INFINITY));
     let carriage = parse_csv("\u{feff}HD,File,DSC\r\n1,a,0.5\r\n\r\n", Path::new("crlf.csv")).unwrap();

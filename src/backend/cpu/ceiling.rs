@@ -97,7 +97,7 @@ impl Cpu {
         let mut best: f64 = 0.0;
         for _ in 0..TURNS {
             let start = Instant::now();
-            self.threads.inside(|team| {
+            self.threads.inside(None, |team| {
                 team.each(&idle, tasks, |i, _| task(i));
                 Ok(())
             })?;

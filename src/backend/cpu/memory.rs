@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::simd::bf16;
@@ -121,6 +122,8 @@ pub struct Arena {
     values: Buffer,
     embedding: Buffer,
     scratch: Scratch,
+    /// Set by whoever wants the run to end early.
+    pub(super) stop: Option<Arc<AtomicBool>>,
 }
 
 impl Arena {
@@ -130,6 +133,7 @@ impl Arena {
             values: Buffer::new("arena", bytes.div_ceil(4))?,
             embedding: Buffer::new("embeddings", embedding_bytes.div_ceil(4))?,
             scratch: Scratch::new(scratch, threads)?,
+            stop: None,
         })
     }
 

@@ -31,6 +31,7 @@ mod upscale;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 pub use ceiling::Ceiling;
@@ -198,9 +199,19 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn set_stop(&self, arena: &mut Arena, stop: Option<Arc<AtomicBool>>) {
+        arena.stop = stop;
+    }
+
     fn run_all(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], active: usize) -> Result<()> {
         let mut steps = 0..plan.graph.nodes.len();
-        self.threads.inside(|team| steps.try_for_each(|step| self.step(team, arena, plan, params, step, active)))
+        let stop = arena.stop.clone();
+        self.threads.inside(stop.as_deref(), |team| {
+            steps.try_for_each(|step| {
+                self.step(team, arena, plan, params, step, active)?;
+                team.check()
+            })
+        })
     }
 
     fn record(&self, _: &mut Arena, _: &Plan, _: &[Arc<Param>], _: usize) -> Result<Option<Infallible>> {
@@ -224,7 +235,7 @@ impl Backend for Cpu {
     }
 
     fn run(&self, arena: &mut Arena, plan: &Plan, params: &[Arc<Param>], step: usize, active: usize) -> Result<()> {
-        self.threads.inside(|team| self.step(team, arena, plan, params, step, active))
+        self.threads.inside(None, |team| self.step(team, arena, plan, params, step, active))
     }
 }
 

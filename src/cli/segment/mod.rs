@@ -49,6 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let told = image.info().warnings().len();
     job.warn(image.info(), &args);
     let mut watcher = Watcher::new(&args, &job, image.info(), &segmenter)?;
+    segmenter.set_stop(Some(watcher.interrupt.flag()));
     let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
     let (source, intensity) = image.parts();
     let mut outcome = segment_slices(&mut segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;

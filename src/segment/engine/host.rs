@@ -1,6 +1,8 @@
 //! The CPU: logits are at hand.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::{Engine, Source, kept_for};
 use crate::backend::cpu::Cpu;
@@ -94,6 +96,10 @@ impl Engine for OnHost {
         }
         let slices: Vec<Slice<'_>> = pictures.take(count).map(slice).collect();
         self.session.encode(&slices)
+    }
+
+    fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
+        self.session.set_stop(stop);
     }
 
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {

@@ -7,6 +7,7 @@ mod host;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[cfg(feature = "cuda")]
 use device::OnDevice;
@@ -67,6 +68,9 @@ pub(super) trait Engine: Send {
     ) -> Result<bool> {
         Ok(false)
     }
+
+    /// Makes later runs end soon after `stop` is set, where the device can.
+    fn set_stop(&mut self, _stop: Option<Arc<AtomicBool>>) {}
 
     /// Forgets whole runs that are not measured.
     fn abandon(&mut self) {}

@@ -33,6 +33,8 @@ thread_local! {
 pub(super) struct Threads {
     doors: Arc<Doors>,
     handles: Vec<JoinHandle<()>>,
+    /// The process that has the threads: a child after fork has none of them.
+    process: u32,
 }
 
 struct Doors {
@@ -49,6 +51,10 @@ pub(super) struct Team<'a> {
     count: usize,
     /// Tasks are being done.
     busy: AtomicBool,
+    /// Set by whoever wants the run to end early.
+    stop: Option<&'a AtomicBool>,
+    /// A task was left out because of that.
+    stopped: AtomicBool,
 }
 
 impl Threads {
@@ -56,7 +62,7 @@ impl Threads {
     /// [`Error::Device`] where one of them cannot be started; the others have ended then.
     pub fn new(count: usize) -> Result<Threads> {
         let doors = Arc::new(Doors { runs: Door::new(Duration::ZERO), tasks: Door::new(PATIENCE) });
-        let mut threads = Threads { doors, handles: Vec::new() };
+        let mut threads = Threads { doors, handles: Vec::new(), process: std::process::id() };
         for index in 0..count {
             let doors = threads.doors.clone();
             let serve = move || {
@@ -78,19 +84,26 @@ impl Threads {
     }
 
     /// Calls `work` once, on thread 0, when the runs that were asked for before are over. A panic goes on here. On a
-    /// thread of any pool, which must not wait for itself, `work` runs at once and has that thread alone.
+    /// thread of any pool, which must not wait for itself, `work` runs at once and has that thread alone. Once `stop` is
+    /// set no task begins.
     ///
     /// # Errors
-    /// Those of `work`.
-    pub fn inside(&self, work: impl FnOnce(&Team<'_>) -> Result<()> + Send) -> Result<()> {
+    /// Those of `work`; [`Error::Cancelled`] where a task was left out; [`Error::Device`] in a child after fork, which has
+    /// none of the threads.
+    pub fn inside(&self, stop: Option<&AtomicBool>, work: impl FnOnce(&Team<'_>) -> Result<()> + Send) -> Result<()> {
+        if std::process::id() != self.process {
+            let message = "the model was made before fork, and its threads are the parent's: make one in the child";
+            return Err(Error::Device { device: "cpu".into(), operation: "run".into(), message: message.into() });
+        }
         if POOLED.get() {
-            return work(&Team::new(None, 1));
+            let team = Team::new(None, 1, stop);
+            return work(&team).and_then(|()| team.check());
         }
         let run = Mutex::new((Some(work), None));
         let on_thread_0 = |_| {
-            let team = Team::new(Some(&self.doors.tasks), self.count());
+            let team = Team::new(Some(&self.doors.tasks), self.count(), stop);
             let (work, outcome) = &mut *run.lock().unwrap_or_else(PoisonError::into_inner);
-            *outcome = work.take().map(|work| work(&team));
+            *outcome = work.take().map(|work| work(&team).and_then(|()| team.check()));
         };
         self.doors.runs.lend(&on_thread_0, 1).unwrap_or_else(|payload| resume_unwind(payload));
         let (_, outcome) = run.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +114,11 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        if std::process::id() != self.process {
+            // Nobody would answer; the doors' locks may have been held when the process was copied.
+            self.handles.drain(..).for_each(std::mem::forget);
+            return;
+        }
         self.doors.runs.shut();
         self.doors.tasks.shut();
         for handle in self.handles.drain(..) {
@@ -111,8 +129,17 @@ impl Drop for Threads {
 }
 
 impl<'a> Team<'a> {
-    fn new(tasks: Option<&'a Door>, count: usize) -> Team<'a> {
-        Team { tasks, count, busy: AtomicBool::new(false) }
+    fn new(tasks: Option<&'a Door>, count: usize, stop: Option<&'a AtomicBool>) -> Team<'a> {
+        Team { tasks, count, busy: AtomicBool::new(false), stop, stopped: AtomicBool::new(false) }
+    }
+
+    /// Ends a run some of whose tasks were left out, or are going to be.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        let asked = self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if asked || self.stopped.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     pub fn count(&self) -> usize {
@@ -132,6 +159,11 @@ impl<'a> Team<'a> {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 if i >= tasks {
+                    break;
+                }
+                // Kept, since whoever asked may take it back.
+                if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                    self.stopped.store(true, Ordering::Relaxed);
                     break;
                 }
                 task(i, piece.as_mut_slice());

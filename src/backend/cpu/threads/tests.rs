@@ -1,7 +1,7 @@
 //! Every task once, whatever else happens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn run(threads: &Threads, work: impl FnOnce(&Team<'_>) + Send) {
         work(team);
         Ok(())
     };
-    threads.inside(inside).unwrap();
+    threads.inside(None, inside).unwrap();
 }
 
 /// What a panic of `work` on thread 0 says.
@@ -106,7 +106,7 @@ fn threads_share_the_tasks() {
 fn errors_come_back() {
     let threads = Threads::new(2).unwrap();
     let wrong = || Error::Internal { place: "here".into(), what: "there".into() };
-    assert!(matches!(threads.inside(|_| Err(wrong())), Err(Error::Internal { place, .. }) if place == "here"));
+    assert!(matches!(threads.inside(None, |_| Err(wrong())), Err(Error::Internal { place, .. }) if place == "here"));
 }
 
 #[test]
@@ -238,4 +238,40 @@ fn the_caller_computes_nothing() {
         team.each(&scratch, 100, task);
     });
     assert!(!POOLED.get());
+}
+
+#[test]
+fn no_task_begins_once_a_run_is_to_stop() {
+    let scratch = Scratch::new(1, 3).unwrap();
+    for count in [1, 3] {
+        let threads = Threads::new(count).unwrap();
+        let (stop, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let work = |team: &Team<'_>| {
+            team.each(&scratch, 1000, |_, _| {
+                if begun.fetch_add(1, SeqCst) == 10 {
+                    stop.store(true, SeqCst);
+                }
+            });
+            // Taking it back does not bring back the tasks that were left out.
+            stop.store(false, SeqCst);
+            Ok(())
+        };
+        assert!(matches!(threads.inside(Some(&stop), work), Err(Error::Cancelled)));
+        assert!((11..1000).contains(&begun.load(SeqCst)), "{begun:?} tasks");
+        let all = |team: &Team<'_>| {
+            team.each(&scratch, 1000, |_, _| ());
+            Ok(())
+        };
+        threads.inside(Some(&stop), all).unwrap();
+    }
+}
+
+#[test]
+fn the_threads_of_another_process_are_not_waited_for() {
+    let mut threads = Threads::new(2).unwrap();
+    threads.process ^= 1;
+    let error = threads.inside(None, |_| Ok(())).unwrap_err();
+    assert!(matches!(&error, Error::Device { .. }) && error.to_string().contains("before fork"), "{error}");
+    threads.process ^= 1;
+    threads.inside(None, |_| Ok(())).unwrap();
 }
