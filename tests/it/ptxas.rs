@@ -16,7 +16,7 @@ use medsegx::backend::cuda::dependent;
 use medsegx::backend::cuda::kernels::{self, Kernel};
 
 /// Architectures whose machine code differs.
-const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
+const ARCHITECTURES: [&str; 8] = ["80", "86", "89", "90", "100", "103", "110", "120"];
 /// Those of them that know dependent launches.
 const DEPENDENT_ARCHITECTURES: [&str; 3] = ["90", "100", "120"];
 

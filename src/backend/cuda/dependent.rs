@@ -11,7 +11,7 @@ use crate::backend::Launches;
 use crate::error::{Error, Result};
 
 /// What every kernel is written for.
-const HEADER: &str = ".version 7.4\n.target sm_80\n";
+const HEADER: &str = ".version 7.5\n.target sm_80\n";
 /// `griddepcontrol` came with PTX 7.8 and sm_90.
 const DEPENDENT_HEADER: &str = ".version 7.8\n.target sm_90\n";
 /// The start of a kernel's body: the only line of its own brace.

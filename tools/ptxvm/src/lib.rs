@@ -3,7 +3,7 @@
 //! ```
 //! # fn main() -> Result<(), ptxvm::Error> {
 //! let text = "
-//! .version 7.4
+//! .version 7.5
 //! .target sm_80
 //! .address_size 64
 //! .visible .entry twice(.param .u64 x) {

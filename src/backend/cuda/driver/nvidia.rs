@@ -25,8 +25,8 @@ use crate::backend::Launches;
 use crate::backend::cuda::kernels::Kernel;
 use crate::error::{Error, Result};
 
-/// PTX 7.4, which the kernels are written in, came with CUDA 11.4.
-const OLDEST_DRIVER: i32 = 11040;
+/// PTX 7.5, which the kernels are written in, came with CUDA 11.5.
+const OLDEST_DRIVER: i32 = 11050;
 /// mma.m16n8k16, ldmatrix and cp.async came with sm_80.
 const OLDEST_DEVICE: i32 = 80;
 /// `griddepcontrol` came with sm_90, its edges in graphs with CUDA 12.3.
@@ -111,6 +111,20 @@ pub struct Capture {
     begun: Cell<bool>,
 }
 
+<<<<<<< HEAD:src/backend/cuda/driver/nvidia.rs
+=======
+impl Cuda<Nvidia> {
+    /// The backend on NVIDIA device `ordinal`.
+    ///
+    /// # Errors
+    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.5, or a device
+    /// that fails; for dependent launches also a device below sm_90 or a driver older than CUDA 12.3.
+    pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
+        Cuda::new(Nvidia::open(ordinal, launches)?)
+    }
+}
+
+>>>>>>> d2aa5ff (Skip rows of a copy by bits of one register, and choose blocks an SM by what spills nowhere):src/backend/cuda/real.rs
 impl Nvidia {
     /// Device `ordinal` of the driver.
     ///
@@ -148,7 +162,7 @@ impl Nvidia {
         unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(|e| check("ask the driver's version", e))?;
         if version < OLDEST_DRIVER {
             let found =
-                format!("the driver is for CUDA {}.{}, at least 11.4 is needed", version / 1000, version % 1000 / 10);
+                format!("the driver is for CUDA {}.{}, at least 11.5 is needed", version / 1000, version % 1000 / 10);
             return Err(refuse("check the driver", found));
         }
         let count = CudaContext::device_count().map_err(|e| check("count devices", e))?;

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""What ptxas makes of every kernel, read from its machine code: no GPU is needed or asked.
+
+For each kernel and architecture: registers, blocks an SM by registers, by threads and by shared memory, instructions
+of the main loop by pipe, the loop's stall sum (cycles that one warp needs for a turn, if it never waits for data),
+that of the tensor instructions alone, barriers, and copies of the loop's body.
+
+    tools/sass/sass.py --medsegx target/release/medsegx            compares with tools/sass/table.tsv; 1 where it differs
+    tools/sass/sass.py --medsegx target/release/medsegx --write    writes it
+    tools/sass/sass.py --medsegx NEW --against OLD                 ratio of stall sums, kernel by kernel
+
+ptxas and nvdisasm come from the PyPI packages named in PACKAGES, by hash, into --tools; neither is part of the project.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+# Package, and the hash of the one program that is taken from it.
+PACKAGES = {
+    "ptxas": ("nvidia-cuda-nvcc==13.0.88", "daba837a68265cae38c832d13399b61dab811891de9b8914defddef143b849f2"),
+    "nvdisasm": ("nvidia-cuda-nvdisasm==13.5.37", "3bf19e7ab706ed8f68ecc2403d277b97dc110c52e0ac4c4f0c8eada5f7889c3c"),
+}
+# Registers of an SM, threads, bytes of shared memory; a block's shared memory costs 1 KiB more (CUDA C++ Programming
+# Guide, compute capabilities).
+ARCHITECTURES = {
+    "80": (65536, 2048, 164 << 10),
+    "90": (65536, 2048, 228 << 10),
+    "100": (65536, 2048, 228 << 10),
+    "120": (65536, 1536, 100 << 10),
+}
+PIPES = {
+    "tensor": ("HMMA", "IMMA", "QMMA"),
+    "special": ("MUFU",),
+    "float": ("FADD", "FMUL", "FFMA", "FSETP", "FSEL", "FMNMX", "FMNMX3", "HADD2", "HMUL2", "HFMA2", "F2F", "F2FP", "F2I",
+              "I2F"),
+    "shared": ("LDS", "LDSM", "STS", "LDGSTS"),
+    "global": ("LDG", "STG", "RED", "REDG", "ATOM", "ATOMG"),
+    "barrier": ("BAR", "DEPBAR", "LDGDEPBAR", "WARPSYNC"),
+    "branch": ("BRA", "BSSY", "BSYNC", "EXIT"),
+}
+PIPE_NAMES = [*PIPES, "integer"]
+COLUMNS = ["kernel", "sm", "registers", "blocks_registers", "blocks_threads", "blocks_shared", "instructions", "barriers",
+           "loop", *PIPE_NAMES, "stall", "stall_tensor", "stall_whole", "copies"]
+LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);?\s+/\* 0x[0-9a-f]{16} \*/$")
+SECOND = re.compile(r"^\s+/\* 0x([0-9a-f]{16}) \*/$")
+
+
+def program(name, folder):
+    """Path of one program, fetched once and checked by its hash."""
+    package, expected = PACKAGES[name]
+    path = folder / "nvidia/cu13/bin" / name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                        "--dest", folder, package], check=True)
+        wheel = next(folder.glob(package.split("==")[0].replace("-", "_") + "-*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(f"nvidia/cu13/bin/{name}", folder)
+        wheel.unlink()
+        path.chmod(0o755)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        sys.exit(f"{path}: expected sha256 {expected}, found {found}")
+    return path
+
+
+def pipe(opcode):
+    """The pipe that an opcode goes to; what is in no list is integer arithmetic, moves and addresses."""
+    stem = opcode.split(".")[0]
+    return next((name for name, stems in PIPES.items() if stem in stems), "integer")
+
+
+def instructions(listing):
+    """(offset, opcode, target label or None, stall cycles) of each instruction, and the offset of each label."""
+    found, labels, waiting = [], {}, []
+    pending = None
+    for line in listing.splitlines():
+        label = re.match(r"^(\.L_x_\d+):", line)
+        if label:
+            waiting.append(label[1])
+        elif pending is None:
+            match = LINE.match(line)
+            if match:
+                words = [word for word in match[2].split() if not word.startswith("@")]
+                target = re.search(r"`\((\.L_x_\d+)\)", match[2])
+                pending = (int(match[1], 16), words[0], target and target[1])
+                labels.update({name: pending[0] for name in waiting})
+                waiting = []
+        else:
+            # Volta and later: 16 bytes an instruction, whose bits 105 to 108 are the cycles until the warp's next one.
+            high = int(SECOND.match(line)[1], 16)
+            found.append((*pending, (high >> 41) & 15))
+            pending = None
+    return found, labels
+
+
+def main_loop(code, labels):
+    """First and last offset of the loop that counts: the innermost one with the largest stall sum; None without one."""
+    loops = []
+    for offset, opcode, target, _ in code:
+        if opcode.startswith("BRA") and target and labels[target] < offset:
+            loops.append((labels[target], offset))
+    inner = [one for one in loops if not any(other != one and one[0] <= other[0] and other[1] <= one[1] for other in loops)]
+    cost = {one: sum(stall for offset, _, _, stall in code if one[0] <= offset <= one[1]) for one in inner}
+    # A hand-unrolled loop whose ring is filled first jumps back to its head twice: the longer way is the loop.
+    best = max(inner, key=cost.get, default=None)
+    around = [one for one in loops if best and one[0] == best[0]]
+    return max(around, key=lambda one: one[1], default=best)
+
+
+def copies(code, text):
+    """Copies of the author's code that ptxas made by unrolling: of its mma, or of its barriers where it has none."""
+    for written, made in (("mma.sync", "HMMA"), ("bar.sync", "BAR")):
+        count = len(re.findall(rf"^\s*(?:@!?%\w+ )?{re.escape(written)}", text, re.MULTILINE))
+        if count:
+            return f"{sum(opcode.split('.')[0] == made for _, opcode, _, _ in code) / count:.2f}"
+    return "1.00"
+
+
+def read(kernel, architecture, tools, ptx, threads, shared):
+    """A row of the table."""
+    registers_sm, threads_sm, shared_sm = ARCHITECTURES[architecture]
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = os.path.join(folder, "kernel.cubin")
+        said = subprocess.run([tools["ptxas"], "-v", f"-arch=sm_{architecture}", ptx, "-o", cubin], check=True,
+                              capture_output=True, text=True).stderr
+        listing = subprocess.run([tools["nvdisasm"], "-hex", cubin], check=True, capture_output=True, text=True).stdout
+    registers = int(re.search(r"Used (\d+) registers", said)[1])
+    static = re.search(r"(\d+) bytes smem", said)
+    shared += int(static[1]) if static else 0
+    code, labels = instructions(listing)
+    # NOPs pad the code to its alignment, and hold cycles that a stall field of four bits cannot: their stalls count.
+    loop = main_loop(code, labels)
+    body = [one for one in code if loop and loop[0] <= one[0] <= loop[1]]
+    pipes = {name: 0 for name in PIPE_NAMES}
+    for _, opcode, _, _ in body:
+        if opcode != "NOP":
+            pipes[pipe(opcode)] += 1
+    warp_registers = (registers * 32 + 255) // 256 * 256
+    row = {
+        "kernel": kernel, "sm": architecture, "registers": registers,
+        "blocks_registers": registers_sm // (warp_registers * threads // 32), "blocks_threads": threads_sm // threads,
+        "blocks_shared": shared_sm // (shared + 1024) if shared else threads_sm // 32,
+        "instructions": sum(opcode != "NOP" for _, opcode, _, _ in code),
+        "barriers": sum(opcode.startswith("BAR") for _, opcode, _, _ in code),
+        "loop": sum(opcode != "NOP" for _, opcode, _, _ in body), **pipes, "stall": sum(one[3] for one in body),
+        "stall_tensor": sum(one[3] for one in body if pipe(one[1]) == "tensor"),
+        "stall_whole": sum(one[3] for one in code), "copies": copies(code, pathlib.Path(ptx).read_text()),
+    }
+    return [str(row[column]) for column in COLUMNS]
+
+
+def table(medsegx, tools):
+    """Rows of all kernels of one build."""
+    text = subprocess.run([medsegx, "kernels"], check=True, capture_output=True, text=True).stdout
+    sizes = {}
+    for line in text.splitlines()[1:]:
+        name, threads, _, shared, *_ = line.split()
+        sizes[name] = (int(threads), int(shared))
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([medsegx, "kernels", "--dump", folder], check=True, capture_output=True)
+        jobs = [(name, sm, tools, os.path.join(folder, f"{name}.ptx"), *sizes[name]) for name in sizes for sm in ARCHITECTURES]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda job: read(*job), jobs))
+
+
+def compare(rows, path):
+    """Prints each row of the committed table that is not what was found; says whether there were any."""
+    committed = [line.split("\t") for line in path.read_text().splitlines()[1:]]
+    found, expected = ({tuple(row[:2]): row for row in rows} for rows in (rows, committed))
+    stale = 0
+    for key in sorted(found.keys() | expected.keys()):
+        if found.get(key) != expected.get(key):
+            stale += 1
+            print(f"{key[0]} on sm_{key[1]}: expected {expected.get(key)}, found {found.get(key)}")
+    if stale:
+        print(f"{path}: {stale} rows are stale; look at them, then run with --write")
+    return stale > 0
+
+
+def ratios(new, old):
+    """Stall sums of two builds beside each other."""
+    before = {tuple(row[:2]): dict(zip(COLUMNS, row)) for row in old}
+    print(f"{'kernel':32} {'sm':>4} {'registers':>12} {'loop':>12} {'stall':>7} {'whole':>7}")
+    for row in new:
+        now, was = dict(zip(COLUMNS, row)), before.get(tuple(row[:2]))
+        if was is None or now == was:
+            continue
+        share = lambda column: int(now[column]) / max(int(was[column]), 1)
+        print(f"{now['kernel']:32} {now['sm']:>4} {was['registers']:>5} > {now['registers']:>4} {was['loop']:>5} > {now['loop']:>4}"
+              f" {share('stall'):7.3f} {share('stall_whole'):7.3f}")
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--medsegx", required=True, help="the binary whose kernels are read")
+    parser.add_argument("--against", help="an older binary: prints ratios instead")
+    parser.add_argument("--tools", type=pathlib.Path, default=here.parents[1] / "target/ci-sass", help="folder of ptxas and nvdisasm")
+    parser.add_argument("--write", action="store_true", help="write the table")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    options = parser.parse_args()
+    tools = {name: program(name, options.tools) for name in PACKAGES}
+    rows = table(options.medsegx, tools)
+    if options.against:
+        return ratios(rows, table(options.against, tools))
+    if options.json:
+        return print(json.dumps([dict(zip(COLUMNS, row)) for row in rows], indent=1))
+    path = here / "table.tsv"
+    if options.write:
+        return path.write_text("\n".join("\t".join(row) for row in [COLUMNS, *rows]) + "\n") and None
+    return int(compare(rows, path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
