@@ -129,7 +129,7 @@ impl Nvidia {
     /// Device `ordinal` of the driver.
     ///
     /// # Errors
-    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.4, or a device
+    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.5, or a device
     /// that fails; for dependent launches also a device below sm_90 or a driver older than CUDA 12.3.
     pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
         let name = format!("cuda:{ordinal}");
