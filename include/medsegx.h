@@ -357,6 +357,9 @@ typedef struct medsegx_model_options {
     medsegx_log_callback log;
     // Handed to `log`.
     void *log_user;
+    // File of `medsegx tune`, UTF-8, whose tensors go on top of the weights that they were tuned from; default NULL, none.
+    // Read while the model is opened.
+    const char *tuned;
 } medsegx_model_options;
 
 // What a model is.
@@ -392,8 +395,11 @@ typedef struct medsegx_session_options {
     int32_t mask;
     // 1 where mask prompts will be given; default 0.
     int32_t mask_prompts;
-    // Slices in one batch of a volume; default 1.
+    // Slices in one batch of a volume, and prompts in one of medsegx_session_prompt; default 1.
     uint32_t batch;
+    // Slices whose embeddings are kept when others come: a slice that comes again with the same context is not encoded
+    // again. The one that was not used for longest goes. Each takes 4 N P bytes (256 KB at 256 px); default 0.
+    uint32_t kept_slices;
 } medsegx_session_options;
 
 // Where a target stands in MedSegDB's tree: rows of the model's context embeddings.
@@ -811,6 +817,34 @@ medsegx_status medsegx_segment_slice(struct medsegx_session *session,
                                      struct medsegx_result *result,
                                      const struct medsegx_cancel *cancel,
                                      struct medsegx_error **error);
+
+// Takes a slice for the prompts that follow, and encodes it unless its embedding is kept (kept_slices).
+//
+// `session` and `slice` are required. `context` may be NULL where the model needs none, `cancel` always. One thread at a
+// time with one session. The slice is there until another one comes, by this call or by medsegx_segment_slice or
+// medsegx_segment_volume, or this call fails; its pixels are not kept. Fails as medsegx_segment_slice does.
+medsegx_status medsegx_session_set_slice(struct medsegx_session *session,
+                                         const struct medsegx_slice *slice,
+                                         const struct medsegx_context *context,
+                                         const struct medsegx_cancel *cancel,
+                                         struct medsegx_error **error);
+
+// Answers prompts on the slice of medsegx_session_set_slice, as many at once as the session's batch.
+//
+// `session`, `prompts` and `results` are required: `count` structs each, `prompt_size` and `result_size` bytes apart,
+// which are sizeof(medsegx_prompt) and sizeof(medsegx_result); `cancel` may be NULL. Prompts that follow each other share
+// a batch where they have the same number of points and all or none of them bring a mask. One thread at a time with one
+// session. All prompts are checked before the first is answered; where a later one then fails, results and buffers of
+// earlier ones may be written. Fails as medsegx_segment_slice does, and with MEDSEGX_STATUS_INVALID_ARGUMENT where no
+// slice is set.
+medsegx_status medsegx_session_prompt(struct medsegx_session *session,
+                                      const struct medsegx_prompt *prompts,
+                                      size_t prompt_size,
+                                      struct medsegx_result *results,
+                                      size_t result_size,
+                                      size_t count,
+                                      const struct medsegx_cancel *cancel,
+                                      struct medsegx_error **error);
 
 // Segments boxes of a volume, which is copied.
 //

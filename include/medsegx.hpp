@@ -115,6 +115,19 @@ class Session {
         medsegx_error *error = nullptr;
         detail::check(medsegx_segment_slice(handle_.get(), &slice, context, &prompt, &result, cancel, &error), error);
     }
+    void set_slice(const medsegx_slice &slice, const medsegx_context *context, const medsegx_cancel *cancel = nullptr) {
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_session_set_slice(handle_.get(), &slice, context, cancel, &error), error);
+    }
+    // `results` has a struct for each of `prompts`.
+    void prompt(const std::vector<medsegx_prompt> &prompts, std::vector<medsegx_result> &results,
+                const medsegx_cancel *cancel = nullptr) {
+        if (prompts.size() != results.size()) throw std::invalid_argument("prompts and results differ in number");
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_session_prompt(handle_.get(), prompts.data(), sizeof(medsegx_prompt), results.data(),
+                                             sizeof(medsegx_result), prompts.size(), cancel, &error),
+                      error);
+    }
     // `progress` must not throw: it is called through C.
     void segment(const medsegx_volume &volume, const std::vector<medsegx_target> &targets, medsegx_volume_result &result,
                  const medsegx_cancel *cancel = nullptr, medsegx_progress_callback progress = nullptr, void *user = nullptr) {

@@ -85,6 +85,9 @@ codes! {
     29 MaskFillsSlice "mask-fills-slice" Result "A mask covers nearly the whole slice."
     30 SliceBlank "slice-blank" Result "The picture inside the box has one grey level: there is nothing to segment by."
     31 CpuFallback "cpu-fallback" Device "No GPU is usable: the run is on the CPU. On the command line with --verbose only; always in reports."
+    32 TunedElsewhere "tuned-elsewhere" Result "The tuned file was tuned on other images than this one, and not validated on images of its own."
+    33 LabelsLost "labels-lost" Prompt "A label to tune on is lost at the model's size, or fills it: these slices are left out."
+    34 EmbeddingsUnwritten "embeddings-unwritten" Device "The folder of embeddings did not take all of them: a later run encodes those slices again."
 }
 
 /// What a warning is about.

@@ -35,6 +35,7 @@ pub mod prompt;
 pub mod score;
 pub mod segment;
 pub mod taxonomy;
+pub mod tune;
 pub mod volume;
 pub mod weights;
 

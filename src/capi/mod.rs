@@ -25,9 +25,12 @@ mod context;
 
 mod slice;
 
+mod prompted;
+
 mod volume;
 
 // Not in the header.
+mod asked;
 mod boundary;
 mod panics;
 mod versioned;

@@ -15,6 +15,7 @@ use crate::backend::cpu::{CpuOptions, Level, Precision};
 use crate::memory::reserve;
 use crate::model::Kind;
 use crate::segment::{self, Device};
+use crate::weights::tuned::Tuned;
 use crate::weights::{Access, Weights};
 use crate::{Error, Result};
 
@@ -52,7 +53,7 @@ pub unsafe extern "C" fn medsegx_model_open(
             let out = cleared(out)?;
             let path = Path::new(text("path", path)?);
             let options = versioned::read(options)?;
-            *out = load(&Weights::open(path, Access::Read)?, &options)?;
+            *out = load(Weights::open(path, Access::Read)?, &options)?;
             Ok(())
         })
     }
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn medsegx_model_open_memory(
             let bytes = array("data", data.cast::<u8>(), size)?;
             let mut copy = room(size as u64)?;
             copy.extend_from_slice(bytes);
-            *out = load(&Weights::from_bytes(copy, "<memory>")?, &options)?;
+            *out = load(Weights::from_bytes(copy, "<memory>")?, &options)?;
             Ok(())
         })
     }
@@ -109,7 +110,7 @@ pub unsafe extern "C" fn medsegx_model_open_callbacks(
                     return Err(Error::io(NAME, "read", std::io::Error::other(words)).into());
                 }
             }
-            *out = load(&Weights::from_bytes(bytes, NAME)?, &options)?;
+            *out = load(Weights::from_bytes(bytes, NAME)?, &options)?;
             Ok(())
         })
     }
@@ -164,8 +165,15 @@ fn room(size: u64) -> Result<Vec<u8>> {
     reserve(length, "weights")
 }
 
-fn load(weights: &Weights, options: &medsegx_model_options) -> Outcome<*mut medsegx_model> {
-    let model = segment::Model::load(weights, &to_engine(options)?)?;
+/// # Safety
+/// `options.tuned` is NULL or a string.
+unsafe fn load(mut weights: Weights, options: &medsegx_model_options) -> Outcome<*mut medsegx_model> {
+    let engine_options = to_engine(options)?;
+    if !options.tuned.is_null() {
+        // SAFETY: the caller's promise.
+        weights.tune(Tuned::open(Path::new(unsafe { text("tuned", options.tuned) }?))?)?;
+    }
+    let model = segment::Model::load(&weights, &engine_options)?;
     if let Some(reason) = model.fallback() {
         log(options, medsegx_log::Warning, &format!("on the CPU: {reason}"));
     }

@@ -15,7 +15,7 @@ use super::versioned;
 use crate::executor::Point;
 use crate::mask::MaskChoice;
 use crate::memory::reserve;
-use crate::segment::{Capacity, Segmenter};
+use crate::segment::{Capacity, Frame, Segmenter};
 
 /// Largest side of a slice that a session may be asked for.
 const LONGEST_SIDE: u32 = 1 << 15;
@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) clicks: Vec<(f64, f64, bool)>,
     /// Points in the model's frame.
     pub(super) points: Vec<Point>,
+    /// The slice that medsegx_session_set_slice placed last, as long as it is there.
+    pub(super) slice: Option<Frame>,
     poisoned: bool,
 }
 
@@ -118,6 +120,7 @@ fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<St
         ("max_width", options.max_width, LONGEST_SIDE),
         ("max_points", options.max_points, 1024),
         ("batch", options.batch, 512),
+        ("kept_slices", options.kept_slices.max(1), 1 << 20),
     ] {
         if !(1..=most).contains(&value) {
             return Err(medsegx_error::argument(name, &format!("1 to {most}"), &value.to_string()));
@@ -133,6 +136,9 @@ fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<St
     let (height, width) = (options.max_height as usize, options.max_width as usize);
     let mut segmenter = Segmenter::new(&model.model, capacity, choice)?;
     segmenter.prepare(height, width, 3)?;
+    if options.kept_slices > 0 {
+        segmenter.keep(options.kept_slices as usize, None)?;
+    }
     Ok(State {
         segmenter,
         options,
@@ -141,6 +147,7 @@ fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<St
         inside: reserve(height * width, "a session")?,
         clicks: reserve(points, "a session")?,
         points: reserve(points + 2, "a session")?,
+        slice: None,
         poisoned: false,
     })
 }

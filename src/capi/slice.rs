@@ -1,18 +1,17 @@
 //! `medsegx_segment_slice`: one slice within its own call, without allocating once the session knows the slice's size.
 
-use super::boundary::{Outcome, array, array_mut, check_strided, guard, null};
+use super::asked::Asked;
+use super::boundary::{Outcome, check_strided, guard, null};
 use super::codes::{medsegx_intensity, medsegx_pixel};
 use super::context::to_engine;
 use super::session::{State, cancelled, medsegx_cancel, medsegx_session, watched, with};
 use super::status::{medsegx_error, medsegx_status};
-use super::structs::{medsegx_context, medsegx_point, medsegx_prompt, medsegx_result, medsegx_slice};
+use super::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
-use crate::codes::Code;
 use crate::executor::Prompt;
 use crate::image::intensity::{are_fractions, percentiles_of};
 use crate::image::robust::robust_of;
-use crate::segment::volume::doubts_of_mask;
-use crate::segment::{Frame, Picture, check_points_trained, prompt_points};
+use crate::segment::{Picture, prompt_points};
 use crate::volume::{Intensity, IntensityMap, Statistics, Voxel};
 
 /// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
@@ -40,8 +39,10 @@ pub unsafe extern "C" fn medsegx_segment_slice(
             let request = Request {
                 slice: versioned::required("slice", slice)?,
                 context,
-                prompt: versioned::required("prompt", prompt)?,
-                result: versioned::required("result", result)?,
+                asked: Asked {
+                    prompt: versioned::required("prompt", prompt)?,
+                    result: versioned::required("result", result)?,
+                },
             };
             with(session, |state| {
                 state.segmenter.set_stop(watched(cancel));
@@ -56,23 +57,24 @@ pub unsafe extern "C" fn medsegx_segment_slice(
 struct Request {
     slice: medsegx_slice,
     context: Option<medsegx_context>,
-    prompt: medsegx_prompt,
-    result: medsegx_result,
+    asked: Asked,
 }
 
 impl Request {
     /// # Safety
     /// The pointers inside the structs are valid as the header says.
     unsafe fn run(&self, state: &mut State, stop: impl Fn() -> bool) -> Outcome<medsegx_result> {
-        let (height, width) = self.size(state)?;
-        let channels = self.slice.channels as usize;
+        let Request { slice, asked, .. } = self;
+        let (height, width) = size(slice, state)?;
+        state.slice = None;
+        let channels = slice.channels as usize;
         // SAFETY: the caller's promise about the slice's pixels.
-        unsafe { grey_levels(&self.slice, state) }?;
-        let region = self.region(width, height)?;
+        unsafe { grey_levels(slice, state) }?;
+        let region = asked.region(width, height)?;
         // SAFETY: the caller's promise about points, mask prompt, mask and logits.
         let (mask_prompt, mask, logits) = unsafe {
-            self.clicks(state, width, height)?;
-            (self.mask_prompt(state)?, self.mask(height * width)?, self.logits(state)?)
+            asked.clicks(state, width, height)?;
+            (asked.mask_prompt(state)?, asked.mask(height * width)?, asked.logits(state)?)
         };
         let context = self.context.as_ref().map(to_engine);
         let picture = Picture { pixels: &state.grey, height, width, channels };
@@ -87,149 +89,24 @@ impl Request {
             stop_if(&stop)?;
             state.segmenter.decode(&prompts)?;
         }
-        self.answer(state, &frame, mask, logits)
-    }
-
-    /// Writes the caller's buffers, once nothing can fail any more.
-    fn answer(&self, state: &mut State, frame: &Frame, mask: &mut [u8], logits: &mut [f32]) -> Outcome<medsegx_result> {
-        let verdict = state.segmenter.verdict(0);
-        state.inside.clear();
-        state.inside.resize(frame.slice[0] * frame.slice[1], 0);
-        state.segmenter.mask(0, verdict.chosen, frame, &mut state.inside)?;
-        if !logits.is_empty() {
-            logits.copy_from_slice(state.segmenter.logits(0)?);
-        }
-        if !mask.is_empty() {
-            mask.copy_from_slice(&state.inside);
-        }
-        let masks = state.segmenter.masks();
-        let chosen = &verdict.measures.masks[verdict.index];
-        let pixels = state.inside.iter().map(|&inside| u64::from(inside)).sum();
-        Ok(medsegx_result {
-            chosen: verdict.chosen as i32,
-            pixels,
-            mask_count: masks.count() as u32,
-            first_token: masks.first() as u32,
-            scores: verdict.scores,
-            agreement: if pixels > 0 { verdict.measures.agreement() } else { -1.0 },
-            box_agreement: chosen.box_agreement,
-            stability: chosen.stability,
-            warnings: self.warnings(&state.grey, pixels),
-            ..self.result
-        })
-    }
-
-    /// Bits of what is doubtful about a picture of these grey levels and a mask of `pixels`.
-    fn warnings(&self, grey: &[u8], pixels: u64) -> u64 {
-        let (width, height, channels) =
-            (self.slice.width as usize, self.slice.height as usize, self.slice.channels as usize);
-        let whole = [0, 0, width.saturating_sub(1), height.saturating_sub(1)];
-        let has_box = self.prompt.has_box != 0;
-        let [x0, y0, x1, y1] = if has_box { self.prompt.r#box.map(|at| at as usize) } else { whole };
-        let in_box = has_box.then_some(((x1 - x0 + 1) * (y1 - y0 + 1)) as u64);
-        let pixel = |x: usize, y: usize| grey.get((y * width + x) * channels..(y * width + x + 1) * channels);
-        let blank = (y0..=y1).all(|y| (x0..=x1).all(|x| pixel(x, y) == pixel(x0, y0)));
-        doubts_of_mask(pixels, in_box, (width * height) as u64) | if blank { Code::SliceBlank.bit() } else { 0 }
-    }
-
-    fn size(&self, state: &State) -> Outcome<(usize, usize)> {
-        let (height, width) = (self.slice.height, self.slice.width);
-        let options = &state.options;
-        if !(1..=options.max_height).contains(&height) || !(1..=options.max_width).contains(&width) {
-            let expected = format!("1 x 1 to {} x {}, as the session was made", options.max_height, options.max_width);
-            return Err(medsegx_error::argument("slice", &expected, &format!("{height} x {width}")));
-        }
-        if !matches!(self.slice.channels, 1 | 3) {
-            return Err(medsegx_error::argument("channels", "1 or 3", &self.slice.channels.to_string()));
-        }
-        Ok((height as usize, width as usize))
-    }
-
-    fn region(&self, width: usize, height: usize) -> Outcome<Option<[f64; 4]>> {
-        if self.prompt.has_box == 0 {
-            return Ok(None);
-        }
-        let region @ [x0, y0, x1, y1] = self.prompt.r#box;
-        let inside =
-            |first: f64, last: f64, length: usize| 0.0 <= first && first <= last && last <= length as f64 - 1.0;
-        if inside(x0, x1, width) && inside(y0, y1, height) {
-            return Ok(Some(region));
-        }
-        let (expected, found) = (format!("0 <= x0 <= x1 < {width}, 0 <= y0 <= y1 < {height}"), format!("{region:?}"));
-        Err(crate::Error::Prompt { what: "box".into(), expected, found }.into())
-    }
-
-    /// # Safety
-    /// The prompt's points are valid as the header says.
-    unsafe fn clicks(&self, state: &mut State, width: usize, height: usize) -> Outcome {
-        // SAFETY: the caller's promise.
-        let points = unsafe { array::<medsegx_point>("points", self.prompt.points, self.prompt.point_count) }?;
-        let corners = if self.prompt.has_box != 0 { 2 } else { 0 };
-        if points.len() + corners > state.options.max_points as usize {
-            let found = format!("{} points and {corners} for the box", points.len());
-            return Err(medsegx_error::argument("point_count", "at most max_points of the session", &found));
-        }
-        if !points.is_empty() {
-            check_points_trained(state.segmenter.model().config().kind)?;
-        }
-        state.clicks.clear();
-        for point in points {
-            let inside = |at: f64, length: usize| at >= -0.5 && at < length as f64 - 0.5;
-            if !inside(point.x, width) || !inside(point.y, height) || !matches!(point.label, 0 | 1) {
-                let found = format!("({}, {}) label {}", point.x, point.y, point.label);
-                let expected = "a point inside the slice with label 0 or 1".into();
-                return Err(crate::Error::Prompt { what: "point".into(), expected, found }.into());
-            }
-            state.clicks.push((point.x, point.y, point.label == 1));
-        }
-        Ok(())
-    }
-
-    /// # Safety
-    /// The prompt's mask is NULL or valid as the header says.
-    unsafe fn mask_prompt<'a>(&self, state: &State) -> Outcome<Option<&'a [f32]>> {
-        if self.prompt.mask.is_null() {
-            return Ok(None);
-        }
-        if state.options.mask_prompts == 0 {
-            return Err(medsegx_error::argument("mask prompt", "a session made with mask_prompts", "one without"));
-        }
-        let side = state.segmenter.model().config().image_size / 4;
-        // SAFETY: the caller's promise.
-        unsafe { array("mask prompt", self.prompt.mask, side * side) }.map(Some)
-    }
-
-    /// # Safety
-    /// The result's mask is NULL or valid as the header says.
-    unsafe fn mask<'a>(&self, area: usize) -> Outcome<&'a mut [u8]> {
-        if self.result.mask.is_null() {
-            return Ok(&mut []);
-        }
-        if self.result.mask_size < area {
-            return Err(medsegx_error::argument("mask_size", &area.to_string(), &self.result.mask_size.to_string()));
-        }
-        // SAFETY: the caller's promise.
-        unsafe { array_mut("mask", self.result.mask, area) }
-    }
-
-    /// # Safety
-    /// The result's logits are NULL or valid as the header says.
-    unsafe fn logits<'a>(&self, state: &State) -> Outcome<&'a mut [f32]> {
-        if self.result.logits.is_null() {
-            return Ok(&mut []);
-        }
-        let side = state.segmenter.model().config().logits_size();
-        let count = state.segmenter.masks().count() * side * side;
-        if self.result.logits_count < count {
-            let found = self.result.logits_count.to_string();
-            return Err(medsegx_error::argument("logits_count", &count.to_string(), &found));
-        }
-        // SAFETY: the caller's promise.
-        unsafe { array_mut("logits", self.result.logits, count) }
+        asked.answer(state, 0, &frame, mask, logits)
     }
 }
 
-fn stop_if(stop: &impl Fn() -> bool) -> Outcome {
+pub(super) fn size(slice: &medsegx_slice, state: &State) -> Outcome<(usize, usize)> {
+    let (height, width) = (slice.height, slice.width);
+    let options = &state.options;
+    if !(1..=options.max_height).contains(&height) || !(1..=options.max_width).contains(&width) {
+        let expected = format!("1 x 1 to {} x {}, as the session was made", options.max_height, options.max_width);
+        return Err(medsegx_error::argument("slice", &expected, &format!("{height} x {width}")));
+    }
+    if !matches!(slice.channels, 1 | 3) {
+        return Err(medsegx_error::argument("channels", "1 or 3", &slice.channels.to_string()));
+    }
+    Ok((height as usize, width as usize))
+}
+
+pub(super) fn stop_if(stop: &impl Fn() -> bool) -> Outcome {
     if stop() { Err(crate::Error::Cancelled.into()) } else { Ok(()) }
 }
 
@@ -260,7 +137,7 @@ pub(super) fn intensity(rule: i32, low: f64, high: f64) -> Outcome<Intensity> {
 ///
 /// # Safety
 /// `slice.pixels` is NULL or valid for the rows that the struct says.
-unsafe fn grey_levels(slice: &medsegx_slice, state: &mut State) -> Outcome {
+pub(super) unsafe fn grey_levels(slice: &medsegx_slice, state: &mut State) -> Outcome {
     let State { grey, scratch, .. } = state;
     // SAFETY: the caller's promise.
     unsafe {

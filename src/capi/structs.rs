@@ -41,6 +41,9 @@ pub struct medsegx_model_options {
     pub log: medsegx_log_callback,
     /// Handed to `log`.
     pub log_user: *mut c_void,
+    /// File of `medsegx tune`, UTF-8, whose tensors go on top of the weights that they were tuned from; default NULL, none.
+    /// Read while the model is opened.
+    pub tuned: *const c_char,
 }
 
 versioned!(medsegx_model_options, 40, {
@@ -51,6 +54,7 @@ versioned!(medsegx_model_options, 40, {
     instructions: medsegx_instructions::Widest as i32,
     log: None,
     log_user: null_mut(),
+    tuned: null(),
 });
 
 /// What a model is.
@@ -99,8 +103,11 @@ pub struct medsegx_session_options {
     pub mask: i32,
     /// 1 where mask prompts will be given; default 0.
     pub mask_prompts: i32,
-    /// Slices in one batch of a volume; default 1.
+    /// Slices in one batch of a volume, and prompts in one of medsegx_session_prompt; default 1.
     pub batch: u32,
+    /// Slices whose embeddings are kept when others come: a slice that comes again with the same context is not encoded
+    /// again. The one that was not used for longest goes. Each takes 4 N P bytes (256 KB at 256 px); default 0.
+    pub kept_slices: u32,
 }
 
 versioned!(medsegx_session_options, 28, {
@@ -110,6 +117,7 @@ versioned!(medsegx_session_options, 28, {
     mask: medsegx_mask::Auto as i32,
     mask_prompts: 0,
     batch: 1,
+    kept_slices: 0,
 });
 
 /// Where a target stands in MedSegDB's tree: rows of the model's context embeddings.

@@ -1,5 +1,7 @@
 //! What C programs cannot provoke or compare: a panic inside a call, and the cost of the C layer itself.
 
+mod prompted;
+
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};

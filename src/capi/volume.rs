@@ -184,6 +184,7 @@ fn run(
         requests.push(request(target, &grid)?);
     }
     out.check_room(requests.iter().map(|request| request.boxes.len()).sum())?;
+    state.slice = None;
     let outcome = segment_volume(&mut state.segmenter, volume, &frame, &map, &requests, watcher)?;
     out.write(outcome.labels.labels(), &outcome.slices);
     out.voxels.iter_mut().zip(&outcome.voxels).for_each(|(out, &voxels)| *out = voxels);

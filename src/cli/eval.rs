@@ -85,7 +85,7 @@ pub struct NotAll(usize);
 
 fn score(args: &Args, sets: &[Set]) -> anyhow::Result<Vec<Scored>> {
     let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
-    let weights = source.open(args.model.access())?;
+    let weights = args.model.open(&source)?;
     let steered = weights.config().adapters.is_some();
     if steered {
         sets.iter().try_for_each(check_tasks)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use medsegx::volume::{self, OpenOptions};
+use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
 use serde::Serialize;
 
@@ -39,8 +40,27 @@ fn image(args: &Args) -> anyhow::Result<String> {
 }
 
 fn weights(path: &Path, as_json: bool) -> anyhow::Result<String> {
+    if let Ok(tuned) = Tuned::open(path) {
+        return if as_json { json(&tuned.metadata()) } else { Ok(tuned_text(&tuned)) };
+    }
     let weights = weights::describe(&Weights::open(path, Access::Read)?)?;
     if as_json { json(&weights) } else { Ok(weights_text(&weights)) }
+}
+
+fn tuned_text(tuned: &Tuned) -> String {
+    let (mut count, mut numbers) = (0, 0);
+    for (_, shape) in tuned.tensors() {
+        count += 1;
+        numbers += shape.iter().product::<usize>();
+    }
+    let mut lines = vec![
+        ("format", "safetensors, F32: tuned tensors that go on top of other weights (--tuned)".to_string()),
+        ("parameters", format!("{numbers} in {count} tensors")),
+    ];
+    let says =
+        |(key, value): (&String, &String)| ("says", format!("{} = {}", key.escape_debug(), value.escape_debug()));
+    lines.extend(tuned.metadata().iter().map(says));
+    table(&lines)
 }
 
 fn weights_text(weights: &weights::Description) -> String {

@@ -16,6 +16,7 @@ mod score;
 mod segment;
 mod synth;
 mod tasks;
+mod tune;
 mod weights_output;
 mod weights_source;
 
@@ -49,6 +50,7 @@ enum Command {
     Segment(Box<segment::Args>),
     Synth(synth::Args),
     Tasks(tasks::Args),
+    Tune(Box<tune::Args>),
 }
 
 /// Parses the arguments, runs one subcommand and turns its answer into an exit code.
@@ -75,6 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Segment(args) => segment::run(*args),
         Command::Synth(args) => synth::run(args),
         Command::Tasks(args) => tasks::run(args),
+        Command::Tune(args) => tune::run(*args),
     }
 }
 

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use medsegx::backend::cpu::{CpuOptions, Precision};
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions};
-use medsegx::weights::Access;
+use medsegx::weights::tuned::Tuned;
+use medsegx::weights::{Access, Weights};
+
+use super::weights_source::WeightsSource;
 
 /// Which model, and where and how it runs
 #[derive(clap::Args)]
@@ -14,6 +17,9 @@ pub struct ModelArgs {
     /// Weights file (safetensors; `medsegx convert` makes one of published checkpoints)
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Tuned file of `medsegx tune`, on top of the weights
+    #[arg(long, value_name = "FILE")]
+    pub tuned: Option<PathBuf>,
     /// Read the weights file instead of mapping it
     #[arg(long)]
     pub no_mmap: bool,
@@ -36,6 +42,15 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// The weights of `source`, those of the tuned file on top.
+    pub fn open(&self, source: &WeightsSource) -> medsegx::Result<Weights> {
+        let mut weights = source.open(self.access())?;
+        if let Some(path) = &self.tuned {
+            weights.tune(Tuned::open(path)?)?;
+        }
+        Ok(weights)
+    }
+
     /// How the weights file is read.
     pub fn access(&self) -> Access {
         if self.no_mmap { Access::Read } else { Access::Map }

@@ -14,7 +14,7 @@ impl Progress {
             return Progress(ProgressBar::hidden());
         }
         let bar = ProgressBar::new(total as u64);
-        let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left"));
+        let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left {{msg}}"));
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Progress(bar)
     }
@@ -22,6 +22,13 @@ impl Progress {
     /// `done` are done.
     pub fn set(&self, done: usize) {
         self.0.set_position(done as u64);
+    }
+
+    /// As [`Progress::set`], of another total, with what else is to be seen.
+    pub fn set_of(&self, done: usize, total: usize, beside: &str) {
+        self.0.set_length(total as u64);
+        self.0.set_position(done as u64);
+        self.0.set_message(beside.to_string());
     }
 
     /// Clears the bar.

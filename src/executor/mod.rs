@@ -195,6 +195,41 @@ impl<B: Backend> Session<B> {
         Ok(())
     }
 
+    /// Numbers of one slice's embedding, `[N, P]`.
+    pub fn embedding_len(&self) -> usize {
+        self.network.config().tokens() * self.network.config().prompt_width
+    }
+
+    /// Embeddings of the first slices encoded last, as many as `values` `[b, N, P]` holds.
+    ///
+    /// # Errors
+    /// More than were encoded; a device that fails.
+    pub fn embeddings(&mut self, values: &mut [f32]) -> Result<()> {
+        let count = values.len() / self.embedding_len().max(1);
+        check_count("slices", count, self.encoded)?;
+        check_len("embeddings", values.len(), count * self.embedding_len())?;
+        let plan = &self.encoder.plan;
+        let id = find(plan, image_encoder::io::EMBEDDING)?;
+        self.network.backend().read(&mut self.arena, plan, id, bytemuck::cast_slice_mut(values))
+    }
+
+    /// Takes embeddings `[b, N, P]` that [`Session::embeddings`] gave in place of encoding their slices: the i-th becomes
+    /// slot i of the prompts that follow.
+    ///
+    /// # Errors
+    /// Too many, or no whole number of them; a device that fails.
+    pub fn set_embeddings(&mut self, values: &[f32]) -> Result<()> {
+        (self.encoded, self.decoded_last) = (0, None);
+        let count = values.len() / self.embedding_len().max(1);
+        check_count("slices", count, self.options.slices)?;
+        check_len("embeddings", values.len(), count * self.embedding_len())?;
+        let plan = &self.encoder.plan;
+        let id = find(plan, image_encoder::io::EMBEDDING)?;
+        self.network.backend().write(&mut self.arena, plan, id, 0, bytemuck::cast_slice(values))?;
+        self.encoded = count;
+        Ok(())
+    }
+
     /// Answers `prompts` on the slices encoded last: `logits` is `[b, M, L, L]` and `iou` `[b, 4]`, b the number of
     /// prompts.
     ///

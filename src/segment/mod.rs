@@ -10,6 +10,7 @@
 
 mod engine;
 pub mod frame;
+mod kept;
 mod model;
 pub mod volume;
 
@@ -20,6 +21,8 @@ use std::sync::atomic::AtomicBool;
 
 pub use crate::executor::{Point, Prompt};
 pub use frame::Frame;
+use kept::Kept;
+pub use kept::{EmbeddingFolder, KeptCounts};
 pub use model::{Device, Model, ModelOptions};
 
 use crate::error::{Error, Result};
@@ -119,6 +122,7 @@ pub struct Segmenter {
     begun: VecDeque<Vec<Option<[f32; 4]>>>,
     /// Memory for the boxes of runs to come.
     spare: Vec<Vec<Option<[f32; 4]>>>,
+    kept: Option<Kept>,
 }
 
 /// What an encoder without adapters gets for a context.
@@ -143,8 +147,48 @@ impl Segmenter {
             measures: vec![Measures::default(); batch],
             begun: VecDeque::with_capacity(2),
             spare: (0..2).map(|_| Vec::with_capacity(batch)).collect(),
+            kept: None,
             model: Arc::clone(model),
         })
+    }
+
+    /// From now on keeps the embeddings of the last `slices` slices under their contexts, and looks in `folder` for others
+    /// and leaves new ones there: [`Segmenter::encode`] runs the encoder only where one is missing, to the same bits. Takes
+    /// `4 N P` bytes (256 KB at 256 px and P = 256) for each of `slices` and of the batch, all at once.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn keep(&mut self, slices: usize, folder: Option<EmbeddingFolder>) -> Result<()> {
+        self.kept = Some(Kept::new(slices, self.engine.embedding_len(), self.batch, folder)?);
+        Ok(())
+    }
+
+    /// How often the encoder was not needed; zeros without [`Segmenter::keep`].
+    pub fn kept(&self) -> KeptCounts {
+        self.kept.as_ref().map(Kept::counts).unwrap_or_default()
+    }
+
+    /// Numbers of one slice's embedding, `[N, P]`.
+    pub fn embedding_len(&self) -> usize {
+        self.engine.embedding_len()
+    }
+
+    /// Embeddings `[b, N, P]` of the first pictures of the last encoded batch, as many as `values` holds.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for more than were encoded or a length that is no multiple; a device that fails.
+    pub fn embeddings(&mut self, values: &mut [f32]) -> Result<()> {
+        self.engine.embeddings(values)
+    }
+
+    /// Takes one slice for any number of prompts on slot 0 that follow: [`Segmenter::place`] and [`Segmenter::encode`].
+    ///
+    /// # Errors
+    /// As those.
+    pub fn set_slice(&mut self, picture: &Picture<'_>, context: Option<&Context>) -> Result<Frame> {
+        let frame = self.place(0, picture, context)?;
+        self.encode(1)?;
+        Ok(frame)
     }
 
     /// The model of this session.
@@ -199,6 +243,9 @@ impl Segmenter {
     pub fn place_again(&mut self, slot: usize, from: usize, context: Option<&Context>) -> Result<()> {
         let row = self.context_row(context)?;
         [slot, from].into_iter().try_for_each(|slot| self.check_slot(slot))?;
+        if let Some(kept) = &mut self.kept {
+            kept.note_again(slot, from, row);
+        }
         self.engine.place_again(slot, from, row)
     }
 
@@ -212,6 +259,9 @@ impl Segmenter {
         let frame = Frame::new(self.model.config(), height, width)?;
         let row = self.context_row(context)?;
         self.check_slot(slot)?;
+        if let Some(kept) = &mut self.kept {
+            kept.note(slot, source, &frame, row)?;
+        }
         self.engine.place(slot, source, &frame, row)?;
         Ok(frame)
     }
@@ -253,7 +303,14 @@ impl Segmenter {
             let (expected, found) = (format!("at most {}", self.batch), count.to_string());
             return Err(Error::Argument { name: "slices", expected, found });
         }
-        self.engine.encode(count)
+        let Some(kept) = &mut self.kept else { return self.engine.encode(count) };
+        if let Some(values) = kept.recall(count) {
+            return self.engine.set_embeddings(values);
+        }
+        self.engine.encode(count)?;
+        self.engine.embeddings(kept.room(count))?;
+        kept.take(count);
+        Ok(())
     }
 
     /// Decodes prompts in the model's frame, all with the same number of points, and measures their masks; logits, scores
@@ -296,13 +353,16 @@ impl Segmenter {
 
     /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and [`Segmenter::mask`] do
     /// for `prompts` on the first `slices` pictures, all of `frame`: then one more such batch can be placed and begun before
-    /// this one is finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot:
-    /// nothing has happened then.
+    /// this one is finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot,
+    /// or embeddings are kept: nothing has happened then.
     ///
     /// # Errors
     /// As [`Segmenter::begin`]; two batches that are not finished.
     pub fn begin_whole(&mut self, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
         self.check_prompts(prompts)?;
+        if self.kept.is_some() {
+            return Ok(false);
+        }
         let mut regions = self.spare.pop().unwrap_or_default();
         regions.clear();
         regions.extend(prompts.iter().map(|prompt| self.region(prompt)));

@@ -84,6 +84,10 @@ pub struct Model {
 /// A network on its device, whichever that is.
 pub(super) trait Loaded: Send + Sync {
     fn device(&self) -> String;
+    /// All that decides which bits come out of the same weights and inputs.
+    fn arithmetic(&self) -> String {
+        self.device()
+    }
     fn free_bytes(&self) -> Result<Option<usize>>;
     fn session_bytes(&self, options: SessionOptions) -> Result<usize>;
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>>;
@@ -92,6 +96,10 @@ pub(super) trait Loaded: Send + Sync {
 impl Loaded for Arc<Network<Cpu>> {
     fn device(&self) -> String {
         self.backend().name()
+    }
+
+    fn arithmetic(&self) -> String {
+        format!("cpu {} {:?}", self.backend().level(), self.backend().precision())
     }
 
     fn free_bytes(&self) -> Result<Option<usize>> {
@@ -178,6 +186,11 @@ impl Model {
     /// What it runs on: `cpu`, `cuda:0`.
     pub fn device(&self) -> &str {
         &self.device
+    }
+
+    /// All that decides which bits come out of the same weights and inputs: `cpu AVX2 F32`, `cuda:0`.
+    pub fn arithmetic(&self) -> String {
+        self.network.arithmetic()
     }
 
     /// Memory that sessions may take on a device with memory of its own.

@@ -10,6 +10,7 @@ mod geometry;
 mod info;
 mod intensity;
 mod label_input;
+mod label_slice;
 mod labels;
 mod levels;
 mod mask_stream;

@@ -13,6 +13,7 @@ mod sizes;
 mod source;
 pub mod synth;
 pub mod torch;
+pub mod tuned;
 mod write;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
     config: Config,
+    /// Values that stand in for those of the file.
+    tuned: BTreeMap<String, Vec<f32>>,
 }
 
 enum Values {
@@ -85,6 +88,7 @@ impl Weights {
             tensors: names(config).into_iter().map(|(name, shape)| (name, place(shape))).collect(),
             metadata: synth::metadata(config, seed),
             config: config.clone(),
+            tuned: BTreeMap::new(),
         }
     }
 
@@ -101,7 +105,7 @@ impl Weights {
         let Header { tensors, metadata } = header::parse(&path, &json, file)?;
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
         let config = sizes::config(&path, &shapes, metadata.get("kind").map(String::as_str))?;
-        Ok(Self { path, values: Values::Stored(source), tensors, metadata, config })
+        Ok(Self { path, values: Values::Stored(source), tensors, metadata, config, tuned: BTreeMap::new() })
     }
 
     /// The file, or what stands for it.
@@ -190,6 +194,10 @@ impl Weights {
             let (expected, found) =
                 (format!("a part of {} values", tensor.len()), format!("{first} + {}", values.len()));
             return Err(wrong(name, expected, found));
+        }
+        if let Some(tuned) = self.tuned.get(name) {
+            values.copy_from_slice(&tuned[first..first + values.len()]);
+            return Ok(());
         }
         match &self.values {
             Values::Synthetic(seed) => synth::fill_from(name, &tensor.shape, *seed, first, values),

@@ -72,6 +72,7 @@ FIELD(medsegx_model_options, threads, 16, 4);
 FIELD(medsegx_model_options, instructions, 20, 4);
 FIELD(medsegx_model_options, log, 24, 8);
 FIELD(medsegx_model_options, log_user, 32, 8);
+FIELD(medsegx_model_options, tuned, 40, 8);
 
 SIZE(medsegx_model_info, 28);
 FIELD(medsegx_model_info, struct_size, 0, 4);
@@ -90,6 +91,7 @@ FIELD(medsegx_session_options, max_points, 12, 4);
 FIELD(medsegx_session_options, mask, 16, 4);
 FIELD(medsegx_session_options, mask_prompts, 20, 4);
 FIELD(medsegx_session_options, batch, 24, 4);
+FIELD(medsegx_session_options, kept_slices, 28, 4);
 
 SIZE(medsegx_context, 24);
 FIELD(medsegx_context, struct_size, 0, 4);
@@ -261,6 +263,10 @@ const char *medsegx_modality_name(size_t index);
 medsegx_status medsegx_segment_slice(medsegx_session *session, const medsegx_slice *slice,
     const medsegx_context *context, const medsegx_prompt *prompt, medsegx_result *result, const medsegx_cancel *cancel,
     medsegx_error **error);
+medsegx_status medsegx_session_set_slice(medsegx_session *session, const medsegx_slice *slice,
+    const medsegx_context *context, const medsegx_cancel *cancel, medsegx_error **error);
+medsegx_status medsegx_session_prompt(medsegx_session *session, const medsegx_prompt *prompts, size_t prompt_size,
+    medsegx_result *results, size_t result_size, size_t count, const medsegx_cancel *cancel, medsegx_error **error);
 medsegx_status medsegx_segment_volume(medsegx_session *session, const medsegx_volume *volume,
     const medsegx_target *targets, size_t target_size, size_t target_count, medsegx_volume_result *result,
     medsegx_progress_callback progress, void *user, const medsegx_cancel *cancel, medsegx_error **error);

@@ -27,6 +27,7 @@ mod step;
 mod threads;
 mod token_attention;
 mod token_heads;
+pub(crate) mod training;
 mod upscale;
 
 use std::convert::Infallible;

@@ -60,6 +60,10 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Image")]
     pub volume: Option<usize>,
 
+    /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again with the
+    /// same weights and context: to the same bits, without the encoder
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub embeddings: Option<PathBuf>,
     /// Which mask to take: auto, 0 (single), 1, 2 or 3
     #[arg(long, default_value = "auto", help_heading = "More output")]
     pub mask: MaskChoice,
@@ -156,6 +160,7 @@ impl Args {
         let reads = [
             ("INPUT", Some(&self.input)),
             ("--weights", self.model.weights.as_ref()),
+            ("--tuned", self.model.tuned.as_ref()),
             ("--boxes", boxes.as_ref()),
             ("--rough", rough.as_ref()),
         ];

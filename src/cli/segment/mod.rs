@@ -12,12 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use args::Args;
+pub use args::{Args, Axis, ContextArgs};
+pub use targets::context as context_of;
 
-use medsegx::codes::Warning;
+use medsegx::codes::{Code, Warning};
 use medsegx::model::{Config, Kind};
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
-use medsegx::segment::{Capacity, Model, Segmenter};
+use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, Segment, SliceFrame, VolumeInfo, mask_writer};
 use medsegx::weights::Weights;
 
@@ -35,18 +36,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
     args.check_outputs()?;
     let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
-    let weights = weights_source.open(args.model.access())?;
+    let weights = args.model.open(&weights_source)?;
     let (job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
     let hashes = args.report.is_some().then(|| report::Hashes::start(&args.input, &job.source));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
     let capacity = args.model.capacity(&model, capacity, args.mask, job.prompts())?;
     let mut segmenter = Segmenter::new(&model, capacity, args.mask)?;
+    if let Some(folder) = &args.embeddings {
+        segmenter.keep(0, Some(EmbeddingFolder::open(folder, &job.source.sha256()?, &model)?))?;
+    }
     let loaded = start.elapsed();
 
     let mut image = voxels.wait()?;
     let waited = start.elapsed() - loaded;
     let told = image.info().warnings().len();
+    if let (Some(tuned), false) = (&args.model.tuned, args.quiet) {
+        super::tune::warn_elsewhere(tuned, &args.input)?;
+    }
     job.warn(image.info(), &args);
     let mut watcher = Watcher::new(&args, &job, image.info(), &segmenter)?;
     segmenter.set_stop(Some(watcher.interrupt.flag()));
@@ -79,6 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         report::write(path, &args, &job, hashes, &done)?;
     }
     if !args.quiet {
+        warn_of_folder(&args, &segmenter);
         summary(&job, &outcome, &args.output)?;
     }
     Ok(())
@@ -198,6 +206,14 @@ impl Observer for Watcher {
 
     fn settled(&mut self, end: usize, labels: &LabelVolume) -> medsegx::Result<()> {
         self.mask.as_mut().map_or(Ok(()), |mask| mask.send(labels, end))
+    }
+}
+
+/// The masks are right all the same; only the next run will not be as quick.
+fn warn_of_folder(args: &Args, segmenter: &Segmenter) {
+    if let (Some(folder), counts @ 1..) = (&args.embeddings, segmenter.kept().unwritten) {
+        let message = format!("{}: {counts} embeddings could not be written", folder.display());
+        super::warn(&Warning::new(Code::EmbeddingsUnwritten, message));
     }
 }
 

@@ -90,7 +90,7 @@ fn typed<T>(flag: &'static str, result: medsegx::Result<T>) -> medsegx::Result<T
 }
 
 /// The rows that `query` asks for. Weights without adapters need none, but a name that is there must be right.
-fn context(name: &str, query: &Query, steered: bool) -> anyhow::Result<Option<Context>> {
+pub fn context(name: &str, query: &Query, steered: bool) -> anyhow::Result<Option<Context>> {
     if query.is_empty() && steered {
         let what = format!("{name}: these weights need --task, or --modality and the organ's place in the tree");
         return Err(usage(&what));
@@ -131,7 +131,7 @@ impl PromptArgs {
 }
 
 impl ContextArgs {
-    fn query(&self) -> Query {
+    pub fn query(&self) -> Query {
         Query {
             task: self.task.clone(),
             modality: self.modality.clone(),
@@ -143,7 +143,7 @@ impl ContextArgs {
     }
 
     /// What the target is called in reports.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         [&self.task, &self.target, &self.organ].into_iter().flatten().next().map_or("target", String::as_str).into()
     }
 }

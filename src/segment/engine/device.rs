@@ -212,6 +212,18 @@ impl<D: Driver> Engine for OnDevice<D> {
         self.landed = None;
     }
 
+    fn embedding_len(&self) -> usize {
+        self.session.embedding_len()
+    }
+
+    fn embeddings(&mut self, values: &mut [f32]) -> Result<()> {
+        self.session.embeddings(values)
+    }
+
+    fn set_embeddings(&mut self, values: &[f32]) -> Result<()> {
+        self.session.set_embeddings(values)
+    }
+
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         (self.decoded, self.fetched, self.landed) = (0, false, None);
         self.session.answer(prompts)?;

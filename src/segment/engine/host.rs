@@ -102,6 +102,18 @@ impl Engine for OnHost {
         self.session.set_stop(stop);
     }
 
+    fn embedding_len(&self) -> usize {
+        self.session.embedding_len()
+    }
+
+    fn embeddings(&mut self, values: &mut [f32]) -> Result<()> {
+        self.session.embeddings(values)
+    }
+
+    fn set_embeddings(&mut self, values: &[f32]) -> Result<()> {
+        self.session.set_embeddings(values)
+    }
+
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
         self.session.answer(prompts)
     }

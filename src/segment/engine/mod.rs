@@ -52,6 +52,15 @@ pub(super) trait Engine: Send {
     /// Encodes the first `count` slots; the device may still be at it afterwards.
     fn encode(&mut self, count: usize) -> Result<()>;
 
+    /// Numbers of one embedding.
+    fn embedding_len(&self) -> usize;
+
+    /// Embeddings of the first slots encoded last.
+    fn embeddings(&mut self, values: &mut [f32]) -> Result<()>;
+
+    /// Takes embeddings in place of encoding the first slots.
+    fn set_embeddings(&mut self, values: &[f32]) -> Result<()>;
+
     /// Decodes prompts on them; the device may still be at it afterwards.
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()>;
 

@@ -111,20 +111,6 @@ pub struct Capture {
     begun: Cell<bool>,
 }
 
-<<<<<<< HEAD:src/backend/cuda/driver/nvidia.rs
-=======
-impl Cuda<Nvidia> {
-    /// The backend on NVIDIA device `ordinal`.
-    ///
-    /// # Errors
-    /// [`Error::Device`]: no driver, no such device, a device below sm_80, a driver older than CUDA 11.5, or a device
-    /// that fails; for dependent launches also a device below sm_90 or a driver older than CUDA 12.3.
-    pub fn open(ordinal: usize, launches: Launches) -> Result<Self> {
-        Cuda::new(Nvidia::open(ordinal, launches)?)
-    }
-}
-
->>>>>>> d2aa5ff (Skip rows of a copy by bits of one register, and choose blocks an SM by what spills nowhere):src/backend/cuda/real.rs
 impl Nvidia {
     /// Device `ordinal` of the driver.
     ///

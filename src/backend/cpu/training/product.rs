@@ -1,0 +1,176 @@
+//! Products whose right side is packed for this one product.
+
+use crate::backend::cpu::Level;
+use crate::backend::cpu::product::{Dense, Single, panel_product};
+use crate::backend::cpu::simd::{Kernel, Simd};
+
+/// The right side of a product of `[rows, inputs]` and `[inputs, columns]`.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// `[inputs, columns]`.
+    Rows(&'a [f32]),
+    /// `[columns, inputs]`, as a Linear keeps its weight.
+    Columns(&'a [f32]),
+}
+
+/// Memory for products, kept from one to the next.
+pub(crate) struct Multiplier {
+    level: Level,
+    panel: Vec<f32>,
+    sums: Vec<f32>,
+    turned: Vec<f32>,
+}
+
+impl Multiplier {
+    pub fn new(level: Level) -> Multiplier {
+        Multiplier { level, panel: Vec::new(), sums: Vec::new(), turned: Vec::new() }
+    }
+
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// `out = left right`, `[rows, columns]`, or `out += left right`; `left` is `[rows, inputs]`. An element is the sum of
+    /// blocks of inputs in their order, whatever the number of rows and columns.
+    pub fn multiply(&mut self, left: &[f32], right: Right<'_>, inputs: usize, out: &mut [f32], add: bool) {
+        let rows = left.len() / inputs.max(1);
+        let Multiplier { level, panel, sums, .. } = self;
+        level.run(Multiply { left, right, rows, inputs, out, add, panel, sums });
+    }
+
+    /// `out += left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains.
+    pub fn add_outer(&mut self, left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) {
+        let mut turned = std::mem::take(&mut self.turned);
+        turned.clear();
+        turned.resize(left.len(), 0.0);
+        self.level.run(Turn { from: left, rows, to: &mut turned });
+        self.multiply(&turned, Right::Rows(right), rows, out, true);
+        self.turned = turned;
+    }
+}
+
+struct Multiply<'a> {
+    left: &'a [f32],
+    right: Right<'a>,
+    rows: usize,
+    inputs: usize,
+    out: &'a mut [f32],
+    add: bool,
+    panel: &'a mut Vec<f32>,
+    sums: &'a mut Vec<f32>,
+}
+
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Multiply { left, right, rows, inputs, out, add, panel, sums } = self;
+        let width = S::VECTORS * S::LANES;
+        let columns = out.len() / rows.max(1);
+        panel.resize(inputs * width, 0.0);
+        sums.resize(rows * width, 0.0);
+        let left = Dense { data: left, stride: inputs };
+        for first in (0..columns).step_by(width) {
+            let count = width.min(columns - first);
+            if count < width {
+                panel.fill(0.0);
+            }
+            match right {
+                Right::Rows(data) => {
+                    for (to, from) in panel.chunks_exact_mut(width).zip(data.chunks_exact(columns)) {
+                        to[..count].copy_from_slice(&from[first..first + count]);
+                    }
+                }
+                Right::Columns(data) => turn(s, &data[first * inputs..(first + count) * inputs], count, panel, width),
+            }
+            panel_product::<S, Single>(s, &left, 0..rows, panel, sums);
+            for (to, from) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(width)) {
+                let (to, from) = (&mut to[first..first + count], &from[..count]);
+                if add {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                } else {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+    }
+}
+
+struct Turn<'a> {
+    from: &'a [f32],
+    rows: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Turn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        turn(s, self.from, self.rows, self.to, self.rows);
+    }
+}
+
+/// `from` `[rows, n]` as columns of `to`, whose rows are `stride` numbers apart.
+#[inline(always)]
+#[allow(unsafe_code, reason = "the transposition of registers")]
+fn turn<S: Simd>(s: S, from: &[f32], rows: usize, to: &mut [f32], stride: usize) {
+    let columns = from.len() / rows.max(1);
+    assert!(rows <= stride && to.len() >= columns * stride && from.len() == rows * columns);
+    let whole = [rows, columns].map(|count| count / S::LANES * S::LANES);
+    for row in (0..whole[0]).step_by(S::LANES) {
+        for column in (0..whole[1]).step_by(S::LANES) {
+            let (from, to) = (&from[row * columns + column..], &mut to[column * stride + row..]);
+            // SAFETY: `LANES` rows of `LANES` numbers lie within both, by the assertion above.
+            unsafe { s.transpose(from.as_ptr(), columns, to.as_mut_ptr(), stride) };
+        }
+    }
+    for row in 0..rows {
+        let first = if row < whole[0] { whole[1] } else { 0 };
+        for column in first..columns {
+            to[column * stride + row] = from[row * columns + column];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 37 + seed * 101) % 97) as f32 / 48.5 - 1.0).collect()
+    }
+
+    #[test]
+    fn every_shape_is_the_sum_of_its_products() {
+        for level in Level::available() {
+            let mut multiplier = Multiplier::new(level);
+            for (rows, inputs, columns) in [(1, 1, 1), (7, 256, 128), (5, 3, 70), (33, 300, 17), (6, 64, 8)] {
+                let (left, right) = (numbers(rows * inputs, 1), numbers(inputs * columns, 2));
+                let mut turned = vec![0.0; right.len()];
+                for i in 0..inputs {
+                    (0..columns).for_each(|c| turned[c * inputs + i] = right[i * columns + c]);
+                }
+                let exact = |r: usize, c: usize| -> f64 {
+                    (0..inputs).map(|i| f64::from(left[r * inputs + i]) * f64::from(right[i * columns + c])).sum()
+                };
+                let mut left_turned = vec![0.0; left.len()];
+                for r in 0..rows {
+                    (0..inputs).for_each(|i| left_turned[i * rows + r] = left[r * inputs + i]);
+                }
+                let start = numbers(rows * columns, 3);
+                let (mut a, mut b, mut c) = (start.clone(), start.clone(), start.clone());
+                multiplier.multiply(&left, Right::Rows(&right), inputs, &mut a, false);
+                multiplier.multiply(&left, Right::Columns(&turned), inputs, &mut b, true);
+                multiplier.add_outer(&left_turned, &right, inputs, &mut c);
+                for at in 0..rows * columns {
+                    let (product, limit) = (exact(at / columns, at % columns), 1e-6 * inputs as f64);
+                    let near = |found: f32, expected: f64| (f64::from(found) - expected).abs() <= limit;
+                    let sum = f64::from(start[at]) + product;
+                    assert!(near(a[at], product) && near(b[at], sum) && near(c[at], sum), "{level} {rows} {columns}");
+                }
+            }
+        }
+    }
+}

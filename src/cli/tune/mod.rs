@@ -1,0 +1,225 @@
+//! `medsegx tune`: a few labelled slices in, a tuned decoder out.
+
+mod args;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::bail;
+pub use args::Args;
+use medsegx::codes::{Code, Warning};
+use medsegx::mask::MaskChoice;
+use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
+use medsegx::taxonomy::Context;
+use medsegx::tune::{
+    AdamW, Example, Labelled, Observer, Options, Outcome, Slices, Trainer, TrainerOptions, Validation, tune,
+};
+use medsegx::volume::{Intensity, OpenOptions, Volume};
+use medsegx::weights::Weights;
+use medsegx::weights::tuned::{BASE, Tuned};
+
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::segment::context_of;
+use super::weights_source::WeightsSource;
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    args.check()?;
+    let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    let weights = args.model.open(&source)?;
+    let steered = weights.config().adapters.is_some();
+    let mut query = args.context.query();
+    if args.label.task.is_some() {
+        query.task.clone_from(&args.label.task);
+    }
+    let name = query.task.clone().unwrap_or_else(|| args.context.name());
+    let context = context_of(&name, &query, steered)?;
+    let mut trainer = trainer(&args, &weights)?;
+    let hash = source.sha256()?;
+    let (examples, hashes) = examples(&args, &weights, &hash, &trainer, context.as_ref())?;
+
+    let mut watcher = Watcher { progress: Progress::new(1, "steps", args.quiet), interrupt: Interrupt::listen()? };
+    let options = Options {
+        steps: args.tuning.steps as usize,
+        batch: usize::from(args.tuning.step_slices),
+        jitter: args.tuning.jitter,
+        seed: args.tuning.seed,
+        validate: args.tuning.validate,
+    };
+    let outcome = tune(&mut trainer, &examples, options, &mut watcher)?;
+    watcher.progress.finish();
+    if !args.quiet {
+        super::print(&summary(&args, &name, &examples, &outcome)?)?;
+    }
+    if outcome.steps == 0 {
+        let why = if outcome.stopped { "stopped before anything was better" } else { "validation did not improve" };
+        bail!("{why}: the weights are kept as they are, and {} is not written", args.output.display());
+    }
+    let metadata = metadata(&args, &name, context.as_ref(), (hash, hashes), &examples, &outcome);
+    let tensor = |trained: &medsegx::tune::Trained| {
+        Ok((trained.name.clone(), trained.shape.clone(), trainer.value(&trained.name)?.to_vec()))
+    };
+    let tensors = trainer.trained().iter().map(tensor).collect::<medsegx::Result<Vec<_>>>()?;
+    Tuned::write(&args.output, args.force, &tensors, metadata)?;
+    if args.quiet { Ok(()) } else { super::print(&format!("wrote {}\n", args.output.display())) }
+}
+
+fn trainer(args: &Args, weights: &Weights) -> medsegx::Result<Trainer> {
+    let adam = AdamW { rate: args.tuning.rate, ..AdamW::default() };
+    let threads = args.model.threads.map(usize::from);
+    Trainer::new(weights, TrainerOptions { threads, adam, ..TrainerOptions::default() })
+}
+
+/// Examples of all images, and the hashes of images and labels.
+fn examples(
+    args: &Args,
+    weights: &Weights,
+    hash: &str,
+    trainer: &Trainer,
+    context: Option<&Context>,
+) -> anyhow::Result<(Vec<Example>, Hashes)> {
+    let model = Arc::new(Model::load(weights, &args.model.options())?);
+    let slices = if let Slices::List(list) = &args.tuning.slices { list.len() } else { 64 };
+    let capacity = args.model.capacity(&model, Capacity::default(), MaskChoice::Auto, slices)?;
+    let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
+    if let Some(folder) = &args.embeddings {
+        segmenter.keep(0, Some(EmbeddingFolder::open(folder, hash, &model)?))?;
+    }
+    let (mut all, mut hashes) = (Vec::new(), Hashes::default());
+    for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
+        let image = Volume::open(image_path, &OpenOptions::default())?;
+        let labels = Volume::open(labels_path, &OpenOptions::default())?;
+        hashes.images.push(super::sha256(image_path)?);
+        hashes.labels.push(super::sha256(labels_path)?);
+        let frame = image.frame(args.axis.index(), args.orient)?;
+        let map = args.intensity.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
+        let labelled = Labelled {
+            image: &image,
+            labels: &labels,
+            frame: &frame,
+            map: &map,
+            label: args.label.value,
+            context,
+            volume: number,
+        };
+        let mut skipped = Vec::new();
+        all.extend(labelled.examples(&mut segmenter, trainer, &args.tuning.slices, &mut skipped)?);
+        if !skipped.is_empty() && !args.quiet {
+            let (path, label) = (labels_path.display(), args.label.value);
+            let message = format!("{path}: label {label} is lost at the model's size on slices {skipped:?}: left out");
+            super::warn(&Warning::new(Code::LabelsLost, message));
+        }
+    }
+    Ok((all, hashes))
+}
+
+/// Of the files that were tuned on.
+#[derive(Default)]
+struct Hashes {
+    images: Vec<String>,
+    labels: Vec<String>,
+}
+
+struct Watcher {
+    progress: Progress,
+    interrupt: Interrupt,
+}
+
+impl Observer for Watcher {
+    fn step(&mut self, done: usize, total: usize, loss: f64) -> ControlFlow<()> {
+        self.progress.set_of(done, total, &format!("loss {loss:.4}"));
+        if self.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// How it was validated, for the metadata.
+fn validation(outcome: &Outcome) -> &'static str {
+    match outcome.validation {
+        Validation::None => "none",
+        Validation::Slices(_) => "slices",
+        Validation::Volumes(_) => Tuned::BY_VOLUME,
+        Validation::LeaveOneOut => "leave-one-out",
+    }
+}
+
+fn summary(args: &Args, name: &str, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (slices, images) = (plural(examples.len(), "slice"), plural(args.images.len(), "image"));
+    writeln!(text, "label {} ({}): {slices} of {images}", args.label.value, name.escape_debug())?;
+    let of = match outcome.validation {
+        Validation::None => "on the slices that were tuned on: not validated".into(),
+        Validation::Slices(count) => format!("on {} held out, of the same images", plural(count, "slice")),
+        Validation::Volumes(count) => format!("on the slices of {} held out", plural(count, "image")),
+        Validation::LeaveOneOut => "leave-one-out: each slice by a decoder tuned on the others".into(),
+    };
+    writeln!(text, "Dice {of}")?;
+    let (before, after) = (outcome.before, outcome.after);
+    writeln!(text, "                          before  after")?;
+    writeln!(text, "  inscribed ellipse       {:.3}", before.ellipse)?;
+    writeln!(text, "  mask the engine chooses {:.3}   {:.3}", before.choice, after.choice)?;
+    writeln!(text, "  best of three masks     {:.3}   {:.3}", before.best, after.best)?;
+    let [first, last] = outcome.losses;
+    let stopped = if outcome.stopped { "; stopped early" } else { "" };
+    writeln!(text, "loss {first:.4} to {last:.4}; kept: step {}{stopped}", outcome.steps)?;
+    Ok(text)
+}
+
+fn metadata(
+    args: &Args,
+    name: &str,
+    context: Option<&Context>,
+    (base, hashes): (String, Hashes),
+    examples: &[Example],
+    outcome: &Outcome,
+) -> BTreeMap<String, String> {
+    let tuning = &args.tuning;
+    let slices: Vec<String> = examples.iter().map(|e| format!("{}:{}", e.volume, e.slice)).collect();
+    let dice = |score: f64| format!("{score:.4}");
+    let mut all = BTreeMap::from([
+        (BASE, base),
+        ("groups", "decoder".into()),
+        ("task", name.into()),
+        ("label", args.label.value.to_string()),
+        (Tuned::IMAGES, hashes.images.join(" ")),
+        ("labels_sha256", hashes.labels.join(" ")),
+        ("slices", slices.join(" ")),
+        ("steps", outcome.steps.to_string()),
+        ("rate", tuning.rate.to_string()),
+        ("batch", tuning.step_slices.to_string()),
+        ("jitter", tuning.jitter.to_string()),
+        ("seed", tuning.seed.to_string()),
+        ("loss", format!("{:.6}", outcome.losses[1])),
+        (Tuned::VALIDATION, validation(outcome).into()),
+        ("dice_before", dice(outcome.before.choice)),
+        ("dice_after", dice(outcome.after.choice)),
+        ("dice_ellipse", dice(outcome.before.ellipse)),
+    ]);
+    if let Some(Context { modality, organ: [part, subregion, organ], task }) = context {
+        all.insert("context", format!("{modality} {part} {subregion} {organ} {task}"));
+    }
+    all.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+}
+
+/// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned on.
+pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
+    let found = Tuned::open(tuned)?;
+    if found.is_validated_by_volume() {
+        return Ok(());
+    }
+    let own = super::sha256(image)?;
+    if found.images().any(|hash| hash == own) {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: tuned on other images than {}, and not validated on images of its own: masks may be worse here than without it",
+        tuned.display(),
+        image.display()
+    );
+    super::warn(&Warning::new(Code::TunedElsewhere, message));
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! The mask decoder of MODEL.md section 5, forward and back, for one prompt on one embedding.
+
+use std::ops::Range;
+
+use super::layers::{Attended, Attention, Linear, Norm, Normed, add, sum};
+use super::parameters::Table;
+use super::upscaling::{Doubled, Upscaling};
+use crate::Result;
+use crate::backend::cpu::training::Multiplier;
+use crate::model::Config;
+
+/// LayerNorms of the transformer.
+const EPS: f32 = 1e-5;
+/// Masks that a loss sees: tokens 1 to 3.
+pub(super) const MASKS: usize = 3;
+/// The IoU token and mask token 0 stand before theirs.
+const FIRST_MASK: usize = 2;
+/// IoU token and mask tokens.
+const OUTPUT_TOKENS: usize = 5;
+
+pub(super) struct Decoder {
+    iou_token: Range<usize>,
+    mask_tokens: Range<usize>,
+    layers: Vec<Layer>,
+    last: Attention,
+    last_norm: Norm,
+    hyper: Vec<[Linear; 3]>,
+    upscaling: Upscaling,
+}
+
+struct Layer {
+    own: Attention,
+    to_image: Attention,
+    mlp: [Linear; 2],
+    back: Attention,
+    norms: [Norm; 4],
+}
+
+/// What a prompt and its slice bring: none of it is trained.
+pub(super) struct Given<'a> {
+    /// The embedding and the dense prompt, `[N, P]`.
+    pub image: &'a [f32],
+    /// Dense position encoding, `[N, P]`.
+    pub position: &'a [f32],
+    /// Tokens of the box, `[2, P]`.
+    pub corners: &'a [f32],
+}
+
+/// A forward pass.
+pub(super) struct Pass {
+    /// `[3, pixels]`, pixels as [`Upscaling::forward`] orders them.
+    pub logits: Vec<f32>,
+    layers: Vec<LayerPass>,
+    last: Attended,
+    last_norm: Normed,
+    /// Inputs of the three layers of each hyper-network, and its result.
+    hyper: Vec<([Vec<f32>; 3], Vec<f32>)>,
+    doubled: Vec<Doubled>,
+    /// `[pixels, C]`.
+    pixels: Vec<f32>,
+}
+
+struct LayerPass {
+    own: Attended,
+    to_image: Attended,
+    /// Input and hidden numbers of the MLP.
+    mlp: [Vec<f32>; 2],
+    back: Attended,
+    norms: [Normed; 4],
+}
+
+impl Decoder {
+    pub fn new(table: &Table, config: &Config) -> Result<Decoder> {
+        const PATH: &str = "mask_decoder.transformer";
+        let layer = |index: usize| {
+            let path = format!("{PATH}.layers.{index}");
+            let attention = |name: &str| Attention::new(table, &format!("{path}.{name}"));
+            let linear = |name: &str| Linear::new(table, &format!("{path}.mlp.{name}"));
+            let norm = |n: usize| Norm::new(table, &format!("{path}.norm{n}"), EPS);
+            Ok(Layer {
+                own: attention("self_attn")?,
+                to_image: attention("cross_attn_token_to_image")?,
+                mlp: [linear("lin1")?, linear("lin2")?],
+                back: attention("cross_attn_image_to_token")?,
+                norms: [norm(1)?, norm(2)?, norm(3)?, norm(4)?],
+            })
+        };
+        let hyper = |mask: usize| {
+            let linear =
+                |n: usize| Linear::new(table, &format!("mask_decoder.output_hypernetworks_mlps.{mask}.layers.{n}"));
+            Ok([linear(0)?, linear(1)?, linear(2)?])
+        };
+        Ok(Decoder {
+            iou_token: table.find("mask_decoder.iou_token.weight")?.range.clone(),
+            mask_tokens: table.find("mask_decoder.mask_tokens.weight")?.range.clone(),
+            layers: (0..2).map(layer).collect::<Result<_>>()?,
+            last: Attention::new(table, &format!("{PATH}.final_attn_token_to_image"))?,
+            last_norm: Norm::new(table, &format!("{PATH}.norm_final_attn"), EPS)?,
+            hyper: (1..=MASKS).map(hyper).collect::<Result<_>>()?,
+            upscaling: Upscaling::new(table, config.upscaling.len())?,
+        })
+    }
+
+    pub fn forward(&self, m: &mut Multiplier, p: &[f32], given: &Given<'_>) -> Pass {
+        let first = [&p[self.iou_token.clone()], &p[self.mask_tokens.clone()], given.corners].concat();
+        let (mut tokens, mut image) = (first.clone(), given.image.to_vec());
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            layers.push(layer.forward(m, p, [&mut tokens, &mut image], &first, given.position, index == 0));
+        }
+        let inputs = [sum(&tokens, &first), sum(&image, given.position), image.clone()];
+        let (attended, last) = self.last.forward(m, p, inputs);
+        let (tokens, last_norm) = self.last_norm.forward(m, p, &sum(&tokens, &attended));
+        let width = self.iou_token.len();
+        let hyper: Vec<_> = self
+            .hyper
+            .iter()
+            .enumerate()
+            .map(|(mask, layers)| {
+                let token = &tokens[(FIRST_MASK + mask) * width..][..width];
+                hyper_forward(layers, m, p, token)
+            })
+            .collect();
+        let (pixels, doubled) = self.upscaling.forward(m, p, &image);
+        let channels = hyper.first().map_or(1, |(_, vector)| vector.len());
+        let mut logits = Vec::with_capacity(MASKS * pixels.len() / channels);
+        for (_, vector) in &hyper {
+            logits.extend(pixels.chunks_exact(channels).map(|pixel| dot(pixel, vector)));
+        }
+        Pass { logits, layers, last, last_norm, hyper, doubled, pixels }
+    }
+
+    /// Adds to `g` what the parameters gain for `d` `[3, pixels]` by the logits.
+    pub fn back(&self, m: &mut Multiplier, p: &[f32], pass: &Pass, d: &[f32], g: &mut [f32]) {
+        let width = self.iou_token.len();
+        let tokens = OUTPUT_TOKENS + pass_corners(pass, width);
+        let mut d_tokens = vec![0.0; tokens * width];
+        let d_pixels = self.back_of_heads(m, p, pass, d, g, &mut d_tokens);
+        let mut d_image = self.upscaling.back(m, p, &pass.doubled, d_pixels, g);
+
+        let mut d_tokens = self.last_norm.back(m, p, &pass.last_norm, &d_tokens, g);
+        let [dq, dk, dv] = self.last.back(m, p, &pass.last, &d_tokens, g, [true; 3]);
+        let mut d_first = dq.clone();
+        add(&mut d_tokens, &dq);
+        add(&mut d_image, &dk);
+        add(&mut d_image, &dv);
+        for (index, (layer, pass)) in self.layers.iter().zip(&pass.layers).enumerate().rev() {
+            layer.back(m, p, pass, [&mut d_tokens, &mut d_image, &mut d_first], g, index == 0);
+        }
+        // The tokens that enter the first layer are the initial ones.
+        add(&mut d_first, &d_tokens);
+        add(&mut g[self.iou_token.clone()], &d_first[..width]);
+        add(&mut g[self.mask_tokens.clone()], &d_first[width..OUTPUT_TOKENS * width]);
+    }
+
+    /// From the logits to the pixels, and through the hyper-networks to the tokens.
+    fn back_of_heads(
+        &self,
+        m: &mut Multiplier,
+        p: &[f32],
+        pass: &Pass,
+        d: &[f32],
+        g: &mut [f32],
+        d_tokens: &mut [f32],
+    ) -> Vec<f32> {
+        let (width, count) = (self.iou_token.len(), d.len() / MASKS);
+        let channels = pass.pixels.len() / count.max(1);
+        let mut d_pixels = vec![0.0; pass.pixels.len()];
+        for (mask, ((layers, (inputs, vector)), d)) in
+            self.hyper.iter().zip(&pass.hyper).zip(d.chunks_exact(count)).enumerate()
+        {
+            if d.iter().all(|&d| d == 0.0) {
+                continue;
+            }
+            let mut d_vector = vec![0.0; channels];
+            let mut part = vec![0.0; channels];
+            let stretch = 256 * channels;
+            let stretches = d.chunks(256).zip(d_pixels.chunks_mut(stretch)).zip(pass.pixels.chunks(stretch));
+            for ((d, d_pixels), pixels) in stretches {
+                part.fill(0.0);
+                let pixels = pixels.chunks_exact(channels).zip(d_pixels.chunks_exact_mut(channels));
+                for (&d, (pixel, d_pixel)) in d.iter().zip(pixels) {
+                    for i in 0..channels {
+                        part[i] += d * pixel[i];
+                        d_pixel[i] += d * vector[i];
+                    }
+                }
+                add(&mut d_vector, &part);
+            }
+            let mut d = d_vector;
+            for (n, (linear, input)) in layers.iter().zip(inputs).enumerate().rev() {
+                linear.gain(m, input, &d, g);
+                d = linear.back(m, p, &d);
+                if n > 0 {
+                    back_of_relu(&mut d, input);
+                }
+            }
+            add(&mut d_tokens[(FIRST_MASK + mask) * width..][..width], &d);
+        }
+        d_pixels
+    }
+}
+
+/// Tokens of the prompt.
+fn pass_corners(pass: &Pass, width: usize) -> usize {
+    pass.layers.first().map_or(0, |layer| layer.mlp[0].len() / width - OUTPUT_TOKENS)
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn relu(x: &mut [f32]) {
+    x.iter_mut().for_each(|x| *x = x.max(0.0));
+}
+
+/// `after` is what the ReLU gave; its derivative at 0 is 0.
+fn back_of_relu(d: &mut [f32], after: &[f32]) {
+    d.iter_mut().zip(after).for_each(|(d, &x)| *d = if x > 0.0 { *d } else { 0.0 });
+}
+
+fn hyper_forward(layers: &[Linear; 3], m: &mut Multiplier, p: &[f32], token: &[f32]) -> ([Vec<f32>; 3], Vec<f32>) {
+    let mut first = layers[0].forward(m, p, token);
+    relu(&mut first);
+    let mut second = layers[1].forward(m, p, &first);
+    relu(&mut second);
+    let vector = layers[2].forward(m, p, &second);
+    ([token.to_vec(), first, second], vector)
+}
+
+impl Layer {
+    fn forward(
+        &self,
+        m: &mut Multiplier,
+        p: &[f32],
+        [tokens, image]: [&mut Vec<f32>; 2],
+        first_tokens: &[f32],
+        position: &[f32],
+        first: bool,
+    ) -> LayerPass {
+        let own_inputs = if first {
+            [tokens.clone(), tokens.clone(), tokens.clone()]
+        } else {
+            let placed = sum(tokens, first_tokens);
+            [placed.clone(), placed, tokens.clone()]
+        };
+        let (mut x, own) = self.own.forward(m, p, own_inputs);
+        if !first {
+            add(&mut x, tokens);
+        }
+        let (x, norm1) = self.norms[0].forward(m, p, &x);
+
+        let placed_image = sum(image, position);
+        let inputs = [sum(&x, first_tokens), placed_image.clone(), image.clone()];
+        let (attended, to_image) = self.to_image.forward(m, p, inputs);
+        let (x, norm2) = self.norms[1].forward(m, p, &sum(&x, &attended));
+
+        let mut hidden = self.mlp[0].forward(m, p, &x);
+        relu(&mut hidden);
+        let mlp = self.mlp[1].forward(m, p, &hidden);
+        let (after, norm3) = self.norms[2].forward(m, p, &sum(&x, &mlp));
+
+        let (attended, back) = self.back.forward(m, p, [placed_image, sum(&after, first_tokens), after.clone()]);
+        let (new_image, norm4) = self.norms[3].forward(m, p, &sum(image, &attended));
+        (*tokens, *image) = (after, new_image);
+        LayerPass { own, to_image, mlp: [x, hidden], back, norms: [norm1, norm2, norm3, norm4] }
+    }
+
+    /// `d_tokens` and `d_image` become the derivatives by what came into the layer; `d_first` gains. What comes into the
+    /// first layer as image is not trained, and left alone.
+    fn back(
+        &self,
+        m: &mut Multiplier,
+        p: &[f32],
+        pass: &LayerPass,
+        [d_tokens, d_image, d_first]: [&mut Vec<f32>; 3],
+        g: &mut [f32],
+        first: bool,
+    ) {
+        let mut di = self.norms[3].back(m, p, &pass.norms[3], d_image, g);
+        let [dq, dk, dv] = self.back.back(m, p, &pass.back, &di, g, [!first, true, true]);
+        add(&mut di, &dq);
+        add(d_tokens, &dk);
+        add(d_tokens, &dv);
+        add(d_first, &dk);
+
+        let mut d = self.norms[2].back(m, p, &pass.norms[2], d_tokens, g);
+        self.mlp[1].gain(m, &pass.mlp[1], &d, g);
+        let mut d_hidden = self.mlp[1].back(m, p, &d);
+        back_of_relu(&mut d_hidden, &pass.mlp[1]);
+        self.mlp[0].gain(m, &pass.mlp[0], &d_hidden, g);
+        add(&mut d, &self.mlp[0].back(m, p, &d_hidden));
+
+        let mut d = self.norms[1].back(m, p, &pass.norms[1], &d, g);
+        let [dq, dk, dv] = self.to_image.back(m, p, &pass.to_image, &d, g, [true, !first, !first]);
+        add(&mut d, &dq);
+        add(d_first, &dq);
+        add(&mut di, &dk);
+        add(&mut di, &dv);
+
+        let d = self.norms[0].back(m, p, &pass.norms[0], &d, g);
+        let [dq, dk, dv] = self.own.back(m, p, &pass.own, &d, g, [true; 3]);
+        // In the first layer the result replaces the tokens, so that they gain through q, k and v alone.
+        let mut dx = if first { vec![0.0; d.len()] } else { d };
+        for part in [&dq, &dk, &dv] {
+            add(&mut dx, part);
+        }
+        if !first {
+            add(d_first, &dq);
+            add(d_first, &dk);
+        }
+        (*d_tokens, *d_image) = (dx, di);
+    }
+}

@@ -1,0 +1,132 @@
+//! The trained tensors, side by side in one vector, and their optimiser.
+
+use std::ops::Range;
+
+use crate::memory::{reserve, zeros};
+use crate::weights::{Weights, names};
+use crate::{Error, Result};
+
+/// What the tensors of the mask decoder start with.
+const DECODER: &str = "mask_decoder.";
+/// Never trained: no loss sees it, so its gradient is absent, and decay does not reach it either.
+const IOU_HEAD: &str = "mask_decoder.iou_prediction_head.";
+
+/// One trained tensor.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Full name in the merged model.
+    pub name: String,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    /// Where it lies among the parameters.
+    pub(super) range: Range<usize>,
+}
+
+/// Names, shapes and places of the trained tensors.
+pub(super) struct Table(pub Vec<Trained>);
+
+impl Table {
+    /// The decoder's tensors of the model of `weights`.
+    pub fn decoder(weights: &Weights) -> Table {
+        let mut end = 0;
+        let trained = |(name, shape): (String, Vec<usize>)| {
+            let first = end;
+            end += shape.iter().product::<usize>();
+            Trained { name, shape, range: first..end }
+        };
+        let wanted = |(name, _): &(String, Vec<usize>)| name.starts_with(DECODER) && !name.starts_with(IOU_HEAD);
+        Table(names(weights.config()).into_iter().filter(wanted).map(trained).collect())
+    }
+
+    /// Numbers of all tensors.
+    pub fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| last.range.end)
+    }
+
+    pub fn load(&self, weights: &Weights) -> Result<Vec<f32>> {
+        let mut values = reserve(self.len(), "trained parameters")?;
+        for trained in &self.0 {
+            values.extend(weights.load(&trained.name)?);
+        }
+        Ok(values)
+    }
+
+    pub fn find(&self, name: &str) -> Result<&Trained> {
+        self.0
+            .iter()
+            .find(|trained| trained.name == name)
+            .ok_or_else(|| Error::Internal { place: "tune".into(), what: format!("{name} is no trained tensor") })
+    }
+}
+
+/// Decoupled weight decay and Adam. The rate is constant and there is no clipping, as in the published tuning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub rate: f32,
+    /// Share of a parameter that a step of rate 1 takes away.
+    pub decay: f32,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        AdamW { rate: 5e-5, decay: 0.01 }
+    }
+}
+
+/// First and second moments, and how many steps were taken.
+pub(super) struct Moments {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    steps: u32,
+}
+
+const BETA: [f64; 2] = [0.9, 0.999];
+const EPS: f32 = 1e-8;
+/// Parameters of a piece of work.
+const PIECE: usize = 1 << 16;
+
+impl Moments {
+    pub fn new(len: usize) -> Result<Moments> {
+        Ok(Moments { first: zeros(len, "moments")?, second: zeros(len, "moments")?, steps: 0 })
+    }
+
+    /// One step of `values` along the sum of `gradients`, which are added in their order, on `threads` threads.
+    pub fn step(&mut self, adam: AdamW, values: &mut [f32], gradients: &[&[f32]], threads: usize) {
+        self.steps += 1;
+        let power = |beta: f64| (1.0 - beta.powi(self.steps.cast_signed())) as f32;
+        let (first_scale, second_scale) = (power(BETA[0]), power(BETA[1]));
+        let [keep_first, keep_second] = BETA.map(|beta| beta as f32);
+        let [take_first, take_second] = BETA.map(|beta| (1.0 - beta) as f32);
+        let piece = |start: usize, values: &mut [f32], first: &mut [f32], second: &mut [f32]| {
+            for (i, ((p, m), v)) in values.iter_mut().zip(first).zip(second).enumerate() {
+                let mut g = 0.0;
+                for gradient in gradients {
+                    g += gradient[start + i];
+                }
+                *m = keep_first * *m + take_first * g;
+                *v = keep_second * *v + take_second * g * g;
+                *p -= adam.rate * adam.decay * *p;
+                *p -= adam.rate * (*m / first_scale) / ((*v / second_scale).sqrt() + EPS);
+            }
+        };
+        let pieces = values.chunks_mut(PIECE).zip(self.first.chunks_mut(PIECE)).zip(self.second.chunks_mut(PIECE));
+        let pieces: Vec<_> = pieces.enumerate().collect();
+        let share = pieces.len().div_ceil(threads.max(1)).max(1);
+        let mut pieces = pieces.into_iter().peekable();
+        std::thread::scope(|scope| {
+            while pieces.peek().is_some() {
+                let mine: Vec<_> = pieces.by_ref().take(share).collect();
+                let work = move || {
+                    mine.into_iter()
+                        .for_each(|(at, ((values, first), second))| piece(at * PIECE, values, first, second));
+                };
+                if pieces.peek().is_some() {
+                    scope.spawn(work);
+                } else {
+                    work();
+                }
+            }
+        });
+    }
+}

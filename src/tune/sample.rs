@@ -1,0 +1,194 @@
+//! What a labelled slice becomes: its embedding, its box and its label in the decoder's order of pixels.
+
+use super::Trainer;
+use crate::mask::{self, Candidates, MaskChoice, Measures, Rule, box_of_logits};
+use crate::memory::reserve;
+use crate::model::Config;
+use crate::segment::Frame;
+use crate::weights::Weights;
+use crate::{Error, Result};
+
+/// One labelled slice.
+pub struct Sample {
+    /// Embedding and dense prompt, `[N, P]`.
+    pub(super) image: Vec<f32>,
+    /// The label's box, in pixels of the model's frame.
+    pub(super) region: [f32; 4],
+    /// 1 inside, 0 outside, in the decoder's order.
+    pub(super) label: Vec<f32>,
+}
+
+impl Sample {
+    /// The label's own box in pixels of the model's frame: x0, y0, x1, y1, inclusive.
+    pub fn region(&self) -> [f32; 4] {
+        self.region
+    }
+}
+
+/// Dice of a sample's masks with its label, at the size of the logit maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// Of the ellipse that the box encloses.
+    pub ellipse: f64,
+    /// Of the mask that the engine chooses.
+    pub choice: f64,
+    /// Of the best of the three masks.
+    pub best: f64,
+}
+
+/// Tensors of the prompt encoder: never trained.
+pub(super) struct Frozen {
+    /// `[2, P/2]`.
+    gaussian: Vec<f32>,
+    /// Of the first and the last corner of a box, `[P]`.
+    corner: [Vec<f32>; 2],
+    /// `[P]`.
+    no_mask: Vec<f32>,
+    /// `[N, P]`.
+    pub position: Vec<f32>,
+    image_size: usize,
+}
+
+impl Frozen {
+    pub fn load(weights: &Weights) -> Result<Frozen> {
+        let tensor = |name: &str| weights.load(&format!("prompt_encoder.{name}"));
+        let gaussian = tensor("pe_layer.positional_encoding_gaussian_matrix")?;
+        let (grid, width) = (weights.config().grid(), weights.config().prompt_width);
+        let mut position = reserve(grid * grid * width, "the dense positions")?;
+        let centre = |index: usize| (index as f64 + 0.5) / grid as f64;
+        for token in 0..grid * grid {
+            encode(&gaussian, [centre(token % grid), centre(token / grid)], &mut position);
+        }
+        Ok(Frozen {
+            corner: [tensor("point_embeddings.2.weight")?, tensor("point_embeddings.3.weight")?],
+            no_mask: tensor("no_mask_embed.weight")?,
+            gaussian,
+            position,
+            image_size: weights.config().image_size,
+        })
+    }
+
+    /// The two tokens of a box, `[2, P]`.
+    pub fn corners(&self, [x0, y0, x1, y1]: [f32; 4]) -> Vec<f32> {
+        let at = |c: f32| (f64::from(c) + 0.5) / self.image_size as f64;
+        let mut tokens = Vec::with_capacity(2 * self.no_mask.len());
+        for ([x, y], corner) in [[x0, y0], [x1, y1]].into_iter().zip(&self.corner) {
+            let first = tokens.len();
+            encode(&self.gaussian, [at(x), at(y)], &mut tokens);
+            super::layers::add(&mut tokens[first..], corner);
+        }
+        tokens
+    }
+}
+
+/// pe of a place in 0..1: sines, then cosines. In f64: the angle may be many turns.
+fn encode(gaussian: &[f32], [x, y]: [f64; 2], out: &mut Vec<f32>) {
+    let (columns, rows) = gaussian.split_at(gaussian.len() / 2);
+    let angle = |(&a, &b): (&f32, &f32)| {
+        std::f64::consts::TAU * ((2.0 * x - 1.0) * f64::from(a) + (2.0 * y - 1.0) * f64::from(b))
+    };
+    out.extend(columns.iter().zip(rows).map(|pair| angle(pair).sin() as f32));
+    out.extend(columns.iter().zip(rows).map(|pair| angle(pair).cos() as f32));
+}
+
+impl Trainer {
+    /// A sample of a slice of `frame`: its `embedding` `[N, P]`, and its `label` `[height, width]`, not 0 inside.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for a label that is empty, fills the slice, or is lost at the model's size; [`Error::Argument`] for
+    /// lengths that do not fit.
+    pub fn sample(&self, embedding: &[f32], frame: &Frame, label: &[u8]) -> Result<Sample> {
+        let [height, width] = frame.slice;
+        let lengths = [embedding.len(), label.len()];
+        if lengths != [self.frozen.position.len(), height * width] {
+            let expected =
+                format!("{} numbers of the embedding, {height} x {width} labels", self.frozen.position.len());
+            return Err(Error::Argument { name: "sample", expected, found: format!("{lengths:?}") });
+        }
+        let wrong = |found: &str| {
+            let expected = "pixels inside and pixels outside, also at the model's size".into();
+            Error::Prompt { what: "label".into(), expected, found: found.into() }
+        };
+        let region = tight_box(label, width).ok_or_else(|| wrong("no pixel inside"))?;
+        let side = self.config.logits_size();
+        let resized = resize(label, [height, width], side);
+        let inside = resized.iter().filter(|&&inside| inside).count();
+        if inside == 0 || inside == resized.len() {
+            return Err(wrong(if inside == 0 { "none inside at the model's size" } else { "none outside" }));
+        }
+        let mut ordered = vec![0.0; side * side];
+        for (&place, &inside) in self.places.iter().zip(&resized) {
+            ordered[place] = f32::from(u8::from(inside));
+        }
+        let mut image = embedding.to_vec();
+        image
+            .chunks_exact_mut(self.frozen.no_mask.len())
+            .for_each(|token| super::layers::add(token, &self.frozen.no_mask));
+        Ok(Sample { image, region: frame.region(region), label: ordered })
+    }
+
+    /// How well the decoder as it is by now finds each sample from its box.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn scores(&mut self, samples: &[&Sample]) -> Result<Vec<Score>> {
+        let logits = self.logits(samples)?;
+        let (config, places) = (&self.config, &self.places);
+        Ok(samples.iter().zip(&logits).map(|(sample, logits)| score(config, places, sample, logits)).collect())
+    }
+}
+
+fn score(config: &Config, places: &[usize], sample: &Sample, logits: &[f32]) -> Score {
+    let side = config.logits_size();
+    let inside = |pixel: usize| sample.label[places[pixel]] > 0.0;
+    let dice = |found: &dyn Fn(usize) -> bool| {
+        let (mut both, mut sum) = (0u32, 0u32);
+        for pixel in 0..side * side {
+            let (found, inside) = (found(pixel), inside(pixel));
+            both += u32::from(found && inside);
+            sum += u32::from(found) + u32::from(inside);
+        }
+        if sum == 0 { 1.0 } else { f64::from(2 * both) / f64::from(sum) }
+    };
+    let region = box_of_logits(sample.region, config.image_size, side);
+    let candidates = Candidates { logits, side, first_token: 1, prompt: Some(region), predicted_iou: &[] };
+    let verdict = mask::judge(Measures::new(&candidates), 1, MaskChoice::Auto, Rule::of(config.kind));
+    let masks: Vec<f64> = logits.chunks_exact(side * side).map(|map| dice(&|pixel| map[pixel] > 0.0)).collect();
+    let [x0, y0, x1, y1] = region.map(f64::from);
+    let in_ellipse = |pixel: usize| {
+        let along = |at: usize, low: f64, high: f64| (2.0 * at as f64 - low - high) / (high - low + 1.0);
+        along(pixel % side, x0, x1).powi(2) + along(pixel / side, y0, y1).powi(2) <= 1.0
+    };
+    Score {
+        ellipse: dice(&in_ellipse),
+        choice: masks.get(verdict.index).copied().unwrap_or(0.0),
+        best: masks.iter().copied().fold(0.0, f64::max),
+    }
+}
+
+/// x0, y0, x1, y1, inclusive, of the pixels that are not 0.
+fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
+    let mut found: Option<[usize; 4]> = None;
+    for at in label.iter().enumerate().filter(|(_, inside)| **inside != 0).map(|(at, _)| at) {
+        let (x, y) = (at % width, at / width);
+        let [x0, y0, x1, y1] = found.unwrap_or([x, y, x, y]);
+        found = Some([x0.min(x), y0.min(y), x1.max(x), y1.max(y)]);
+    }
+    found.map(|region| region.map(|c| c as f64))
+}
+
+/// Bilinear between the centres of pixels, without smoothing; at least half is inside.
+fn resize(label: &[u8], [height, width]: [usize; 2], side: usize) -> Vec<bool> {
+    let along = |at: usize, length: usize| {
+        let place = ((at as f64 + 0.5) * length as f64 / side as f64 - 0.5).max(0.0);
+        let low = (place as usize).min(length - 1);
+        (low, (low + 1).min(length - 1), place - low as f64)
+    };
+    let inside = |y: usize, x: usize| f64::from(u8::from(label[y * width + x] != 0));
+    let pixel = |at: usize| {
+        let ((top, bottom, down), (left, right, across)) = (along(at / side, height), along(at % side, width));
+        let between = |y: usize| inside(y, left) * (1.0 - across) + inside(y, right) * across;
+        between(top) * (1.0 - down) + between(bottom) * down >= 0.5
+    };
+    (0..side * side).map(pixel).collect()
+}

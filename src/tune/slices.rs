@@ -1,0 +1,160 @@
+//! From labelled volumes to examples.
+
+use super::{Example, Trainer};
+use crate::segment::Segmenter;
+use crate::taxonomy::Context;
+use crate::volume::{IntensityMap, SliceFrame, Volume};
+use crate::{Error, Result};
+
+/// Which labelled slices to tune on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slices {
+    /// All that have the label.
+    All,
+    /// The first of them, and each so many further on.
+    Every(usize),
+    /// These, along the slicing axis; each must have the label.
+    List(Vec<usize>),
+}
+
+impl std::str::FromStr for Slices {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::Argument {
+            name: "slices",
+            expected: "all, every:N or a list as 12,20,28".into(),
+            found: format!("'{text}'"),
+        };
+        if text == "all" {
+            return Ok(Slices::All);
+        }
+        if let Some(every) = text.strip_prefix("every:") {
+            return every.parse().ok().filter(|&n| n > 0).map(Slices::Every).ok_or_else(wrong);
+        }
+        let list: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+        let mut list = list.ok_or_else(wrong)?;
+        list.sort_unstable();
+        list.dedup();
+        Ok(Slices::List(list))
+    }
+}
+
+/// A labelled volume.
+#[derive(Clone, Copy)]
+pub struct Labelled<'a> {
+    /// What is seen.
+    pub image: &'a Volume,
+    /// Labels on its grid.
+    pub labels: &'a Volume,
+    /// How both are cut.
+    pub frame: &'a SliceFrame,
+    /// How values become grey levels.
+    pub map: &'a IntensityMap,
+    /// The label that is tuned for.
+    pub label: u16,
+    /// Where it stands in MedSegDB's tree.
+    pub context: Option<&'a Context>,
+    /// Number of the volume among those given.
+    pub volume: usize,
+}
+
+impl Labelled<'_> {
+    /// Whether the labels lie on the image's grid, by dimensions and, where both say, by where that lies.
+    ///
+    /// # Errors
+    /// [`Error::File`] that names the labels.
+    pub fn check_grid(&self) -> Result<()> {
+        let (image, labels) = (self.image, self.labels);
+        let wrong = |expected: String, found: String| Err(Error::file(labels.path(), "labels", expected, found));
+        if image.dims() != labels.dims() {
+            return wrong(format!("dims {:?}, as the image", image.dims()), format!("{:?}", labels.dims()));
+        }
+        if let (Some(own), Some(other)) = (image.geometry(), labels.geometry()) {
+            let (apart, least) =
+                (other.distance(own, image.dims()), own.spacing().into_iter().fold(f64::INFINITY, f64::min));
+            if apart > 0.5 * least {
+                return wrong("the image's grid".into(), format!("a grid up to {apart:.1} mm from it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The slices to tune on, ascending, with the label `[height, width]` of each, 1 inside.
+    ///
+    /// # Errors
+    /// [`Error::File`] where no slice has the label, or one of a list has not.
+    pub fn choose(&self, slices: &Slices) -> Result<Vec<(usize, Vec<u8>)>> {
+        let count = self.image.dims()[self.frame.axis()];
+        let mut found = Vec::new();
+        for slice in 0..count {
+            let label = self.labels.label_slice(self.frame, slice, self.label)?;
+            if label.contains(&1) {
+                found.push((slice, label));
+            }
+        }
+        let wrong = |expected: String, found: String| {
+            Error::file(self.labels.path(), format!("label {}", self.label), expected, found)
+        };
+        if found.is_empty() {
+            return Err(wrong("on some slice".into(), "on none".into()));
+        }
+        Ok(match slices {
+            Slices::All => found,
+            Slices::Every(every) => found.into_iter().step_by(*every).collect(),
+            Slices::List(list) => {
+                if let Some(missing) = list.iter().find(|&wanted| found.iter().all(|(slice, _)| slice != wanted)) {
+                    return Err(wrong(format!("on slice {missing}"), "not there".into()));
+                }
+                found.into_iter().filter(|(slice, _)| list.contains(slice)).collect()
+            }
+        })
+    }
+
+    /// Encodes the chosen slices and makes examples of them. Of a whole volume, slices whose label is lost at the model's
+    /// size are left out, as long as some remain; `skipped` gets them.
+    ///
+    /// # Errors
+    /// As [`Labelled::choose`] and [`Trainer::sample`], with the slice; what encoding returns.
+    pub fn examples(
+        &self,
+        segmenter: &mut Segmenter,
+        trainer: &Trainer,
+        slices: &Slices,
+        skipped: &mut Vec<usize>,
+    ) -> Result<Vec<Example>> {
+        self.check_grid()?;
+        let chosen = self.choose(slices)?;
+        let length = segmenter.embedding_len();
+        let (mut examples, mut refused) = (Vec::with_capacity(chosen.len()), None);
+        for batch in chosen.chunks(segmenter.batch()) {
+            let mut frames = Vec::with_capacity(batch.len());
+            for (slot, (slice, _)) in batch.iter().enumerate() {
+                let stored = self.image.stored_slice(self.frame, *slice, self.map)?;
+                frames.push(segmenter.place_stored(slot, &stored, self.context)?);
+            }
+            segmenter.encode(batch.len())?;
+            let mut embeddings = vec![0.0; batch.len() * length];
+            segmenter.embeddings(&mut embeddings)?;
+            for (((slice, label), frame), embedding) in batch.iter().zip(&frames).zip(embeddings.chunks_exact(length)) {
+                match trainer.sample(embedding, frame, label) {
+                    Ok(sample) => examples.push(Example { sample, volume: self.volume, slice: *slice }),
+                    Err(Error::Prompt { expected, found, .. }) => {
+                        let what = format!("label {} on slice {slice}", self.label);
+                        let error = Error::file(self.labels.path(), what, expected, found);
+                        if matches!(slices, Slices::List(_)) {
+                            return Err(error);
+                        }
+                        skipped.push(*slice);
+                        refused = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        match refused {
+            Some(error) if examples.is_empty() => Err(error),
+            _ => Ok(examples),
+        }
+    }
+}

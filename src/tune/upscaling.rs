@@ -1,0 +1,118 @@
+//! Transposed convolutions with LayerNorm and GELU between them. Each token's pixels lie side by side, four a doubling:
+//! a convolution is a Linear to four pixels.
+
+use std::ops::Range;
+
+use super::layers::{Norm, Normed, add_rows};
+use super::parameters::Table;
+use crate::Result;
+use crate::backend::cpu::training::{Multiplier, Right, gelu};
+
+/// LayerNorm2d.
+const EPS: f32 = 1e-6;
+
+pub(super) struct Upscaling(Vec<Doubling>);
+
+struct Doubling {
+    /// `[inputs, outputs, 2, 2]`.
+    weight: Range<usize>,
+    bias: Range<usize>,
+    norm: Option<Norm>,
+}
+
+/// What the way back of a doubling needs.
+pub(super) struct Doubled {
+    input: Vec<f32>,
+    /// `[4 outputs, inputs]`.
+    weight: Vec<f32>,
+    normed: Option<Normed>,
+    slope: Vec<f32>,
+}
+
+impl Upscaling {
+    pub fn new(table: &Table, doublings: usize) -> Result<Upscaling> {
+        const PATH: &str = "mask_decoder.output_upscaling";
+        let doubling = |i: usize| {
+            let range = |end: &str| Ok(table.find(&format!("{PATH}.{}.{end}", 3 * i))?.range.clone());
+            let norm = (i + 1 < doublings).then(|| Norm::new(table, &format!("{PATH}.{}", 3 * i + 1), EPS));
+            Ok(Doubling { weight: range("weight")?, bias: range("bias")?, norm: norm.transpose()? })
+        };
+        (0..doublings).map(doubling).collect::<Result<_>>().map(Upscaling)
+    }
+
+    /// From tokens `[N, P]` to pixels `[N, 4, 4, .., C]`.
+    pub fn forward(&self, m: &mut Multiplier, p: &[f32], tokens: &[f32]) -> (Vec<f32>, Vec<Doubled>) {
+        let (mut x, mut all) = (tokens.to_vec(), Vec::with_capacity(self.0.len()));
+        for Doubling { weight, bias, norm } in &self.0 {
+            let bias = &p[bias.clone()];
+            let inputs = weight.len() / (4 * bias.len());
+            let weight = to_four(&p[weight.clone()], inputs, bias.len());
+            let mut y = vec![0.0; x.len() / inputs * 4 * bias.len()];
+            m.multiply(&x, Right::Columns(&weight), inputs, &mut y, false);
+            y.chunks_exact_mut(bias.len()).for_each(|pixel| super::layers::add(pixel, bias));
+            let normed = norm.as_ref().map(|norm| {
+                let (out, normed) = norm.forward(m, p, &y);
+                y = out;
+                normed
+            });
+            let mut slope = vec![0.0; y.len()];
+            gelu(m.level(), &mut y, &mut slope);
+            all.push(Doubled { input: std::mem::replace(&mut x, y), weight, normed, slope });
+        }
+        (x, all)
+    }
+
+    /// The derivative by the tokens.
+    pub fn back(&self, m: &mut Multiplier, p: &[f32], saved: &[Doubled], d: Vec<f32>, g: &mut [f32]) -> Vec<f32> {
+        let mut d = d;
+        for (Doubling { weight, bias, norm }, saved) in self.0.iter().zip(saved).rev() {
+            d.iter_mut().zip(&saved.slope).for_each(|(d, slope)| *d *= slope);
+            if let Some((norm, normed)) = norm.as_ref().zip(saved.normed.as_ref()) {
+                d = norm.back(m, p, normed, &d, g);
+            }
+            add_rows(&mut g[bias.clone()], &d);
+            let outputs = 4 * bias.len();
+            let (inputs, rows) = (weight.len() / outputs, d.len() / outputs);
+            let mut gained = vec![0.0; weight.len()];
+            m.add_outer(&d, &saved.input, rows, &mut gained);
+            add_from_four(&mut g[weight.clone()], &gained, inputs, bias.len());
+            let mut dx = vec![0.0; rows * inputs];
+            m.multiply(&d, Right::Rows(&saved.weight), outputs, &mut dx, false);
+            d = dx;
+        }
+        d
+    }
+}
+
+/// `[inputs, outputs, 4]` to `[4, outputs, inputs]`.
+fn to_four(weight: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let mut four = vec![0.0; weight.len()];
+    for (input, weight) in weight.chunks_exact(4 * outputs).enumerate() {
+        for (at, &w) in weight.iter().enumerate() {
+            four[(at % 4 * outputs + at / 4) * inputs + input] = w;
+        }
+    }
+    four
+}
+
+/// Adds `[4, outputs, inputs]` to `[inputs, outputs, 4]`.
+fn add_from_four(weight: &mut [f32], four: &[f32], inputs: usize, outputs: usize) {
+    for (input, weight) in weight.chunks_exact_mut(4 * outputs).enumerate() {
+        for (at, w) in weight.iter_mut().enumerate() {
+            *w += four[(at % 4 * outputs + at / 4) * inputs + input];
+        }
+    }
+}
+
+/// For each pixel of a map of `grid << doublings` rows and columns, in their order, its place among the pixels of
+/// [`Upscaling::forward`].
+pub(super) fn places(grid: usize, doublings: usize) -> Vec<usize> {
+    let (side, edge) = (grid << doublings, 1 << doublings);
+    let bit = |n: usize, bit: usize| n >> bit & 1;
+    let place = |y: usize, x: usize| {
+        let token = y / edge * grid + x / edge;
+        let inside = (0..doublings).map(|b| bit(y, b) << (2 * b + 1) | bit(x, b) << (2 * b)).sum::<usize>();
+        token * edge * edge + inside
+    };
+    (0..side * side).map(|at| place(at / side, at % side)).collect()
+}

@@ -1,0 +1,119 @@
+//! `medsegx tune` as a user meets it, with the demo weights on the sample volume.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use crate::common::command::{medsegx, message, only_these_files, weights};
+
+const IMAGE: &str = "tests/data/phantom.nii.gz";
+const LABELS: &str = "tests/data/phantom_labels.nii.gz";
+
+/// Runs `tune IMAGE --labels LABELS --label 1=CT_Liver -o OUTPUT --device cpu` with more arguments.
+fn tune(output: &Path, more: &[&str]) -> Output {
+    let fixed = ["tune", IMAGE, "--labels", LABELS, "-o", output.to_str().unwrap(), "--device", "cpu"];
+    medsegx(&[&fixed[..], more].concat())
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", message(output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Slices of the sample volume that have label 1, as `--slices` wants the first `count` of every second.
+fn slices(count: usize) -> String {
+    let labels = medsegx::volume::Volume::open(LABELS, &medsegx::volume::OpenOptions::default()).unwrap();
+    let frame = labels.frame(2, medsegx::volume::Orientation::Stored).unwrap();
+    let has = |slice: &usize| labels.label_slice(&frame, *slice, 1).unwrap().contains(&1);
+    let found: Vec<String> =
+        (0..labels.dims()[2]).filter(has).step_by(2).take(count).map(|slice| slice.to_string()).collect();
+    assert_eq!(found.len(), count);
+    found.join(",")
+}
+
+#[test]
+fn a_tuned_file_goes_on_top_of_its_own_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let two = slices(2);
+    let how = ["--label", "1=CT_Liver", "--slices", &two, "--steps", "4", "--validate", "none"];
+    let (one, other) = (path("one.safetensors"), path("other.safetensors"));
+    let said = text(&tune(&one, &[&how[..], &["--threads", "1"]].concat()));
+    assert!(said.contains("not validated") && said.contains("inscribed ellipse"), "{said}");
+    text(&tune(&other, &[&how[..], &["--threads", "3"]].concat()));
+    assert!(fs::read(&one).unwrap() == fs::read(&other).unwrap(), "threads changed a bit");
+    let refused = tune(&one, &how);
+    assert!(!refused.status.success() && message(&refused).contains("--force"));
+
+    let described = text(&medsegx(&["info", one.to_str().unwrap()]));
+    for part in ["tuned tensors", "base_sha256", "task = CT_Liver", "label = 1", "validation = none", "steps = 4"] {
+        assert!(described.contains(part), "{part}: {described}");
+    }
+
+    let boxes = ["--boxes", "tests/data/phantom_boxes.json", "--device", "cpu"];
+    let segment = |image: &str, output: &Path, more: &[&str]| {
+        medsegx(&[&["segment", image, "-o", output.to_str().unwrap()], &boxes[..], more].concat())
+    };
+    let (base, tuned) = (path("base.nii"), path("tuned.nii"));
+    let tuned_file = ["--tuned", one.to_str().unwrap()];
+    text(&segment(IMAGE, &base, &[]));
+    let output = segment(IMAGE, &tuned, &tuned_file);
+    text(&output);
+    assert!(!message(&output).contains("tuned-elsewhere"), "{}", message(&output));
+    assert!(fs::read(&base).unwrap() != fs::read(&tuned).unwrap(), "four steps changed no mask");
+    let elsewhere = segment(LABELS, &path("elsewhere.nii"), &tuned_file);
+    assert!(message(&elsewhere).contains("tuned-elsewhere"), "{}", message(&elsewhere));
+
+    let on_tiny = [&tuned_file[..], &["--weights", weights().to_str().unwrap()]].concat();
+    let refused = segment(IMAGE, &path("refused.nii"), &on_tiny);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = message(&refused);
+    assert!(said.contains("base_sha256") && said.contains("one.safetensors") && said.contains("tiny"), "{said}");
+    let names = ["base.nii", "elsewhere.nii", "one.safetensors", "other.safetensors", "tuned.nii"];
+    only_these_files(folder.path(), &names);
+}
+
+#[test]
+fn few_slices_are_held_out_in_turn_and_more_by_a_fifth() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("tuned.safetensors");
+    for (count, said) in [(2, "leave-one-out"), (5, "on 1 slice held out")] {
+        let chosen = slices(count);
+        let how = ["--label", "1=CT_Liver", "--slices", &chosen, "--steps", "3", "--force"];
+        let found = tune(&output, &how);
+        let out = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(out.contains(said), "{out}\n{}", message(&found));
+        // What does not help on held-out slices is not kept.
+        assert!(found.status.success() == out.contains("wrote"), "{out}");
+        assert!(found.status.success() || message(&found).contains("did not improve"), "{}", message(&found));
+    }
+}
+
+#[test]
+fn wrong_labels_are_refused_and_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("tuned.safetensors");
+    let refused = |more: &[&str], code: i32, said: &[&str]| {
+        let found = tune(&output, more);
+        assert_eq!(found.status.code(), Some(code), "{more:?}: {}", message(&found));
+        said.iter().for_each(|said| assert!(message(&found).contains(said), "{said}: {}", message(&found)));
+    };
+    refused(&["--label", "200=CT_Liver"], 1, &["phantom_labels", "label 200", "on none"]);
+    refused(&["--label", "1=CT_Liver", "--slices", "9999"], 1, &["slice 9999"]);
+    refused(&["--label", "1=CT_Nothing"], 2, &["CT_Nothing"]);
+    refused(&["--label", "1"], 2, &["--task"]);
+    refused(&["--label", "0=CT_Liver"], 2, &["1 to 65535"]);
+    refused(&["--label", "1=CT_Liver", "--slices", "some"], 2, &["every:N"]);
+    refused(&["--label", "1=CT_Liver", "--train", "all"], 2, &["decoder"]);
+    let grid = folder.path().join("grid.npy");
+    let shape = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 4), }";
+    let mut bytes = [b"\x93NUMPY\x01\x00".as_slice(), &118_u16.to_le_bytes()].concat();
+    bytes.extend_from_slice(format!("{shape:<117}\n").as_bytes());
+    bytes.extend_from_slice(&[1; 24]);
+    fs::write(&grid, bytes).unwrap();
+    let out = output.to_str().unwrap();
+    let found = medsegx(&["tune", IMAGE, "--labels", grid.to_str().unwrap(), "--label", "1=CT_Liver", "-o", out]);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(message(&found).contains("as the image"), "{}", message(&found));
+    only_these_files(folder.path(), &["grid.npy"]);
+}
