@@ -88,6 +88,19 @@ codes! {
     32 TunedElsewhere "tuned-elsewhere" Result "The tuned file was tuned on other images than this one, and not validated on images of its own."
     33 LabelsLost "labels-lost" Prompt "A label to tune on is lost at the model's size, or fills it: these slices are left out."
     34 EmbeddingsUnwritten "embeddings-unwritten" Device "The folder of embeddings did not take all of them: a later run encodes those slices again."
+    35 DicomScales "dicom-scales" Image "Slices of a DICOM series have slopes and intercepts of their own: each one's are applied."
+    36 DicomModalityTable "dicom-modality-table" Image "Values come from the modality lookup table of a DICOM file."
+    37 DicomInverted "dicom-inverted" Image "MONOCHROME1: stored values are turned before the rescale, as ITK does."
+    38 DicomPadding "dicom-padding" Image "A stored value is padding and does not count for the range of values."
+    39 DicomSpacing "dicom-spacing" Image "The spacing within slices is that of the detector or film, not of the patient."
+    40 DicomOneSlice "dicom-one-slice" Image "One slice has no distance to a next: its thickness stands for it, or an unknown number."
+    41 DicomNoPlace "dicom-no-place" Image "The DICOM files do not say where in the patient their voxels lie."
+    42 DicomTilt "dicom-tilt" Image "Slices do not lie at a right angle to their stack (tilted gantry): the affine is sheared."
+    43 DicomUnreadable "dicom-unreadable" Image "A DICOM file could not be read and is left out."
+    44 DicomGap "dicom-gap" Image "Refused: slices of a DICOM series are missing."
+    45 DicomUneven "dicom-uneven" Image "Refused: slices of a DICOM series do not lie evenly on a line."
+    46 DicomDuplicates "dicom-duplicates" Image "Refused: slices of a DICOM series share a place, and no index tells them apart."
+    47 DicomKinds "dicom-kinds" Image "Refused: a DICOM series has too many sizes, orientations and spacings."
 }
 
 /// What a warning is about.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use medsegx::volume::{self, OpenOptions};
+use medsegx::volume::{self, OpenOptions, SeriesChoice};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
 use serde::Serialize;
@@ -10,11 +10,15 @@ use serde::Serialize;
 /// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// NIfTI, NumPy or PNG image, or weights.
+    /// NIfTI, NumPy, PNG or DICOM image, a folder or zip archive of DICOM files, or weights.
+    #[arg(value_name = "FILE|FOLDER")]
     file: PathBuf,
-    /// Time point of a 4-D file, from 0.
-    #[arg(long, value_name = "N")]
-    volume: Option<usize>,
+    /// Time point of a 4-D file, from 0; volume of a DICOM series, by its key or its number from 1.
+    #[arg(long, value_name = "N|KEY")]
+    volume: Option<String>,
+    /// DICOM series.
+    #[arg(long, value_name = "UID")]
+    series: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -25,7 +29,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     super::print(&if weights::is_weights(&args.file) { weights(&args.file, args.json)? } else { image(&args)? })
 }
 
-fn json(described: &impl Serialize) -> anyhow::Result<String> {
+pub fn json(described: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(described)? + "\n")
 }
 
@@ -34,8 +38,12 @@ fn table(lines: &[(&str, String)]) -> String {
 }
 
 fn image(args: &Args) -> anyhow::Result<String> {
-    let options = OpenOptions { time_point: args.volume, ..OpenOptions::default() };
-    let image = volume::describe(&args.file, &options)?;
+    let choice = SeriesChoice { series: args.series.clone(), volume: args.volume.clone(), threads: None };
+    #[cfg(feature = "dicom")]
+    if super::dicom::is_listed(&args.file, &choice) {
+        return super::dicom::listing(&args.file, args.json);
+    }
+    let image = volume::describe_chosen(&args.file, &OpenOptions::default(), &choice)?;
     if args.json { json(&image) } else { Ok(image_text(&image)) }
 }
 

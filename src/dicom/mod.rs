@@ -4,6 +4,27 @@
 //! is made of them, whose affine is RAS as everywhere else in this library.
 
 pub mod codec;
+mod data_set;
+mod frames;
+mod input;
+mod instance;
+mod list;
+mod oddities;
+mod parse;
+mod pixels;
+mod samples;
+mod series;
+mod stack;
+mod tags;
+mod zip;
+
+pub use list::{ListedSeries, ListedVolume, Listing, list};
+pub use series::{is_collection, is_input};
+pub use stack::Oddity;
+
+pub(crate) use pixels::Slices;
+pub(crate) use series::{Chosen, open};
+pub(crate) use stack::Grid;
 
 /// What the tags say of one frame: a codec's answer has to be like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -73,8 +73,11 @@ impl Opening<BufReader<File>> {
     /// # Errors
     /// [`Error::Io`] where no thread can be had; the errors of reading come with the slices, or from [`Arriving::finish`].
     pub fn arriving(self) -> Result<std::result::Result<Arriving, Self>> {
-        if !matches!(self.rest, Rest::Planes(_)) {
-            return Ok(Err(self));
+        match self.rest {
+            Rest::Planes(_) => {}
+            #[cfg(feature = "dicom")]
+            Rest::Dicom(_) => {}
+            Rest::Fortran(_) | Rest::Raster(..) | Rest::Nothing(_) => return Ok(Err(self)),
         }
         let info = self.info.clone();
         let [width, height, planes] = info.dims;
@@ -94,17 +97,32 @@ impl<R: BufRead> Opening<R> {
     /// Reads all planes, sends them `together` at once, and returns the warnings.
     fn deliver(self, together: usize, slabs: &SyncSender<Voxels>) -> Result<Vec<Warning>> {
         let Opening { info, mut source, rest } = self;
-        let Rest::Planes(body) = rest else { return Ok(info.warnings) };
         let [width, height, planes] = info.dims;
+        #[cfg(feature = "dicom")]
+        if let Rest::Dicom(slices) = rest {
+            let stop = source.stop.unwrap_or_default();
+            let together = together.max(slices.threads());
+            for first in (0..planes).step_by(together) {
+                let slab = slices.read(first..(first + together).min(planes), &stop)?;
+                taken(slabs.send(slab))?;
+            }
+            return Ok(info.warnings);
+        }
+        let Rest::Planes(body) = rest else { return Ok(info.warnings) };
         body.begin(&mut source)?;
         for first in (0..planes).step_by(together) {
             let slab = body.read(&mut source, width * height * together.min(planes - first))?;
-            slabs.send(slab).map_err(|_| Error::Cancelled)?;
+            taken(slabs.send(slab))?;
         }
         let mut warnings = info.warnings;
         body.end(&mut source, &mut warnings)?;
         Ok(warnings)
     }
+}
+
+/// Nobody takes the voxels any more: the reader is asked to stop.
+fn taken<T>(sent: std::result::Result<(), std::sync::mpsc::SendError<T>>) -> Result<()> {
+    sent.map_err(|_| Error::Cancelled)
 }
 
 impl Arriving {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::info::{Container, VolumeInfo};
-use super::{Affine, AffineSource, DataType, Intensity, OpenOptions, Statistics, Volume};
+use super::{Affine, AffineSource, DataType, Intensity, OpenOptions, Opening, SeriesChoice, Statistics};
 use crate::Result;
 use crate::codes::{Code, Warning};
 
@@ -62,8 +62,16 @@ pub struct GeometryDescription {
 /// # Errors
 /// As [`Volume::open`].
 pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
-    let time_point = options.time_point.or(Some(0));
-    let mut volume = Volume::open(path, &OpenOptions { time_point, ..*options })?;
+    describe_chosen(path, options, &SeriesChoice::default())
+}
+
+/// As [`describe`]; of a DICOM input the volume that is chosen.
+///
+/// # Errors
+/// As [`Opening::open_chosen`] and [`Volume::open`].
+pub fn describe_chosen(path: &Path, options: &OpenOptions, choice: &SeriesChoice) -> Result<Description> {
+    let time_point = options.time_point.or(choice.volume.is_none().then_some(0));
+    let mut volume = Opening::open_chosen(path, &OpenOptions { time_point, ..*options }, choice)?.finish()?;
     let rule = Intensity::default_for_values(&volume);
     if let Ok(map) = rule.resolve(&volume) {
         volume.check_levels(&map);
@@ -118,6 +126,10 @@ impl VolumeInfo {
             Container::Npy { .. } => "NumPy".into(),
             Container::Png => "PNG".into(),
             Container::Raster { format, .. } => (*format).into(),
+            #[cfg(feature = "dicom")]
+            Container::Dicom { modality, files, .. } => {
+                format!("DICOM, {}, {files} file{}", modality.escape_debug(), if *files == 1 { "" } else { "s" })
+            }
             Container::Memory => "memory".into(),
         }
     }

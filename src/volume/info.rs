@@ -18,6 +18,8 @@ pub struct VolumeInfo {
     pub(super) intercept: f64,
     pub(super) geometry: Option<Geometry>,
     pub(super) warnings: Vec<Warning>,
+    /// Stored values that stand for no picture: least and greatest.
+    pub(super) padding: Option<[f64; 2]>,
 }
 
 /// What the voxels came in, as far as a mask has to be like it.
@@ -38,6 +40,13 @@ pub(super) enum Container {
         format: &'static str,
         header: nifti::Header,
         volumes: usize,
+    },
+    /// `header`: of NIfTI masks, with the geometry and nothing else.
+    #[cfg(feature = "dicom")]
+    Dicom {
+        header: nifti::Header,
+        modality: String,
+        files: usize,
     },
     Memory,
 }
@@ -60,6 +69,7 @@ impl VolumeInfo {
             intercept: 0.0,
             geometry: None,
             warnings: Vec::new(),
+            padding: None,
         }
     }
 
@@ -140,6 +150,8 @@ impl VolumeInfo {
             Container::Npy { .. } => (named(&[".npy"]), "a NumPy array"),
             Container::Png => (named(&[".png"]), "a PNG picture"),
             Container::Raster { format, .. } => (named(&[".nrrd", ".nhdr", ".mha", ".mhd"]), *format),
+            #[cfg(feature = "dicom")]
+            Container::Dicom { .. } => return,
             Container::Memory => return,
         };
         if !right {

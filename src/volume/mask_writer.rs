@@ -218,6 +218,8 @@ pub(super) fn plane_bytes(mask: &LabelVolume, planes: Range<usize>, big_endian: 
 fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let mut header = match &volume.container {
         Container::Nifti { header, .. } | Container::Raster { header, .. } => header.clone(),
+        #[cfg(feature = "dicom")]
+        Container::Dicom { header, .. } => header.clone(),
         _ => Header::without_geometry(volume.dims()),
     };
     let layout = header.layout;

@@ -6,6 +6,8 @@
 mod arriving;
 mod body;
 mod describe;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod geometry;
 mod info;
 mod intensity;
@@ -32,12 +34,12 @@ use std::ops::Deref;
 use std::path::Path;
 
 pub use arriving::{Arriving, SliceSource};
-pub use describe::{Description, GeometryDescription, describe};
+pub use describe::{Description, GeometryDescription, describe, describe_chosen};
 pub use geometry::{Affine, AffineSource, Form, Geometry};
 pub use info::VolumeInfo;
 pub use labels::{LabelVolume, Labels};
 pub use mask_stream::MaskStream;
-pub use opening::{Opening, Reading};
+pub use opening::{Opening, Reading, SeriesChoice};
 pub use raster_writer::Segment;
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
@@ -140,11 +142,24 @@ impl Volume {
         &self.voxels
     }
 
-    /// Minimum, maximum and what is not finite, over all values.
+    /// Minimum, maximum and what is not finite, over all values but padding.
     pub fn statistics(&self) -> Statistics {
         let (slope, intercept) = self.scaling();
-        with_voxels!(&self.voxels, values => Statistics::of(values, slope, intercept))
+        match self.info.padding {
+            Some(padding) => with_voxels!(&self.voxels, values => without_padding(values, padding, slope, intercept)),
+            None => with_voxels!(&self.voxels, values => Statistics::of(values, slope, intercept)),
+        }
     }
+}
+
+/// As [`Statistics::of`] the stored integers outside `padding`; of all where there are no others.
+fn without_padding<T: Voxel>(values: &[T], [low, high]: [f64; 2], slope: f64, intercept: f64) -> Statistics {
+    let mut kept = values.iter().copied().filter(|v| !(low..=high).contains(&v.to_f64()));
+    let Some(first) = kept.next() else { return Statistics::of(values, slope, intercept) };
+    let extremes = kept.fold([first, first], |[least, greatest], value| {
+        [if value < least { value } else { least }, if value > greatest { value } else { greatest }]
+    });
+    Statistics::of(&extremes, slope, intercept)
 }
 
 /// The product of `dims` when it is within `options.max_voxels`.

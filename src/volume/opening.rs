@@ -33,19 +33,64 @@ pub(super) enum Rest {
     Raster(Box<Raster>, Wanted),
     /// Nothing of a picture, which is only known for certain when it is decoded.
     Nothing(Voxels),
+    /// Slices of a DICOM series.
+    #[cfg(feature = "dicom")]
+    Dicom(Box<crate::dicom::Slices>),
+}
+
+impl SeriesChoice {
+    /// What is chosen of a file that is no DICOM.
+    fn time_point(&self) -> Result<Option<usize>> {
+        let wrong = |name, expected: &str, found: &str| Error::Argument {
+            name,
+            expected: expected.into(),
+            found: format!("'{}'", found.escape_debug()),
+        };
+        if let Some(uid) = &self.series {
+            return Err(wrong("series", "a DICOM input to choose one of", uid));
+        }
+        let number = |text: &String| text.parse().map_err(|_| wrong("volume", "a time point, from 0", text));
+        self.volume.as_ref().map(number).transpose()
+    }
+}
+
+/// Which volume of a DICOM input, and how it is read.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesChoice {
+    /// Series Instance UID. Needed only where there are several series.
+    pub series: Option<String>,
+    /// Key of a volume, or its number from 1. Needed only where a series has several volumes. Of another file with several
+    /// time points it is the time point, from 0.
+    pub volume: Option<String>,
+    /// Threads that read and decode; all of the machine by default.
+    pub threads: Option<usize>,
 }
 
 impl Opening<BufReader<File>> {
-    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png; with the feature `dicom` also a
+    /// DICOM file, or a folder or zip archive of one series of one volume.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+        Self::open_chosen(path, options, &SeriesChoice::default())
+    }
+
+    /// As [`Opening::open`]; of a DICOM input the volume that is chosen.
+    ///
+    /// # Errors
+    /// As [`Opening::open`]; [`Error::Argument`] for a series or volume that is not there.
+    pub fn open_chosen(path: &Path, options: &OpenOptions, choice: &SeriesChoice) -> Result<Self> {
+        #[cfg(feature = "dicom")]
+        if crate::dicom::is_input(path) {
+            let (info, slices) = super::dicom::head(path, options, choice)?;
+            return Ok(Opening { info, source: Source::nothing(path), rest: Rest::Dicom(Box::new(slices)) });
+        }
+        let options = &OpenOptions { time_point: options.time_point.or(choice.time_point()?), ..*options };
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if !metadata.is_file() {
-            const FOLDER: &str =
-                "a folder (of DICOM files? convert the series to one NIfTI file, for example with dcm2niix)";
+            const FOLDER: &str = "a folder (of DICOM files? this build is without the feature dicom)";
             let found = if metadata.is_dir() { FOLDER } else { "a device or pipe" };
             return Err(Error::file(path, "input", "an ordinary file", found));
         }
@@ -125,6 +170,8 @@ impl<R: BufRead> Opening<R> {
                 raster::arrange(decoded.map_err(|problem| problem.of(&source.path))??, &raster, wanted)?
             }
             Rest::Nothing(voxels) => voxels,
+            #[cfg(feature = "dicom")]
+            Rest::Dicom(slices) => slices.read(0..info.dims[2], &source.stop.unwrap_or_default())?,
         };
         Ok(Volume { info, voxels })
     }

@@ -40,6 +40,15 @@ pub(super) struct Source<R> {
     taken: u64,
 }
 
+impl<R> Source<R> {
+    /// No bytes: for what is read from many files.
+    #[cfg(feature = "dicom")]
+    pub fn nothing(path: &Path) -> Self {
+        let (compressed, stop, stream) = (false, None, Stream::Nothing);
+        Source { path: path.to_path_buf(), compressed, stop, stream, length: 0, taken: 0 }
+    }
+}
+
 impl<R: BufRead> Source<R> {
     /// Looks at the first bytes of `reader`, a file of `length` bytes, and finds out what it holds.
     pub fn new(path: &Path, mut reader: R, length: u64) -> Result<(Self, Kind)> {
@@ -192,7 +201,7 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
     } else if head.starts_with(b"ObjectType") || head.starts_with(b"NDims") {
         Ok(Kind::MetaImage)
     } else if head.get(128..132) == Some(b"DICM") {
-        Err("a DICOM file: convert the series to NIfTI, for example with dcm2niix")
+        Err("a DICOM file, which is read from its own path and in a build with the feature dicom")
     } else if head.get(4..9) == Some(b"\0\0\0\0{") {
         Err("a safetensors file, which holds weights")
     } else {
@@ -203,6 +212,8 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
 enum Stream<R> {
     Plain(R),
     Gzip(Box<Members<R>>),
+    #[cfg(feature = "dicom")]
+    Nothing,
 }
 
 impl<R: BufRead> Read for Stream<R> {
@@ -210,6 +221,8 @@ impl<R: BufRead> Read for Stream<R> {
         match self {
             Stream::Plain(reader) => reader.read(buffer),
             Stream::Gzip(members) => members.read(buffer),
+            #[cfg(feature = "dicom")]
+            Stream::Nothing => Ok(0),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod command;
 #[cfg(feature = "cuda")]
 pub mod deferred;
+pub mod dicom_file;
 pub mod fuzz;
 pub mod gelu;
 pub mod golden;

@@ -15,7 +15,8 @@ use crate::cli::model_args::ModelArgs;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("prompt").required(true))]
 pub struct Args {
-    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png
+    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png; or a DICOM file, or a folder or
+    /// zip archive of DICOM files
     pub input: PathBuf,
     /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png
     #[arg(short, long, value_name = "FILE")]
@@ -56,9 +57,12 @@ pub struct Args {
     /// is set, as nibabel does]
     #[arg(long, value_name = "sform|qform", help_heading = "Image")]
     pub form: Option<Form>,
-    /// Time point of a 4-D image
-    #[arg(long, value_name = "N", help_heading = "Image")]
-    pub volume: Option<usize>,
+    /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1 (`medsegx info` lists them)
+    #[arg(long, value_name = "N|KEY", help_heading = "Image")]
+    pub volume: Option<String>,
+    /// DICOM series, where there are several (`medsegx info` lists them)
+    #[arg(long, value_name = "UID", help_heading = "Image")]
+    pub series: Option<String>,
 
     /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again with the
     /// same weights and context: to the same bits, without the encoder

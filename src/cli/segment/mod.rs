@@ -19,7 +19,9 @@ use medsegx::codes::{Code, Warning};
 use medsegx::model::{Config, Kind};
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
-use medsegx::volume::{LabelVolume, MaskStream, OpenOptions, Opening, Segment, SliceFrame, VolumeInfo, mask_writer};
+use medsegx::volume::{
+    LabelVolume, MaskStream, OpenOptions, Opening, Segment, SeriesChoice, SliceFrame, VolumeInfo, mask_writer,
+};
 use medsegx::weights::Weights;
 
 use super::interrupt::Interrupt;
@@ -102,13 +104,18 @@ pub struct Job {
 impl Job {
     fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Voxels)> {
         let (kind, steered) = (config.kind, config.adapters.is_some());
-        let options = OpenOptions { time_point: args.volume, form: args.form, ..OpenOptions::default() };
         if args.prompts.points.is_some() && kind == Kind::MedSegX {
             let found = "points".to_string();
             let expected = "a box, or SAM weights: MedSegX was not trained with points".to_string();
             return Err(medsegx::Error::Argument { name: "--points", expected, found }.into());
         }
-        let opening = Opening::open(&args.input, &options)?;
+        let choice = SeriesChoice {
+            series: args.series.clone(),
+            volume: args.volume.clone(),
+            threads: args.model.threads.map(usize::from),
+        };
+        let options = OpenOptions { form: args.form, ..OpenOptions::default() };
+        let opening = Opening::open_chosen(&args.input, &options, &choice)?;
         let info = opening.info().clone();
         mask_writer::check(&info, &args.output)?;
         let frame = info.frame(args.axis.index(), args.orient)?;

@@ -66,7 +66,7 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
         "notice": "research software, not a medical device",
         "input": {
             "file": text(&args.input), "sha256": input_hash, "dims": image.dims(), "channels": image.channels(),
-            "time_point": args.volume, "warnings": image.warnings(),
+            "volume": args.volume, "series": args.series, "warnings": image.warnings(),
         },
         "weights": { "file": job.source.name(), "sha256": weights_hash, "kind": format!("{:?}", config.kind).to_lowercase() },
         "output": text(&args.output),

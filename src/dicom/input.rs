@@ -1,0 +1,165 @@
+//! The bytes of one DICOM file, wherever it lies: on its own, or in a zip archive, stored or deflated.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::bufread::DeflateDecoder;
+
+use super::data_set::{Flaw, Flawed};
+use crate::{Error, Result};
+
+/// Most headers are shorter; what is read ahead of the pixels is no more than this.
+const BUFFER: usize = 1 << 13;
+
+/// A file, or a record of a zip archive.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// How messages name it: an archive's record stands behind its archive.
+    pub name: PathBuf,
+    /// The file that is opened.
+    file: Arc<PathBuf>,
+    start: u64,
+    /// Bytes in that file.
+    length: u64,
+    deflated: bool,
+}
+
+impl Place {
+    /// A file of its own.
+    pub fn file(path: &Path, length: u64) -> Self {
+        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, deflated: false }
+    }
+
+    /// A record of an archive.
+    pub fn record(archive: &Arc<PathBuf>, name: &str, start: u64, length: u64, deflated: bool) -> Self {
+        Place { name: archive.join(name), file: Arc::clone(archive), start, length, deflated }
+    }
+
+    /// Opens it at its first byte.
+    pub fn open(&self) -> Result<Stream> {
+        let failed = |e| Error::io(&*self.file, "open", e);
+        let mut file = File::open(&*self.file).map_err(failed)?;
+        if self.start > 0 {
+            file.seek(SeekFrom::Start(self.start)).map_err(failed)?;
+        }
+        let reader = BufReader::with_capacity(BUFFER, file);
+        if self.deflated {
+            return Ok(Stream::of(Box::new(DeflateDecoder::new(reader.take(self.length)))));
+        }
+        Ok(Stream { source: Source::File { reader, left: self.length }, ahead: Vec::new(), position: 0 })
+    }
+}
+
+enum Source {
+    File { reader: BufReader<File>, left: u64 },
+    Other(Box<dyn Read + Send>),
+}
+
+/// Bytes from front to back, of which stretches can be passed over.
+pub struct Stream {
+    source: Source,
+    /// Looked at and not taken yet.
+    ahead: Vec<u8>,
+    position: u64,
+}
+
+impl Stream {
+    pub fn of(reader: Box<dyn Read + Send>) -> Self {
+        Stream { source: Source::Other(reader), ahead: Vec::new(), position: 0 }
+    }
+
+    /// Bytes taken so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The most that may still come.
+    pub fn left(&self) -> u64 {
+        match &self.source {
+            Source::File { left, .. } => left + self.ahead.len() as u64,
+            Source::Other(_) => u64::MAX,
+        }
+    }
+
+    /// The next bytes, fewer at the end, without taking them.
+    pub fn peek(&mut self, count: usize) -> Flawed<Vec<u8>> {
+        while self.ahead.len() < count {
+            let mut more = [0; 132];
+            let wanted = (count - self.ahead.len()).min(more.len());
+            match self.raw(&mut more[..wanted]) {
+                Ok(0) => break,
+                Ok(read) => self.ahead.extend_from_slice(&more[..read]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Self::failed(e)),
+            }
+        }
+        Ok(self.ahead[..count.min(self.ahead.len())].to_vec())
+    }
+
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Flawed<()> {
+        self.read_exact(buffer).map_err(Self::failed)
+    }
+
+    /// Passes over `count` bytes, all of which have to be there.
+    pub fn skip(&mut self, count: u64) -> Flawed<()> {
+        let known = count.min(self.ahead.len() as u64);
+        self.ahead.drain(..known as usize);
+        self.position += known;
+        let count = count - known;
+        match &mut self.source {
+            Source::File { reader, left } => {
+                let step = i64::try_from(count).ok().filter(|_| count <= *left).ok_or_else(Self::cut)?;
+                reader.seek_relative(step).map_err(Self::failed)?;
+                *left -= count;
+                self.position += count;
+            }
+            Source::Other(_) => {
+                let passed = io::copy(&mut Read::by_ref(self).take(count), &mut io::sink()).map_err(Self::failed)?;
+                if passed < count {
+                    return Err(Self::cut());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn failed(error: io::Error) -> Flaw {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::cut();
+        }
+        Flaw::new("contents", "to be readable", error)
+    }
+
+    fn cut() -> Flaw {
+        Flaw::new("contents", "the rest of the file", "its end")
+    }
+
+    fn raw(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::File { reader, left } => {
+                let most = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let count = reader.read(&mut buffer[..most])?;
+                *left -= count as u64;
+                Ok(count)
+            }
+            Source::Other(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = if self.ahead.is_empty() {
+            self.raw(buffer)?
+        } else {
+            let count = buffer.len().min(self.ahead.len());
+            buffer[..count].copy_from_slice(&self.ahead[..count]);
+            self.ahead.drain(..count);
+            count
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,143 @@
+//! The tags that are read, each with its value representation; whatever else a file has is passed over.
+//!
+//! They are few, and none of them names a patient: what is not read cannot leave the program. A test compares the table
+//! with the standard's dictionary.
+
+/// Group and element.
+pub type Tag = u32;
+
+/// Value representations of the table. `Us` stands for "US or SS" too: the pixel representation tells which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vr {
+    /// Attribute tag.
+    At,
+    /// Text of digits and codes: CS, DT, LO, SH, TM, UI.
+    Text,
+    /// Decimal or integer string: DS, IS.
+    Decimal,
+    /// Binary numbers.
+    Us,
+    Ss,
+    Ul,
+    Sl,
+    Uv,
+    Fl,
+    Fd,
+    /// Bytes or words, read as bytes.
+    Bytes,
+    /// A sequence.
+    Sq,
+}
+
+macro_rules! tags {
+    ($($tag:literal $name:ident $vr:ident;)*) => {
+        $(pub const $name: Tag = $tag;)*
+
+        /// All of them, by rising tag.
+        pub const READ: &[(Tag, Vr, &str)] = &[$(($tag, Vr::$vr, stringify!($name))),*];
+    };
+}
+
+tags! {
+    0x0008_0008 IMAGE_TYPE Text;
+    0x0008_0016 SOP_CLASS_UID Text;
+    0x0008_0032 ACQUISITION_TIME Text;
+    0x0008_0060 MODALITY Text;
+    0x0008_9007 FRAME_TYPE Text;
+    0x0018_0050 SLICE_THICKNESS Decimal;
+    0x0018_0081 ECHO_TIME Decimal;
+    0x0018_0082 INVERSION_TIME Decimal;
+    0x0018_0086 ECHO_NUMBERS Decimal;
+    0x0018_0088 SPACING_BETWEEN_SLICES Decimal;
+    0x0018_1060 TRIGGER_TIME Decimal;
+    0x0018_1164 IMAGER_PIXEL_SPACING Decimal;
+    0x0018_2010 NOMINAL_SCANNED_PIXEL_SPACING Decimal;
+    0x0018_9075 DIFFUSION_DIRECTIONALITY Text;
+    0x0018_9076 DIFFUSION_GRADIENT_DIRECTION_SEQUENCE Sq;
+    0x0018_9082 EFFECTIVE_ECHO_TIME Fd;
+    0x0018_9087 DIFFUSION_B_VALUE Fd;
+    0x0018_9089 DIFFUSION_GRADIENT_ORIENTATION Fd;
+    0x0018_9114 MR_ECHO_SEQUENCE Sq;
+    0x0018_9117 MR_DIFFUSION_SEQUENCE Sq;
+    0x0018_9118 CARDIAC_SYNCHRONIZATION_SEQUENCE Sq;
+    0x0018_9151 FRAME_REFERENCE_DATE_TIME Text;
+    0x0018_9226 MR_IMAGE_FRAME_TYPE_SEQUENCE Sq;
+    0x0018_9329 CT_IMAGE_FRAME_TYPE_SEQUENCE Sq;
+    0x0018_9751 PET_FRAME_TYPE_SEQUENCE Sq;
+    0x0020_000E SERIES_INSTANCE_UID Text;
+    0x0020_0012 ACQUISITION_NUMBER Decimal;
+    0x0020_0013 INSTANCE_NUMBER Decimal;
+    0x0020_0032 IMAGE_POSITION_PATIENT Decimal;
+    0x0020_0037 IMAGE_ORIENTATION_PATIENT Decimal;
+    0x0020_0100 TEMPORAL_POSITION_IDENTIFIER Decimal;
+    0x0020_9056 STACK_ID Text;
+    0x0020_9057 IN_STACK_POSITION_NUMBER Ul;
+    0x0020_9111 FRAME_CONTENT_SEQUENCE Sq;
+    0x0020_9113 PLANE_POSITION_SEQUENCE Sq;
+    0x0020_9116 PLANE_ORIENTATION_SEQUENCE Sq;
+    0x0020_9128 TEMPORAL_POSITION_INDEX Ul;
+    0x0020_9153 NOMINAL_CARDIAC_TRIGGER_DELAY_TIME Fd;
+    0x0020_9156 FRAME_ACQUISITION_NUMBER Us;
+    0x0020_9157 DIMENSION_INDEX_VALUES Ul;
+    0x0020_9165 DIMENSION_INDEX_POINTER At;
+    0x0020_9222 DIMENSION_INDEX_SEQUENCE Sq;
+    0x0020_9301 IMAGE_POSITION_VOLUME Fd;
+    0x0020_9302 IMAGE_ORIENTATION_VOLUME Fd;
+    0x0020_930E PLANE_POSITION_VOLUME_SEQUENCE Sq;
+    0x0020_930F PLANE_ORIENTATION_VOLUME_SEQUENCE Sq;
+    0x0028_0002 SAMPLES_PER_PIXEL Us;
+    0x0028_0004 PHOTOMETRIC_INTERPRETATION Text;
+    0x0028_0006 PLANAR_CONFIGURATION Us;
+    0x0028_0008 NUMBER_OF_FRAMES Decimal;
+    0x0028_0010 ROWS Us;
+    0x0028_0011 COLUMNS Us;
+    0x0028_0030 PIXEL_SPACING Decimal;
+    0x0028_0100 BITS_ALLOCATED Us;
+    0x0028_0101 BITS_STORED Us;
+    0x0028_0102 HIGH_BIT Us;
+    0x0028_0103 PIXEL_REPRESENTATION Us;
+    0x0028_0120 PIXEL_PADDING_VALUE Us;
+    0x0028_0121 PIXEL_PADDING_RANGE_LIMIT Us;
+    0x0028_1052 RESCALE_INTERCEPT Decimal;
+    0x0028_1053 RESCALE_SLOPE Decimal;
+    0x0028_1054 RESCALE_TYPE Text;
+    0x0028_1101 RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR Us;
+    0x0028_1102 GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR Us;
+    0x0028_1103 BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR Us;
+    0x0028_1201 RED_PALETTE_COLOR_LOOKUP_TABLE_DATA Bytes;
+    0x0028_1202 GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA Bytes;
+    0x0028_1203 BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA Bytes;
+    0x0028_1221 SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA Bytes;
+    0x0028_1222 SEGMENTED_GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA Bytes;
+    0x0028_1223 SEGMENTED_BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA Bytes;
+    0x0028_3000 MODALITY_LUT_SEQUENCE Sq;
+    0x0028_3002 LUT_DESCRIPTOR Us;
+    0x0028_3006 LUT_DATA Bytes;
+    0x0028_9110 PIXEL_MEASURES_SEQUENCE Sq;
+    0x0028_9145 PIXEL_VALUE_TRANSFORMATION_SEQUENCE Sq;
+    0x0040_9096 REAL_WORLD_VALUE_MAPPING_SEQUENCE Sq;
+    0x0040_9224 REAL_WORLD_VALUE_INTERCEPT Fd;
+    0x0040_9225 REAL_WORLD_VALUE_SLOPE Fd;
+    0x0054_0022 DETECTOR_INFORMATION_SEQUENCE Sq;
+    0x0054_1001 UNITS Text;
+    0x0054_1300 FRAME_REFERENCE_TIME Decimal;
+    0x5200_9229 SHARED_FUNCTIONAL_GROUPS_SEQUENCE Sq;
+    0x5200_9230 PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE Sq;
+    0x7FE0_0001 EXTENDED_OFFSET_TABLE Bytes;
+}
+
+/// Pixel data: as integers, 32-bit and 64-bit floats.
+pub const PIXEL_DATA: Tag = 0x7FE0_0010;
+pub const FLOAT_PIXEL_DATA: Tag = 0x7FE0_0008;
+pub const DOUBLE_FLOAT_PIXEL_DATA: Tag = 0x7FE0_0009;
+
+/// The representation of a tag that is read.
+pub fn vr(tag: Tag) -> Option<Vr> {
+    READ.binary_search_by_key(&tag, |row| row.0).ok().map(|at| READ[at].1)
+}
+
+/// A tag as people write it, with its name where it is read.
+pub fn shown(tag: Tag) -> String {
+    let name = READ.binary_search_by_key(&tag, |row| row.0).map_or("", |at| READ[at].2);
+    format!("({:04X},{:04X}) {name}", tag >> 16, tag & 0xFFFF)
+}
