@@ -273,7 +273,7 @@ fn published_reports_come_out_byte_for_byte() {
             let line = |line: &str| line.split(',').take(3).collect::<Vec<_>>().join(",") + "\n";
             text.lines().map(line).collect()
         };
-        assert_eq!(first_columns(&csv(&scored.rows)), published, "{report}.csv");
+        assert_eq!(first_columns(&csv(&rows)), published, "{report}.csv");
         let expected = fs::read_to_string(folder.join(format!("{report}.md"))).unwrap();
         assert_eq!(markdown(title, &rows), expected, "{report}.md");
     }
@@ -345,7 +345,7 @@ fn comparisons_fail_for_missing_and_different_rows() {
 #[test]
 fn damaged_tables_never_panic() {
     let rows = [row("a/b, \"c\"\n/d.npy", 0.1, 1e-7), row("x/y/z.npy", 0.25, 1.5)];
-    let table = csv(&scored.rows);
+    let table = csv(&rows);
     for length in 0..table.len() {
         if let Ok(read) = parse_csv(&table[..length], Path::new("cut.csv")) {
             assert!(read.len() <= rows.len());
@@ -362,7 +362,7 @@ fn damaged_tables_never_panic() {
 fn fields_survive_writing_and_reading() {
     let odd = "a/b, \"c\"\n/d.npy";
     let rows = [row(odd, 0.1, 1e-7), row("x/y/z.npy", 0.0, f64::INFINITY)];
-    let read = parse_csv(&csv(&scored.rows), Path::new("odd.csv")).unwrap();
+    let read = parse_csv(&csv(&rows), Path::new("odd.csv")).unwrap();
     assert_eq!((read[0].file.as_str(), read[0].dsc), (odd, f64::from(0.1f32)));
     assert_eq!((read[1].file.as_str(), read[1].hd), ("x/y/z.npy", f64::INFINITY));
     let carriage = parse_csv("\u{feff}HD,File,DSC\r\n1,a,0.5\r\n\r\n", Path::new("crlf.csv")).unwrap();

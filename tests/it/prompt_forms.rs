@@ -8,7 +8,7 @@ use medsegx::codes::{Code, Warning};
 use medsegx::prompt::{Foreground, Grid, PixelBox, RoughOptions, Target, VolumeBox, parse_boxes, rough_boxes};
 use medsegx::taxonomy::{Query, UNSEEN_TASK, resolve};
 
-const GRID: Grid = Grid { dims: [40, 30, 20], axis: 2, affine: None };
+const GRID: Grid = Grid { dims: [40, 30, 20], axis: 2, affine: None, forms_apart: None };
 
 fn rectangle(x0: i64, y0: i64, x1: i64, y1: i64) -> PixelBox {
     PixelBox { x0, y0, x1, y1 }
