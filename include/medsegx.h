@@ -762,8 +762,7 @@ medsegx_status medsegx_cancel_new(struct medsegx_cancel **out, struct medsegx_er
 
 // Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
 // milliseconds, on a GPU with its stage or batch. NULL is ignored. Any thread, at any time; async-signal-safe.
-void medsegx_cancel_set(const struct medsegx_cancel *cancel,
-                        int32_t set);
+void medsegx_cancel_set(const struct medsegx_cancel *cancel, int32_t set);
 
 // Frees a flag that no call uses any more. NULL is allowed. Any thread, once.
 void medsegx_cancel_free(struct medsegx_cancel *cancel);

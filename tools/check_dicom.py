@@ -73,7 +73,9 @@ def made_up(folder, orientation, syntax, seed):
 def segment(medsegx, weights, image, dims, volume, out):
     box = f"0,0,0,{dims[0] - 1},{dims[1] - 1},{dims[2] - 1}"
     command = [medsegx, "segment", image, "-o", f"{out}.nii.gz", "--weights", weights, "--task", "CT_Liver", "--quiet",
-               "--box3d", box, "--logits", f"{out}.npy", "--force", "--report", f"{out}.json"]
+               "--box3d", box, "--logits", f"{out}.npy", "--force", "--report", f"{out}.json",
+               # One window for both: the range of values leaves padding out, which NIfTI does not name.
+               "--intensity", "window:0,6000"]
     done = subprocess.run([str(part) for part in command + volume], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return numpy.load(f"{out}.npy"), SimpleITK.ReadImage(f"{out}.nii.gz")

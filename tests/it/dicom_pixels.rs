@@ -33,7 +33,7 @@ fn every_width_and_sign_in_every_uncompressed_syntax() {
     for syntax in ["1.2.840.10008.1.2.1", IMPLICIT, BIG, DEFLATED] {
         let with = |file: &mut DicomFile| {
             file.syntax = syntax;
-            values(&[file.clone()])
+            values(std::slice::from_ref(file))
         };
         let samples = [0_u16, 1, 0x7FFF, 0x8000, 0xFFFF, 1234];
         assert_eq!(with(&mut file(&samples)), samples.map(f64::from), "{syntax}");

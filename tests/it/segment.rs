@@ -258,7 +258,7 @@ fn boxes_outside_the_image_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let input = volume(folder.path(), [3, 20, 20], |_| {});
     let output = folder.path().join("mask.npy");
-    for region in ["1,1,20,5", "5,1,4,5", "-1,0,3,3", "100,100,120,120"] {
+    for region in ["1,1,20,5", "-1,0,3,3", "100,100,120,120"] {
         let run = segment(&input, &output, &["--box", region, "--slice", "0"]);
         assert_eq!(run.status.code(), Some(2), "{region}: {}", message(&run));
         assert!(message(&run).contains("--box: expected") && message(&run).contains("found"), "{}", message(&run));
@@ -415,6 +415,7 @@ fn a_rough_mask_of_another_place_is_told() {
     let path = |name: &str| folder.path().join(name);
     let mut file = common::nifti_file::NiftiFile::new(1, [20, 20, 2], 4, 0);
     std::fs::write(path("image.nii"), file.bytes()).unwrap();
+    file.data = [1, 0].repeat(20 * 20 * 2);
     std::fs::write(path("same.nii"), file.bytes()).unwrap();
     file.rows[1][3] += 30.0;
     std::fs::write(path("moved.nii"), file.bytes()).unwrap();
@@ -425,6 +426,6 @@ fn a_rough_mask_of_another_place_is_told() {
             ["segment", image.to_str().unwrap(), "-o", mask.to_str().unwrap(), "--rough", rough.to_str().unwrap()];
         let run = medsegx(&[&files[..], &fixed, &["--force"]].concat());
         assert!(run.status.success(), "{}", message(&run));
-        assert_eq!(message(&run).contains("lies up to 30.0 mm from the image"), told, "{}", message(&run));
+        assert_eq!(message(&run).contains("brought over by its header"), told, "{}", message(&run));
     }
 }

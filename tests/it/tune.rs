@@ -185,7 +185,7 @@ fn five_steps(oracle: &Oracle, level: Level) {
         if step == 1 {
             near(loss, oracle.meta["loss"].as_f64().unwrap(), 1e-6, "loss");
         }
-        let power = |beta: f64| 1.0 - beta.powi(step.try_into().unwrap());
+        let power = |beta: f64| 1.0 - beta.powi(step);
         for (name, [p, m, v]) in names.iter().zip(&mut exact) {
             for (i, &g) in wide(&trainer.gradient(name).unwrap()).iter().enumerate() {
                 p[i] -= RATE * 0.01 * p[i];

@@ -100,7 +100,7 @@ fn wrong_labels_are_refused_and_nothing_is_left() {
     };
     refused(&["--label", "200=CT_Liver"], 1, &["phantom_labels", "label 200", "on none"]);
     refused(&["--label", "1=CT_Liver", "--slices", "9999"], 1, &["slice 9999"]);
-    refused(&["--label", "1=CT_Nothing"], 2, &["CT_Nothing"]);
+    refused(&["--label", "1=CT_Nothing"], 2, &["'Nothing' is not in the task tree"]);
     refused(&["--label", "1"], 2, &["--task"]);
     refused(&["--label", "0=CT_Liver"], 2, &["1 to 65535"]);
     refused(&["--label", "1=CT_Liver", "--slices", "some"], 2, &["every:N"]);
