@@ -60,7 +60,7 @@ pub struct GeometryDescription {
 /// Reads the file at `path`; of a 4-D file the first time point unless `options` choose another.
 ///
 /// # Errors
-/// As [`Volume::open`].
+/// As [`Volume::open`](super::Volume::open).
 pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
     describe_chosen(path, options, &SeriesChoice::default())
 }
@@ -68,7 +68,7 @@ pub fn describe(path: &Path, options: &OpenOptions) -> Result<Description> {
 /// As [`describe`]; of a DICOM input the volume that is chosen.
 ///
 /// # Errors
-/// As [`Opening::open_chosen`] and [`Volume::open`].
+/// As [`Opening::open_chosen`] and [`Volume::open`](super::Volume::open).
 pub fn describe_chosen(path: &Path, options: &OpenOptions, choice: &SeriesChoice) -> Result<Description> {
     let time_point = options.time_point.or(choice.volume.is_none().then_some(0));
     let mut volume = Opening::open_chosen(path, &OpenOptions { time_point, ..*options }, choice)?.finish()?;

@@ -52,10 +52,10 @@ pub fn write(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) 
     write_named(volume, mask, &[], path, force)
 }
 
-/// As [`write`], with the names of labels where the format has them: .seg.nrrd. Labels without one are numbered.
+/// As [`write()`], with the names of labels where the format has them: .seg.nrrd. Labels without one are numbered.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_named(
     volume: &VolumeInfo,
     mask: &LabelVolume,
