@@ -14,6 +14,7 @@ use medsegx::model::Preset;
 use medsegx::prompt::PixelBox;
 use medsegx::segment::volume::{Observer, Outcome, Request, segment_volume};
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
+use medsegx::taxonomy::{Query, resolve};
 use medsegx::volume::{Intensity, LabelVolume, MaskStream, OpenOptions, Orientation, Volume, Voxels, mask_writer};
 use medsegx::weights::Weights;
 use medsegx::{Error, Result};
@@ -57,8 +58,7 @@ impl Observer for Told {
 }
 
 fn model() -> Arc<Model> {
-    // SAM's weights, as MedSegX's take no points.
-    let weights = Weights::synthetic(&Preset::Tiny.sam(), 22);
+    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
     Arc::new(Model::load(&weights, &ModelOptions { device: Device::Cpu, ..ModelOptions::default() }).unwrap())
 }
 
@@ -80,23 +80,22 @@ fn run(model: &Arc<Model>, requests: &[Request], batch: usize, choice: MaskChoic
     (segment_volume(&mut segmenter, &volume, &frame, &map, requests, &mut told).unwrap(), told)
 }
 
-/// Boxes, and here and there points, on runs of slices with gaps.
+/// Boxes on runs of slices with gaps.
 fn request(random: &mut Random, label: u16, axis: usize) -> Request {
     let sides: Vec<usize> = (0..3).filter(|&a| a != axis).map(|a| DIMS[a]).collect();
-    let (mut boxes, mut points) = (BTreeMap::new(), BTreeMap::new());
+    let context = resolve(&Query { task: Some("CT_Liver".into()), ..Query::default() }).unwrap();
+    let mut boxes = BTreeMap::new();
     for slice in 0..DIMS[axis].min(12) {
         let mut span = |side: usize| {
             let first = random.below(side / 2);
             (first as i64, (first + 1 + random.below(side / 2)).min(side - 1) as i64)
         };
         let ((x0, x1), (y0, y1)) = (span(sides[0]), span(sides[1]));
-        match random.below(7) {
-            0..=3 => drop(boxes.insert(slice, PixelBox { x0, y0, x1, y1 })),
-            4 => drop(points.insert(slice, vec![(x0 as f64, y0 as f64, true)])),
-            _ => {}
+        if random.below(7) < 5 {
+            boxes.insert(slice, PixelBox { x0, y0, x1, y1 });
         }
     }
-    Request { label, context: None, boxes, points }
+    Request { label, context: Some(context), boxes, points: BTreeMap::new() }
 }
 
 #[test]
