@@ -1,7 +1,6 @@
 //! The tags that are read, each with its value representation; whatever else a file has is passed over.
 //!
-//! They are few, and none of them names a patient: what is not read cannot leave the program. A test compares the table
-//! with the standard's dictionary.
+//! They are few, and none of them names a patient: what is not read cannot leave the program.
 
 /// Group and element.
 pub type Tag = u32;

@@ -81,17 +81,14 @@ fn a_blank_picture_is_told() {
 #[test]
 fn the_agreement_of_an_empty_mask_is_null() {
     let folder = tempfile::tempdir().unwrap();
-    let mut seen = [0, 0];
     for token in ["1", "2", "3"] {
         let (_, _, report, _) = run(folder.path(), 1, &picture(1), &["--box", "20,20,21,21", "--mask", token]);
         let slice = &report["targets"][0]["slices"][0];
         let empty = slice["pixels"] == 0;
-        seen[usize::from(empty)] += 1;
         assert_eq!(slice["agreement"].is_null(), empty, "{slice}");
         assert_eq!(slice["agreement_missing"].is_string(), empty, "{slice}");
         assert_eq!(codes(&report).contains(&"mask-empty"), empty, "{report}");
     }
-    assert_eq!(seen[0] + seen[1], 3);
 }
 
 #[test]
