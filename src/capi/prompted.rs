@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::boundary::{Outcome, check_strided, guard};
-use super::session::{State, cancelled, medsegx_cancel, medsegx_session, with};
+use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppable, with};
 use super::slice::{grey_levels, size, stop_if};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice};
@@ -34,10 +34,12 @@ pub unsafe extern "C" fn medsegx_session_set_slice(
                 let (height, width) = size(&slice, state)?;
                 grey_levels(&slice, state)?;
                 stop_if(&|| cancelled(cancel))?;
-                let picture = Picture { pixels: &state.grey, height, width, channels: slice.channels as usize };
                 let context = context.as_ref().map(super::context::to_engine);
-                state.slice = Some(state.segmenter.set_slice(&picture, context.as_ref())?);
-                Ok(())
+                stoppable(state, cancel, |state| {
+                    let picture = Picture { pixels: &state.grey, height, width, channels: slice.channels as usize };
+                    state.slice = Some(state.segmenter.set_slice(&picture, context.as_ref())?);
+                    Ok(())
+                })
             })
         })
     }
@@ -84,7 +86,7 @@ pub unsafe extern "C" fn medsegx_session_prompt(
                     let alike = checked[first..].iter().take_while(|other| other.is_like(&checked[first])).count();
                     let last = first + alike.min(state.segmenter.batch());
                     let prompts: Vec<Prompt<'_>> = checked[first..last].iter().map(Checked::prompt).collect();
-                    state.segmenter.decode(&prompts)?;
+                    stoppable(state, cancel, |state| Ok(state.segmenter.decode(&prompts)?))?;
                     for (index, one) in asked[first..last].iter().enumerate() {
                         let (mask, logits) = buffers(one, state, &frame)?;
                         let answer = one.answer(state, index, &frame, mask, logits)?;

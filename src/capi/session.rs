@@ -189,13 +189,21 @@ pub unsafe extern "C" fn medsegx_cancel_free(cancel: *mut medsegx_cancel) {
     unsafe { free(cancel) };
 }
 
-/// The flag itself, for the session to watch; none for NULL.
+/// Does `work` with the segmenter looking at the caller's flag before each task.
 ///
 /// # Safety
 /// `cancel` is NULL or valid.
-pub(super) unsafe fn watched(cancel: *const medsegx_cancel) -> Option<Arc<AtomicBool>> {
+pub(super) unsafe fn stoppable<T>(
+    state: &mut State,
+    cancel: *const medsegx_cancel,
+    work: impl FnOnce(&mut State) -> Outcome<T>,
+) -> Outcome<T> {
     // SAFETY: the caller's promise.
-    unsafe { cancel.as_ref() }.map(|cancel| Arc::clone(&cancel.0))
+    let flag = unsafe { cancel.as_ref() }.map(|cancel| Arc::clone(&cancel.0));
+    state.segmenter.set_stop(flag);
+    let done = work(state);
+    state.segmenter.set_stop(None);
+    done
 }
 
 /// True when the caller asked to stop.

@@ -4,7 +4,7 @@ use super::asked::Asked;
 use super::boundary::{Outcome, check_strided, guard, null};
 use super::codes::{medsegx_intensity, medsegx_pixel};
 use super::context::to_engine;
-use super::session::{State, cancelled, medsegx_cancel, medsegx_session, watched, with};
+use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppable, with};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
@@ -45,10 +45,8 @@ pub unsafe extern "C" fn medsegx_segment_slice(
                 },
             };
             with(session, |state| {
-                state.segmenter.set_stop(watched(cancel));
-                let answer = request.run(state, || cancelled(cancel));
-                state.segmenter.set_stop(None);
-                versioned::write(result, &answer?)
+                let answer = stoppable(state, cancel, |state| request.run(state, || cancelled(cancel)))?;
+                versioned::write(result, &answer)
             })
         })
     }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::boundary::{Outcome, array, array_mut, check_strided, guard};
 use super::codes::medsegx_pixel;
-use super::session::{State, cancelled, medsegx_cancel, medsegx_session, watched, with};
+use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppable, with};
 use super::slice::intensity;
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{
@@ -50,10 +50,8 @@ pub unsafe extern "C" fn medsegx_segment_volume(
             with(session, |state| {
                 let volume = copy_volume(&view)?;
                 let mut out = Out::new(&answer, &volume, targets.len())?;
-                state.segmenter.set_stop(watched(cancel));
-                let done = run(state, &view, &volume, &targets, &mut watcher, &mut out);
-                state.segmenter.set_stop(None);
-                let (outcomes_count, warnings) = done?;
+                let (outcomes_count, warnings) =
+                    stoppable(state, cancel, |state| run(state, &view, &volume, &targets, &mut watcher, &mut out))?;
                 versioned::write(result, &medsegx_volume_result { outcomes_count, warnings, ..answer })
             })
         })
