@@ -7,18 +7,15 @@ use crate::capi::prompted::{medsegx_session_prompt, medsegx_session_set_slice};
 use crate::capi::session::{medsegx_session, medsegx_session_free, medsegx_session_new};
 use crate::capi::slice::medsegx_segment_slice;
 use crate::capi::status::medsegx_status;
-use crate::capi::structs::{
-    medsegx_context, medsegx_point, medsegx_prompt, medsegx_result, medsegx_session_options, medsegx_slice,
-};
+use crate::capi::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_session_options, medsegx_slice};
 use crate::capi::versioned::Versioned;
 
 const SIDE: usize = 64;
-const POINTS: [medsegx_point; 1] = [medsegx_point { x: 20.0, y: 30.0, label: 1, reserved: 0 }];
 
 fn prompts() -> Vec<medsegx_prompt> {
     let of_box = |r#box| medsegx_prompt { has_box: 1, r#box, ..medsegx_prompt::initial() };
-    let clicked = medsegx_prompt { points: POINTS.as_ptr(), point_count: 1, ..of_box([5.0, 6.0, 40.0, 44.0]) };
-    vec![of_box([5.0, 6.0, 40.0, 44.0]), of_box([1.0, 2.0, 60.0, 50.0]), of_box([9.0, 9.0, 20.0, 30.0]), clicked]
+    let boxes = [[5.0, 6.0, 40.0, 44.0], [1.0, 2.0, 60.0, 50.0], [9.0, 9.0, 20.0, 30.0], [20.0, 4.0, 51.0, 33.0]];
+    boxes.map(of_box).to_vec()
 }
 
 /// Results with a mask each.
