@@ -481,7 +481,6 @@ pub fn prompt_points(frame: &Frame, points: &[(f64, f64, bool)], region: Option<
     }
 }
 
-/// The decoder's output that a choice of mask needs.
 /// Refuses points for weights that were never trained with any.
 pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
     if kind != Kind::MedSegX {
@@ -491,6 +490,7 @@ pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
     Err(Error::Prompt { what: "points".into(), expected, found: "points".into() })
 }
 
+/// The decoder's output that a choice of mask needs.
 fn masks_for(kind: Kind, choice: MaskChoice) -> Result<Masks> {
     match (choice, kind) {
         (MaskChoice::Fixed(0), Kind::MedSegX) => Err(Error::Argument {

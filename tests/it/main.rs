@@ -28,6 +28,7 @@ mod determinism;
 mod dicom_data_set;
 mod dicom_pixels;
 mod dicom_series;
+mod documents;
 mod doubts;
 mod embeddings;
 mod eval;
