@@ -8,7 +8,7 @@ use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
 use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
 use medsegx::model::{Config, Masks, Preset, Prompts, image_encoder, mask_decoder};
-use medsegx::weights::{Access, Weights};
+use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
 
 /// Show the steps of a run with shapes, FLOP, bytes and memory
@@ -85,10 +85,13 @@ struct Report {
 
 /// Prints both plans and the memory.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let config = match (&args.weights, args.config) {
-        (Some(file), _) => Weights::open(file, Access::Map)?.config().clone(),
-        (None, Some(preset)) if args.image_size == "1024" => preset.sam(),
-        (None, preset) => preset.unwrap_or(Preset::VitB).medsegx(),
+    let (config, dtype) = match (&args.weights, args.config) {
+        (Some(file), _) => {
+            let weights = Weights::open(file, Access::Map)?;
+            (weights.config().clone(), weights.dtype())
+        }
+        (None, Some(preset)) if args.image_size == "1024" => (preset.sam(), Dtype::F32),
+        (None, preset) => (preset.unwrap_or(Preset::VitB).medsegx(), Dtype::F32),
     };
     let threads = args.threads.map(usize::from);
     let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
@@ -96,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
     let plan = |graph: Graph| Plan::new(cpu.lower(graph));
     let plans = [plan(image_encoder::graph(&config, batch)), plan(mask_decoder::graph(&config, batch, batch, prompts))];
-    let memory = memory(&config, &cpu, &plans);
+    let memory = memory(&config, dtype, &cpu, &plans);
     let [encoder, decoder] = &plans;
     let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
     super::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
@@ -119,14 +122,14 @@ fn part(name: &'static str, plan: &Plan) -> Part {
     Part { name, flop: steps.iter().map(|step| step.flop).sum(), arena_bytes: plan.arena_bytes, steps }
 }
 
-fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
+fn memory(config: &Config, dtype: Dtype, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
     let mut seen = std::collections::HashSet::new();
     let (mut parameters, mut prepared, mut loading) = (0, 0, 0);
     for graph in every_graph(config).map(|graph| cpu.lower(graph)) {
         for (index, param) in graph.params.iter().enumerate().filter(|(_, param)| seen.insert(param.name.clone())) {
             let bytes = size_of::<f32>() * param.len();
             parameters += bytes;
-            prepared += cpu.param_bytes(&graph, ParamId(index));
+            prepared += cpu.param_bytes(&graph, ParamId(index), dtype != Dtype::F32);
             loading = loading.max(cpu.loading_bytes(&graph, ParamId(index)));
         }
     }

@@ -34,6 +34,7 @@ mod embeddings;
 mod eval;
 mod forms;
 mod golden;
+mod halves;
 mod hostile_checkpoints;
 mod hostile_volume;
 mod hostile_weights;
