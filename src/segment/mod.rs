@@ -12,6 +12,7 @@ mod engine;
 pub mod frame;
 mod kept;
 mod model;
+pub mod report;
 pub mod volume;
 
 use std::collections::VecDeque;
@@ -337,6 +338,14 @@ impl Segmenter {
         regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
         self.regions = regions;
         Ok(())
+    }
+
+    /// Whether the model was trained with points.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] where it was not.
+    pub fn check_takes_points(&self) -> Result<()> {
+        check_points_trained(self.model.config().kind)
     }
 
     /// Makes later runs end with [`Error::Cancelled`] soon after `stop` is set: on a CPU within a task of a step, on a GPU

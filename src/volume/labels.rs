@@ -46,6 +46,11 @@ impl LabelVolume {
         &self.labels
     }
 
+    /// The labels, in memory that is the caller's from now on.
+    pub fn into_labels(self) -> Labels {
+        self.labels
+    }
+
     /// The same with every label that is not background as 1.
     pub fn binary(mut self) -> LabelVolume {
         match &mut self.labels {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::body::Body;
 use super::info::Container;
@@ -283,6 +284,21 @@ impl<T> Reading<T> {
     pub fn join(mut self) -> Result<T> {
         let lost = || Error::Internal { place: "reading".into(), what: "its thread is lost".into() };
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_else(|| Err(lost()))
+    }
+
+    /// As [`Reading::join`], until `stop` is set.
+    ///
+    /// # Errors
+    /// As [`Reading::join`]; [`Error::Cancelled`].
+    pub fn join_unless(self, stop: &AtomicBool) -> Result<T> {
+        const LOOK: Duration = Duration::from_micros(200);
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.join()
     }
 }
 

@@ -4,7 +4,6 @@ mod args;
 mod report;
 mod rough;
 mod targets;
-mod voxels;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -20,7 +19,7 @@ use medsegx::model::{Config, Kind};
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::volume::{
-    LabelVolume, MaskStream, OpenOptions, Opening, Segment, SeriesChoice, SliceFrame, VolumeInfo, mask_writer,
+    Incoming, LabelVolume, MaskStream, OpenOptions, Opening, Segment, SeriesChoice, SliceFrame, VolumeInfo, mask_writer,
 };
 use medsegx::weights::Weights;
 
@@ -29,7 +28,6 @@ use super::logits::LogitsFile;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
 use targets::JobTarget;
-use voxels::Voxels;
 
 /// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made, and
 /// where nothing depends on all of them also while the first slices run; masks are compressed on another while later slices
@@ -102,7 +100,7 @@ pub struct Job {
 }
 
 impl Job {
-    fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Voxels)> {
+    fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Incoming)> {
         let (kind, steered) = (config.kind, config.adapters.is_some());
         if args.prompts.points.is_some() && kind == Kind::MedSegX {
             let found = "points".to_string();
@@ -119,7 +117,7 @@ impl Job {
         let info = opening.info().clone();
         mask_writer::check(&info, &args.output)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
-        let voxels = Voxels::start(opening, args.intensity, &frame)?;
+        let voxels = Incoming::start(opening, args.intensity, &frame)?;
         let targets = targets::targets(args, &info, &frame, steered)?;
         Ok((Job { frame, targets, source }, voxels))
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use medsegx::codes::Warning;
 use medsegx::prompt::{self, Grid, PixelBox, RoughOptions, Target};
+use medsegx::segment::report;
 use medsegx::segment::volume::Request;
 use medsegx::taxonomy::{self, Context, Query};
 use medsegx::volume::{SliceFrame, VolumeInfo};
@@ -29,6 +30,11 @@ impl JobTarget {
     pub fn request(&self) -> Request {
         let JobTarget { label, context, boxes, points, .. } = self;
         Request { label: *label, context: *context, boxes: boxes.clone(), points: points.clone() }
+    }
+
+    /// What a report says of it.
+    pub fn described(&self) -> report::Target<'_> {
+        report::Target { name: &self.name, label: self.label, context: self.context, warnings: &self.warnings }
     }
 }
 
@@ -95,11 +101,7 @@ pub fn context(name: &str, query: &Query, steered: bool) -> anyhow::Result<Optio
         let what = format!("{name}: these weights need --task, or --modality and the organ's place in the tree");
         return Err(usage(&what));
     }
-    match taxonomy::resolve(query) {
-        Ok(context) => Ok(steered.then_some(context)),
-        Err(medsegx::Error::Argument { .. }) if !steered => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(taxonomy::resolve_for(query, steered)?)
 }
 
 fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
