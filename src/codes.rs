@@ -101,6 +101,7 @@ codes! {
     45 DicomUneven "dicom-uneven" Image "Refused: slices of a DICOM series do not lie evenly on a line."
     46 DicomDuplicates "dicom-duplicates" Image "Refused: slices of a DICOM series share a place, and no index tells them apart."
     47 DicomKinds "dicom-kinds" Image "Refused: a DICOM series has too many sizes, orientations and spacings."
+    48 NanReplaced "nan-replaced" Image "Voxels that are NaN or infinite were replaced by the value that was asked for."
 }
 
 /// What a warning is about.

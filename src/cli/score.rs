@@ -51,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn labels(args: &Args, path: &Path) -> anyhow::Result<(LabelVolume, Volume)> {
-    let volume = Volume::open(path, &OpenOptions::default())?;
+    let volume = Volume::open(path, &OpenOptions::LABELS)?;
     let (labels, odd) = LabelVolume::from_volume(&volume)?;
     volume.warnings().iter().for_each(|warning| say(&format!("{}: {warning}", path.display())));
     if odd > 0 {

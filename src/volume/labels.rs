@@ -14,6 +14,21 @@ pub enum Labels {
     U16(Vec<u16>),
 }
 
+impl Labels {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::U8(labels) => labels.len(),
+            Labels::U16(labels) => labels.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A label for every voxel of a grid; 0 is background.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelVolume {

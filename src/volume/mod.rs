@@ -21,6 +21,7 @@ mod mask_stream;
 pub mod mask_writer;
 mod metaimage;
 mod nifti;
+mod not_finite;
 pub mod npy;
 mod nrrd;
 mod opening;
@@ -42,6 +43,8 @@ pub use incoming::{Image, Incoming};
 pub use info::VolumeInfo;
 pub use labels::{LabelVolume, Labels};
 pub use lent::{Lender, Lent};
+#[cfg(feature = "capi")]
+pub(crate) use levels::LevelCounts;
 pub use mask_stream::MaskStream;
 pub use opening::{Opening, Reading, SeriesChoice};
 pub use raster_writer::Segment;
@@ -63,11 +66,25 @@ pub struct OpenOptions {
     pub max_voxels: u64,
     /// Which form of a NIfTI header says where voxels lie; `None` for nibabel's rule, the sform where it is set.
     pub form: Option<Form>,
+    /// What values that are NaN or infinite become; `None` leaves them, and most rules of intensity refuse them.
+    pub nan: Option<f64>,
+    /// Whether the file is meant as a label map: of a PNG with a palette its indices are read, not its colours, and where
+    /// all three channels of colour are alike one of them.
+    pub labels: bool,
+}
+
+impl OpenOptions {
+    /// One time point, 2^31 voxels at most, values and colours as they are.
+    pub const DEFAULT: OpenOptions =
+        OpenOptions { time_point: None, max_voxels: 1 << 31, form: None, nan: None, labels: false };
+
+    /// As [`OpenOptions::DEFAULT`], for a label map.
+    pub const LABELS: OpenOptions = OpenOptions { labels: true, ..OpenOptions::DEFAULT };
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { time_point: None, max_voxels: 1 << 31, form: None }
+        OpenOptions::DEFAULT
     }
 }
 
@@ -87,7 +104,7 @@ impl Deref for Volume {
 }
 
 impl Volume {
-    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for whatever is malformed or not supported.

@@ -102,6 +102,18 @@ impl Voxels {
         joined!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64)
     }
 
+    /// The values without the last of each four, which is alpha.
+    pub(super) fn without_alpha(self) -> Self {
+        macro_rules! kept {
+            ($($variant:ident)*) => {
+                match self {
+                    $(Voxels::$variant(values) => Voxels::$variant(super::drop_alpha(values, 4)),)*
+                }
+            };
+        }
+        kept!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64)
+    }
+
     /// The values whose bytes these are.
     pub(super) fn from_bytes(bytes: Vec<u8>, data_type: DataType, big_endian: bool) -> Result<Self> {
         macro_rules! values {

@@ -51,6 +51,7 @@ mod prompt;
 mod prompt_forms;
 mod ptxas;
 mod raster;
+mod readable;
 mod reading;
 mod repository;
 mod resize;

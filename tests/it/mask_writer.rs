@@ -193,7 +193,7 @@ fn npy_and_png_masks_have_the_inputs_shape() {
             let path = folder.path().join("mask.png");
             if shape.len() == 2 {
                 mask_writer::write(&image, &labels, &path, true).unwrap();
-                same_labels(&load(&path), &labels);
+                same_labels(&Volume::open(&path, &OpenOptions::LABELS).unwrap(), &labels);
                 std::fs::remove_file(&path).unwrap();
             } else {
                 let error = mask_writer::write(&image, &labels, &path, true).unwrap_err().to_string();

@@ -15,8 +15,8 @@ use crate::cli::model_args::ModelArgs;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("prompt").required(true))]
 pub struct Args {
-    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png; or a DICOM file, or a folder or
-    /// zip archive of DICOM files
+    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png; or a DICOM file, or
+    /// a folder or zip archive of DICOM files
     pub input: PathBuf,
     /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png
     #[arg(short, long, value_name = "FILE")]
@@ -45,6 +45,9 @@ pub struct Args {
     /// raw, or unit where values are fractions
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
+    /// Take this value for voxels that are NaN or infinite, which are refused otherwise
+    #[arg(long, value_name = "VALUE", help_heading = "Image", allow_hyphen_values = true, value_parser = finite)]
+    pub nan: Option<f64>,
     /// Axis of the stored array that slices lie across. x and y of boxes and points are then: k: x = i, y = j; j: x = i, y = k;
     /// i: x = j, y = k. An .npy array of slices is [k, j, i]
     #[arg(long, default_value = "k", help_heading = "Image", ignore_case = true)]
@@ -71,12 +74,20 @@ pub struct Args {
     /// Which mask to take: auto, 0 (single), 1, 2 or 3
     #[arg(long, default_value = "auto", help_heading = "More output")]
     pub mask: MaskChoice,
+    /// Write labels to a .png mask as they are, grey level 1 for label 1, which looks black. Else one label is white (255), and
+    /// several are coloured by a palette whose indices are the labels
+    #[arg(long, help_heading = "More output")]
+    pub png_values: bool,
     /// Raw logits before any resize, float32 [boxes, masks, 256, 256]
     #[arg(long, value_name = "FILE.npy", help_heading = "More output")]
     pub logits: Option<PathBuf>,
     /// What was done, with versions, hashes, scores and times
     #[arg(long, value_name = "FILE.json", help_heading = "More output")]
     pub report: Option<PathBuf>,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    text.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| "a finite number is needed".into())
 }
 
 /// An axis of the stored array.

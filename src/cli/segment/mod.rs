@@ -72,6 +72,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let written = Instant::now();
     match watcher.mask {
         Some(mask) => mask.finish(&outcome.labels, args.force)?,
+        None if args.png_values => {
+            mask_writer::write_values(image.info(), &outcome.labels, &args.output, args.force)?;
+        }
         None => {
             let segment = |target: &JobTarget| Segment { label: target.label, name: target.name.clone() };
             let segments: Vec<_> = job.targets.iter().map(segment).collect();
@@ -112,7 +115,7 @@ impl Job {
             volume: args.volume.clone(),
             threads: args.model.threads.map(usize::from),
         };
-        let options = OpenOptions { form: args.form, ..OpenOptions::default() };
+        let options = OpenOptions { form: args.form, nan: args.nan, ..OpenOptions::default() };
         let opening = Opening::open_chosen(&args.input, &options, &choice)?;
         let info = opening.info().clone();
         mask_writer::check(&info, &args.output)?;

@@ -15,7 +15,7 @@ pub fn boxes(
     image: &VolumeInfo,
     warnings: &mut Vec<Warning>,
 ) -> medsegx::Result<Vec<BTreeMap<usize, PixelBox>>> {
-    let rough = Volume::open(path, &OpenOptions::default())?;
+    let rough = Volume::open(path, &OpenOptions::LABELS)?;
     if rough.channels() != 1 {
         let found = "colour: paint labels as grey levels or as the indices of a palette";
         return Err(medsegx::Error::file(path, "rough mask", "a label a voxel", found));
