@@ -7,6 +7,7 @@ mod convert;
 pub mod demo;
 mod describe;
 mod dtype;
+mod foreign;
 mod header;
 mod names;
 mod sizes;

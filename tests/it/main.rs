@@ -4,6 +4,7 @@
 mod common;
 
 #[cfg(feature = "jpeg2000")]
+mod checkpoint_names;
 mod codecs;
 mod codes;
 mod continuity;
