@@ -102,6 +102,11 @@ codes! {
     46 DicomDuplicates "dicom-duplicates" Image "Refused: slices of a DICOM series share a place, and no index tells them apart."
     47 DicomKinds "dicom-kinds" Image "Refused: a DICOM series has too many sizes, orientations and spacings."
     48 NanReplaced "nan-replaced" Image "Voxels that are NaN or infinite were replaced by the value that was asked for."
+    49 SegRagged "seg-ragged" Result "The frames of a DICOM SEG fill no whole number of bytes: some readers lose voxels at their end."
+    50 SegOverlap "seg-overlap" Prompt "Segments of a DICOM SEG or RTSTRUCT overlap: of each voxel the later segment counts."
+    51 SegOutside "seg-outside" Prompt "Parts of a DICOM SEG or RTSTRUCT lie outside the image and are left out."
+    52 ContoursLeftOut "contours-left-out" Prompt "Points and open contours of an RTSTRUCT are no area and are left out."
+    53 ContoursNested "contours-nested" Prompt "Contours of a structure lie within each other or overlap: what an odd number of them holds is inside, which not every program does."
 }
 
 /// What a warning is about.

@@ -47,6 +47,8 @@ pub(super) enum Container {
         header: nifti::Header,
         modality: String,
         files: usize,
+        /// The slices that a DICOM mask refers to, where they have a place.
+        source: Option<std::sync::Arc<crate::dicom::Source>>,
     },
     Memory,
 }

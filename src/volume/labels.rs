@@ -51,6 +51,21 @@ impl LabelVolume {
         Ok(LabelVolume { dims, labels })
     }
 
+    /// Of a label a voxel, none above `highest`; as bytes where they fit.
+    pub(crate) fn of(dims: [usize; 3], labels: Vec<u16>, highest: u16) -> Result<Self> {
+        if highest > 255 {
+            return Ok(LabelVolume { dims, labels: Labels::U16(labels) });
+        }
+        let mut narrow = crate::memory::reserve(labels.len(), "the mask")?;
+        narrow.extend(labels.iter().map(|&label| label as u8));
+        Ok(LabelVolume { dims, labels: Labels::U8(narrow) })
+    }
+
+    /// The labels alone.
+    pub(crate) fn into_labels(self) -> Labels {
+        self.labels
+    }
+
     /// Voxels along x, y, z.
     pub fn dims(&self) -> [usize; 3] {
         self.dims

@@ -13,6 +13,8 @@ use ::png::BitDepth;
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 
+#[cfg(feature = "dicom")]
+use super::dicom_mask::{DicomMask, DicomOptions};
 use super::info::Container;
 use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
@@ -35,14 +37,21 @@ pub(super) enum Format {
     Nrrd,
     SegNrrd,
     MetaImage,
+    #[cfg(feature = "dicom")]
+    Dicom,
 }
 
 /// Whether a mask of `volume` can be written to `path`, by its name: for a long job that should fail before it starts.
 ///
 /// # Errors
-/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy or .png, or a volume of slices is asked for as PNG.
+/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .png or .dcm, a volume of
+/// slices is asked for as PNG, or an image that belongs to no series as DICOM.
 pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
-    format_of(volume, path).map(|_| ())
+    match format_of(volume, path)? {
+        #[cfg(feature = "dicom")]
+        Format::Dicom => DicomMask::prepare(volume, path, &DicomOptions::default()).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Writes `mask` on the grid of `volume` to `path`. `force` replaces an existing file.
@@ -109,6 +118,11 @@ fn write_shown(
         let (expected, found) = (format!("dims {:?}", volume.dims()), format!("{:?}", mask.dims()));
         return Err(Error::Argument { name: "mask", expected, found });
     }
+    #[cfg(feature = "dicom")]
+    if format == Format::Dicom {
+        let prepared = DicomMask::prepare(volume, path, &DicomOptions::default())?;
+        return prepared.write(mask, segments, path, force).map(drop);
+    }
     write_atomically(path, force, |file| {
         write_as(format, volume, mask, segments, shown, file)?;
         file.flush()?;
@@ -126,12 +140,14 @@ pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
         (".mha", Format::MetaImage),
         (".npy", Format::Npy),
         (".png", Format::Png),
+        #[cfg(feature = "dicom")]
+        (".dcm", Format::Dicom),
     ];
     let Some((_, format)) = known.into_iter().find(|(end, _)| name.ends_with(end)) else {
         return Err(Error::file(
             path,
             "name of the output",
-            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy or .png",
+            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .png or .dcm",
             name,
         ));
     };
@@ -167,6 +183,8 @@ fn write_as(
                 Labels::U16(labels) => npy::write(out, &shape, labels),
             }
         }
+        #[cfg(feature = "dicom")]
+        Format::Dicom => Err(io::Error::other(Error::internal("mask", "a DICOM object has a writer of its own"))),
         Format::Png => write_png(mask, shown, out),
     }
 }
@@ -199,7 +217,7 @@ fn write_png(mask: &LabelVolume, shown: Shown, out: &mut impl Write) -> io::Resu
 }
 
 /// The named labels, and those of the mask that have no name.
-fn all_segments(mask: &LabelVolume, named: &[Segment]) -> Vec<Segment> {
+pub(super) fn all_segments(mask: &LabelVolume, named: &[Segment]) -> Vec<Segment> {
     let mut found = vec![false; 1 << 16];
     match mask.labels() {
         Labels::U8(labels) => labels.iter().for_each(|&label| found[usize::from(label)] = true),

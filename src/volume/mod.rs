@@ -8,11 +8,15 @@ mod body;
 mod describe;
 #[cfg(feature = "dicom")]
 mod dicom;
+#[cfg(feature = "dicom")]
+mod dicom_mask;
 mod geometry;
 mod incoming;
 mod info;
 mod intensity;
 mod label_input;
+#[cfg(feature = "dicom")]
+mod label_objects;
 mod label_slice;
 mod labels;
 mod lent;
@@ -38,6 +42,8 @@ use std::path::Path;
 
 pub use arriving::{Arriving, SliceSource};
 pub use describe::{Description, GeometryDescription, describe, describe_chosen};
+#[cfg(feature = "dicom")]
+pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name};
 pub use geometry::{Affine, AffineSource, Form, Geometry};
 pub use incoming::{Image, Incoming};
 pub use info::VolumeInfo;
@@ -48,6 +54,8 @@ pub(crate) use levels::LevelCounts;
 pub use mask_stream::MaskStream;
 pub use opening::{Opening, Reading, SeriesChoice};
 pub use raster_writer::Segment;
+#[cfg(feature = "dicom")]
+pub(crate) use raster_writer::colour;
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
 pub use voxels::Voxels;
@@ -110,6 +118,20 @@ impl Volume {
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for whatever is malformed or not supported.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         Opening::open(path.as_ref(), options)?.finish()
+    }
+
+    /// Opens a label map, as [`Volume::open`]: this build is without DICOM objects.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    #[cfg(not(feature = "dicom"))]
+    pub fn open_labels(
+        path: impl AsRef<Path>,
+        options: &OpenOptions,
+        _on: Option<&VolumeInfo>,
+        _labels: &[u32],
+    ) -> Result<Self> {
+        Self::open(path, options)
     }
 
     /// Reads a volume from the contents of a file; `name` stands in for its path in messages.

@@ -8,6 +8,7 @@ use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
 use medsegx::volume::{Form, Intensity, Orientation};
 
+use super::output::DicomArgs;
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
 
@@ -18,7 +19,8 @@ pub struct Args {
     /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png; or a DICOM file, or
     /// a folder or zip archive of DICOM files
     pub input: PathBuf,
-    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png
+    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png; .dcm (DICOM SEG) for a DICOM image or with
+    /// --series FOLDER
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Replace existing output files
@@ -63,8 +65,9 @@ pub struct Args {
     /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1 (`medsegx info` lists them)
     #[arg(long, value_name = "N|KEY", help_heading = "Image")]
     pub volume: Option<String>,
-    /// DICOM series, where there are several (`medsegx info` lists them)
-    #[arg(long, value_name = "UID", help_heading = "Image")]
+    /// DICOM series, where there are several (`medsegx info` lists them). Of an image that is no DICOM: the folder of the series
+    /// that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
+    #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]
     pub series: Option<String>,
 
     /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again with the
@@ -78,6 +81,8 @@ pub struct Args {
     /// several are coloured by a palette whose indices are the labels
     #[arg(long, help_heading = "More output")]
     pub png_values: bool,
+    #[command(flatten, next_help_heading = "More output")]
+    pub dicom: DicomArgs,
     /// Raw logits before any resize, float32 [boxes, masks, 256, 256]
     #[arg(long, value_name = "FILE.npy", help_heading = "More output")]
     pub logits: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `medsegx segment`: an image and boxes in, a mask on the image's own grid out.
 
 mod args;
+mod output;
 mod report;
 mod rough;
 mod targets;
@@ -18,15 +19,14 @@ use medsegx::codes::{Code, Warning};
 use medsegx::model::{Config, Kind};
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
-use medsegx::volume::{
-    Incoming, LabelVolume, MaskStream, OpenOptions, Opening, Segment, SeriesChoice, SliceFrame, VolumeInfo, mask_writer,
-};
+use medsegx::volume::{Incoming, LabelVolume, MaskStream, OpenOptions, Opening, SeriesChoice, SliceFrame, VolumeInfo};
 use medsegx::weights::Weights;
 
 use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
+use output::Output;
 use targets::JobTarget;
 
 /// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made, and
@@ -70,22 +70,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     outcome.stages.wait += waited + rest.elapsed();
     let written = Instant::now();
-    match watcher.mask {
-        Some(mask) => mask.finish(&outcome.labels, args.force)?,
-        None if args.png_values => {
-            mask_writer::write_values(image.info(), &outcome.labels, &args.output, args.force)?;
-        }
-        None => {
-            let segment = |target: &JobTarget| Segment { label: target.label, name: target.name.clone() };
-            let segments: Vec<_> = job.targets.iter().map(segment).collect();
-            mask_writer::write_named(image.info(), &outcome.labels, &segments, &args.output, args.force)?;
-        }
+    let of_file = match watcher.mask {
+        Some(mask) => mask.finish(&outcome.labels, args.force).map(|()| Vec::new())?,
+        None => job.output.write(&args, image.info(), &outcome.labels)?,
+    };
+    if !args.quiet {
+        of_file.iter().for_each(super::warn);
     }
     watcher.logits.map(LogitsFile::finish).transpose()?;
     if let Some(path) = &args.report {
         let times = report::Times { load: loaded, read, write: written.elapsed(), total: start.elapsed() };
         let (set_aside, image, outcome) = (image.set_aside, image.info(), &outcome);
-        let done = report::Done { image, intensity: &intensity, set_aside, model: &model, outcome, times };
+        let done = report::Done { image, intensity: &intensity, set_aside, model: &model, outcome, of_file, times };
         report::write(path, &args, &job, hashes, &done)?;
     }
     if !args.quiet {
@@ -100,6 +96,7 @@ pub struct Job {
     pub frame: SliceFrame,
     pub targets: Vec<JobTarget>,
     pub source: WeightsSource,
+    pub output: Output,
 }
 
 impl Job {
@@ -111,18 +108,19 @@ impl Job {
             return Err(medsegx::Error::Argument { name: "--points", expected, found }.into());
         }
         let choice = SeriesChoice {
-            series: args.series.clone(),
+            series: args.series_of_image(),
             volume: args.volume.clone(),
             threads: args.model.threads.map(usize::from),
         };
         let options = OpenOptions { form: args.form, nan: args.nan, ..OpenOptions::default() };
         let opening = Opening::open_chosen(&args.input, &options, &choice)?;
         let info = opening.info().clone();
-        mask_writer::check(&info, &args.output)?;
+        output::check_name(args, &info)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
         let voxels = Incoming::start(opening, args.intensity, &frame)?;
         let targets = targets::targets(args, &info, &frame, steered)?;
-        Ok((Job { frame, targets, source }, voxels))
+        let output = Output::prepare(args, &info, &targets)?;
+        Ok((Job { frame, targets, source, output }, voxels))
     }
 
     /// Prompt points of the largest prompt, padding included.

@@ -34,6 +34,8 @@ pub struct Done<'a> {
     pub set_aside: Option<SetAside>,
     pub model: &'a Model,
     pub outcome: &'a Outcome,
+    /// What is doubtful about the mask's file.
+    pub of_file: Vec<Warning>,
     pub times: Times,
 }
 
@@ -55,7 +57,7 @@ impl Hashes {
 /// Writes the report.
 pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: &Done) -> anyhow::Result<()> {
     let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
-    let Done { image, intensity, set_aside, model, outcome, times } = done;
+    let Done { image, intensity, set_aside, model, outcome, times, .. } = done;
     let described: Vec<_> = job.targets.iter().map(JobTarget::described).collect();
     let run = Described { image, intensity, set_aside: *set_aside, frame: &job.frame, model, choice: args.mask };
     let mut report = describe(&run, &described, outcome);
@@ -77,6 +79,10 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
         },
     });
     merge(&mut report, own);
+    if let Some(warnings) = report["warnings"].as_array_mut() {
+        let of_file = |warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": null });
+        warnings.extend(done.of_file.iter().map(of_file));
+    }
     let json = serde_json::to_string_pretty(&report)?;
     Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, json.as_bytes()))?)
 }

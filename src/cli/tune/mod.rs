@@ -92,7 +92,7 @@ fn examples(
     let (mut all, mut hashes) = (Vec::new(), Hashes::default());
     for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
         let image = Volume::open(image_path, &OpenOptions::default())?;
-        let labels = Volume::open(labels_path, &OpenOptions::LABELS)?;
+        let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[])?;
         hashes.images.push(super::sha256(image_path)?);
         hashes.labels.push(super::sha256(labels_path)?);
         let frame = image.frame(args.axis.index(), args.orient)?;
