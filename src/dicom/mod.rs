@@ -1,4 +1,5 @@
-//! DICOM series in: files, folders and zip archives as volumes of slices; segmentations that belong to them out.
+//! DICOM series in: files, folders and zip archives as volumes of slices; segmentations and structure sets that belong to them in
+//! and out.
 //!
 //! Positions, orientations and spacings are DICOM's own (millimetres, x to the Left, y Posterior, z Superior) until a volume
 //! is made of them, whose affine is RAS as everywhere else in this library.
@@ -6,6 +7,7 @@
 mod anatomy;
 mod bits;
 pub mod codec;
+mod contour;
 mod data_set;
 mod frames;
 mod input;
@@ -15,6 +17,8 @@ mod oddities;
 mod on_grid;
 mod parse;
 mod pixels;
+mod rtstruct_reader;
+mod rtstruct_writer;
 mod samples;
 mod seg_reader;
 mod seg_writer;
@@ -31,6 +35,8 @@ pub use stack::Oddity;
 
 pub(crate) use on_grid::OnGrid;
 pub(crate) use pixels::Slices;
+pub(crate) use rtstruct_reader::{VoxelGrid, read_structures};
+pub(crate) use rtstruct_writer::write_structures;
 pub(crate) use seg_reader::{is_segmentation, read_segmentation};
 pub(crate) use seg_writer::{SegForm, Segmentation, check_count};
 pub(crate) use series::{Chosen, MaskObject, mask_object, open};

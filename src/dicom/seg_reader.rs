@@ -14,7 +14,7 @@ use super::seg_writer::{LABEL_MAP, SEGMENTATION, tracked};
 use super::stack::{Grid, Oddity, Slice};
 use super::tags::{self, Tag, Vr};
 use crate::codes::Code;
-use crate::volume::{LabelVolume, Labels, Voxels};
+use crate::volume::{LabelVolume, Voxels};
 use crate::{Error, Result};
 
 const MANUFACTURER: Tag = 0x0008_0070;
@@ -153,10 +153,7 @@ pub fn read_segmentation(path: &Path, chosen: &[u32], most: u64) -> Result<ReadS
     let source = frames.iter().map(|&frame| Slice { instance: 0, frame }).collect();
     let wide = instance.shape.bits_allocated == 16;
     if frames.is_empty() {
-        let voxels = match LabelVolume::new(dims, 1)?.into_labels() {
-            Labels::U8(values) => Voxels::U8(values),
-            Labels::U16(values) => Voxels::U16(values),
-        };
+        let voxels = LabelVolume::new(dims, 1)?.into_voxels();
         return Ok(ReadSegmentation { dims, grid, voxels, slope: 1.0, oddities: reader.oddities });
     }
     let pixels = Slices::new(vec![instance], source, None)?;
@@ -169,10 +166,7 @@ pub fn read_segmentation(path: &Path, chosen: &[u32], most: u64) -> Result<ReadS
     }
     let highest = reader.highest(wide);
     let labels = reader.labels(&pixels, &places, &numbers, highest)?;
-    let voxels = match labels.into_labels() {
-        Labels::U8(values) => Voxels::U8(values),
-        Labels::U16(values) => Voxels::U16(values),
-    };
+    let voxels = labels.into_voxels();
     reader.say();
     Ok(ReadSegmentation { dims, grid, voxels, slope: 1.0, oddities: reader.oddities })
 }

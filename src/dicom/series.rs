@@ -49,6 +49,8 @@ pub fn is_input(path: &Path) -> bool {
 pub enum MaskObject {
     /// SEG of any kind.
     Segmentation,
+    /// RTSTRUCT.
+    StructureSet,
 }
 
 /// What object with masks the file at `path` is, if it is one.
@@ -64,7 +66,10 @@ pub fn mask_object(path: &Path) -> Result<Option<MaskObject>> {
     }
     let parsed = parse::parse(place.open()?).map_err(|flaw| flaw.at(path))?;
     let class = parsed.data_set.text(super::tags::SOP_CLASS_UID).unwrap_or_default();
-    Ok(super::is_segmentation(&class).then_some(MaskObject::Segmentation))
+    Ok(match class.as_str() {
+        super::rtstruct_writer::STRUCTURE_SET => Some(MaskObject::StructureSet),
+        class => super::is_segmentation(class).then_some(MaskObject::Segmentation),
+    })
 }
 
 /// Whether `path` is a folder or a zip archive of DICOM files.

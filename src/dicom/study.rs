@@ -97,6 +97,11 @@ impl Source {
         Some(Source { slices: frames.collect::<Option<_>>()?, grid, dims: slices.dims() })
     }
 
+    /// The centre of the first pixel of slice `k`.
+    pub fn position(&self, k: usize) -> [f64; 3] {
+        self.slices.get(k).map_or(self.grid.origin, |slice| slice.position)
+    }
+
     /// Millimetres between slices, along their normal.
     pub fn between(&self) -> f64 {
         let [a, b, across] = self.grid.steps;
@@ -141,6 +146,7 @@ pub struct Study {
     character_set: Vec<u8>,
     /// Whether text of this program's own has to be ASCII beside that of the source.
     ascii: bool,
+    pub study: String,
     pub series: String,
     pub series_number: i64,
     pub frame_of_reference: String,
@@ -202,12 +208,12 @@ impl Study {
                 copied.push((tag, letters, value(tag)));
             }
         }
-        needed(set, STUDY_INSTANCE, "StudyInstanceUID")?;
         let number = set.text(SERIES_NUMBER).and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Study {
             copied,
             character_set: if ours { b"ISO_IR 192".to_vec() } else { declared.into_bytes() },
             ascii: !ours,
+            study: needed(set, STUDY_INSTANCE, "StudyInstanceUID")?,
             series: needed(set, SERIES_INSTANCE, "SeriesInstanceUID")?,
             series_number: number,
             frame_of_reference: needed(set, FRAME_OF_REFERENCE, "FrameOfReferenceUID")?,

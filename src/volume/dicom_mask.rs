@@ -39,6 +39,11 @@ struct Way {
     steps: [isize; 3],
 }
 
+/// Whether the name of `path` asks for an RTSTRUCT.
+pub fn is_rtstruct_name(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().ends_with(".rtstruct.dcm"))
+}
+
 /// Whether the name of `path` asks for a DICOM object.
 pub fn is_dicom_name(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().ends_with(".dcm"))
@@ -86,6 +91,11 @@ impl DicomMask {
     pub fn write(&self, mask: &LabelVolume, segments: &[Segment], path: &Path, force: bool) -> Result<Vec<Warning>> {
         let segments = &all_segments(mask, segments);
         let grid = OnGrid { mask, dims: self.source.dims, start: self.way.start, steps: self.way.steps };
+        if is_rtstruct_name(path) {
+            let (study, source) = (&self.study, &self.source);
+            write_checked(path, force, |out| dicom::write_structures(out, study, source, &grid, segments))?;
+            return Ok(Vec::new());
+        }
         let form = SegForm { label_map: self.options.label_map, deflated: self.options.deflated };
         let series = dicom::new_uid(&path.to_string_lossy());
         let mut warnings = Vec::new();

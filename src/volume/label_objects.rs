@@ -1,19 +1,20 @@
-//! DICOM objects as label maps: segmentations on the grid of the image that they are for.
+//! DICOM objects as label maps: segmentations and structure sets on the grid of the image that they are for.
 
 use std::path::Path;
 
 use super::dicom::ras;
 use super::info::Container;
 use super::nifti::Header;
-use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels};
-use crate::Result;
+use super::{Geometry, LabelVolume, OpenOptions, Volume, VolumeInfo, Voxels};
 use crate::codes::{Code, Warning};
-use crate::dicom::{self, Grid, MaskObject};
+use crate::dicom::{self, Grid, MaskObject, VoxelGrid};
+use crate::{Error, Result};
 
 /// Reads the object at `path`, unless it is another file.
 pub(super) fn open(path: &Path, on: Option<&VolumeInfo>, labels: &[u32], most: u64) -> Result<Option<Volume>> {
     match dicom::mask_object(path)? {
         Some(MaskObject::Segmentation) => segmentation(path, on, labels, most).map(Some),
+        Some(MaskObject::StructureSet) => structures(path, on, labels).map(Some),
         None => Ok(None),
     }
 }
@@ -28,6 +29,25 @@ fn segmentation(path: &Path, on: Option<&VolumeInfo>, labels: &[u32], most: u64)
         Some(image) if image.geometry().is_some() => brought_over(volume, image),
         _ => Ok(volume),
     }
+}
+
+fn structures(path: &Path, on: Option<&VolumeInfo>, labels: &[u32]) -> Result<Volume> {
+    let image = on.and_then(|image| Some((image, image.geometry()?.inverse()?)));
+    let Some((image, inverse)) = image else {
+        let expected = "an image with a place, on whose voxels contours are drawn";
+        return Err(Error::file(path, "RTSTRUCT", expected, "none"));
+    };
+    // The affine counts to Right and Anterior, contours to Left and Posterior.
+    let indices = std::array::from_fn(|axis| {
+        let [a, b, c, d] = inverse[axis];
+        [-a, -b, c, d]
+    });
+    let grid = VoxelGrid { dims: image.dims(), indices };
+    let (found, oddities) = dicom::read_structures(path, &grid, labels)?;
+    let highest = found.iter().copied().max().unwrap_or(0);
+    let mut volume = like(image, path, LabelVolume::of(image.dims(), found, highest)?.into_voxels(), "RTSTRUCT");
+    volume.info.warnings = oddities.into_iter().map(|oddity| Warning::new(oddity.code, oddity.text)).collect();
+    Ok(volume)
 }
 
 /// A volume of `voxels` on a grid of DICOM's patient coordinates.
@@ -104,11 +124,11 @@ fn brought_over(volume: Volume, image: &VolumeInfo) -> Result<Volume> {
 }
 
 impl Volume {
-    /// Opens a label map: what [`Volume::open`] does, and a DICOM SEG, of which only segments with one of `labels` are taken
-    /// where some are given. It comes on the grid of the image `on` where that has a place.
+    /// Opens a label map: what [`Volume::open`] does, a DICOM SEG and an RTSTRUCT, of which only segments with one of `labels`
+    /// are taken where some are given. They come on the grid of the image `on` where that has a place.
     ///
     /// # Errors
-    /// As [`Volume::open`].
+    /// As [`Volume::open`]; [`Error::File`] for an RTSTRUCT without an image that has a place.
     pub fn open_labels(
         path: impl AsRef<Path>,
         options: &OpenOptions,

@@ -61,9 +61,12 @@ impl LabelVolume {
         Ok(LabelVolume { dims, labels: Labels::U8(narrow) })
     }
 
-    /// The labels alone.
-    pub(crate) fn into_labels(self) -> Labels {
-        self.labels
+    /// The labels alone, as voxels.
+    pub(crate) fn into_voxels(self) -> super::Voxels {
+        match self.labels {
+            Labels::U8(labels) => super::Voxels::U8(labels),
+            Labels::U16(labels) => super::Voxels::U16(labels),
+        }
     }
 
     /// Voxels along x, y, z.

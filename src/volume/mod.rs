@@ -43,7 +43,7 @@ use std::path::Path;
 pub use arriving::{Arriving, SliceSource};
 pub use describe::{Description, GeometryDescription, describe, describe_chosen};
 #[cfg(feature = "dicom")]
-pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name};
+pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name, is_rtstruct_name};
 pub use geometry::{Affine, AffineSource, Form, Geometry};
 pub use incoming::{Image, Incoming};
 pub use info::VolumeInfo;

@@ -17,7 +17,7 @@ const SLICES: usize = 7;
 const SPACING: [f64; 3] = [0.75, 0.5, 2.5];
 
 /// A series of slices in this orientation; its positions are spelt in odd ways, its names are of a patient.
-fn series(folder: &Path, orientation: [f64; 6], dims: [usize; 3]) -> PathBuf {
+pub fn series(folder: &Path, orientation: [f64; 6], dims: [usize; 3]) -> PathBuf {
     let folder = folder.join("series");
     std::fs::create_dir_all(&folder).unwrap();
     let [a, b, c, d, e, f] = orientation;
@@ -41,23 +41,23 @@ fn series(folder: &Path, orientation: [f64; 6], dims: [usize; 3]) -> PathBuf {
     folder
 }
 
-fn supine(folder: &Path) -> PathBuf {
+pub fn supine(folder: &Path) -> PathBuf {
     series(folder, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [COLUMNS, ROWS, SLICES])
 }
 
 /// A NIfTI file of this affine.
-fn placed(dims: [usize; 3], affine: &[[f64; 4]; 4]) -> Vec<u8> {
+pub fn placed(dims: [usize; 3], affine: &[[f64; 4]; 4]) -> Vec<u8> {
     let mut file = NiftiFile::new(1, dims.map(|n| n as i64), 2, 0);
     (file.rows, file.qform_code) = ([affine[0], affine[1], affine[2]], 0);
     file.bytes()
 }
 
-fn info(path: &Path) -> VolumeInfo {
+pub fn info(path: &Path) -> VolumeInfo {
     Opening::open_chosen(path, &OpenOptions::default(), &SeriesChoice::default()).unwrap().info().clone()
 }
 
 /// Labels of random blocks on a grid of `dims`.
-fn blocks(dims: [usize; 3], labels: &[u16], seed: u64) -> LabelVolume {
+pub fn blocks(dims: [usize; 3], labels: &[u16], seed: u64) -> LabelVolume {
     let mut random = Random(seed);
     let volume =
         Volume::from_voxels("m", dims, 1, medsegx::volume::Voxels::U8(vec![0; dims.iter().product()])).unwrap();
@@ -77,12 +77,12 @@ fn blocks(dims: [usize; 3], labels: &[u16], seed: u64) -> LabelVolume {
     mask
 }
 
-fn read(path: &Path, on: Option<&VolumeInfo>, labels: &[u32]) -> (LabelVolume, Volume) {
+pub fn read(path: &Path, on: Option<&VolumeInfo>, labels: &[u32]) -> (LabelVolume, Volume) {
     let volume = Volume::open_labels(path, &OpenOptions::default(), on, labels).unwrap();
     (LabelVolume::from_volume(&volume).unwrap().0, volume)
 }
 
-fn all(mask: &LabelVolume) -> Vec<u16> {
+pub fn all(mask: &LabelVolume) -> Vec<u16> {
     (0..mask.dims().iter().product()).map(|i| mask.get(i).unwrap()).collect()
 }
 

@@ -28,6 +28,7 @@ mod cuda_whole;
 mod determinism;
 mod dicom_data_set;
 mod dicom_pixels;
+mod dicom_rtstruct;
 mod dicom_seg;
 mod dicom_series;
 mod documents;

@@ -41,11 +41,17 @@ pub struct Output {
 /// Refuses names of outputs that no mask can have.
 pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
     #[cfg(feature = "dicom")]
-    if medsegx::volume::is_dicom_name(&args.output) {
+    if medsegx::volume::is_dicom_name(&args.output) && !medsegx::volume::is_rtstruct_name(&args.output) {
         return Ok(());
     }
     if args.dicom.seg.is_some() || args.dicom.split || args.dicom.deflate {
-        return Err(usage("--seg, --split and --deflate: expected an output whose name ends in .dcm"));
+        return Err(usage(
+            "--seg, --split and --deflate: expected an output whose name ends in .dcm, and not in .rtstruct.dcm",
+        ));
+    }
+    #[cfg(feature = "dicom")]
+    if medsegx::volume::is_dicom_name(&args.output) {
+        return Ok(());
     }
     Ok(mask_writer::check(image, &args.output)?)
 }
