@@ -93,7 +93,12 @@ impl Intensity {
         let Some(first) = statistics.first_not_finite else { return Ok(()) };
         let [x, y, z] = volume.voxel_of_value(first);
         let found = format!("{} NaN or infinite, the first at voxel ({x}, {y}, {z})", statistics.not_finite);
-        Err(Error::file(volume.path(), "voxel values", "finite numbers, or a value to take for others (--nan VALUE)", found))
+        Err(Error::file(
+            volume.path(),
+            "voxel values",
+            "finite numbers, or a value to take for others (--nan VALUE)",
+            found,
+        ))
     }
 
     /// The rule's numbers where they do not depend on the values and the type in which those are stored rules out all that

@@ -52,6 +52,7 @@ impl LabelVolume {
     }
 
     /// Of a label a voxel, none above `highest`; as bytes where they fit.
+    #[cfg(feature = "dicom")]
     pub(crate) fn of(dims: [usize; 3], labels: Vec<u16>, highest: u16) -> Result<Self> {
         if highest > 255 {
             return Ok(LabelVolume { dims, labels: Labels::U16(labels) });
@@ -62,6 +63,7 @@ impl LabelVolume {
     }
 
     /// The labels alone, as voxels.
+    #[cfg(feature = "dicom")]
     pub(crate) fn into_voxels(self) -> super::Voxels {
         match self.labels {
             Labels::U8(labels) => super::Voxels::U8(labels),

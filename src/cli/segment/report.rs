@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use medsegx::atomic::write_atomically;
+use medsegx::codes::Warning;
 use medsegx::segment::Model;
 use medsegx::segment::report::{Described, describe, merge};
 use medsegx::segment::volume::Outcome;
