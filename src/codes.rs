@@ -12,7 +12,12 @@ use serde::Serialize;
 /// Declares the codes. The number is the bit of the C results' `warnings`.
 macro_rules! codes {
     ($($number:literal $variant:ident $name:literal $place:ident $meaning:literal)*) => {
-        /// What a warning is about.
+        /// Names of the codes in `bits`.
+pub fn names_of(bits: u64) -> Vec<&'static str> {
+    Code::ALL.iter().filter(|code| bits & code.bit() != 0).map(|code| code.name()).collect()
+}
+
+/// What a warning is about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         #[non_exhaustive]
@@ -107,6 +112,7 @@ codes! {
     51 SegOutside "seg-outside" Prompt "Parts of a DICOM SEG or RTSTRUCT lie outside the image and are left out."
     52 ContoursLeftOut "contours-left-out" Prompt "Points and open contours of an RTSTRUCT are no area and are left out."
     53 ContoursNested "contours-nested" Prompt "Contours of a structure lie within each other or overlap: what an odd number of them holds is inside, which not every program does."
+    54 TargetRemoved "target-removed" Result "Nothing of a target's mask was left by what was asked for after the network."
 }
 
 /// What a warning is about.

@@ -202,7 +202,7 @@ fn of_file(model: &Arc<segment::Model>, path: &Path, ask: &Ask, job: &mut Job) -
     let opening = Opening::open_chosen(path, &options, &ask.choice)?;
     let info = opening.info().clone();
     let frame = info.frame(ask.axis, ask.orient)?;
-    let incoming = Incoming::start(opening, ask.intensity, &frame)?;
+    let incoming = Incoming::start(opening, ask.intensity, &frame, false)?;
     let targets = ask.targets(&info, &frame, model)?;
     let mut segmenter = ask.segmenter(model, &targets, job)?;
     let mut image = incoming.wait_unless(&job.stop)?;

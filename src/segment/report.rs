@@ -117,7 +117,7 @@ fn of_target(image: &VolumeInfo, target: &Target, outcome: &Outcome, index: usiz
                 "measures": s.verdict.measures.masks[..count],
                 "agreement": s.agreement(),
                 "agreement_missing": s.agreement().is_none().then_some("the mask is empty"),
-                "doubtful": doubtful(s.doubts),
+                "doubtful": names_of(s.doubts),
                 "continuity": s.continuity,
                 "pixels": s.pixels,
             })
@@ -134,9 +134,4 @@ fn of_target(image: &VolumeInfo, target: &Target, outcome: &Outcome, index: usiz
         "volume_missing": voxel_volume.is_none().then_some("the input has no voxel size"),
         "slices": rows,
     })
-}
-
-/// Names of the codes in `bits`.
-fn doubtful(bits: u64) -> Vec<&'static str> {
-    Code::ALL.iter().filter(|code| bits & code.bit() != 0).map(|code| code.name()).collect()
 }

@@ -33,13 +33,19 @@ enum Source {
 }
 
 impl Incoming {
-    /// Begins to read. `rule` is the one asked for; without one it is the rule for such a file.
+    /// Begins to read. `rule` is the one asked for; without one it is the rule for such a file. With `keep` all voxels are
+    /// there at the end.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) where no thread can be had.
-    pub fn start(opening: Opening<BufReader<File>>, rule: Option<Intensity>, frame: &SliceFrame) -> Result<Incoming> {
+    pub fn start(
+        opening: Opening<BufReader<File>>,
+        rule: Option<Intensity>,
+        frame: &SliceFrame,
+        keep: bool,
+    ) -> Result<Incoming> {
         let unseen = rule.unwrap_or_else(|| Intensity::default_for(opening.info())).resolve_unseen(opening.info());
-        let unseen = unseen.filter(|_| frame.axis() == 2);
+        let unseen = unseen.filter(|_| frame.axis() == 2 && !keep);
         let opening = match unseen {
             None => opening,
             Some(intensity) => match opening.arriving()? {
@@ -90,6 +96,14 @@ impl Image {
         match &self.source {
             Source::Whole(volume, _) => volume,
             Source::Arriving(arriving) => arriving.info(),
+        }
+    }
+
+    /// All voxels, where they are kept.
+    pub fn volume(&self) -> Option<&Volume> {
+        match &self.source {
+            Source::Whole(volume, _) => Some(volume),
+            Source::Arriving(_) => None,
         }
     }
 

@@ -100,6 +100,11 @@ impl VolumeInfo {
         (self.slope, self.intercept)
     }
 
+    /// Whether a stored value stands for no picture.
+    pub fn is_padding(&self, stored: f64) -> bool {
+        self.padding.is_some_and(|[low, high]| (low..=high).contains(&stored))
+    }
+
     /// Where the voxels lie in the patient; pictures and arrays do not say.
     pub fn geometry(&self) -> Option<&Geometry> {
         self.geometry.as_ref()

@@ -2,7 +2,7 @@
 
 use super::slices::SliceFrame;
 use crate::image::Runs;
-use crate::memory::zeros;
+use crate::memory::{grow_to, zeros};
 use crate::{Error, Result};
 
 /// One label a voxel, x fastest: a byte each while labels fit.
@@ -109,6 +109,52 @@ impl LabelVolume {
             Labels::U8(labels) => labels.get(index).map(|&l| l.into()),
             Labels::U16(labels) => labels.get(index).copied(),
         }
+    }
+
+    /// How many voxels each label has, from 0 on.
+    pub fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; if matches!(self.labels, Labels::U8(_)) { 1 << 8 } else { 1 << 16 }];
+        match &self.labels {
+            Labels::U8(labels) => labels.iter().for_each(|&label| counts[usize::from(label)] += 1),
+            Labels::U16(labels) => labels.iter().for_each(|&label| counts[usize::from(label)] += 1),
+        }
+        counts
+    }
+
+    /// Gives voxel `index` a label that is not above what the volume was made for.
+    pub(crate) fn set(&mut self, index: usize, label: u16) {
+        match &mut self.labels {
+            Labels::U8(labels) => labels[index] = label as u8,
+            Labels::U16(labels) => labels[index] = label,
+        }
+    }
+
+    /// The same with label `i` as `map[i]`, of which none is above `highest`; labels beyond the map as background.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn relabelled(&self, map: &[u16], highest: u16) -> Result<LabelVolume> {
+        let mut labels = LabelVolume::new(self.dims, highest)?;
+        let new = |label: u16| map.get(usize::from(label)).map_or(0, |&new| new.min(highest));
+        match &self.labels {
+            Labels::U8(old) => labels.fill_with(old.iter().map(|&label| new(label.into()))),
+            Labels::U16(old) => labels.fill_with(old.iter().map(|&label| new(label))),
+        }
+        Ok(labels)
+    }
+
+    /// The labels of slice `index` of `frame`, row by row; `out` is cleared and filled.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when slice or frame do not fit; [`Error::Memory`].
+    pub fn slice(&self, frame: &SliceFrame, index: usize, out: &mut Vec<u16>) -> Result<()> {
+        let (height, width) = frame.shape();
+        frame.check_index(index)?;
+        self.check(frame, height * width)?;
+        out.clear();
+        grow_to(out, height * width, "a slice of the mask")?;
+        out.extend(frame.pixels(index).filter_map(|pixel| self.get(pixel)));
+        Ok(())
     }
 
     /// Gives `label` to the voxels of slice `index` of `frame` where `mask` `[h, w]` is true; others keep theirs.

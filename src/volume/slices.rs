@@ -61,6 +61,11 @@ impl SliceFrame {
         self.axis
     }
 
+    /// The stored axes that columns and rows run along.
+    pub fn plane(&self) -> [usize; 2] {
+        [self.column.axis, self.row.axis]
+    }
+
     /// How many slices there are.
     pub fn slices(&self) -> usize {
         self.dims[self.axis]

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod after;
 #[cfg(feature = "jpeg2000")]
 mod checkpoint_names;
 mod codecs;
@@ -50,6 +51,7 @@ mod model;
 mod ops;
 mod orientation;
 mod outliers;
+mod preview;
 mod prompt;
 mod prompt_forms;
 mod ptxas;

@@ -8,6 +8,7 @@ use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
 use medsegx::volume::{Form, Intensity, Orientation};
 
+use super::after::AfterArgs;
 use super::output::DicomArgs;
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
@@ -69,6 +70,9 @@ pub struct Args {
     /// that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
     #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]
     pub series: Option<String>,
+
+    #[command(flatten, next_help_heading = "After the network (in this order; nothing unless asked for)")]
+    pub after: AfterArgs,
 
     /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again with the
     /// same weights and context: to the same bits, without the encoder
@@ -184,8 +188,13 @@ impl Args {
             ("--boxes", boxes.as_ref()),
             ("--rough", rough.as_ref()),
         ];
-        let writes =
-            [("--output", Some(&self.output)), ("--logits", self.logits.as_ref()), ("--report", self.report.as_ref())];
+        let writes = [
+            ("--output", Some(&self.output)),
+            ("--logits", self.logits.as_ref()),
+            ("--report", self.report.as_ref()),
+            ("--stats", self.after.stats.as_ref()),
+            ("--preview", self.after.preview.as_ref()),
+        ];
         files::check_outputs(&given(&reads), &given(&writes), self.force)
     }
 }

@@ -1,9 +1,12 @@
 //! `medsegx segment`: an image and boxes in, a mask on the image's own grid out.
 
+mod after;
 mod args;
 mod output;
+mod preview;
 mod report;
 mod rough;
+mod stats;
 mod targets;
 
 use std::fmt::Write as _;
@@ -37,7 +40,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     args.check_outputs()?;
     let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = args.model.open(&weights_source)?;
-    let (job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
+    let (mut job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
     let hashes = args.report.is_some().then(|| report::Hashes::start(&args.input, &job.source));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
@@ -57,15 +60,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     job.warn(image.info(), &args);
     let mut watcher = Watcher::new(&args, &job, image.info(), &segmenter)?;
     segmenter.set_stop(Some(watcher.interrupt.flag()));
-    let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
+    let mut requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
+    let cleaning = args.after.cleaning();
+    if !cleaning.is_empty() {
+        after::own_labels(&mut requests)?;
+    }
     let (source, intensity) = image.parts();
     let mut outcome = segment_slices(&mut segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;
     watcher.progress.finish();
 
     let rest = Instant::now();
     let read = image.finish()?;
+    let cleaned = match cleaning.is_empty() {
+        true => Vec::new(),
+        false => after::clean(&cleaning, &mut outcome, &job.targets, image.info())?,
+    };
+    let removed = after::warn_of_removed(&cleaned, &mut job.targets);
     if !args.quiet {
-        image.info().warnings()[told..].iter().for_each(super::warn);
+        image.info().warnings()[told..].iter().chain(&removed).for_each(super::warn);
         job.warn_of_masks(&outcome);
     }
     outcome.stages.wait += waited + rest.elapsed();
@@ -78,10 +90,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         of_file.iter().for_each(super::warn);
     }
     watcher.logits.map(LogitsFile::finish).transpose()?;
+    if let (Some(path), Some(volume)) = (&args.after.stats, image.volume()) {
+        stats::write(path, &args, &job.targets, volume, &outcome.labels)?;
+    }
+    if let (Some(path), Some(volume)) = (&args.after.preview, image.volume()) {
+        preview::write(path, &args, &job, volume, &intensity, &outcome)?;
+    }
     if let Some(path) = &args.report {
         let times = report::Times { load: loaded, read, write: written.elapsed(), total: start.elapsed() };
         let (set_aside, image, outcome) = (image.set_aside, image.info(), &outcome);
-        let done = report::Done { image, intensity: &intensity, set_aside, model: &model, outcome, of_file, times };
+        let cleaned = after::report(&cleaning, &cleaned);
+        let done =
+            report::Done { image, intensity: &intensity, set_aside, model: &model, outcome, of_file, times, cleaned };
         report::write(path, &args, &job, hashes, &done)?;
     }
     if !args.quiet {
@@ -117,7 +137,8 @@ impl Job {
         let info = opening.info().clone();
         output::check_name(args, &info)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
-        let voxels = Incoming::start(opening, args.intensity, &frame)?;
+        args.after.check(&info, frame.slices())?;
+        let voxels = Incoming::start(opening, args.intensity, &frame, args.after.keeps_image())?;
         let targets = targets::targets(args, &info, &frame, steered)?;
         let output = Output::prepare(args, &info, &targets)?;
         Ok((Job { frame, targets, source, output }, voxels))
@@ -177,7 +198,7 @@ fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
 struct Watcher {
     progress: Progress,
     logits: Option<LogitsFile>,
-    /// Where the mask can be written slice by slice.
+    /// Where the mask can be written slice by slice: not where it is cleaned first.
     mask: Option<MaskStream>,
     interrupt: Interrupt,
 }
@@ -190,7 +211,10 @@ impl Watcher {
         Ok(Watcher {
             interrupt: Interrupt::listen()?,
             logits: args.logits.as_deref().map(create).transpose()?,
-            mask: MaskStream::start(image, &job.frame, highest, &args.output)?,
+            mask: match args.after.cleaning().is_empty() {
+                true => MaskStream::start(image, &job.frame, highest, &args.output)?,
+                false => None,
+            },
             progress: Progress::new(job.prompts(), "slices", args.quiet),
         })
     }

@@ -38,6 +38,8 @@ pub struct Done<'a> {
     /// What is doubtful about the mask's file.
     pub of_file: Vec<Warning>,
     pub times: Times,
+    /// What was done to the masks after the network.
+    pub cleaned: Value,
 }
 
 /// SHA-256 of input and weights, computed beside the work.
@@ -71,6 +73,7 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
         "precision": format!("{:?}", args.model.precision).to_lowercase(),
         "threads": args.model.threads,
         "slices": { "orient": format!("{:?}", args.orient).to_lowercase() },
+        "cleaning": done.cleaned,
         "seconds": {
             "load": times.load.as_secs_f64(),
             "read": times.read.as_secs_f64(),
