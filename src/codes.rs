@@ -113,6 +113,7 @@ codes! {
     52 ContoursLeftOut "contours-left-out" Prompt "Points and open contours of an RTSTRUCT are no area and are left out."
     53 ContoursNested "contours-nested" Prompt "Contours of a structure lie within each other or overlap: what an odd number of them holds is inside, which not every program does."
     54 TargetRemoved "target-removed" Result "Nothing of a target's mask was left by what was asked for after the network."
+    55 MarkupOdd "markup-odd" Prompt "A field of a markup is passed over or contradicts another, or points are left out: what counts is said."
 }
 
 /// What a warning is about.

@@ -8,14 +8,19 @@
 //! ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are clamped.
 
 mod file;
+mod markups;
+mod npz;
 mod rough;
 mod space;
+mod write;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
+pub use npz::parse_npz;
 pub use rough::{Foreground, RoughOptions, rough_boxes};
+pub use write::{Markup, boxes_file, markups_file};
 
 use crate::codes::{Code, Warning};
 use crate::model::config::Kind;
@@ -65,8 +70,10 @@ pub struct Target {
     pub label: u16,
     /// What the target says of its place in MedSegDB's tree.
     pub query: Query,
-    /// A box a slice, by index along the slicing axis.
+    /// A box a slice, by index along the slicing axis. A target with several on one slice comes as several of one label.
     pub boxes: BTreeMap<usize, PixelBox>,
+    /// Points in pixels of the slice, for targets without boxes.
+    pub points: BTreeMap<usize, Vec<Point>>,
     /// What was done to the boxes that the user may want to know: clamped, or an oblique box enclosed.
     pub warnings: Vec<Warning>,
 }

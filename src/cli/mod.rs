@@ -1,6 +1,7 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
 mod bench;
+mod boxes;
 mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
@@ -42,6 +43,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Boxes(boxes::Args),
     Convert(convert::Args),
     Eval(eval::Args),
     Info(info::Args),
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Bench(args) => bench::run(args),
+        Command::Boxes(args) => boxes::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Info(args) => info::run(args),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Model;
 use super::volume::{Outcome, SliceOutcome};
-use crate::codes::{Code, Warning};
+use crate::codes::{Code, Warning, names_of};
 use crate::mask::{CONTINUITY_WEIGHT, MaskChoice, Rule};
 use crate::model::Kind;
 use crate::taxonomy::Context;

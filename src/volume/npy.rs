@@ -40,6 +40,18 @@ pub fn read(path: &Path, max_values: u64) -> Result<Array> {
     read_array(&mut source, max_values)
 }
 
+/// Reads the array in `bytes`, as [`read`] does; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_bytes(path: &Path, bytes: &[u8], max_values: u64) -> Result<Array> {
+    let (mut source, kind) = Source::new(path, bytes, bytes.len() as u64)?;
+    if kind != Kind::Npy {
+        return Err(Error::file(path, "format", "NumPy (.npy)", format!("{kind:?}")));
+    }
+    read_array(&mut source, max_values)
+}
+
 /// Reads an array from the start of `source`.
 fn read_array<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Array> {
     let body = read_head(source, max_values)?;

@@ -45,6 +45,7 @@ mod hostile_weights;
 mod info;
 mod intensity;
 mod kernel_costs;
+mod markups;
 mod mask_writer;
 mod metrics;
 mod model;

@@ -150,8 +150,9 @@ pub struct PromptArgs {
     /// The same rectangle on a run of slices
     #[arg(long, value_name = "x0,y0,z0,x1,y1,z1", value_parser = VolumeBox::read, group = "prompt", allow_hyphen_values = true)]
     pub box3d: Option<(VolumeBox, Vec<Warning>)>,
-    /// Boxes file, one or more targets; where their masks overlap, the later one wins
-    #[arg(long, value_name = "FILE.json", group = "prompt")]
+    /// Boxes file, markups of 3D Slicer (.mrk.json) or an .npz with boxes; one or more targets. Where their masks overlap, the
+    /// later one wins
+    #[arg(long, value_name = "FILE", group = "prompt")]
     pub boxes: Option<PathBuf>,
     /// A box a slice around a rough mask, which its header brings to the image's grid. Its one label above 0 is inside; of
     /// values between whole numbers those above half of the largest, or above 0 where some are negative

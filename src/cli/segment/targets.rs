@@ -107,7 +107,7 @@ pub fn context(name: &str, query: &Query, steered: bool) -> anyhow::Result<Optio
 fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
     context("", defaults, false)?; // the flags' own names, before the file's
     let convert = |target: Target| {
-        let Target { name, label, query, boxes, warnings } = target;
+        let Target { name, label, query, boxes, points, warnings } = target;
         let context = context(&name, &query.or(defaults), steered).map_err(|error| match error.downcast() {
             Ok(error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. })) => {
                 error.in_file(path, &format!("target '{}'", name.escape_debug())).into()
@@ -115,7 +115,9 @@ fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyho
             Ok(error) => error.into(),
             Err(error) => error,
         })?;
-        Ok(JobTarget { name, label, context, boxes, points: BTreeMap::new(), warnings })
+        let clicks = |points: Vec<prompt::Point>| points.iter().map(|p| (p.x, p.y, p.inside)).collect();
+        let points = points.into_iter().map(|(slice, points)| (slice, clicks(points))).collect();
+        Ok(JobTarget { name, label, context, boxes, points, warnings })
     };
     prompt::read_boxes(path, grid)?.into_iter().map(convert).collect()
 }
