@@ -1,7 +1,9 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
+mod batch;
 mod bench;
 mod boxes;
+mod completions;
 mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
@@ -19,6 +21,7 @@ mod score;
 mod segment;
 mod synth;
 mod tasks;
+mod threads;
 mod tune;
 mod weights_output;
 mod weights_source;
@@ -36,19 +39,28 @@ use sha2::{Digest, Sha256};
 #[derive(Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
+    /// How a long run shows how far it is, on stderr
+    #[arg(long, global = true, value_name = "STYLE", default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        help = "How a long run shows how far it is, on stderr: auto (a bar on a terminal), bar, plain, json or none"
+    )]
+    progress: progress::Style,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Batch(Box<batch::Args>),
     Bench(bench::Args),
     Boxes(boxes::Args),
+    Completions(completions::Args),
     Convert(convert::Args),
     Eval(eval::Args),
     Info(info::Args),
     #[cfg(feature = "cuda")]
     Kernels(kernels::Args),
+    Man(completions::ManArgs),
     Plan(plan::Args),
     Score(score::Args),
     Segment(Box<segment::Args>),
@@ -59,7 +71,9 @@ enum Command {
 
 /// Parses the arguments, runs one subcommand and turns its answer into an exit code.
 pub fn main() -> ExitCode {
-    let Err(error) = run(Cli::parse().command) else { return ExitCode::SUCCESS };
+    let Cli { progress, command } = Cli::parse();
+    progress.choose();
+    let Err(error) = run(command) else { return ExitCode::SUCCESS };
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         usage.exit();
     }
@@ -70,13 +84,16 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Batch(args) => batch::run(*args),
         Command::Bench(args) => bench::run(args),
         Command::Boxes(args) => boxes::run(args),
+        Command::Completions(args) => completions::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Info(args) => info::run(args),
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),
+        Command::Man(args) => completions::man(args),
         Command::Plan(args) => plan::run(args),
         Command::Score(args) => score::run(args),
         Command::Segment(args) => segment::run(*args),
@@ -101,7 +118,7 @@ fn message(error: &anyhow::Error) -> String {
 
 /// 2 for what the arguments got wrong, 3 for a run that did a part, 130 for one that was asked to stop, 1 for one that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<eval::NotAll>() {
+    if error.is::<eval::NotAll>() || error.is::<batch::NotAll>() {
         return 3;
     }
     match error.downcast_ref::<medsegx::Error>() {

@@ -7,7 +7,7 @@ use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
 use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
-use medsegx::model::{Config, Masks, Preset, Prompts, image_encoder, mask_decoder};
+use medsegx::model::{Config, Kind, Masks, Preset, Prompts, image_encoder, mask_decoder};
 use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
 
@@ -103,6 +103,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let [encoder, decoder] = &plans;
     let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
     super::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
+}
+
+/// The most memory of a model and a session on a CPU, as a run with `args` makes them. On another device this is a bound of
+/// what it takes of the host.
+pub fn bound(config: &Config, args: &super::model_args::ModelArgs) -> anyhow::Result<usize> {
+    let threads = args.threads.map(usize::from);
+    let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
+    let batch = args.batch.map_or(if config.kind == Kind::MedSegX { 4 } else { 1 }, usize::from);
+    let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
+    let plan = |graph: Graph| Plan::new(cpu.lower(graph));
+    let plans = [plan(image_encoder::graph(config, batch)), plan(mask_decoder::graph(config, batch, batch, prompts))];
+    Ok(memory(config, &cpu, &plans).peak)
 }
 
 fn part(name: &'static str, plan: &Plan) -> Part {

@@ -4,8 +4,11 @@
 mod common;
 
 mod after;
-#[cfg(feature = "jpeg2000")]
+mod batch_merge;
+mod batch_resume;
+mod batch_run;
 mod checkpoint_names;
+#[cfg(feature = "jpeg2000")]
 mod codecs;
 mod codes;
 mod continuity;

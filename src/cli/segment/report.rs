@@ -42,24 +42,37 @@ pub struct Done<'a> {
     pub cleaned: Value,
 }
 
-/// SHA-256 of input and weights, computed beside the work.
-pub struct Hashes(JoinHandle<medsegx::Result<[String; 2]>>);
+/// SHA-256 of input and weights.
+pub enum Hashes {
+    /// Computed beside the work.
+    Coming(JoinHandle<medsegx::Result<[String; 2]>>),
+    Known([String; 2]),
+}
 
 impl Hashes {
     /// Starts hashing.
     pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
         let (input, weights) = (input.to_path_buf(), weights.clone());
-        Hashes(std::thread::spawn(move || Ok([crate::cli::sha256(&input)?, weights.sha256()?])))
+        Hashes::Coming(std::thread::spawn(move || Ok([crate::cli::sha256(&input)?, weights.sha256()?])))
     }
 
     fn join(self) -> anyhow::Result<[String; 2]> {
-        Ok(self.0.join().ok().context("the hashing thread failed")??)
+        match self {
+            Hashes::Coming(thread) => Ok(thread.join().ok().context("the hashing thread failed")??),
+            Hashes::Known(hashes) => Ok(hashes),
+        }
     }
 }
 
 /// Writes the report.
-pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: &Done) -> anyhow::Result<()> {
-    let [input_hash, weights_hash] = hashes.context("no hashes")?.join()?;
+pub fn write(path: &Path, report: &Value, force: bool) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    Ok(write_atomically(path, force, |file| std::io::Write::write_all(file, json.as_bytes()))?)
+}
+
+/// The report as JSON.
+pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Result<Value> {
+    let [input_hash, weights_hash] = hashes.join()?;
     let Done { image, intensity, set_aside, model, outcome, times, .. } = done;
     let described: Vec<_> = job.targets.iter().map(JobTarget::described).collect();
     let run = Described { image, intensity, set_aside: *set_aside, frame: &job.frame, model, choice: args.mask };
@@ -87,8 +100,7 @@ pub fn write(path: &Path, args: &Args, job: &Job, hashes: Option<Hashes>, done: 
         let of_file = |warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": null });
         warnings.extend(done.of_file.iter().map(of_file));
     }
-    let json = serde_json::to_string_pretty(&report)?;
-    Ok(write_atomically(path, args.force, |file| std::io::Write::write_all(file, json.as_bytes()))?)
+    Ok(report)
 }
 
 /// A path as JSON can hold it; what is not UTF-8 is replaced.
