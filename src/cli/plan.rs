@@ -114,7 +114,7 @@ pub fn bound(config: &Config, args: &super::model_args::ModelArgs) -> anyhow::Re
     let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
     let plan = |graph: Graph| Plan::new(cpu.lower(graph));
     let plans = [plan(image_encoder::graph(config, batch)), plan(mask_decoder::graph(config, batch, batch, prompts))];
-    Ok(memory(config, &cpu, &plans).peak)
+    Ok(memory(config, Dtype::F32, &cpu, &plans).peak)
 }
 
 fn part(name: &'static str, plan: &Plan) -> Part {

@@ -11,7 +11,7 @@ use medsegx::segment::Model;
 use medsegx::segment::report::{Described, describe, merge};
 use medsegx::segment::volume::Outcome;
 use medsegx::volume::{IntensityMap, SetAside, VolumeInfo};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::targets::JobTarget;
 use super::{Args, Job};
