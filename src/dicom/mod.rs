@@ -33,6 +33,7 @@ pub use list::{ListedSeries, ListedVolume, Listing, list};
 pub use series::{is_collection, is_input};
 pub use stack::Oddity;
 
+pub(crate) use input::Place as ZipRecord;
 pub(crate) use on_grid::OnGrid;
 pub(crate) use pixels::Slices;
 pub(crate) use rtstruct_reader::{VoxelGrid, read_structures};
@@ -42,6 +43,7 @@ pub(crate) use seg_writer::{SegForm, Segmentation, check_count};
 pub(crate) use series::{Chosen, MaskObject, mask_object, open};
 pub(crate) use stack::Grid;
 pub(crate) use study::{Source, Study, new_uid};
+pub(crate) use zip::records as zip_records;
 
 /// What the tags say of one frame: a codec's answer has to be like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

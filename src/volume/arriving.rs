@@ -79,7 +79,7 @@ impl Opening<BufReader<File>> {
             Rest::Planes(_) => {}
             #[cfg(feature = "dicom")]
             Rest::Dicom(_) => {}
-            Rest::Components(..) | Rest::Fortran(_) | Rest::Raster(..) | Rest::Nothing(_) => {
+            Rest::Components(..) | Rest::Array(_) | Rest::Raster(..) | Rest::Nothing(_) => {
                 return Ok(Err(self));
             }
         }

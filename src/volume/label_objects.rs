@@ -5,7 +5,7 @@ use std::path::Path;
 use super::dicom::ras;
 use super::info::Container;
 use super::nifti::Header;
-use super::{Geometry, LabelVolume, OpenOptions, Volume, VolumeInfo, Voxels};
+use super::{Geometry, LabelVolume, OpenOptions, Volume, VolumeInfo, Voxels, npz};
 use crate::codes::{Code, Warning};
 use crate::dicom::{self, Grid, MaskObject, VoxelGrid};
 use crate::{Error, Result};
@@ -124,7 +124,7 @@ fn brought_over(volume: Volume, image: &VolumeInfo) -> Result<Volume> {
 }
 
 impl Volume {
-    /// Opens a label map: what [`Volume::open`] does, a DICOM SEG and an RTSTRUCT, of which only segments with one of `labels`
+    /// Opens a label map: what [`Volume::open`] does, of an .npz `segs` or `gts`, a DICOM SEG and an RTSTRUCT, of which only segments with one of `labels`
     /// are taken where some are given. They come on the grid of the image `on` where that has a place.
     ///
     /// # Errors
@@ -137,6 +137,7 @@ impl Volume {
     ) -> Result<Volume> {
         match open(path.as_ref(), on, labels, options.max_voxels)? {
             Some(volume) => Ok(volume),
+            None if npz::holds(path.as_ref(), npz::MASKS) => npz::open(path.as_ref(), options, npz::MASKS),
             None => Volume::open(path, options),
         }
     }

@@ -19,7 +19,7 @@ use super::info::Container;
 use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
 use super::raster_writer::{self, Segment};
-use super::{OpenOptions, Opening, VolumeInfo, npy, png};
+use super::{OpenOptions, Opening, VolumeInfo, npy, npz, png};
 use crate::atomic::write_atomically;
 use crate::memory::reserve;
 use crate::{Error, Result};
@@ -33,6 +33,7 @@ pub(super) enum Format {
     Nifti,
     NiftiGz,
     Npy,
+    Npz,
     Png,
     Nrrd,
     SegNrrd,
@@ -44,8 +45,8 @@ pub(super) enum Format {
 /// Whether a mask of `volume` can be written to `path`, by its name: for a long job that should fail before it starts.
 ///
 /// # Errors
-/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .png or .dcm, a volume of
-/// slices is asked for as PNG, or an image that belongs to no series as DICOM.
+/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .npz, .png or .dcm, a
+/// volume of slices is asked for as PNG, or an image that belongs to no series as DICOM.
 pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
     match format_of(volume, path)? {
         #[cfg(feature = "dicom")]
@@ -123,6 +124,14 @@ fn write_shown(
         let prepared = DicomMask::prepare(volume, path, &DicomOptions::default())?;
         return prepared.write(mask, segments, path, force).map(drop);
     }
+    if format == Format::Npz {
+        let bytes = npz::archive(mask, &npy_shape(volume)).map_err(|e| Error::io(path, "pack", e))?;
+        return write_atomically(path, force, |file| {
+            file.write_all(&bytes)?;
+            file.flush()?;
+            same_bytes(file, &bytes, path).map_err(io::Error::other)
+        });
+    }
     write_atomically(path, force, |file| {
         write_as(format, volume, mask, segments, shown, file)?;
         file.flush()?;
@@ -139,6 +148,7 @@ pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
         (".nrrd", Format::Nrrd),
         (".mha", Format::MetaImage),
         (".npy", Format::Npy),
+        (".npz", Format::Npz),
         (".png", Format::Png),
         #[cfg(feature = "dicom")]
         (".dcm", Format::Dicom),
@@ -147,7 +157,7 @@ pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
         return Err(Error::file(
             path,
             "name of the output",
-            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .png or .dcm",
+            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .npz, .png or .dcm",
             name,
         ));
     };
@@ -183,6 +193,7 @@ fn write_as(
                 Labels::U16(labels) => npy::write(out, &shape, labels),
             }
         }
+        Format::Npz => Err(io::Error::other(Error::internal("mask", "an archive is packed as a whole"))),
         #[cfg(feature = "dicom")]
         Format::Dicom => Err(io::Error::other(Error::internal("mask", "a DICOM object has a writer of its own"))),
         Format::Png => write_png(mask, shown, out),

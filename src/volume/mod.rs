@@ -27,6 +27,7 @@ mod metaimage;
 mod nifti;
 mod not_finite;
 pub mod npy;
+mod npz;
 mod nrrd;
 mod opening;
 mod png;

@@ -32,8 +32,8 @@ pub(super) enum Rest {
     Planes(Body),
     /// So many planes of values, one for each component of a voxel, of which the first ones become channels.
     Components(Body, usize),
-    /// An array whose first axis is the fastest.
-    Fortran(npy::Body),
+    /// An array whose first axis is the fastest, or of 16-bit floats.
+    Array(npy::Body),
     /// Values that are packed, or stand in another order than that of [`Rest::Planes`].
     Raster(Box<Raster>, Wanted),
     /// Nothing of a picture, which is only known for certain when it is decoded.
@@ -73,7 +73,7 @@ pub struct SeriesChoice {
 
 impl Opening<BufReader<File>> {
     /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png; with the feature `dicom`
-    /// also a DICOM file, or a folder or zip archive of one series of one volume.
+    /// also an .npz (`imgs` and `spacing`), a DICOM file, or a folder or zip archive of one series of one volume.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.
@@ -93,6 +93,12 @@ impl Opening<BufReader<File>> {
             return Ok(Opening { info, source: Source::nothing(path), rest, options: *options });
         }
         let options = &OpenOptions { time_point: options.time_point.or(choice.time_point()?), ..*options };
+        #[cfg(feature = "dicom")]
+        if super::npz::holds(path, &[super::npz::IMAGES, super::npz::MASKS].concat()) {
+            let Volume { info, voxels } =
+                super::npz::open(path, options, &[super::npz::IMAGES, super::npz::MASKS].concat())?;
+            return Ok(Opening { info, source: Source::nothing(path), rest: Rest::Nothing(voxels), options: *options });
+        }
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if !metadata.is_file() {
@@ -174,7 +180,7 @@ impl<R: BufRead> Opening<R> {
                 body.end(&mut source, &mut info.warnings)?;
                 interleaved(values, count, info.channels)?
             }
-            Rest::Fortran(body) => match npy::read_body(&mut source, &body)? {
+            Rest::Array(body) => match npy::read_body(&mut source, &body)? {
                 values if values.len() > info.channels * info.dims.iter().product::<usize>() => values.without_alpha(),
                 values => values,
             },
@@ -247,8 +253,8 @@ fn npy_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Resu
         info.warnings.push(Warning::new(Code::AxisOfFour, message));
     }
     let npy::Body { data_type, big_endian, .. } = body;
-    let rest = match body.fortran_order {
-        true => Rest::Fortran(body),
+    let rest = match body.fortran_order || body.half {
+        true => Rest::Array(body),
         false => Rest::Planes(Body { data_type, big_endian, stored_channels, extensions: 0, before: 0, after: 0 }),
     };
     Ok((info, rest))

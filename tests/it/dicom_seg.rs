@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::common;
 use crate::common::dicom_file::{DicomFile, items, numbers, text, u16s, u32s};
 use crate::common::fuzz::{Random, survive};
 use crate::common::nifti_file::NiftiFile;
@@ -272,6 +273,30 @@ fn by_hand(kind: &str, frames: &[(u16, f64, Vec<u8>)]) -> DicomFile {
         .bits(if binary { 1 } else { 8 }, if binary { 1 } else { 8 }, false)
         .pixels(if binary { &packed } else { &pixels });
     file
+}
+
+#[test]
+fn files_of_dcmqi_are_the_label_maps_that_dcmqi_makes_of_them() {
+    let Some(folder) = common::shared("files_of_dcmqi", "data/dcmqi") else { return };
+    // Segments that overlap are each read alone; dcmqi fills left-out slices of the last file with its padding value, 5.
+    let cases: [(&str, &str, &[u32]); 6] = [
+        ("liver.dcm", "liver_seg.nrrd", &[]),
+        ("partial_overlaps.dcm", "partial_overlaps-1.nrrd", &[1]),
+        ("partial_overlaps.dcm", "partial_overlaps-2.nrrd", &[2]),
+        ("partial_overlaps.dcm", "partial_overlaps-3.nrrd", &[3]),
+        ("sparse-labelmap-noppv.dcm", "sparse_labelmap_noppv_seg.nrrd", &[]),
+        ("sparse-labelmap-ppv5.dcm", "sparse_labelmap_ppv5_seg.nrrd", &[1]),
+    ];
+    for (file, expected, chosen) in cases {
+        let expected = Volume::open(folder.join(expected), &OpenOptions::default()).unwrap();
+        let meant = LabelVolume::from_volume(&expected).unwrap().0;
+        let (found, volume) = read(&folder.join(file), Some(&expected), chosen);
+        let wanted = |label: u16| chosen.is_empty() || chosen.contains(&label.into());
+        let meant: Vec<u16> = all(&meant).into_iter().map(|label| if wanted(label) { label } else { 0 }).collect();
+        assert!(meant.iter().filter(|&&label| label != 0).count() > 600, "{file}");
+        assert!(all(&found) == meant, "{file}");
+        assert!(volume.warnings().is_empty(), "{file}: {:?}", volume.warnings());
+    }
 }
 
 fn row(pixel: usize, value: u8) -> Vec<u8> {

@@ -263,7 +263,7 @@ fn lying_npy_headers() {
             refused(shape, &npy_with(&format!("{{'descr': '<i2', 'fortran_order': False, 'shape': {shape}, }}")));
         assert!(text.contains(expected), "{shape}: {text}");
     }
-    for descr in ["O", "|O", "<c8", "<f2", "<f16", "<U4", "|S2", "<M8[ns]", "", "<", "<i3", "i2"] {
+    for descr in ["O", "|O", "<c8", "f2", "<f16", "<U4", "|S2", "<M8[ns]", "", "<", "<i3", "i2"] {
         let text =
             refused(descr, &npy_with(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 12), }}")));
         assert!(text.contains("npy descr"), "{descr}: {text}");

@@ -52,6 +52,7 @@ mod markups;
 mod mask_writer;
 mod metrics;
 mod model;
+mod npz;
 mod ops;
 mod orientation;
 mod outliers;

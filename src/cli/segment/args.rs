@@ -17,10 +17,10 @@ use crate::cli::model_args::ModelArgs;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("prompt").required(true))]
 pub struct Args {
-    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png; or a DICOM file, or
-    /// a folder or zip archive of DICOM files
+    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W), .npz (imgs, spacing) or
+    /// .png; or a DICOM file, or a folder or zip archive of DICOM files
     pub input: PathBuf,
-    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png; .dcm (DICOM SEG) or .rtstruct.dcm for a
+    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy, .npz (segs) or .png; .dcm (DICOM SEG) or .rtstruct.dcm for a
     /// DICOM image or with --series FOLDER
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
