@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Checks that other tools read medsegx's DICOM SEG masks where their series lie, voxel by voxel, and that medsegx reads theirs.
+"""Checks that other tools read medsegx's DICOM SEG and RTSTRUCT masks where their series lie, voxel by voxel, and that
+medsegx reads theirs.
 
-    python3 tools/check_seg.py [--medsegx target/release/medsegx] [--adapters DIR] [--keep DIR]
+    python3 tools/check_seg.py [--medsegx target/release/medsegx] [--cargo "--release"] [--adapters DIR] [--plastimatch] [--keep DIR]
 
-Series of an image are made here in all 24 turns by right angles and an oblique one, their files in either order, and are
-segmented into a SEG file and into NIfTI, whose mask nibabel reads. pydicom, highdicom and dcmqi have to find the same voxels
-in the SEG, SimpleITK in the files of --split. dcmqi and highdicom then write SEG files of that mask, which medsegx scores
-against the NIfTI mask. With --adapters, a folder in which npm has installed @cornerstonejs/adapters, tools/check_seg.mjs asks
-the adapters of OHIF too. Needs numpy, nibabel, pydicom, highdicom, SimpleITK and dcmqi.
+Series are made here in all 24 turns by right angles and an oblique one, their files in either order, and a mask of two blobs
+for each as NIfTI, in all 48 orders and signs of axes; `cargo test` writes them as DICOM. pydicom, highdicom and dcmqi have to
+find the blobs' voxels in the SEG, SimpleITK in the files of a segment each, and with --plastimatch plastimatch in the RTSTRUCT.
+highdicom then writes SEG files of each kind, which medsegx scores against the NIfTI mask. With --adapters, a folder in which npm
+has installed @cornerstonejs/adapters and @babel/runtime, tools/check_seg.mjs asks the adapters of OHIF too. Needs numpy,
+nibabel, pydicom, highdicom, SimpleITK and dcmqi.
 """
 import argparse
 import itertools
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -29,7 +32,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SIZE = (24, 20, 6)
 SPACING = (0.75, 1.25, 3.0)
-TARGETS = {3: ("Liver", "CT_Liver", [4, 4, 11, 11, 1, 3]), 8: ("Spleen", "CT_Spleen", [14, 8, 21, 16, 2, 4])}
+TARGETS = {3: "Liver", 8: "Spleen"}
 LPS = numpy.diag([-1.0, -1.0, 1.0])
 
 
@@ -43,17 +46,20 @@ def orientations():
 
 
 def blobs():
+    """Labels `[i, j, k]`: a ball with a hole through it and a voxel that touches it at a corner, and an ellipsoid."""
     x, y, z = numpy.ogrid[:SIZE[0], :SIZE[1], :SIZE[2]]
-    one = ((x - 7.5) / 4) ** 2 + ((y - 7.5) / 4) ** 2 + ((z - 2) / 1.5) ** 2 <= 1
-    other = ((x - 17.5) / 4) ** 2 + ((y - 12) / 4.5) ** 2 + ((z - 3) / 1.5) ** 2 <= 1
-    return (40 + 160 * one + 110 * other + (3 * x + 5 * y + 7 * z) % 9).astype(numpy.uint16)
+    one = (((x - 7.5) / 5) ** 2 + ((y - 7.5) / 5) ** 2 + ((z - 2) / 1.5) ** 2 <= 1) & ((abs(x - 7) > 1) | (abs(y - 6) > 1))
+    other = ((x - 18) / 4) ** 2 + ((y - 12) / 4.5) ** 2 + ((z - 3) / 1.5) ** 2 <= 1
+    labels = numpy.select([one, other], [3, 8]).astype(numpy.uint8)
+    labels[1, 1, 1], labels[0, 0, 1] = 3, 3
+    return labels
 
 
 def make_series(folder, orientation, reverse):
     folder.mkdir()
     axes = numpy.array(orientation).reshape(2, 3)
     normal = numpy.cross(*axes)
-    origin, values = numpy.array([-31.53, 17.257, 404.1]), blobs()
+    origin, values = numpy.array([-31.53, 17.257, 404.1]), 100 * blobs().astype(numpy.uint16)
     uids = [generate_uid() for _ in range(3)]
     for k in range(SIZE[2]):
         meta = FileMetaDataset()
@@ -76,6 +82,17 @@ def make_series(folder, orientation, reverse):
         file.RescaleSlope, file.RescaleIntercept = 1, -1024
         file.PixelData = values[:, :, k].T.tobytes()
         file.save_as(folder / f"{file.InstanceNumber:02}.dcm", enforce_file_format=True)
+    columns = numpy.stack([axes[0] * SPACING[0], axes[1] * SPACING[1], normal * SPACING[2]], axis=1)
+    affine = numpy.eye(4)
+    affine[:3, :3], affine[:3, 3] = LPS @ columns, LPS @ origin
+    return nibabel.Nifti1Image(blobs(), affine)
+
+
+def in_order(image, number):
+    """The same image in one of the 48 orders and signs of its axes."""
+    order = list(itertools.permutations(range(3)))[number // 8 % 6]
+    turn = numpy.array([[axis, -1 if number >> to & 1 else 1] for to, axis in enumerate(order)])
+    return image.as_reoriented(turn)
 
 
 def points(index, matrix, origin):
@@ -109,16 +126,17 @@ def by_highdicom(path):
     file = highdicom.seg.segread(path)
     found = {}
     for number in file.segment_numbers:
-        volume = file.get_volume(segment_numbers=[number], combine_segments=True)
+        volume = file.get_volume(segment_numbers=[number])
         affine = volume.affine
-        found[number] = points(numpy.argwhere(volume.array), affine[:3, :3], affine[:3, 3])
+        found[number] = points(numpy.argwhere(volume.array[..., 0]), affine[:3, :3], affine[:3, 3])
     return found
 
 
-def by_sitk(path):
+def by_sitk(path, label=None):
     image = SimpleITK.ReadImage(str(path))
     matrix = numpy.array(image.GetDirection()).reshape(3, 3) * numpy.array(image.GetSpacing())
-    return points(numpy.argwhere(SimpleITK.GetArrayFromImage(image).T > 0), matrix, numpy.array(image.GetOrigin()))
+    values = SimpleITK.GetArrayFromImage(image).T
+    return points(numpy.argwhere(values > 0 if label is None else values == label), matrix, numpy.array(image.GetOrigin()))
 
 
 def by_dcmqi(path, folder):
@@ -126,7 +144,10 @@ def by_dcmqi(path, folder):
     folder.mkdir()
     command = ["segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nrrd", "--prefix", "s"]
     subprocess.run(command, check=True, capture_output=True)
-    return {int(file.stem.split("-")[-1]): by_sitk(file) for file in folder.glob("s-*.nrrd")}
+    files = sorted(folder.glob("s-*.nrrd"))
+    if len(files) == 1:
+        return {number: by_sitk(files[0], number) for number in (1, 2)}
+    return {int(file.stem.split("-")[-1]): by_sitk(file) for file in files}
 
 
 def same(name, expected, found):
@@ -137,10 +158,6 @@ def same(name, expected, found):
     nearest = {tuple(place) for place in expected // 10}
     off = [p for p in found if not any(tuple(q) in nearest for q in itertools.product(*[(v // 10 - 1, v // 10, v // 10 + 1) for v in p]))]
     assert not off, f"{name}: {len(off)} voxels elsewhere"
-
-
-def segment(medsegx, source, boxes, output, *more):
-    subprocess.run([medsegx, "segment", source, "--boxes", boxes, "-o", output, "--force", "-q", *more], check=True)
 
 
 def check_meta(path, source):
@@ -166,103 +183,99 @@ def check_meta(path, source):
         assert [v.original_string for v in own] == [v.original_string for v in places[image]], "the source's own spelling"
 
 
-def check_written(medsegx, folder, adapters, every):
-    boxes, checked = folder / "boxes.json", 0
-    targets = []
-    for label, (name, task, (x0, y0, x1, y1, first, last)) in TARGETS.items():
-        of_slices = {str(k): [x0, y0, x1, y1] for k in range(first, last + 1)}
-        targets.append({"name": name, "label": label, "task": task, "slices": of_slices})
-    boxes.write_text(json.dumps({"version": 1, "space": "voxel", "inclusive": True, "targets": targets}))
-    for number, orientation in list(enumerate(orientations()))[::every]:
-        series = folder / f"series{number}"
-        make_series(series, orientation, reverse=number % 2 == 1)
-        nifti, seg = folder / "mask.nii.gz", folder / f"mask{number}.dcm"
-        segment(medsegx, series, boxes, nifti)
-        segment(medsegx, series, boxes, seg, *(["--deflate"] if number % 5 == 4 else []))
-        expected = by_nibabel(nifti)
-        assert all(len(places) > 20 for places in expected.values()), "masks too small to tell"
-        check_meta(seg, series / "01.dcm")
-        readers = {"pydicom": by_pydicom(seg), "highdicom": by_highdicom(seg), "dcmqi": by_dcmqi(seg, folder / "dcmqi")}
-        for reader, found in readers.items():
+def check_written(arguments, folder):
+    all_orientations, checked = list(orientations()), 0
+    cases = range(0, 48, arguments.every)
+    for number in cases:
+        case = folder / f"case{number}"
+        case.mkdir()
+        image = make_series(case / "series", all_orientations[number % 25], reverse=number % 2 == 1)
+        nibabel.save(in_order(image, number), case / "mask.nii.gz")
+    command = ["cargo", "test", *arguments.cargo.split(), "--test", "it", "--", "--exact", "dicom_seg::given_masks_become_files_for_other_readers"]
+    environment = {**os.environ, "MEDSEGX_SEG_MASKS": str(folder.resolve())}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    for number in cases:
+        case = folder / f"case{number}"
+        expected = by_nibabel(case / "mask.nii.gz")
+        check_meta(case / "mask.dcm", case / "series/01.dcm")
+        files = {"pydicom": by_pydicom(case / "mask.dcm"), "highdicom": by_highdicom(case / "mask.dcm"),
+                 "dcmqi": by_dcmqi(case / "mask.dcm", folder / "dcmqi"), "pydicom, deflated": by_pydicom(case / "deflated.dcm"),
+                 "highdicom, LABELMAP": by_highdicom(case / "labelmap.dcm"),
+                 "dcmqi, LABELMAP": by_dcmqi(case / "labelmap.dcm", folder / "dcmqi"),
+                 "SimpleITK": {n: by_sitk(case / f"one-{label}.dcm") for n, label in enumerate(TARGETS, 1)}}
+        if arguments.plastimatch:
+            files["plastimatch, RTSTRUCT"] = by_plastimatch(case, folder / "plastimatch")
+        for reader, found in files.items():
             assert sorted(found) == [1, 2], f"{reader}: segments {sorted(found)}"
-            for segment_number, label in enumerate(TARGETS, 1):
-                same(f"{reader}, {orientation}, label {label}", expected[label], found[segment_number])
+            for n, label in enumerate(TARGETS, 1):
+                same(f"{reader}, case {number}, label {label}", expected[label], found[n])
                 checked += 1
-        segment(medsegx, series, boxes, folder / "one.dcm", "--split")
-        for label in TARGETS:
-            same(f"SimpleITK, {orientation}, label {label}", expected[label], by_sitk(folder / f"one-{label}.dcm"))
-            checked += 1
-        if number % 6 == 0:
-            label_map = folder / "labelmap.dcm"
-            segment(medsegx, series, boxes, label_map, "--seg", "labelmap")
-            for reader, found in [("highdicom", by_highdicom(label_map)), ("dcmqi", by_dcmqi(label_map, folder / "dcmqi"))]:
-                for segment_number, label in enumerate(TARGETS, 1):
-                    same(f"{reader}, LABELMAP, {orientation}, label {label}", expected[label], found[segment_number])
-                    checked += 1
-        check_read(medsegx, folder, series, nifti, number)
-        if adapters and number % 4 == 0:
+        check_read(arguments.medsegx, case, number)
+        if arguments.adapters:
             script = pathlib.Path(__file__).with_suffix(".mjs").resolve()
-            command = ["node", script, adapters.resolve(), seg, series]
+            command = ["node", script, arguments.adapters.resolve(), case / "mask.dcm", case / "series"]
             frames = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            counts = {int(n): sum(counts.values()) for n, counts in frames.items()}
-            assert counts == {n: len(expected[label]) for n, label in enumerate(TARGETS, 1)}, f"adapters: {counts}"
-            check_slices(frames, nifti, series)
+            check_slices(frames, case)
             checked += 2
     print(f"{checked} segments have the voxels of their masks, by pydicom, highdicom, dcmqi, SimpleITK"
-          + (" and @cornerstonejs/adapters" if adapters else ""))
+          + (", plastimatch" if arguments.plastimatch else "") + (", @cornerstonejs/adapters" if arguments.adapters else "")
+          + f"; {len(cases)} files of highdicom are read")
 
 
-def check_slices(frames, nifti, series):
+def by_plastimatch(case, folder):
+    """What plastimatch draws of the RTSTRUCT, on the series' own grid."""
+    shutil.rmtree(folder, ignore_errors=True)
+    command = ["plastimatch", "convert", "--input", case / "mask.rtstruct.dcm", "--referenced-ct", case / "series",
+               "--output-prefix", folder, "--prefix-format", "nrrd"]
+    subprocess.run(command, check=True, capture_output=True)
+    return {n: by_sitk(folder / f"{name}.nrrd") for n, name in enumerate(TARGETS.values(), 1)}
+
+
+def check_slices(frames, case):
     """Whether the adapters have each slice's voxels on that slice: `frames` is segment, SOP Instance UID, voxels."""
-    image = nibabel.load(nifti)
-    labels, affine = numpy.asarray(image.dataobj), image.affine
-    for path in series.glob("*.dcm"):
-        file = pydicom.dcmread(path, stop_before_pixels=True)
-        at = numpy.linalg.solve(affine[:3, :3], LPS @ numpy.array(file.ImagePositionPatient, float) - affine[:3, 3])
-        for number, label in enumerate(TARGETS, 1):
-            expected = int((labels[:, :, round(at[2])] == label).sum())
-            found = frames[str(number)].get(file.SOPInstanceUID, 0)
-            assert found == expected, f"adapters: {found} voxels of {expected} on {path.name}"
+    for path in (case / "series").glob("*.dcm"):
+        file = pydicom.dcmread(path)
+        for n, label in enumerate(TARGETS, 1):
+            expected = int((file.pixel_array == 100 * label).sum())
+            found = frames[str(n)].get(file.SOPInstanceUID, 0)
+            assert found == expected, f"adapters: {found} voxels of {expected} on {path}"
 
 
-def check_read(medsegx, folder, series, nifti, number):
-    """SEG files of highdicom, of each kind, and of dcmqi, scored against the mask that they were made of."""
-    files = sorted((pydicom.dcmread(path) for path in series.glob("*.dcm")), key=lambda f: f.InstanceNumber)
-    image = nibabel.load(nifti)
+def check_read(medsegx, case, number):
+    """A SEG file of highdicom, of each kind in turn, scored against the mask that it was made of."""
+    files = sorted((pydicom.dcmread(path) for path in (case / "series").glob("*.dcm")), key=lambda f: f.InstanceNumber)
+    values = numpy.stack([file.pixel_array for file in files])
+    array = numpy.select([values == 300, values == 800], [1, 2]).astype(numpy.uint8)
+    kind = ["BINARY", "LABELMAP", "FRACTIONAL"][number % 3]
+    anatomy, organ = Code("123037004", "SCT", "Anatomical Structure"), Code("10200004", "SCT", "Liver")
+    segments = [highdicom.seg.SegmentDescription(n, name, anatomy, organ, "MANUAL") for n, name in enumerate(TARGETS.values(), 1)]
+    written = highdicom.seg.Segmentation(files, array, kind, segments, generate_uid(), 9, generate_uid(), 1, "m", "m", "1", "1")
+    written.save_as(case / "theirs.dcm")
+    image = nibabel.load(case / "mask.nii.gz")
     labels = numpy.asarray(image.dataobj)
-    array = numpy.zeros((len(files), SIZE[1], SIZE[0]), numpy.uint8)
-    for at, file in enumerate(files):
-        place = LPS @ numpy.array(file.ImagePositionPatient, float)
-        k = round(numpy.linalg.solve(image.affine[:3, :3], place - image.affine[:3, 3])[2])
-        array[at] = labels[:, :, k].T
-    for number_, label in enumerate(TARGETS, 1):
-        array[array == label] = number_
-    kinds = ["BINARY", "LABELMAP", "FRACTIONAL"]
-    kind = kinds[number % 3]
-    describe = [highdicom.seg.SegmentDescription(n, name, Code("123037004", "SCT", "Anatomical Structure"), Code("10200004", "SCT", "Liver"),
-                                                 "MANUAL") for n, (name, *_) in enumerate(TARGETS.values(), 1)]
-    written = highdicom.seg.Segmentation(files, array, kind, describe, generate_uid(), 9, generate_uid(), 1, "m", "m", "1", "1",
-                                         omit_empty_frames=True)
-    path = folder / "theirs.dcm"
-    written.save_as(path)
-    own = nibabel.Nifti1Image(numpy.select([labels == label for label in TARGETS], [1, 2]).astype(numpy.uint8), image.affine)
-    nibabel.save(own, folder / "theirs.nii.gz")
-    report = subprocess.run([medsegx, "score", path, folder / "theirs.nii.gz", "--json"], capture_output=True, text=True, check=True)
-    dice = [row["dice"] for row in json.loads(report.stdout)["labels"]]
-    assert dice == [1.0, 1.0], f"highdicom's {kind}, {number}: {dice}"
+    numbers = numpy.select([labels == label for label in TARGETS], [1, 2]).astype(numpy.uint8)
+    nibabel.save(nibabel.Nifti1Image(numbers, image.affine), case / "theirs.nii.gz")
+    for mask, reference, meant in [("theirs.dcm", "theirs.nii.gz", [1, 2]), ("mask.rtstruct.dcm", "mask.nii.gz", [3, 8]),
+                                   ("mask.dcm", "mask.nii.gz", [3, 8])]:
+        command = [medsegx, "score", case / mask, case / reference, "--json"]
+        report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found = [(row["label"], row["dice"]) for row in report["labels"]]
+        assert found == [(label, 1.0) for label in meant], f"{mask}, {kind}, case {number}: {found}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--medsegx", default="target/release/medsegx")
+    parser.add_argument("--cargo", default="--release", help="options of cargo test")
     parser.add_argument("--adapters", type=pathlib.Path)
-    parser.add_argument("--every", type=int, default=1, help="take each so-many-th orientation only")
+    parser.add_argument("--plastimatch", action="store_true")
+    parser.add_argument("--every", type=int, default=1, help="take each so-many-th of the 48 orders only")
     parser.add_argument("--keep", type=pathlib.Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or pathlib.Path(temporary)
         folder.mkdir(exist_ok=True)
-        check_written(arguments.medsegx, folder, arguments.adapters, arguments.every)
+        check_written(arguments, folder)
 
 
 if __name__ == "__main__":

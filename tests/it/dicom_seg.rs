@@ -299,6 +299,32 @@ fn files_of_dcmqi_are_the_label_maps_that_dcmqi_makes_of_them() {
     }
 }
 
+#[test]
+fn given_masks_become_files_for_other_readers() {
+    let Some(folder) = std::env::var_os("MEDSEGX_SEG_MASKS").map(PathBuf::from) else {
+        return common::skipped("given_masks", "MEDSEGX_SEG_MASKS names no folder (tools/check_seg.py)");
+    };
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|case| case.join("mask.nii.gz").exists());
+    assert!(!cases.is_empty());
+    for case in cases {
+        let volume = Volume::open(case.join("mask.nii.gz"), &OpenOptions::default()).unwrap();
+        let mask = LabelVolume::from_volume(&volume).unwrap().0;
+        let segments = [(3, "Liver"), (8, "Spleen")].map(|(label, name)| Segment { label, name: name.into() });
+        let series = DicomOptions { series: Some(case.join("series")), ..DicomOptions::default() };
+        for (name, options) in [
+            ("mask.dcm", series.clone()),
+            ("one.dcm", DicomOptions { split: true, ..series.clone() }),
+            ("labelmap.dcm", DicomOptions { label_map: true, ..series.clone() }),
+            ("deflated.dcm", DicomOptions { deflated: true, ..series.clone() }),
+            ("mask.rtstruct.dcm", series.clone()),
+        ] {
+            let path = case.join(name);
+            DicomMask::prepare(&volume, &path, &options).unwrap().write(&mask, &segments, &path, true).unwrap();
+        }
+    }
+}
+
 fn row(pixel: usize, value: u8) -> Vec<u8> {
     (0..16).map(|i| if i == pixel { value } else { 0 }).collect()
 }
