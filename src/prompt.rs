@@ -19,7 +19,7 @@ use std::str::FromStr;
 
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
 pub use npz::parse_npz;
-pub use rough::{Foreground, RoughOptions, rough_boxes};
+pub use rough::{Foreground, RoughOptions, fill_gaps, rough_boxes};
 pub use write::{Markup, boxes_file, markups_file};
 
 use crate::codes::{Code, Warning};

@@ -224,7 +224,7 @@ fn common(a: &PixelBox, b: &PixelBox) -> u64 {
 }
 
 /// Boxes for the slices between those of `boxes`: each side on a straight line, to the nearest voxel.
-pub(crate) fn fill_gaps(boxes: &mut BTreeMap<usize, PixelBox>) {
+pub fn fill_gaps(boxes: &mut BTreeMap<usize, PixelBox>) {
     let drawn: Vec<(usize, PixelBox)> = boxes.iter().map(|(&slice, &tight)| (slice, tight)).collect();
     for pair in drawn.windows(2) {
         let [(first, a), (last, b)] = [pair[0], pair[1]];

@@ -133,7 +133,7 @@ fn stats_are_those_of_the_file() {
     assert_eq!(cell("intensity_p95").parse::<f64>().unwrap(), label["intensity"]["p95"].as_f64().unwrap());
     assert_eq!((cell("contour_mm"), cell("missing").contains("contour_mm: ")), ("", true));
     let picture = open(&sheet);
-    assert!(picture.dims()[0] > 352 && picture.channels() == 3, "{:?}", picture.dims());
+    assert!(picture.dims()[1] > 352 && picture.channels() == 3, "{:?}", picture.dims());
     let wrong = [&["stats.txt"][..], &["stats.json", "--preview", "sheet.jpg"]];
     for wrong in [wrong[0], wrong[1], &["stats.json", "--preview", "new.png", "--preview-slices", "2"]] {
         let refused = segment(folder, &input, "mask.nii.gz", &[&more[..], wrong].concat());

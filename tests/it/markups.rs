@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use crate::common::command::{medsegx, message};
+use crate::common::command::{medsegx, message, weights};
 use crate::common::fuzz::{Random, survive};
 use crate::common::nifti_file::NiftiFile;
 use medsegx::codes::{Code, Warning};
@@ -357,4 +357,24 @@ fn boxes_go_from_form_to_form() {
         assert!(matches!(refused.status.code(), Some(1 | 2)), "{}", message(&refused));
     }
     assert!(!Path::new(&path("x.json")).exists());
+}
+
+#[test]
+fn key_boxes_are_joined_by_straight_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    std::fs::write(path("image.nii"), NiftiFile::new(1, [40, 30, 4], 2, 0).bytes()).unwrap();
+    let text = r#"{"version":1,"space":"voxel","inclusive":true,"targets":[
+        {"name":"a","label":1,"slices":{"0":[4,4,20,20],"2":[8,6,30,20]}}]}"#;
+    std::fs::write(path("boxes.json"), text).unwrap();
+    let files = [path("image.nii"), path("mask.nii"), path("boxes.json"), path("report.json")];
+    let fixed = ["--weights", weights().to_str().unwrap(), "--task", "CT_Liver", "--device", "cpu", "--interpolate"];
+    let arguments = ["segment", &files[0], "-o", &files[1], "--boxes", &files[2], "--report", &files[3]];
+    let output = medsegx(&[&arguments[..], &fixed].concat());
+    assert!(output.status.success(), "{}", message(&output));
+    let report: Value = serde_json::from_slice(&std::fs::read(&files[3]).unwrap()).unwrap();
+    let slices = report["targets"][0]["slices"].as_array().unwrap();
+    let boxes: Vec<_> = slices.iter().map(|slice| (slice["slice"].clone(), slice["box"].clone())).collect();
+    let expected = [(0, [4, 4, 20, 20]), (1, [6, 5, 25, 20]), (2, [8, 6, 30, 20])];
+    assert_eq!(boxes, expected.map(|(slice, corners)| (json!(slice), json!(corners))));
 }

@@ -170,8 +170,9 @@ pub struct PromptArgs {
     /// A box for each separate part of the rough mask on a slice, not one around all of them
     #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
     pub rough_parts: bool,
-    /// Boxes on the slices between those on which the rough mask is drawn, too
-    #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
+    /// Boxes on the slices between those on which the rough mask is drawn or the file has boxes, too: each side on a straight
+    /// line
+    #[arg(long, conflicts_with_all = ["pixel_box", "box3d", "points"])]
     pub interpolate: bool,
     /// Points on one slice, label 1 inside and 0 outside (SAM weights)
     #[arg(long, value_name = "x,y,label;...", group = "prompt", allow_hyphen_values = true)]

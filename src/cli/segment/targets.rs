@@ -43,7 +43,11 @@ pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bo
     let grid = Grid::of(volume, frame.axis());
     let query = args.context.query();
     if let Some(path) = &args.prompts.boxes {
-        return from_file(path, &query, &grid, steered);
+        let mut targets = from_file(path, &query, &grid, steered)?;
+        if args.prompts.interpolate {
+            targets.iter_mut().for_each(|target| prompt::fill_gaps(&mut target.boxes));
+        }
+        return Ok(targets);
     }
     let name = args.context.name();
     let mut target = JobTarget {
