@@ -20,6 +20,7 @@ from ._medsegx import Cancel
 from ._model import Model, Session
 from ._result import Prompted, Result, Target, Warning
 from ._tools import LabelScore, Score, Task, modalities, score, tasks
+from ._tune import Tuned, tune
 
 __all__ = [
     "ArgumentError",
@@ -43,10 +44,12 @@ __all__ = [
     "Task",
     "TaxonomyError",
     "TensorError",
+    "Tuned",
     "Warning",
     "WeightsError",
     "__version__",
     "modalities",
     "score",
     "tasks",
+    "tune",
 ]

@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Affine = tuple[tuple[float, float, float, float], ...]
 
@@ -63,9 +65,14 @@ def is_path(image: object) -> bool:
     return isinstance(image, (str, os.PathLike))
 
 
+def recognised(image: Any) -> Image | None:
+    """The array of another package's image; None for a plain array."""
+    return _nibabel(image) or _simple_itk(image) or _itk(image) or _torchio(image) or _meta_tensor(image)
+
+
 def recognise(image: Any, spacing: Any = None, affine: Any = None, axes: str | None = None) -> Image:
     """The array of an image and how it lies. `spacing`, `affine` and `axes` are for plain arrays."""
-    found = _nibabel(image) or _simple_itk(image) or _itk(image) or _torchio(image) or _meta_tensor(image)
+    found = recognised(image)
     if found is not None:
         given = {"spacing": spacing, "affine": affine, "axes": axes}
         if any(value is not None for value in given.values()):

@@ -3,6 +3,19 @@ from typing import Any, final
 
 import numpy.typing as npt
 
+__all__ = [
+    "Cancel",
+    "Model",
+    "Session",
+    "VERSION",
+    "close",
+    "score",
+    "segment_array",
+    "segment_file",
+    "tasks",
+    "tune",
+]
+
 VERSION: str
 
 _Affine = list[list[float]]
@@ -14,6 +27,7 @@ class Cancel:
     def set(self) -> None: ...
     def is_set(self) -> bool: ...
 
+@final
 class Model:
     def __new__(
         cls,
@@ -30,6 +44,7 @@ class Model:
     @property
     def fallback(self) -> str | None: ...
 
+@final
 class Session:
     def __new__(cls, model: Model, mask: str, points: int) -> Session: ...
     def set_slice(
@@ -71,6 +86,13 @@ def score(
     definition: str,
     tolerance: float,
     labels: list[int] | None,
+    cancel: Cancel | None,
+) -> str: ...
+def tune(
+    pairs: list[tuple[Any, Any]],
+    plan: Any,
+    levels: dict[str, Any],
+    progress: Any,
     cancel: Cancel | None,
 ) -> str: ...
 def close() -> None: ...

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _boxes, _image, _medsegx
 from ._medsegx import Cancel
 from ._result import Prompted, Result, result
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 T = TypeVar("T")
 Progress = Callable[[int, int], object]
 
-_DEMO = Path(__file__).parent / "weights" / "demo.safetensors"
+DEMO = Path(__file__).parent / "weights" / "demo.safetensors"
 
 # A coroutine that is cancelled, and a cell of a notebook that is interrupted, are woken within this time.
 _STEP = 0.02
@@ -50,7 +51,7 @@ class Model:
         precision: str = "f32",
     ) -> None:
         self._made = (path, tuned, device, threads, precision)
-        self._native = _medsegx.Model(_DEMO if path is None else path, tuned, device, threads, precision)
+        self._native = _medsegx.Model(DEMO if path is None else path, tuned, device, threads, precision)
 
     def __reduce__(self) -> tuple[type[Model], tuple[Any, ...]]:
         return type(self), self._made
@@ -61,7 +62,7 @@ class Model:
     @property
     def path(self) -> Path:
         """The weights file."""
-        return Path(_DEMO if self._made[0] is None else self._made[0])
+        return Path(DEMO if self._made[0] is None else self._made[0])
 
     @property
     def device(self) -> str:
@@ -131,12 +132,12 @@ class Model:
             TypeError, ValueError: an image or boxes of a form that is not taken.
             KeyboardInterrupt: Ctrl-C, within 50 ms.
         """
-        levels = _given(
+        levels = given(
             task=task, modality=modality, body_part=body_part, subregion=subregion, organ=organ, target=target
         )
-        options = _given(
+        options = given(
             orient=orient, intensity=intensity, mask=str(mask), series=series, form=form, batch=batch,
-            volume=None if volume is None else str(volume), axis=_axis(slice_axis),
+            volume=None if volume is None else str(volume), axis=axis_of(slice_axis),
         )  # fmt: skip
         asked = _boxes.written(boxes, task or target or organ or "target")
         if _image.is_path(image):
@@ -195,7 +196,7 @@ class Session:
         found = _image.recognise(picture)
         if len(found.shape) != 2:
             raise ValueError(f"picture: expected [height, width] or [height, width, 3], found shape {np.shape(picture)}")
-        levels = _given(
+        levels = given(
             task=task, modality=modality, body_part=body_part, subregion=subregion, organ=organ, target=target
         )
         self._shape = None
@@ -213,22 +214,24 @@ class Session:
         return Prompted(*self._native.prompt(region, clicks, cancel))
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _refuse(**values: Any) -> None:
-    if given := _given(**values):
-        raise ValueError(f"{', '.join(given)}: expected none for an image of this kind, found {given!r}")
+    if more := given(**values):
+        raise ValueError(f"{', '.join(more)}: expected none for an image of this kind, found {more!r}")
 
 
-def _axis(name: str) -> int:
+def axis_of(name: str) -> int:
     if name not in ("x", "y", "z"):
         raise ValueError(f"slice_axis: expected 'x', 'y' or 'z', found {name!r}")
     return "xyz".index(name)
 
 
 async def _awaited(call: Callable[[], T], stop: Cancel) -> T:
+    import asyncio  # a caller has it; for others it is most of what the import would cost
+
     work = asyncio.get_running_loop().run_in_executor(None, call)
     try:
         while not work.done():

@@ -6,12 +6,13 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from . import _image, _medsegx
 from ._medsegx import Cancel
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,7 @@ def score(
     Masks are all that `Model.segment` takes for an image. `spacing` (in the order of the axes) or `affine` is for plain
     arrays; `definition` is monai, medpy, metrics-reloaded or surface-distance, `tolerance` that of NSD in mm.
     """
-    place = {"spacing": spacing, "affine": affine}
-    # Of two plain arrays; a file or image has its own, which holds for the array beside it.
-    pair = [_mask(one, place, other) for one, other in ((mask, reference), (reference, mask))]
+    pair = [native(one, spacing, affine) for one in (mask, reference)]
     chosen = None if labels is None else [int(label) for label in labels]
     found = json.loads(_medsegx.score(pair[0], pair[1], None, definition, float(tolerance), chosen, cancel))
     return Score(
@@ -93,14 +92,9 @@ def score(
     )
 
 
-def _mask(image: Any, place: dict[str, Any], other: Any) -> Any:
+def native(image: Any, spacing: Any = None, affine: Any = None) -> Any:
+    """A path, or an array and how it lies. `spacing` and `affine` are for those that do not say it themselves."""
     if _image.is_path(image):
         return os.fspath(image)
-    del other
-    given = place if type(image).__module__.split(".")[0] in ("numpy", "torch") and _axes(image) > 2 else {}
-    found = _image.recognise(image, **given)
+    found = _image.recognised(image) or _image.recognise(image, spacing, affine)
     return found.array, found.layout
-
-
-def _axes(image: Any) -> int:
-    return len(getattr(image, "shape", ()))

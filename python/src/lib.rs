@@ -8,6 +8,7 @@ mod run;
 mod segment;
 mod session;
 mod tools;
+mod tune;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -23,6 +24,7 @@ fn _medsegx(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(segment::segment_array, module)?)?;
     module.add_function(wrap_pyfunction!(tools::tasks, module)?)?;
     module.add_function(wrap_pyfunction!(tools::score, module)?)?;
+    module.add_function(wrap_pyfunction!(tune::tune_decoder, module)?)?;
     module.add_function(wrap_pyfunction!(run::close, module)?)?;
     let py = module.py();
     py.import("atexit")?.call_method1("register", (module.getattr("close")?,))?;

@@ -14,7 +14,7 @@ use crate::errors::{argument, raised};
 use crate::run::run;
 
 /// What `medsegx.Model` is made around.
-#[pyclass(frozen, subclass, module = "medsegx._medsegx", name = "Model")]
+#[pyclass(frozen, module = "medsegx._medsegx", name = "Model")]
 pub struct Model {
     inner: Arc<segment::Model>,
     /// Threads that were asked for.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use medsegx::mask::MaskChoice;
 use medsegx::prompt::{Grid, Target, parse_boxes, read_boxes};
@@ -18,7 +19,7 @@ use medsegx::{Result, segment};
 use numpy::{IntoPyArray, PyUntypedArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::array::Array;
 use crate::errors::{argument, raised};
@@ -79,7 +80,7 @@ pub struct Done {
     dims: [usize; 3],
     array_shape: Option<Vec<usize>>,
     affine: Option<Affine>,
-    report: String,
+    report: Value,
 }
 
 /// A query from the keywords of a call.
@@ -122,7 +123,7 @@ pub fn segment_file<'py>(
     cancel: Option<&Cancel>,
 ) -> PyResult<Answer<'py>> {
     let (model, ask) = (model.get().here()?, Ask::new(py, model.get(), boxes, levels, options)?);
-    let done = run(py, cancel, progress, move |job| of_file(&model, &path, &ask, job))?;
+    let done = run(py, cancel, progress, move |job| timed(|| of_file(&model, &path, &ask, job)))?;
     answer(py, done)
 }
 
@@ -142,7 +143,7 @@ pub fn segment_array<'py>(
 ) -> PyResult<Answer<'py>> {
     let (model, ask) = (model.get().here()?, Ask::new(py, model.get(), boxes, levels, options)?);
     let lent = lent(py, array, layout)?;
-    let done = run(py, cancel, progress, move |job| of_array(&model, lent, &ask, job))?;
+    let done = run(py, cancel, progress, move |job| timed(|| of_array(&model, lent, &ask, job)))?;
     answer(py, done)
 }
 
@@ -177,6 +178,14 @@ impl Ask {
         };
         ask().map_err(|error| raised(py, &error))
     }
+}
+
+/// Adds to the report how long the engine's part took, from the opened file or the array to the labels.
+fn timed(work: impl FnOnce() -> Result<Done>) -> Result<Done> {
+    let start = Instant::now();
+    let mut done = work()?;
+    merge(&mut done.report, json!({ "seconds": { "total": start.elapsed().as_secs_f64() } }));
+    Ok(done)
 }
 
 /// A volume of the caller's voxels.
@@ -282,7 +291,7 @@ impl Ask {
             labels: outcome.labels.into_labels(),
             array_shape: run.image.array_shape(),
             affine: run.image.affine(),
-            report: report.to_string(),
+            report,
         }
     }
 }
@@ -294,5 +303,5 @@ fn answer(py: Python<'_>, done: Done) -> PyResult<Answer<'_>> {
         Labels::U8(labels) => labels.into_pyarray(py).into_any(),
         Labels::U16(labels) => labels.into_pyarray(py).into_any(),
     };
-    Ok((labels, done.dims, done.array_shape, done.affine, done.report))
+    Ok((labels, done.dims, done.array_shape, done.affine, done.report.to_string()))
 }

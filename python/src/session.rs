@@ -17,7 +17,7 @@ use crate::run::{Cancel, run};
 use crate::segment::{Layout, context, lent, query};
 
 /// What `medsegx.Session` is made around.
-#[pyclass(frozen, subclass, module = "medsegx._medsegx", name = "Session")]
+#[pyclass(frozen, module = "medsegx._medsegx", name = "Session")]
 pub struct Session {
     state: Arc<Mutex<State>>,
     process: u32,

@@ -1,6 +1,6 @@
 //! What needs no model: MedSegDB's tree, and masks against masks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use medsegx::score::{Definition, score_labels, summary};
 use medsegx::taxonomy::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, search};
@@ -35,20 +35,31 @@ pub enum Mask<'py> {
     Array(Bound<'py, PyUntypedArray>, Layout),
 }
 
-enum Source {
+/// A mask or image of a call.
+pub enum Source {
     File(PathBuf),
     Lent(Box<LentArray>),
 }
 
 impl Source {
-    fn new(py: Python<'_>, mask: Mask<'_>) -> PyResult<Source> {
+    /// Takes it from the caller, who keeps an array alive.
+    pub fn new(py: Python<'_>, mask: Mask<'_>) -> PyResult<Source> {
         Ok(match mask {
             Mask::File(path) => Source::File(path),
             Mask::Array(array, layout) => Source::Lent(Box::new(lent(py, &array, layout)?)),
         })
     }
 
-    fn volume(self) -> Result<Volume> {
+    /// The file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) => Some(path),
+            Source::Lent(_) => None,
+        }
+    }
+
+    /// All of it, in memory of its own.
+    pub fn volume(self) -> Result<Volume> {
         match self {
             Source::File(path) => Volume::open(path, &OpenOptions::default()),
             Source::Lent(lent) => lent.volume.whole(),

@@ -120,7 +120,8 @@ def test_no_copy_of_the_volume_is_made(model):
         (np.zeros((4, 4, 4), [("a", "f4")]), TypeError, "dtype"),
         (np.zeros((4, 0, 4)), medsegx.ArgumentError, "dims [4, 0, 4]"),
         (np.float32(3), ValueError, "found 0"),
-        (np.zeros((1,) * 33), ValueError, "33"),
+        # NumPy 1 has no more than 32 axes.
+        *([(np.zeros((1,) * 33), ValueError, "33")] if np.__version__ >= "2" else []),
         (np.zeros((4, 4, 4, 2)), ValueError, "(4, 4, 4, 2)"),
         ([[1, 2], [3, 4]], TypeError, "list"),
         (np.full((4, 4, 4), np.nan), medsegx.FileError, "64 NaN or infinite, the first at voxel (0, 0, 0)"),
