@@ -19,7 +19,7 @@ const ENDINGS: [&str; 7] = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".n
 /// Flags whose file belongs to the prompt: what is in it counts, not where it lies. Paths are those of the manifest.
 const READS: [&str; 2] = ["--boxes", "--rough"];
 /// Flags whose file is an output; it lies below the folder of the results.
-const WRITES: [&str; 2] = ["--logits", "--report"];
+const WRITES: [&str; 4] = ["--logits", "--report", "--stats", "--preview"];
 /// Flags that the batch gives to all cases, or that make no sense within one.
 const OF_THE_BATCH: [&str; 12] = [
     "weights",
