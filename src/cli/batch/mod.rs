@@ -275,19 +275,23 @@ impl Session {
         let mut done = 0;
         progress.set(0);
         let ended = loop {
-            match events.recv_timeout(LOOK) {
+            let over = match events.recv_timeout(LOOK) {
                 Ok(Event::Row(index, row)) => {
                     done += 1;
                     self.take(index, *row, &progress);
                     progress.set(done);
+                    false
                 }
                 Ok(Event::Lost(error)) => break Err(error),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break Ok(()),
-            }
+                Err(error) => error == RecvTimeoutError::Disconnected,
+            };
+            // Stages that were stopped end as those that have nothing left.
             if self.interrupt.requested() {
                 self.stop(&batch, &threads, &events, &progress);
                 break Err(anyhow::Error::from(Error::Cancelled).context("stopped; --resume goes on from here"));
+            }
+            if over {
+                break Ok(());
             }
         };
         progress.finish();
