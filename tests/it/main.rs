@@ -48,6 +48,7 @@ mod hostile_weights;
 mod info;
 mod intensity;
 mod kernel_costs;
+mod lent;
 mod markups;
 mod mask_writer;
 mod metrics;
