@@ -79,6 +79,9 @@ pub fn main() -> ExitCode {
     }
     let code = exit_code(&error);
     say(&format!("medsegx: {}", message(&error)));
+    if code == WRONG_ARGUMENTS {
+        say(&subcommand().render_usage().to_string());
+    }
     ExitCode::from(code)
 }
 
@@ -116,13 +119,16 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
+/// Exit code for what the arguments got wrong.
+const WRONG_ARGUMENTS: u8 = 2;
+
 /// 2 for what the arguments got wrong, 3 for a run that did a part, 130 for one that was asked to stop, 1 for one that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<eval::NotAll>() || error.is::<batch::NotAll>() {
         return 3;
     }
     match error.downcast_ref::<medsegx::Error>() {
-        Some(medsegx::Error::Argument { .. } | medsegx::Error::Taxonomy { .. }) => 2,
+        Some(medsegx::Error::Argument { .. } | medsegx::Error::Taxonomy { .. }) => WRONG_ARGUMENTS,
         Some(medsegx::Error::Cancelled) => interrupt::EXIT_CODE,
         _ => 1,
     }
@@ -176,5 +182,13 @@ fn hash_into(hasher: &mut Sha256, path: &Path) -> medsegx::Result<()> {
 
 /// A mistake in the arguments that only shows when they are seen together; the process ends with 2.
 fn usage(message: &str) -> anyhow::Error {
-    Cli::command().error(ErrorKind::ArgumentConflict, message).into()
+    subcommand().error(ErrorKind::ArgumentConflict, message).into()
+}
+
+/// The subcommand that this process was started with, whose usage belongs to what is wrong with its arguments.
+fn subcommand() -> clap::Command {
+    let mut all = Cli::command();
+    all.build();
+    let name = std::env::args_os().nth(1).unwrap_or_default();
+    all.find_subcommand(name).cloned().unwrap_or(all)
 }

@@ -1,7 +1,7 @@
 //! Masks out: labels on the input's own grid, in the format that the output's name asks for.
 //!
 //! A NIfTI mask of a NIfTI input keeps the header bit for bit (version, byte order, forms, codes, `pixdim`, units) save
-//! for what describes the voxels. A PNG mask is made to be seen: 0 and 255 of one label, colours of a palette whose indices
+//! for what describes the voxels and for free text. A PNG mask is made to be seen: 0 and 255 of one label, colours of a palette whose indices
 //! are the labels of several. The file is read back and compared before it takes its name.
 
 use std::fs::File;
@@ -301,7 +301,8 @@ pub(super) fn plane_bytes(mask: &LabelVolume, planes: Range<usize>, big_endian: 
     }
 }
 
-/// The input's header with only those fields changed that describe voxels instead of space. Of a 4-D file with several
+/// The input's header with only those fields changed that describe voxels instead of space, and without free text, which may
+/// name the patient. Of a 4-D file with several
 /// time points the mask has three axes; axes of one are kept.
 fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let mut header = match &volume.container {
@@ -329,6 +330,7 @@ fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     header.set_integer(layout.intent_code, layout.code_bytes, INTENT_LABEL);
     (0..3).for_each(|i| header.set_real(layout.intent_parameters + i * layout.real_bytes, 0.0));
     header.bytes[layout.intent_name..layout.intent_name + 16].fill(0);
+    layout.free_text().into_iter().for_each(|text| header.bytes[text].fill(0));
     header
 }
 

@@ -107,6 +107,11 @@ static NIFTI2: Layout = Layout {
 };
 
 impl Layout {
+    /// Where people and programs write what they like: `data_type` and `db_name` of NIfTI-1, `descrip` and `aux_file`.
+    pub fn free_text(&self) -> [std::ops::Range<usize>; 2] {
+        if self.version == 1 { [4..32, 148..252] } else { [240..344, 0..0] }
+    }
+
     /// The magic of a single file.
     fn single(&self) -> &'static [u8] {
         if self.version == 1 { b"n+1\0" } else { b"n+2\0\r\n\x1a\n" }

@@ -57,6 +57,7 @@ mod npz;
 mod ops;
 mod orientation;
 mod outliers;
+mod patient_names;
 mod preview;
 mod prompt;
 mod prompt_forms;
