@@ -1,4 +1,5 @@
-//! `medsegx completions` and `medsegx man`: what shells and `man` want to know of the command line, from its own definition.
+//! `medsegx completions` and `medsegx man`: what shells and `man` want to know of the command line, from its own
+//! definition.
 
 use std::io::Write as _;
 use std::path::PathBuf;

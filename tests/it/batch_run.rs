@@ -1,5 +1,5 @@
-//! `medsegx batch` as a user meets it: one bad case does not stop the others, the table has a row a case, and masks are those of
-//! `medsegx segment`.
+//! `medsegx batch` as a user meets it: one bad case does not stop the others, the table has a row a case, and masks are
+//! those of `medsegx segment`.
 
 use std::fs;
 

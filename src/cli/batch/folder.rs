@@ -7,8 +7,8 @@ use medsegx::{Error, Result};
 use super::case::{IMAGES, without_ending};
 use super::manifest::Line;
 
-/// Lists the images below `root` in the order of their names. `pattern` is of paths below it: `*` within a folder, `**` any
-/// folders. Without one these are the images that lie in it; of a BIDS data set those of all subjects and sessions.
+/// Lists the images below `root` in the order of their names. `pattern` is of paths below it: `*` within a folder, `**`
+/// any folders. Without one these are the images that lie in it; of a BIDS data set those of all subjects and sessions.
 ///
 /// # Errors
 /// A folder that cannot be read or has no such image; a pattern that is none.

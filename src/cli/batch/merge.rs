@@ -1,5 +1,5 @@
-//! `--merge`: one table of what several runs did, after each case of the manifest was looked at. It runs no case, and may run
-//! at any time, beside workers too.
+//! `--merge`: one table of what several runs did, after each case of the manifest was looked at. It runs no case, and
+//! may run at any time, beside workers too.
 
 use std::fs;
 use std::io;

@@ -35,21 +35,23 @@ use summary::{Row, Status};
 /// Segment many images with one loaded model: masks and a table of all cases out. One bad case does not stop the others
 #[derive(clap::Args)]
 pub struct Args {
-    /// A case a line: .csv with the columns image, boxes, rough, task, output and flags (image is a must; flags are those of
-    /// `medsegx segment`), or .jsonl with these keys. Or a folder of images, or of a BIDS data set. Paths are those of the
-    /// manifest's folder, outputs those of --out
+    /// A case a line: .csv with the columns image, boxes, rough, task, output and flags (image is a must; flags are
+    /// those of `medsegx segment`), or .jsonl with these keys. Or a folder of images, or of a BIDS data set. Paths are
+    /// those of the manifest's folder, outputs those of --out
     pub manifest: PathBuf,
     /// Folder of the results: masks, summary.csv, summary.jsonl
     #[arg(long, value_name = "DIR", required_unless_present = "merge")]
     pub out: Option<PathBuf>,
-    /// Run no case: check that each has a result in one of these folders, copy what is not in --out (or the first of them), and
-    /// write one table. May run at any time
+    /// Run no case: check that each has a result in one of these folders, copy what is not in --out (or the first of
+    /// them), and write one table. May run at any time
     #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["shard", "only", "force"])]
     pub merge: Vec<PathBuf>,
-    /// Of a folder the images whose path below it fits: * within a folder, ** across folders [default: those that lie in it]
+    /// Of a folder the images whose path below it fits: * within a folder, ** across folders [default: those that lie
+    /// in it]
     #[arg(long, value_name = "GLOB")]
     pub pattern: Option<String>,
-    /// Leave cases that are done: same image, prompt, weights, settings and version, by content, and their files untouched
+    /// Leave cases that are done: same image, prompt, weights, settings and version, by content, and their files
+    /// untouched
     #[arg(long)]
     pub resume: bool,
     /// With --resume or --merge: hash all files again, not only those that changed in size or time
@@ -74,8 +76,8 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Flags of `medsegx segment` for all cases; a case's own take their place. {case}, {image} and {folder} stand for its
-    /// output and its image without endings, and the image's folder
+    /// Flags of `medsegx segment` for all cases; a case's own take their place. {case}, {image} and {folder} stand for
+    /// its output and its image without endings, and the image's folder
     #[arg(last = true, value_name = "FLAGS")]
     pub flags: Vec<String>,
 }

@@ -34,8 +34,8 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// The cases of this shard, in their order: the costliest first, each to the shard that has the least so far. All shards
-    /// of one list come to the same division.
+    /// The cases of this shard, in their order: the costliest first, each to the shard that has the least so far. All
+    /// shards of one list come to the same division.
     pub fn of(self, cases: &[Case]) -> Vec<usize> {
         let costs: Vec<u64> = cases.iter().map(cost).collect();
         let mut order: Vec<usize> = (0..cases.len()).collect();
@@ -59,7 +59,8 @@ const UNKNOWN_SLICES: u64 = 64;
 /// Bytes of a file whose reading takes as long as one slice in the network, about.
 const BYTES_OF_A_SLICE: u64 = 4 << 20;
 
-/// What a case takes, in slices through the network: by its prompt, its files' sizes, and for a rough mask the image's header.
+/// What a case takes, in slices through the network: by its prompt, its files' sizes, and for a rough mask the image's
+/// header.
 fn cost(case: &Case) -> u64 {
     let slices = slices(case).unwrap_or(UNKNOWN_SLICES);
     let bytes = std::fs::metadata(&case.image).map_or(0, |found| found.len());

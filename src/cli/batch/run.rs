@@ -1,5 +1,5 @@
-//! The three stages of a batch, each on a thread of its own: one case is read while the one before runs and the one before
-//! that is written. Cases are handed over, never queued, so that memory is bounded by neighbours.
+//! The three stages of a batch, each on a thread of its own: one case is read while the one before runs and the one
+//! before that is written. Cases are handed over, never queued, so that memory is bounded by neighbours.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,7 +38,8 @@ pub struct Batch {
     pub interrupt: Interrupt,
     /// Whether cases that are done by now are left as they are, and how that is known; none where all are done again.
     pub resume: Option<Trust>,
-    /// Held while files of a case take their names: who holds it at the end of a stopped run knows that nothing follows.
+    /// Held while files of a case take their names: who holds it at the end of a stopped run knows that nothing
+    /// follows.
     pub gate: Mutex<()>,
 }
 
@@ -61,8 +62,8 @@ struct Ready {
 }
 
 impl Batch {
-    /// Begins to run the cases `todo`, in this order as far as other workers leave them. The events end when all are told of,
-    /// or soon after an interrupt.
+    /// Begins to run the cases `todo`, in this order as far as other workers leave them. The events end when all are
+    /// told of, or soon after an interrupt.
     ///
     /// # Errors
     /// No thread can be had.

@@ -1,5 +1,5 @@
-//! What is known of finished cases: a record a case beside the results, written when its files are there. A later run needs
-//! nothing else, and no file that is written at the end.
+//! What is known of finished cases: a record a case beside the results, written when its files are there. A later run
+//! needs nothing else, and no file that is written at the end.
 
 use std::collections::HashMap;
 use std::fs;
@@ -186,8 +186,8 @@ impl Store {
         })
     }
 
-    /// The record of `case`, if its files are there and follow from what is asked for now. What had to be hashed anew is
-    /// noted in it.
+    /// The record of `case`, if its files are there and follow from what is asked for now. What had to be hashed anew
+    /// is noted in it.
     pub fn done(&self, case: &Case, common: &Common, trust: Trust) -> Option<Record> {
         let mut record = self.read(case).filter(|record| record.row.status == Status::Done)?;
         let outputs: Vec<&str> = case.outputs().collect();
@@ -255,8 +255,8 @@ impl Record {
         })
     }
 
-    /// Whether it was made from the files and by the flags that `case` has now. A file that is not here, as on another host,
-    /// is taken for the one that was.
+    /// Whether it was made from the files and by the flags that `case` has now. A file that is not here, as on another
+    /// host, is taken for the one that was.
     pub fn is_of(&self, case: &Case, rehash: bool) -> bool {
         let files: Vec<&Path> = inputs(case).collect();
         if files.len() != self.inputs.len() || self.wanted != wanted(case) {

@@ -14,8 +14,8 @@ use super::state;
 /// Another host's files may be in use without its lock being seen here; older ones are not.
 const FOREIGN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Marks this process as a worker on the folder of results for as long as it lives, after it has removed what dead workers
-/// left where no other lives.
+/// Marks this process as a worker on the folder of results for as long as it lives, after it has removed what dead
+/// workers left where no other lives.
 ///
 /// # Errors
 /// The folder cannot be written.
