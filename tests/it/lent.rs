@@ -79,9 +79,9 @@ fn slices_and_grey_levels_are_those_of_a_volume() {
                 continue;
             };
             assert_eq!(lent.examine(Some(rule)).unwrap().0, map, "{rule} {order:?}");
-            for axis in 0..3 {
+            for (axis, slices) in DIMS.into_iter().enumerate() {
                 let frame = lent.info().frame(axis, Orientation::Ras).unwrap();
-                for index in 0..DIMS[axis] {
+                for index in 0..slices {
                     let (held, cut, at) = lent.holding(&frame, index).unwrap();
                     let (mut found, mut wanted) = (Vec::new(), Vec::new());
                     held.slice_u8_in(&cut, at, &map, &mut found).unwrap();
