@@ -1,12 +1,11 @@
 //! One run over an image: a file as the command line opens it, or an array of the caller's.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use medsegx::mask::MaskChoice;
-use medsegx::prompt::{Grid, Target, parse_boxes, read_boxes};
+use medsegx::prompt::{Grid, Point, Target, parse_boxes, read_boxes};
 use medsegx::segment::report::{self, Described, describe, merge};
 use medsegx::segment::volume::{Outcome, Request, segment_slices};
 use medsegx::segment::{Capacity, Segmenter};
@@ -246,7 +245,9 @@ impl Ask {
             Boxes::File(path) => (path.as_path(), read_boxes(path, &grid)?),
         };
         let asked = |target: Target| {
-            let Target { name, label, query, boxes, warnings } = target;
+            let Target { name, label, query, boxes, points, warnings } = target;
+            let clicks = |points: Vec<Point>| points.iter().map(|p| (p.x, p.y, p.inside)).collect();
+            let points = points.into_iter().map(|(slice, points)| (slice, clicks(points))).collect();
             let place = format!("target '{}'", name.escape_debug());
             let context = context(&query.or(&self.query), steered, &place).map_err(|error| match error {
                 error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. }) if path.is_file() => {
@@ -254,16 +255,18 @@ impl Ask {
                 }
                 error => error,
             })?;
-            Ok(Asked { name, request: Request { label, context, boxes, points: BTreeMap::new() }, warnings })
+            Ok(Asked { name, request: Request { label, context, boxes, points }, warnings })
         };
         targets.into_iter().map(asked).collect()
     }
 
     fn segmenter(&self, model: &Arc<segment::Model>, targets: &[Asked], job: &Job) -> Result<Segmenter> {
-        let prompts = targets.iter().map(|target| target.request.boxes.len()).sum();
+        let prompts = targets.iter().map(|target| target.request.boxes.len() + target.request.points.len()).sum();
+        let clicks = targets.iter().flat_map(|target| target.request.points.values()).map(|points| points.len() + 1);
+        let whole = Capacity { points: clicks.max().unwrap_or(2).max(2), ..Capacity::default() };
         let capacity = match self.batch {
-            Some(batch) => Capacity { batch, ..Capacity::default() },
-            None => Capacity::default().with_batch_for(model, self.mask, prompts)?,
+            Some(batch) => Capacity { batch, ..whole },
+            None => whole.with_batch_for(model, self.mask, prompts)?,
         };
         let mut segmenter = Segmenter::new(model, capacity, self.mask)?;
         segmenter.set_stop(Some(Arc::clone(&job.stop)));
