@@ -103,7 +103,7 @@ fn commands_of_the_pages_exist() {
             let mut words = line.split_whitespace();
             let name = words.next().unwrap_or_default();
             let Some((_, help)) = helps.iter().find(|(known, _)| known == name) else { continue };
-            for flag in words.take_while(|word| *word != "#").filter(|word| word.starts_with("--")) {
+            for flag in words.take_while(|word| !matches!(*word, "#" | "--")).filter(|word| word.starts_with("--")) {
                 let flag = flag.trim_end_matches([',', '.', ';', '`', ')']).split('=').next().unwrap();
                 assert!(help.contains(flag), "{}: medsegx {name} has no {flag}", page.display());
                 seen += 1;
