@@ -100,7 +100,7 @@ mod tests {
             touch(&folder.path().join(name));
         }
         let of = |image: &str, output: &str| (image.to_string(), output.to_string());
-        assert_eq!(images(folder.path(), None), [of("a.NPY", "a.nii.gz"), of("b.nii.gz", "b.nii.gz")]);
+        assert_eq!(images(folder.path(), None), [of("a.NPY", "a.npy"), of("b.nii.gz", "b.nii.gz")]);
         assert_eq!(images(folder.path(), Some("deep/*")), [of("deep/d_T1w.nii", "deep/d_T1w.nii.gz")]);
         assert_eq!(images(folder.path(), Some("**/*.mha")), [of("deep/er/c.mha", "deep/er/c.nii.gz")]);
         assert!(list(folder.path(), Some("**/*.png")).unwrap_err().to_string().contains("**/*.png"));
