@@ -51,6 +51,31 @@ fn the_command_line_is_written_down() {
     assert_eq!(written.lines().count(), page.lines().count(), "docs/cli.md");
 }
 
+/// The README's first command, and what it says: voxels within a hundredth, since sums of other instructions round otherwise.
+#[test]
+fn the_first_command_says_what_the_readme_shows() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let command = readme.lines().find_map(|line| line.strip_prefix("medsegx segment tests/data/")).unwrap();
+    let shown = readme.split("<!-- first -->\n```text\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mask = folder.path().join("liver.nii.gz");
+    let words = format!("segment {}/tests/data/{command}", root().display());
+    let arguments: Vec<&str> = words.split_whitespace().collect();
+    let (output, before) = arguments.split_last().unwrap();
+    assert_eq!(*output, "liver.nii.gz");
+    let run = medsegx(&[before, &[mask.to_str().unwrap(), "--device", "cpu"]].concat());
+    assert!(run.status.success(), "{run:?}");
+    let said = String::from_utf8(run.stdout).unwrap().replace(mask.to_str().unwrap(), "liver.nii.gz");
+    let voxels = |text: &str| -> (String, f64) {
+        let (before, rest) = text.trim_end().split_once(" slices, ").unwrap();
+        let (count, after) = rest.split_once(' ').unwrap();
+        (format!("{before} {after}"), count.parse().unwrap())
+    };
+    let ((words, count), (shown_words, shown_count)) = (voxels(&said), voxels(shown));
+    assert_eq!(words, shown_words);
+    assert!((count / shown_count - 1.0).abs() < 0.01, "{count} voxels, README.md: {shown_count}");
+}
+
 /// Markdown files of the repository outside of what is built.
 fn pages() -> Vec<PathBuf> {
     let listed =
