@@ -1,5 +1,13 @@
 //! Every way in which this library fails. Each message names the file, tensor or argument, what was expected and what
 //! was found.
+//!
+//! ```
+//! use medsegx::Error;
+//! use medsegx::prompt::PixelBox;
+//!
+//! let error = "10,20,40".parse::<PixelBox>().unwrap_err();
+//! assert!(matches!(error, Error::Prompt { .. }));
+//! ```
 
 use std::path::PathBuf;
 

@@ -46,26 +46,40 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[doc(hidden)]
 pub mod atomic;
+#[doc(hidden)]
 pub mod backend;
 #[cfg(feature = "capi")]
+#[doc(hidden)]
 pub mod capi;
+#[doc(hidden)]
 pub mod codes;
 #[cfg(feature = "dicom")]
+#[doc(hidden)]
 pub mod dicom;
 pub mod error;
+#[doc(hidden)]
 pub mod eval;
+#[doc(hidden)]
 pub mod executor;
+#[doc(hidden)]
 pub mod graph;
+#[doc(hidden)]
 pub mod image;
 pub mod mask;
 mod memory;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod params;
+#[doc(hidden)]
 pub mod preview;
 pub mod prompt;
+#[doc(hidden)]
 pub mod score;
 pub mod segment;
+#[doc(hidden)]
 pub mod stats;
 pub mod taxonomy;
 pub mod tune;

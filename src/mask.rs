@@ -4,6 +4,20 @@
 //! Without one, a [`Rule`] scores the masks from what is at hand: the prompt box, the logits and each other. Rules are
 //! pure functions of [`Measures`], so that they can be compared on slices whose truth is known. Nothing here allocates
 //! except the pass over the slices of a volume, [`Chain`].
+//!
+//! ```
+//! use medsegx::mask::{Candidates, MaskChoice, Rule, choose};
+//!
+//! // Three maps of 8 x 8 logits: a square that fills the box, one that is smaller, and nothing.
+//! let square = |low: usize, high: usize| {
+//!     (0..64).map(move |at| if (low..=high).contains(&(at % 8)) && (low..=high).contains(&(at / 8)) { 4.0 } else { -4.0 })
+//! };
+//! let logits: Vec<f32> = square(3, 4).chain(square(2, 5)).chain([-4.0; 64]).collect();
+//! let prompt = Some([2.0, 2.0, 5.0, 5.0]);
+//! let candidates = Candidates { logits: &logits, side: 8, first_token: 1, prompt, predicted_iou: &[] };
+//! let verdict = choose(&candidates, MaskChoice::Auto, Rule::Product);
+//! assert_eq!((verdict.chosen, verdict.measures.masks[1].area), (2, 16));
+//! ```
 
 mod clean;
 mod continuity;

@@ -6,6 +6,19 @@
 //!
 //! Voxel boxes have to lie inside the image: an index that does not exist means another convention (one-based, exclusive
 //! ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are clamped.
+//!
+//! ```
+//! use medsegx::prompt::{Grid, PixelBox, volume_box};
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! // x0, y0, z0, x1, y1, z1 of an array of 100 x 80 x 20 voxels, cut across z.
+//! let grid = Grid { dims: [100, 80, 20], axis: 2, affine: None, forms_apart: None };
+//! let boxes = volume_box("10,20,3,40,60,5".parse()?, "liver", &grid)?;
+//! assert_eq!(boxes.len(), 3);
+//! assert_eq!(boxes[&4], "10,20,40,60".parse::<PixelBox>()?);
+//! # Ok(())
+//! # }
+//! ```
 
 mod file;
 mod markups;

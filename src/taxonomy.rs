@@ -2,6 +2,17 @@
 //!
 //! Names are forgiving: case, underscores, hyphens and spaces do not count, and trailing digits of a target are cut
 //! (`CT_ThoracicSpine7` is `ThoracicSpine`). Nothing else is guessed; a wrong name is an error that suggests the nearest.
+//!
+//! ```
+//! use medsegx::taxonomy::{Query, resolve};
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! let names = resolve(&Query { task: Some("CT_Liver".into()), ..Query::default() })?.names();
+//! assert_eq!((names.modality, names.subregion, names.organ), ("CT", "abdomen", "liver"));
+//! assert!(resolve(&Query { task: Some("CT_Livr".into()), ..Query::default() }).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
 mod tree;
 

@@ -7,6 +7,38 @@
 //! place (slice -> the model's picture) -> encode (once a slice and context) -> decode (once a prompt)
 //!     -> verdict (which of the masks) -> mask (at the slice's own size)
 //! ```
+//!
+//! ```
+//! use std::sync::Arc;
+//! use medsegx::mask::MaskChoice;
+//! use medsegx::model::Preset;
+//! use medsegx::segment::{Capacity, Model, ModelOptions, Picture, Prompt, Segmenter, prompt_points};
+//! use medsegx::taxonomy::{Query, resolve};
+//! use medsegx::weights::Weights;
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! // Random weights of a small model: its masks mean nothing.
+//! let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 7);
+//! let model = Arc::new(Model::load(&weights, &ModelOptions::default())?);
+//! let mut session = Segmenter::new(&model, Capacity { batch: 2, ..Capacity::default() }, MaskChoice::Auto)?;
+//! let context = resolve(&Query { task: Some("MRI_Prostate".into()), ..Query::default() })?;
+//! let pixels: Vec<u8> = (0..96 * 64).map(|at| (at % 251) as u8).collect();
+//! let picture = Picture { pixels: &pixels, height: 64, width: 96, channels: 1 };
+//!
+//! // Encoded once, prompted twice.
+//! let frame = session.set_slice(&picture, Some(&context))?;
+//! let (mut small, mut large) = (Vec::new(), Vec::new());
+//! prompt_points(&frame, &[], Some([30.0, 20.0, 60.0, 40.0]), &mut small);
+//! prompt_points(&frame, &[], Some([10.0, 10.0, 80.0, 50.0]), &mut large);
+//! session.decode(&[
+//!     Prompt { slot: 0, points: &small, mask: None },
+//!     Prompt { slot: 0, points: &large, mask: None },
+//! ])?;
+//! let mut mask = vec![0; 64 * 96];
+//! session.mask(1, session.verdict(1).chosen, &frame, &mut mask)?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod engine;
 pub mod frame;

@@ -10,6 +10,20 @@
 //!
 //! A sample's arithmetic is one thread's alone and sums over samples have a fixed order, so that neither the number of
 //! threads nor their timing changes a bit.
+//!
+//! ```
+//! use medsegx::model::Preset;
+//! use medsegx::tune::{Options, Slices, Trainer, TrainerOptions};
+//! use medsegx::weights::Weights;
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! let trainer = Trainer::new(&Weights::synthetic(&Preset::Tiny.medsegx(), 7), TrainerOptions::default())?;
+//! assert!(trainer.trained().iter().all(|tensor| tensor.name.starts_with("mask_decoder")));
+//! assert_eq!("20,12,28".parse::<Slices>()?, Slices::List(vec![12, 20, 28]));
+//! assert_eq!(Options::default().steps, 50);
+//! # Ok(())
+//! # }
+//! ```
 
 mod decoder;
 mod layers;

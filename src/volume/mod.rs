@@ -2,6 +2,23 @@
 //!
 //! Axes are those of the stored array: x, y, z are NIfTI's i, j, k; an array of NumPy is `[z, y, x]`; a picture has one
 //! slice. Files are told apart by their first bytes, never by their names.
+//!
+//! ```
+//! use medsegx::volume::{LabelVolume, Labels, Orientation, Volume, Voxels};
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! let voxels = Voxels::I16((0..4 * 3 * 2).map(|at| 10 * at - 100).collect());
+//! let volume = Volume::from_voxels("made here", [4, 3, 2], 1, voxels)?.scaled(1.0, -24.0)?;
+//! let slices = volume.frame(2, Orientation::Stored)?;
+//! assert_eq!((slices.slices(), slices.shape()), (2, (3, 4)));
+//!
+//! let mut mask = LabelVolume::new(volume.dims(), 1)?;
+//! mask.paint(&slices, 1, &[true; 12], 1)?;
+//! assert_eq!(mask.counts()[1], 12);
+//! assert!(matches!(mask.labels(), Labels::U8(_)));
+//! # Ok(())
+//! # }
+//! ```
 
 mod arriving;
 mod body;

@@ -1,6 +1,20 @@
 //! Weight files: safetensors, validated completely before anything is used, read once.
 //!
 //! The sizes of the model are read off the tensor shapes; only the kind of a 1024 px model is metadata.
+//!
+//! ```
+//! use medsegx::model::Preset;
+//! use medsegx::weights::Weights;
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! // Random weights of a small model; those of a file come with `Weights::open`.
+//! let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 7);
+//! let name = weights.names().find(|name| name.ends_with("pos_embed")).expect("every encoder has one");
+//! let shape = weights.shape(name).expect("a tensor has a shape");
+//! assert_eq!(weights.load(name)?.len(), shape.iter().product::<usize>());
+//! # Ok(())
+//! # }
+//! ```
 
 mod convert;
 #[cfg(feature = "demo-weights")]

@@ -83,8 +83,8 @@ impl Codec {
 /// Subsampled JPEG components are brought to the picture's size.
 ///
 /// # Errors
-/// [`Error::File`] for a transfer syntax without a decoder, a damaged stream, and one that is not as `expected`;
-/// [`Error::Memory`].
+/// [`crate::Error::File`] for a transfer syntax without a decoder, a damaged stream, and one that is not as `expected`;
+/// [`crate::Error::Memory`].
 pub fn decode_frame(transfer_syntax: &str, fragments: &[u8], expected: &FrameShape) -> Result<Vec<u8>> {
     let codec = Codec::of(transfer_syntax)?;
     let bytes = expected.bytes().filter(|&b| b > 0).ok_or_else(|| bad("frame", "a size", format!("{expected:?}")))?;
