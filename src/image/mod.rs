@@ -1,5 +1,6 @@
 //! Pictures without files: what a voxel can be, grey levels, resampling, and masks as runs of pixels.
 
+pub mod area;
 pub mod intensity;
 pub mod resample;
 pub mod robust;

@@ -3,6 +3,7 @@
 use super::memory::Pool;
 use super::packed::{self, Packed};
 use super::step::{Execute, Form, Param};
+use super::window_attention::{self, Layout};
 use super::{Level, attention};
 use crate::error::Result;
 use crate::graph::op::for_each_operation;
@@ -47,6 +48,9 @@ impl Param {
             Form::Plain => Param::Plain(numbers.all()?),
             Form::Packed { outputs } => Param::Packed(Packed::new(level, pool, [outputs, inputs(outputs)], numbers)?),
             Form::Table { head_dim } => Param::Table(attention::table(level, &numbers.all()?, head_dim)?),
+            Form::Biases { window, grid } => {
+                Param::Table(window_attention::table(Layout::new(level, window, grid), &numbers.all()?)?)
+            }
         })
     }
 }
@@ -58,6 +62,7 @@ pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId) -> usize {
         Form::Plain => len,
         Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
+        Form::Biases { window, grid } => Layout::new(level, window, grid).len() * graph[id].shape[0],
         Form::Table { .. } => graph[id].shape[0].next_multiple_of(level.lanes()) * graph[id].shape[1],
     }
 }
