@@ -466,6 +466,8 @@ typedef struct medsegx_slice {
     double low;
     // White of MEDSEGX_INTENSITY_WINDOW; default 255.
     double high;
+    // Value, slope and intercept applied, of pixels that are NaN or infinite; default NaN: a slice with such is refused.
+    double nan_value;
 } medsegx_slice;
 
 // A point of a slice.
@@ -486,7 +488,8 @@ typedef struct medsegx_prompt {
     uint32_t struct_size;
     // 1 where there is a box; default 0.
     int32_t has_box;
-    // x0, y0, x1, y1: inclusive pixel indices.
+    // x0, y0, x1, y1: inclusive pixel indices, corners in any order. A fraction names the pixel whose centre is nearest;
+    // exactly between two, the one inside the box. Both are warnings.
     double box[4];
     // Points, or NULL.
     const struct medsegx_point *points;
@@ -554,6 +557,8 @@ typedef struct medsegx_volume {
     double low;
     // As in medsegx_slice.
     double high;
+    // As in medsegx_slice.
+    double nan_value;
 } medsegx_volume;
 
 // What is known of one slice of one target. Later versions may add fields at the end: calls take the size of an element.
@@ -602,7 +607,8 @@ typedef struct medsegx_volume_result {
     size_t outcomes_room;
     // Out: how many outcomes there are, by ascending slice, then in the order of targets.
     size_t outcomes_count;
-    // Out: what is doubtful about any slice of any target, as in medsegx_result; bit 26 where targets overlap.
+    // Out: what is doubtful about the voxels, a box or any slice of any target, as in medsegx_result; bit 26 where targets
+    // overlap.
     uint64_t warnings;
     // In: room for the voxels of each target in `labels`, after later targets were painted over it; or NULL.
     uint64_t *voxels;
@@ -629,9 +635,10 @@ typedef struct medsegx_target {
     uint32_t organ;
     // Row of the task.
     uint32_t task;
-    // x0, y0, z0: lowest voxel indices of the box.
+    // x0, y0, z0: voxel indices of a corner of the box, inclusive.
     int64_t low[3];
-    // x1, y1, z1: highest voxel indices of the box, inclusive.
+    // x1, y1, z1: voxel indices of the other corner, inclusive. Where one is below that of `low`, they are swapped, with a
+    // warning.
     int64_t high[3];
 } medsegx_target;
 

@@ -9,6 +9,16 @@ use crate::{Error, Result};
 /// How the name of a temporary file starts, so that one left behind by a killed process can be recognised.
 pub const TEMPORARY_PREFIX: &str = ".medsegx-";
 
+/// How names of temporary files of this process start: with its host and its number, so that others can tell whether it
+/// lives.
+pub fn temporary_prefix() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.or_else(|| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok());
+    let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '.';
+    let host: String = host.unwrap_or_default().chars().filter(plain).take(64).collect();
+    format!("{TEMPORARY_PREFIX}{}-{}-", if host.is_empty() { "host" } else { &host }, std::process::id())
+}
+
 /// Writes `path` through `write`, which gets a buffered file beside it. The file takes its name only after everything
 /// was written and synced; on any failure, also of `write`, an older file of that name is untouched and the temporary
 /// one is removed.
@@ -27,7 +37,8 @@ pub fn write_atomically(
     let place = place(path, force)?;
     let folder = folder(&place);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY_PREFIX).suffix(".tmp");
+    let prefix = temporary_prefix();
+    builder.prefix(&prefix).suffix(".tmp");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as any new file
     let temporary = builder.tempfile_in(folder).map_err(|e| Error::io(path, "create", e))?;

@@ -12,7 +12,12 @@ use serde::Serialize;
 /// Declares the codes. The number is the bit of the C results' `warnings`.
 macro_rules! codes {
     ($($number:literal $variant:ident $name:literal $place:ident $meaning:literal)*) => {
-        /// What a warning is about.
+        /// Names of the codes in `bits`.
+pub fn names_of(bits: u64) -> Vec<&'static str> {
+    Code::ALL.iter().filter(|code| bits & code.bit() != 0).map(|code| code.name()).collect()
+}
+
+/// What a warning is about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         #[non_exhaustive]
@@ -101,6 +106,14 @@ codes! {
     45 DicomUneven "dicom-uneven" Image "Refused: slices of a DICOM series do not lie evenly on a line."
     46 DicomDuplicates "dicom-duplicates" Image "Refused: slices of a DICOM series share a place, and no index tells them apart."
     47 DicomKinds "dicom-kinds" Image "Refused: a DICOM series has too many sizes, orientations and spacings."
+    48 NanReplaced "nan-replaced" Image "Voxels that are NaN or infinite were replaced by the value that was asked for."
+    49 SegRagged "seg-ragged" Result "The frames of a DICOM SEG fill no whole number of bytes: some readers lose voxels at their end."
+    50 SegOverlap "seg-overlap" Prompt "Segments of a DICOM SEG or RTSTRUCT overlap: of each voxel the later segment counts."
+    51 SegOutside "seg-outside" Prompt "Parts of a DICOM SEG or RTSTRUCT lie outside the image and are left out."
+    52 ContoursLeftOut "contours-left-out" Prompt "Points and open contours of an RTSTRUCT are no area and are left out."
+    53 ContoursNested "contours-nested" Prompt "Contours of a structure lie within each other or overlap: what an odd number of them holds is inside, which not every program does."
+    54 TargetRemoved "target-removed" Result "Nothing of a target's mask was left by what was asked for after the network."
+    55 MarkupOdd "markup-odd" Prompt "A field of a markup is passed over or contradicts another, or points are left out: what counts is said."
 }
 
 /// What a warning is about.

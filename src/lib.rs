@@ -10,6 +10,37 @@
 //! `N` image tokens, `D` encoder width, `h` heads, `d` head dim, `E` experts, `R` bottleneck, `e` embedding of the
 //! context, `P` prompt width, `T` prompt-side tokens, `M` masks.
 //!
+//! A volume and a box in, a mask out ([`segment`] is the whole path on one page):
+//!
+//! ```
+//! # #[cfg(all(feature = "demo-weights", feature = "cli"))]
+//! # fn main() -> medsegx::Result<()> {
+//! use std::sync::Arc;
+//! use medsegx::mask::MaskChoice;
+//! use medsegx::segment::{Capacity, Model, ModelOptions, Picture, Prompt, Segmenter, prompt_points};
+//! use medsegx::taxonomy::{Query, resolve};
+//!
+//! let model = Arc::new(Model::load(&medsegx::weights::demo::open()?, &ModelOptions::default())?);
+//! let mut session = Segmenter::new(&model, Capacity::default(), MaskChoice::Auto)?;
+//! let context = resolve(&Query { task: Some("CT_Liver".into()), ..Query::default() })?;
+//!
+//! // A bright disc on a dark slice of 64 x 64 pixels.
+//! let disc = |i: usize| if (i % 64).abs_diff(32).pow(2) + (i / 64).abs_diff(32).pow(2) < 256 { 200 } else { 40 };
+//! let pixels: Vec<u8> = (0..64 * 64).map(disc).collect();
+//! let picture = Picture { pixels: &pixels, height: 64, width: 64, channels: 1 };
+//! let frame = session.set_slice(&picture, Some(&context))?;
+//!
+//! let (mut points, mut mask) = (Vec::new(), vec![0; 64 * 64]);
+//! prompt_points(&frame, &[], Some([16.0, 16.0, 48.0, 48.0]), &mut points);
+//! session.decode(&[Prompt { slot: 0, points: &points, mask: None }])?;
+//! session.mask(0, session.verdict(0).chosen, &frame, &mut mask)?;
+//! assert_eq!((mask[32 * 64 + 32], mask[0]), (1, 0));
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "demo-weights", feature = "cli")))]
+//! # fn main() {}
+//! ```
+//!
 //! The library never panics on bad input, never prints and touches no global state.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
@@ -31,9 +62,11 @@ pub mod mask;
 mod memory;
 pub mod model;
 pub mod params;
+pub mod preview;
 pub mod prompt;
 pub mod score;
 pub mod segment;
+pub mod stats;
 pub mod taxonomy;
 pub mod tune;
 pub mod volume;

@@ -1,4 +1,4 @@
-//! The command line: `medsegx SUBCOMMAND`. Exit code 0 when all went well, 1 for a failed run, 2 for a usage error.
+//! The command line: `medsegx SUBCOMMAND`. docs/batch.md has the table of exit codes.
 
 mod cli;
 

@@ -5,9 +5,14 @@
 //! pure functions of [`Measures`], so that they can be compared on slices whose truth is known. Nothing here allocates
 //! except the pass over the slices of a volume, [`Chain`].
 
+mod clean;
 mod continuity;
+mod parts;
 
+pub use clean::{Cleaned, Cleaning};
 pub use continuity::Chain;
+pub use parts::part_sizes;
+pub(crate) use parts::part_sizes_in;
 
 use std::ops::Range;
 

@@ -8,14 +8,19 @@
 //! ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are clamped.
 
 mod file;
+mod markups;
+mod npz;
 mod rough;
 mod space;
+mod write;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
-pub use rough::{Foreground, RoughOptions, rough_boxes};
+pub use npz::parse_npz;
+pub use rough::{Foreground, RoughOptions, fill_gaps, rough_boxes};
+pub use write::{Markup, boxes_file, markups_file};
 
 use crate::codes::{Code, Warning};
 use crate::model::config::Kind;
@@ -65,8 +70,10 @@ pub struct Target {
     pub label: u16,
     /// What the target says of its place in MedSegDB's tree.
     pub query: Query,
-    /// A box a slice, by index along the slicing axis.
+    /// A box a slice, by index along the slicing axis. A target with several on one slice comes as several of one label.
     pub boxes: BTreeMap<usize, PixelBox>,
+    /// Points in pixels of the slice, for targets without boxes.
+    pub points: BTreeMap<usize, Vec<Point>>,
     /// What was done to the boxes that the user may want to know: clamped, or an oblique box enclosed.
     pub warnings: Vec<Warning>,
 }
@@ -107,6 +114,19 @@ impl Grid {
         (self.dims[x], self.dims[y])
     }
 
+    /// The error of a prompt, with the axis to cut across where the image is a single slice across another one.
+    fn hinted(&self, error: Error) -> Error {
+        let thin = |axis: &usize| self.dims[*axis] == 1 && *axis != self.axis.min(2) && self.slices() > 1;
+        match (error, (0..3).find(thin)) {
+            (Error::Prompt { what, expected, found }, Some(axis)) => {
+                let name = ['i', 'j', 'k'][axis];
+                let found = format!("{found} (the image is one slice across {name}: --axis {name})");
+                Error::Prompt { what, expected, found }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Number of slices.
     pub fn slices(&self) -> usize {
         self.dims[self.axis.min(2)]
@@ -138,22 +158,16 @@ impl PixelBox {
 /// is nearest; exactly between two voxels it is the one inside the stretch. What the numbers lacked of two ascending
 /// indices is noted with `what`. Where the ends are not `inclusive` the higher number is one voxel on.
 pub(crate) fn stretch(a: f64, b: f64, inclusive: bool, what: &str, notes: &mut Vec<Warning>) -> (i64, i64) {
-    let (low, high) = if b < a { (b, a) } else { (a, b) };
+    let Stretch { first, last, low, high, swapped, rounded } = Stretch::of(a, b, inclusive);
     let once = |notes: &mut Vec<Warning>, code: Code, message: String| {
         if !notes.iter().any(|note| note.code == code) {
             notes.push(Warning::new(code, message));
         }
     };
-    if b < a {
+    if swapped {
         once(notes, Code::CornersSwapped, format!("{what}: corners were given as {a}, {b}; taken as {low}, {high}"));
     }
-    // Casts saturate: far away stays far away.
-    let first = (low + 0.5).floor() as i64;
-    let last = match inclusive {
-        true => ((high - 0.5).ceil() as i64).max(first),
-        false => (high - 1.5).ceil() as i64,
-    };
-    if low.fract() != 0.0 || high.fract() != 0.0 {
+    if rounded {
         once(
             notes,
             Code::BoxRounded,
@@ -161,6 +175,39 @@ pub(crate) fn stretch(a: f64, b: f64, inclusive: bool, what: &str, notes: &mut V
         );
     }
     (first, last)
+}
+
+/// Two numbers of a box as a run of voxels.
+pub(crate) struct Stretch {
+    pub first: i64,
+    pub last: i64,
+    low: f64,
+    high: f64,
+    /// Whether the numbers came in the other order.
+    pub swapped: bool,
+    /// Whether they were no whole numbers.
+    pub rounded: bool,
+}
+
+impl Stretch {
+    /// By the rule of [`stretch`].
+    pub fn of(a: f64, b: f64, inclusive: bool) -> Stretch {
+        let (low, high) = if b < a { (b, a) } else { (a, b) };
+        // Casts saturate: far away stays far away.
+        let first = (low + 0.5).floor() as i64;
+        let last = match inclusive {
+            true => ((high - 0.5).ceil() as i64).max(first),
+            false => (high - 1.5).ceil() as i64,
+        };
+        Stretch { first, last, low, high, swapped: b < a, rounded: low.fract() != 0.0 || high.fract() != 0.0 }
+    }
+
+    /// Bits of the warnings that it makes.
+    #[cfg(feature = "capi")]
+    pub fn bits(&self) -> u64 {
+        let bit = |is: bool, code: Code| if is { code.bit() } else { 0 };
+        bit(self.swapped, Code::CornersSwapped) | bit(self.rounded, Code::BoxRounded)
+    }
 }
 
 fn check_range(what: &str, axis: char, first: i64, last: i64, length: usize) -> Result<()> {
@@ -266,7 +313,7 @@ pub fn chosen_slice(slice: Option<usize>, what: &str, grid: &Grid) -> Result<usi
     let slices = grid.slices();
     let error = |found: String| {
         let expected = format!("a slice 0..={}", slices.saturating_sub(1));
-        Error::Prompt { what: what.into(), expected, found }
+        grid.hinted(Error::Prompt { what: what.into(), expected, found })
     };
     match slice {
         Some(slice) if slice < slices => Ok(slice),
@@ -280,7 +327,7 @@ pub fn chosen_slice(slice: Option<usize>, what: &str, grid: &Grid) -> Result<usi
 pub fn slice_box(pixel_box: PixelBox, slice: Option<usize>, grid: &Grid) -> Result<BTreeMap<usize, PixelBox>> {
     let slice = chosen_slice(slice, "box", grid)?;
     let (width, height) = grid.slice_size();
-    pixel_box.check("box", width, height)?;
+    pixel_box.check("box", width, height).map_err(|error| grid.hinted(error))?;
     Ok(BTreeMap::from([(slice, pixel_box)]))
 }
 
@@ -288,7 +335,7 @@ pub fn slice_box(pixel_box: PixelBox, slice: Option<usize>, grid: &Grid) -> Resu
 pub fn volume_box(volume_box: VolumeBox, what: &str, grid: &Grid) -> Result<BTreeMap<usize, PixelBox>> {
     let VolumeBox { low, high } = volume_box;
     for (axis, name) in ['x', 'y', 'z'].into_iter().enumerate() {
-        check_range(what, name, low[axis], high[axis], grid.dims[axis])?;
+        check_range(what, name, low[axis], high[axis], grid.dims[axis]).map_err(|error| grid.hinted(error))?;
     }
     let (x, y) = grid.plane();
     let rectangle = PixelBox { x0: low[x], y0: low[y], x1: high[x], y1: high[y] };

@@ -171,6 +171,19 @@ pub fn resolve(query: &Query) -> Result<Context> {
     })
 }
 
+/// As [`resolve`] for weights that are `steered` by a context; for others `None`, and no level need be named, but a name
+/// that is there must be right.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_for(query: &Query, steered: bool) -> Result<Option<Context>> {
+    match resolve(query) {
+        Ok(context) => Ok(steered.then_some(context)),
+        Err(Error::Argument { .. }) if !steered => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The targets whose name, task, organ, subregion or body part holds `text`; all of them for an empty text. A modality
 /// with or without its target (`CT_Liver`) is understood too.
 pub fn search(text: &str) -> Vec<&'static Target> {

@@ -5,15 +5,30 @@ use super::session::State;
 use super::status::medsegx_error;
 use super::structs::{medsegx_point, medsegx_prompt, medsegx_result};
 use crate::codes::Code;
+use crate::prompt::Stretch;
 use crate::segment::volume::doubts_of_mask;
 use crate::segment::{Frame, check_points_trained};
 
 pub(super) struct Asked {
     pub prompt: medsegx_prompt,
     pub result: medsegx_result,
+    /// Bits of what was done to the box.
+    notes: u64,
 }
 
 impl Asked {
+    /// Brings the corners of a box into order, and fractions to voxels.
+    pub fn new(mut prompt: medsegx_prompt, result: medsegx_result) -> Asked {
+        let mut notes = 0;
+        if prompt.has_box != 0 && prompt.r#box.iter().all(|corner| corner.is_finite()) {
+            let [x0, y0, x1, y1] = prompt.r#box;
+            let [x, y] = [(x0, x1), (y0, y1)].map(|(a, b)| Stretch::of(a, b, true));
+            prompt.r#box = [x.first, y.first, x.last, y.last].map(|index| index as f64);
+            notes = x.bits() | y.bits();
+        }
+        Asked { prompt, result, notes }
+    }
+
     pub fn region(&self, width: usize, height: usize) -> Outcome<Option<[f64; 4]>> {
         if self.prompt.has_box == 0 {
             return Ok(None);
@@ -24,7 +39,7 @@ impl Asked {
         if inside(x0, x1, width) && inside(y0, y1, height) {
             return Ok(Some(region));
         }
-        let (expected, found) = (format!("0 <= x0 <= x1 < {width}, 0 <= y0 <= y1 < {height}"), format!("{region:?}"));
+        let (expected, found) = (format!("0 <= x0, x1 < {width}, 0 <= y0, y1 < {height}"), format!("{region:?}"));
         Err(crate::Error::Prompt { what: "box".into(), expected, found }.into())
     }
 
@@ -128,7 +143,7 @@ impl Asked {
             agreement: if pixels > 0 { verdict.measures.agreement() } else { -1.0 },
             box_agreement: chosen.box_agreement,
             stability: chosen.stability,
-            warnings: self.warnings(&state.grey, frame.slice, pixels),
+            warnings: self.notes | state.doubts | self.warnings(&state.grey, frame.slice, pixels),
             ..self.result
         })
     }

@@ -71,10 +71,10 @@ pub unsafe extern "C" fn medsegx_session_prompt(
             check_strided("results", results, result_size, count)?;
             let mut asked = reserve(count, "prompts")?;
             for index in 0..count {
-                asked.push(Asked {
-                    prompt: versioned::required("prompts", prompts.byte_add(index * prompt_size))?,
-                    result: versioned::required("results", results.byte_add(index * result_size))?,
-                });
+                asked.push(Asked::new(
+                    versioned::required("prompts", prompts.byte_add(index * prompt_size))?,
+                    versioned::required("results", results.byte_add(index * result_size))?,
+                ));
             }
             with(session, |state| {
                 let none = || medsegx_error::argument("session", "a slice, by medsegx_session_set_slice", "none");

@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) options: medsegx_session_options,
     /// Grey levels of the slice at hand, `[h, w, channels]`.
     pub(super) grey: Vec<u8>,
+    /// Bits of what looks wrong with it.
+    pub(super) doubts: u64,
     /// Pixels of which percentiles are taken.
     pub(super) scratch: Vec<f32>,
     /// The mask at the slice's own size, `[h, w]`.
@@ -142,6 +144,7 @@ fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<St
     Ok(State {
         segmenter,
         options,
+        doubts: 0,
         grey: reserve(height * width * 3, "a session")?,
         scratch: reserve(height * width * 3, "a session")?,
         inside: reserve(height * width, "a session")?,

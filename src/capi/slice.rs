@@ -8,11 +8,12 @@ use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppabl
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice};
 use super::versioned;
+use crate::codes::Code;
 use crate::executor::Prompt;
 use crate::image::intensity::{are_fractions, percentiles_of};
 use crate::image::robust::robust_of;
 use crate::segment::{Picture, prompt_points};
-use crate::volume::{Intensity, IntensityMap, Statistics, Voxel};
+use crate::volume::{Intensity, IntensityMap, LevelCounts, Statistics, Voxel};
 
 /// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
 /// an error object when it fails.
@@ -39,10 +40,7 @@ pub unsafe extern "C" fn medsegx_segment_slice(
             let request = Request {
                 slice: versioned::required("slice", slice)?,
                 context,
-                asked: Asked {
-                    prompt: versioned::required("prompt", prompt)?,
-                    result: versioned::required("result", result)?,
-                },
+                asked: Asked::new(versioned::required("prompt", prompt)?, versioned::required("result", result)?),
             };
             with(session, |state| {
                 let answer = stoppable(state, cancel, |state| request.run(state, || cancelled(cancel)))?;
@@ -131,14 +129,14 @@ pub(super) fn intensity(rule: i32, low: f64, high: f64) -> Outcome<Intensity> {
     })
 }
 
-/// Fills `state.grey`.
+/// Fills `state.grey`, and says in `state.doubts` what looks wrong with it.
 ///
 /// # Safety
 /// `slice.pixels` is NULL or valid for the rows that the struct says.
 pub(super) unsafe fn grey_levels(slice: &medsegx_slice, state: &mut State) -> Outcome {
     let State { grey, scratch, .. } = state;
     // SAFETY: the caller's promise.
-    unsafe {
+    state.doubts = unsafe {
         match medsegx_pixel::of(slice.pixel_type) {
             Some(medsegx_pixel::U8) => Rows::<u8>::new(slice)?.grey(scratch, grey),
             Some(medsegx_pixel::I16) => Rows::<i16>::new(slice)?.grey(scratch, grey),
@@ -146,7 +144,8 @@ pub(super) unsafe fn grey_levels(slice: &medsegx_slice, state: &mut State) -> Ou
             Some(medsegx_pixel::F32) => Rows::<f32>::new(slice)?.grey(scratch, grey),
             None => Err(medsegx_error::argument("pixel_type", "0 to 3", &slice.pixel_type.to_string())),
         }
-    }
+    }?;
+    Ok(())
 }
 
 /// A caller's pixels of one type.
@@ -157,6 +156,8 @@ struct Rows<'a, T> {
     row: usize,
     /// Bytes from one row to the next.
     stride: usize,
+    /// Stands for pixels that are no finite numbers.
+    nan: Option<T>,
 }
 
 impl<'a, T: Voxel> Rows<'a, T> {
@@ -179,7 +180,19 @@ impl<'a, T: Voxel> Rows<'a, T> {
             return Err(null("pixels"));
         }
         check_strided("pixels", first, stride, slice.height as usize)?;
-        Ok(Rows { slice, first, row, stride })
+        Ok(Rows { slice, first, row, stride, nan: Self::replacement(slice)? })
+    }
+
+    fn replacement(slice: &medsegx_slice) -> Outcome<Option<T>> {
+        if slice.nan_value.is_nan() || T::INTEGER || size_of::<T>() != size_of::<f32>() {
+            return Ok(None);
+        }
+        let stored = ((slice.nan_value - slice.intercept) / slice.slope) as f32;
+        if !stored.is_finite() {
+            let found = slice.nan_value.to_string();
+            return Err(medsegx_error::argument("nan_value", "NaN, or a number that a pixel can hold", &found));
+        }
+        Ok(Some(bytemuck::pod_read_unaligned(bytemuck::bytes_of(&stored))))
     }
 
     fn rows(&self) -> impl Iterator<Item = &[T]> {
@@ -188,20 +201,43 @@ impl<'a, T: Voxel> Rows<'a, T> {
             .map(|y| unsafe { std::slice::from_raw_parts(self.first.byte_add(y * self.stride), self.row) })
     }
 
-    fn value(&self, pixel: T) -> f64 {
-        self.slice.slope * pixel.to_f64() + self.slice.intercept
+    /// The pixel, or what stands for it.
+    fn taken(&self, pixel: T) -> T {
+        match self.nan {
+            Some(with) if !pixel.to_f64().is_finite() => with,
+            _ => pixel,
+        }
     }
 
-    /// Writes grey levels; `scratch` is for the pixels of which percentiles are taken.
-    fn grey(&self, scratch: &mut Vec<f32>, grey: &mut Vec<u8>) -> Outcome {
-        let medsegx_slice { slope, intercept, intensity: rule, low, high, .. } = *self.slice;
-        let mut all = Statistics::of::<T>(&[], slope, intercept);
+    fn value(&self, pixel: T) -> f64 {
+        self.slice.slope * self.taken(pixel).to_f64() + self.slice.intercept
+    }
+
+    /// Minimum and maximum of the slice, and whether pixels were replaced.
+    fn statistics(&self) -> (Statistics, bool) {
+        let medsegx_slice { slope, intercept, .. } = *self.slice;
+        let (mut all, mut replaced) = (Statistics::of::<T>(&[], slope, intercept), false);
         for row in self.rows() {
-            let one = Statistics::of(row, slope, intercept);
+            let mut one = Statistics::of(row, slope, intercept);
+            if let (Some(with), true) = (self.nan, one.not_finite > 0) {
+                let stands = Statistics::of(&[with], slope, intercept);
+                one.minimum = one.minimum.min(stands.minimum);
+                one.maximum = one.maximum.max(stands.maximum);
+                one.not_finite = stands.not_finite;
+                replaced = true;
+            }
             all.minimum = all.minimum.min(one.minimum);
             all.maximum = all.maximum.max(one.maximum);
             all.not_finite += one.not_finite;
         }
+        (all, replaced)
+    }
+
+    /// Writes grey levels, and returns the bits of what looks wrong with them; `scratch` is for the pixels of which
+    /// percentiles are taken.
+    fn grey(&self, scratch: &mut Vec<f32>, grey: &mut Vec<u8>) -> Outcome<u64> {
+        let medsegx_slice { intensity: rule, low, high, .. } = *self.slice;
+        let (all, replaced) = self.statistics();
         let map = match intensity(rule, low, high)? {
             Intensity::Percentile => self.percentiles(&all, scratch)?,
             Intensity::Robust => self.robust(&all, scratch)?,
@@ -215,7 +251,17 @@ impl<'a, T: Voxel> Rows<'a, T> {
         for row in self.rows() {
             grey.extend(row.iter().map(|&pixel| map.level(self.value(pixel))));
         }
-        Ok(())
+        Ok(self.doubts(grey, &map) | if replaced { Code::NanReplaced.bit() } else { 0 })
+    }
+
+    /// What the grey levels in use say. Values are looked at only where the levels alone leave it open.
+    fn doubts(&self, grey: &[u8], map: &IntensityMap) -> u64 {
+        if LevelCounts::of_levels(grey).bits(map) == 0 {
+            return 0;
+        }
+        let mut counts = LevelCounts::new(grey.len());
+        counts.add_each(self.rows().flatten().map(|&pixel| self.value(pixel)), map);
+        counts.bits(map)
     }
 
     fn robust(&self, all: &Statistics, scratch: &mut Vec<f32>) -> Outcome<IntensityMap> {
@@ -223,7 +269,7 @@ impl<'a, T: Voxel> Rows<'a, T> {
         scratch.clear();
         scratch.resize(self.row * self.slice.height as usize, 0.0);
         let pixels: &mut [T] = bytemuck::cast_slice_mut(scratch);
-        let count = pixels.iter_mut().zip(self.rows().flatten()).map(|(to, &from)| *to = from).count();
+        let count = pixels.iter_mut().zip(self.rows().flatten()).map(|(to, &from)| *to = self.taken(from)).count();
         let limits = robust_of(&mut pixels[..count], self.slice.slope, self.slice.intercept);
         let none = || medsegx_error::argument("pixels", "some", "none");
         let ([low, high], _) = limits.ok_or_else(none)?;
@@ -238,7 +284,7 @@ impl<'a, T: Voxel> Rows<'a, T> {
         let pixels: &mut [T] = bytemuck::cast_slice_mut(scratch);
         let mut count = 0;
         for &pixel in self.rows().flatten().filter(|&&pixel| self.value(pixel) > 0.0) {
-            pixels[count] = pixel;
+            pixels[count] = self.taken(pixel);
             count += 1;
         }
         let range = percentiles_of(&mut pixels[..count], self.slice.slope, self.slice.intercept);

@@ -200,6 +200,8 @@ pub struct medsegx_slice {
     pub low: f64,
     /// White of MEDSEGX_INTENSITY_WINDOW; default 255.
     pub high: f64,
+    /// Value, slope and intercept applied, of pixels that are NaN or infinite; default NaN: a slice with such is refused.
+    pub nan_value: f64,
 }
 
 versioned!(medsegx_slice, 72, {
@@ -214,6 +216,7 @@ versioned!(medsegx_slice, 72, {
     intercept: 0.0,
     low: 0.0,
     high: 255.0,
+    nan_value: f64::NAN,
 });
 
 /// A point of a slice.
@@ -238,7 +241,8 @@ pub struct medsegx_prompt {
     pub struct_size: u32,
     /// 1 where there is a box; default 0.
     pub has_box: i32,
-    /// x0, y0, x1, y1: inclusive pixel indices.
+    /// x0, y0, x1, y1: inclusive pixel indices, corners in any order. A fraction names the pixel whose centre is nearest;
+    /// exactly between two, the one inside the box. Both are warnings.
     pub r#box: [f64; 4],
     /// Points, or NULL.
     pub points: *const medsegx_point,
@@ -334,6 +338,8 @@ pub struct medsegx_volume {
     pub low: f64,
     /// As in medsegx_slice.
     pub high: f64,
+    /// As in medsegx_slice.
+    pub nan_value: f64,
 }
 
 versioned!(medsegx_volume, 80, {
@@ -348,6 +354,7 @@ versioned!(medsegx_volume, 80, {
     intercept: 0.0,
     low: 0.0,
     high: 255.0,
+    nan_value: f64::NAN,
 });
 
 /// One thing to segment in a volume: the same rectangle on a run of slices. Later versions may add fields at the end:
@@ -367,9 +374,10 @@ pub struct medsegx_target {
     pub organ: u32,
     /// Row of the task.
     pub task: u32,
-    /// x0, y0, z0: lowest voxel indices of the box.
+    /// x0, y0, z0: voxel indices of a corner of the box, inclusive.
     pub low: [i64; 3],
-    /// x1, y1, z1: highest voxel indices of the box, inclusive.
+    /// x1, y1, z1: voxel indices of the other corner, inclusive. Where one is below that of `low`, they are swapped, with a
+    /// warning.
     pub high: [i64; 3],
 }
 
@@ -427,7 +435,8 @@ pub struct medsegx_volume_result {
     pub outcomes_room: usize,
     /// Out: how many outcomes there are, by ascending slice, then in the order of targets.
     pub outcomes_count: usize,
-    /// Out: what is doubtful about any slice of any target, as in medsegx_result; bit 26 where targets overlap.
+    /// Out: what is doubtful about the voxels, a box or any slice of any target, as in medsegx_result; bit 26 where targets
+    /// overlap.
     pub warnings: u64,
     /// In: room for the voxels of each target in `labels`, after later targets were painted over it; or NULL.
     pub voxels: *mut u64,

@@ -1,5 +1,6 @@
 //! What C programs cannot provoke or compare: a panic inside a call, and the cost of the C layer itself.
 
+mod odd;
 mod prompted;
 
 use std::ffi::CStr;

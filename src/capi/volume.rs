@@ -19,7 +19,7 @@ use crate::memory::reserve;
 use crate::prompt::{self, Grid, VolumeBox};
 use crate::segment::volume::{Observer, Request, SliceOutcome, segment_volume};
 use crate::taxonomy::Context;
-use crate::volume::{Labels, Orientation, Volume, Voxel, Voxels};
+use crate::volume::{Labels, LevelCounts, Orientation, Volume, Voxel, Voxels};
 
 /// Segments boxes of a volume, which is copied.
 ///
@@ -176,24 +176,34 @@ fn run(
 ) -> Outcome<(usize, u64)> {
     let frame = volume.frame(view.axis as usize, Orientation::Stored)?;
     let map = intensity(view.intensity, view.low, view.high)?.resolve(volume)?;
+    let mut levels = LevelCounts::new(volume.voxels().len());
+    levels.add(volume, &map);
+    let mut bits = volume.warnings().iter().fold(levels.bits(&map), |bits, warning| bits | warning.code.bit());
     let grid = Grid::of(volume, frame.axis());
     let mut requests = reserve(targets.len(), "targets")?;
     for target in targets {
-        requests.push(request(target, &grid)?);
+        requests.push(request(target, &grid, &mut bits)?);
     }
     out.check_room(requests.iter().map(|request| request.boxes.len()).sum())?;
     state.slice = None;
     let outcome = segment_volume(&mut state.segmenter, volume, &frame, &map, &requests, watcher)?;
     out.write(outcome.labels.labels(), &outcome.slices);
     out.voxels.iter_mut().zip(&outcome.voxels).for_each(|(out, &voxels)| *out = voxels);
-    let overlap = if outcome.covered.iter().any(|&voxels| voxels > 0) { Code::TargetsOverlap.bit() } else { 0 };
-    Ok((outcome.slices.len(), outcome.slices.iter().fold(overlap, |bits, slice| bits | slice.doubts)))
+    if outcome.covered.iter().any(|&voxels| voxels > 0) {
+        bits |= Code::TargetsOverlap.bit();
+    }
+    Ok((outcome.slices.len(), outcome.slices.iter().fold(bits, |bits, slice| bits | slice.doubts)))
 }
 
-fn request(target: &medsegx_target, grid: &Grid) -> Outcome<Request> {
+fn request(target: &medsegx_target, grid: &Grid, bits: &mut u64) -> Outcome<Request> {
     let label = u16::try_from(target.label).ok().filter(|&label| label > 0);
     let label = label.ok_or_else(|| medsegx_error::argument("label", "1 to 65535", &target.label.to_string()))?;
-    let boxes = prompt::volume_box(VolumeBox { low: target.low, high: target.high }, "target", grid)?;
+    let (mut low, mut high) = (target.low, target.high);
+    for (low, high) in low.iter_mut().zip(&mut high).filter(|(low, high)| low > high) {
+        std::mem::swap(low, high);
+        *bits |= Code::CornersSwapped.bit();
+    }
+    let boxes = prompt::volume_box(VolumeBox { low, high }, "target", grid)?;
     let organ = [target.body_part, target.subregion, target.organ].map(|index| index as usize);
     let context = Context { modality: target.modality as usize, organ, task: target.task as usize };
     Ok(Request { label, context: Some(context), boxes, points: BTreeMap::new() })
@@ -227,7 +237,11 @@ unsafe fn copy_volume(view: &medsegx_volume) -> Outcome<Volume> {
         }
     };
     let volume = Volume::from_voxels("<memory>", dims, view.channels as usize, voxels)?;
-    Ok(volume.scaled(view.slope, view.intercept)?)
+    let mut volume = volume.scaled(view.slope, view.intercept)?;
+    if !view.nan_value.is_nan() {
+        volume.replace_not_finite(view.nan_value)?;
+    }
+    Ok(volume)
 }
 
 /// # Safety

@@ -29,6 +29,17 @@ impl Interrupt {
         Ok(Interrupt(flag))
     }
 
+    /// As [`Interrupt::listen`], where later signals change nothing: schedulers send several.
+    ///
+    /// # Errors
+    /// The operating system refuses the handler.
+    pub fn listen_once() -> anyhow::Result<Interrupt> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&flag);
+        ctrlc::set_handler(move || seen.store(true, Ordering::SeqCst)).context("cannot listen for interrupts")?;
+        Ok(Interrupt(flag))
+    }
+
     /// True once the user asked to stop.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)

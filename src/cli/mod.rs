@@ -1,6 +1,9 @@
 //! One file a subcommand. Each has its `clap` arguments in `Args` and a `run(Args) -> anyhow::Result<()>`.
 
+mod batch;
 mod bench;
+mod boxes;
+mod completions;
 mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
@@ -19,6 +22,7 @@ mod score;
 mod segment;
 mod synth;
 mod tasks;
+mod threads;
 mod tune;
 mod weights_output;
 mod weights_source;
@@ -36,18 +40,28 @@ use sha2::{Digest, Sha256};
 #[derive(Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
+    /// How a long run shows how far it is, on stderr
+    #[arg(long, global = true, value_name = "STYLE", default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        help = "How a long run shows how far it is, on stderr: auto (a bar on a terminal), bar, plain, json or none"
+    )]
+    progress: progress::Style,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Batch(Box<batch::Args>),
     Bench(bench::Args),
+    Boxes(boxes::Args),
+    Completions(completions::Args),
     Convert(convert::Args),
     Eval(eval::Args),
     Info(info::Args),
     #[cfg(feature = "cuda")]
     Kernels(kernels::Args),
+    Man(completions::ManArgs),
     Plan(plan::Args),
     Score(score::Args),
     Segment(Box<segment::Args>),
@@ -58,23 +72,32 @@ enum Command {
 
 /// Parses the arguments, runs one subcommand and turns its answer into an exit code.
 pub fn main() -> ExitCode {
-    let Err(error) = run(Cli::parse().command) else { return ExitCode::SUCCESS };
+    let Cli { progress, command } = Cli::parse();
+    progress.choose();
+    let Err(error) = run(command) else { return ExitCode::SUCCESS };
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         usage.exit();
     }
     let code = exit_code(&error);
     say(&format!("medsegx: {}", message(&error)));
+    if code == WRONG_ARGUMENTS {
+        say(&subcommand().render_usage().to_string());
+    }
     ExitCode::from(code)
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Batch(args) => batch::run(*args),
         Command::Bench(args) => bench::run(args),
+        Command::Boxes(args) => boxes::run(args),
+        Command::Completions(args) => completions::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Info(args) => info::run(args),
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),
+        Command::Man(args) => completions::man(args),
         Command::Plan(args) => plan::run(args),
         Command::Score(args) => score::run(args),
         Command::Segment(args) => segment::run(*args),
@@ -97,13 +120,16 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
+/// Exit code for what the arguments got wrong.
+const WRONG_ARGUMENTS: u8 = 2;
+
 /// 2 for what the arguments got wrong, 3 for a run that did a part, 130 for one that was asked to stop, 1 for one that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<eval::NotAll>() {
+    if error.is::<eval::NotAll>() || error.is::<batch::NotAll>() {
         return 3;
     }
     match error.downcast_ref::<medsegx::Error>() {
-        Some(medsegx::Error::Argument { .. } | medsegx::Error::Taxonomy { .. }) => 2,
+        Some(medsegx::Error::Argument { .. } | medsegx::Error::Taxonomy { .. }) => WRONG_ARGUMENTS,
         Some(medsegx::Error::Cancelled) => interrupt::EXIT_CODE,
         _ => 1,
     }
@@ -157,5 +183,13 @@ fn hash_into(hasher: &mut Sha256, path: &Path) -> medsegx::Result<()> {
 
 /// A mistake in the arguments that only shows when they are seen together; the process ends with 2.
 fn usage(message: &str) -> anyhow::Error {
-    Cli::command().error(ErrorKind::ArgumentConflict, message).into()
+    subcommand().error(ErrorKind::ArgumentConflict, message).into()
+}
+
+/// The subcommand that this process was started with, whose usage belongs to what is wrong with its arguments.
+fn subcommand() -> clap::Command {
+    let mut all = Cli::command();
+    all.build();
+    let name = std::env::args_os().nth(1).unwrap_or_default();
+    all.find_subcommand(name).cloned().unwrap_or(all)
 }

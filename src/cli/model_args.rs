@@ -11,7 +11,7 @@ use medsegx::weights::{Access, Weights};
 use super::weights_source::WeightsSource;
 
 /// Which model, and where and how it runs
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
     /// Weights file (safetensors; `medsegx convert` makes one of published checkpoints)

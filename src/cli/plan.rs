@@ -7,8 +7,8 @@ use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
 use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
-use medsegx::model::{Config, Kind, Masks, Preset, Prompts, image_encoder, mask_decoder};
-use medsegx::weights::{Access, Weights};
+use medsegx::model::{Config, Kind, Preset, Prompts, image_encoder, mask_decoder};
+use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
 
 use super::named::{Named, named};
@@ -81,21 +81,35 @@ struct Report {
 
 /// Prints both plans and the memory.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let config = match (&args.weights, args.config) {
-        (Some(file), _) => Weights::open(file, Access::Map)?.config().clone(),
-        (None, named) => named.unwrap_or(Named::Preset(Preset::VitB)).config(args.image_size == "256"),
+    let (config, dtype) = match (&args.weights, args.config) {
+        (Some(file), _) => {
+            let weights = Weights::open(file, Access::Map)?;
+            (weights.config().clone(), weights.dtype())
+        }
+        (None, named) => (named.unwrap_or(Named::Preset(Preset::VitB)).config(args.image_size == "256"), Dtype::F32),
     };
     let threads = args.threads.map(usize::from);
     let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
     let batch = usize::from(args.batch);
-    let masks = if config.kind == Kind::LiteMedSam { Masks::Single } else { Masks::Three };
-    let prompts = Prompts { points: 2, mask: false, masks };
+    let prompts = Prompts { points: 2, mask: false, masks: config.kind.masks() };
     let plan = |graph: Graph| Plan::new(cpu.lower(graph));
     let plans = [plan(image_encoder::graph(&config, batch)), plan(mask_decoder::graph(&config, batch, batch, prompts))];
-    let memory = memory(&config, &cpu, &plans);
+    let memory = memory(&config, dtype, &cpu, &plans);
     let [encoder, decoder] = &plans;
     let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
     super::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
+}
+
+/// The most memory of a model and a session on a CPU, as a run with `args` makes them. On another device this is a bound of
+/// what it takes of the host.
+pub fn bound(config: &Config, args: &super::model_args::ModelArgs) -> anyhow::Result<usize> {
+    let threads = args.threads.map(usize::from);
+    let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
+    let batch = args.batch.map_or(if config.kind == Kind::MedSegX { 4 } else { 1 }, usize::from);
+    let prompts = Prompts { points: 2, mask: false, masks: config.kind.masks() };
+    let plan = |graph: Graph| Plan::new(cpu.lower(graph));
+    let plans = [plan(image_encoder::graph(config, batch)), plan(mask_decoder::graph(config, batch, batch, prompts))];
+    Ok(memory(config, Dtype::F32, &cpu, &plans).peak)
 }
 
 fn part(name: &'static str, plan: &Plan) -> Part {
@@ -115,14 +129,14 @@ fn part(name: &'static str, plan: &Plan) -> Part {
     Part { name, flop: steps.iter().map(|step| step.flop).sum(), arena_bytes: plan.arena_bytes, steps }
 }
 
-fn memory(config: &Config, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
+fn memory(config: &Config, dtype: Dtype, cpu: &Cpu, plans: &[Plan; 2]) -> Memory {
     let mut seen = std::collections::HashSet::new();
     let (mut parameters, mut prepared, mut loading) = (0, 0, 0);
     for graph in every_graph(config).map(|graph| cpu.lower(graph)) {
         for (index, param) in graph.params.iter().enumerate().filter(|(_, param)| seen.insert(param.name.clone())) {
             let bytes = size_of::<f32>() * param.len();
             parameters += bytes;
-            prepared += cpu.param_bytes(&graph, ParamId(index));
+            prepared += cpu.param_bytes(&graph, ParamId(index), dtype != Dtype::F32);
             loading = loading.max(cpu.loading_bytes(&graph, ParamId(index)));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use medsegx::codes::Code;
 use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels, summary};
 use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume};
 use serde_json::{Value, json};
@@ -37,8 +38,8 @@ pub struct Args {
 
 /// Prints the scores.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let (mask, own) = labels(&args, &args.mask)?;
-    let (reference, volume) = labels(&args, &args.reference)?;
+    let (own, volume) = volumes(&args)?;
+    let (mask, reference) = (labels(&args, &own)?, labels(&args, &volume)?);
     same_grid(&args, &own, &volume)?;
     let (spacing, unit) = spacing(&args, &volume, &own)?;
     let chosen = (!args.label.is_empty()).then_some(args.label.as_slice());
@@ -50,14 +51,46 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     super::print(&if args.json { all.json()? } else { all.text() })
 }
 
-fn labels(args: &Args, path: &Path) -> anyhow::Result<(LabelVolume, Volume)> {
-    let volume = Volume::open(path, &OpenOptions::default())?;
-    let (labels, odd) = LabelVolume::from_volume(&volume)?;
+/// Both masks: one that has a grid of its own first, on which the other may have to be brought.
+fn volumes(args: &Args) -> anyhow::Result<(Volume, Volume)> {
+    let open = |path: &Path, on: Option<&Volume>| {
+        let chosen: Vec<u32> = args.label.iter().map(|&label| label.into()).collect();
+        Volume::open_labels(path, &OpenOptions::LABELS, on.map(|volume| &**volume), &chosen)
+    };
+    let (mask, reference) = if is_object(&args.reference) && !is_object(&args.mask) {
+        let mask = open(&args.mask, None)?;
+        let reference = open(&args.reference, Some(&mask))?;
+        (mask, reference)
+    } else {
+        let reference = open(&args.reference, None)?;
+        (open(&args.mask, Some(&reference))?, reference)
+    };
+    for volume in [&mask, &reference] {
+        let outside = volume.warnings().iter().find(|w| matches!(w.code, Code::SegOutside | Code::RoughMoved));
+        if let Some(outside) = outside {
+            let expected = "the voxels of the other mask";
+            return Err(medsegx::Error::file(volume.path(), "grid", expected, &outside.message).into());
+        }
+    }
+    Ok((mask, reference))
+}
+
+/// Whether a file is a DICOM object, whose grid ends where its segments do.
+fn is_object(path: &Path) -> bool {
+    #[cfg(feature = "dicom")]
+    return path.is_file() && medsegx::dicom::is_input(path);
+    #[cfg(not(feature = "dicom"))]
+    return false;
+}
+
+fn labels(args: &Args, volume: &Volume) -> anyhow::Result<LabelVolume> {
+    let path = volume.path();
+    let (labels, odd) = LabelVolume::from_volume(volume)?;
     volume.warnings().iter().for_each(|warning| say(&format!("{}: {warning}", path.display())));
     if odd > 0 {
         say(&format!("{}: {odd} values are no whole numbers: the nearest ones count", path.display()));
     }
-    Ok((if args.binary { labels.binary() } else { labels }, volume))
+    Ok(if args.binary { labels.binary() } else { labels })
 }
 
 fn same_grid(args: &Args, mask: &Volume, reference: &Volume) -> anyhow::Result<()> {

@@ -75,6 +75,18 @@ pub fn frames(root: &DataSet) -> Flawed<(Vec<Frame>, Option<&'static str>)> {
     Ok((frames, spacing_from))
 }
 
+/// Position, orientation and in-plane spacing of frame `index` as the file spells them, where it does.
+pub fn spelled(root: &DataSet, index: usize) -> [Option<String>; 3] {
+    let own = root.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).get(index);
+    let groups = Groups { own, shared: root.item(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE), root };
+    [
+        (tags::PLANE_POSITION_SEQUENCE, tags::IMAGE_POSITION_PATIENT),
+        (tags::PLANE_ORIENTATION_SEQUENCE, tags::IMAGE_ORIENTATION_PATIENT),
+        (tags::PIXEL_MEASURES_SEQUENCE, tags::PIXEL_SPACING),
+    ]
+    .map(|(sequence, tag)| groups.holder(sequence).text(tag))
+}
+
 fn frame(groups: &Groups, index: usize, dimensions: &[usize]) -> Flawed<Frame> {
     let volume_position = groups.group(tags::PLANE_POSITION_VOLUME_SEQUENCE);
     let volume_orientation = groups.group(tags::PLANE_ORIENTATION_VOLUME_SEQUENCE);

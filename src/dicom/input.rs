@@ -23,18 +23,31 @@ pub struct Place {
     start: u64,
     /// Bytes in that file.
     length: u64,
+    /// Bytes when they are inflated, by its archive.
+    unpacked: u64,
     deflated: bool,
 }
 
 impl Place {
     /// A file of its own.
     pub fn file(path: &Path, length: u64) -> Self {
-        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, deflated: false }
+        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, unpacked: length, deflated: false }
     }
 
     /// A record of an archive.
-    pub fn record(archive: &Arc<PathBuf>, name: &str, start: u64, length: u64, deflated: bool) -> Self {
-        Place { name: archive.join(name), file: Arc::clone(archive), start, length, deflated }
+    pub fn record(
+        archive: &Arc<PathBuf>,
+        name: &str,
+        start: u64,
+        [length, unpacked]: [u64; 2],
+        deflated: bool,
+    ) -> Self {
+        Place { name: archive.join(name), file: Arc::clone(archive), start, length, unpacked, deflated }
+    }
+
+    /// How many bytes it delivers, by what its archive says.
+    pub fn unpacked(&self) -> u64 {
+        self.unpacked
     }
 
     /// Opens it at its first byte.

@@ -7,6 +7,7 @@ use super::data_set::{DataSet, Flaw, Flawed};
 use super::frames::{Frame, frames};
 use super::input::Place;
 use super::parse::{Encoding, Parsed, PixelPlace, parse};
+use super::seg_reader::is_segmentation;
 use super::tags;
 use crate::{Error, Result};
 
@@ -67,16 +68,35 @@ impl Instance {
     }
 
     fn of(place: &Place, parsed: Parsed) -> Flawed<Found> {
-        let Parsed { transfer_syntax, encoding, deflated_from, data_set, pixels } = parsed;
-        let class = data_set.text(tags::SOP_CLASS_UID).unwrap_or_default();
-        let Some(pixels) = pixels.filter(|_| !is_no_image(&class)) else { return Ok(Found::NoImage) };
+        let class = parsed.data_set.text(tags::SOP_CLASS_UID).unwrap_or_default();
+        match parsed.pixels.filter(|_| !is_segmentation(&class)) {
+            Some(pixels) => Ok(Found::Image(Box::new(Self::with(place, parsed, pixels)?))),
+            None => Ok(Found::NoImage),
+        }
+    }
+
+    /// Of a segmentation: its frames as stored, whatever colours they are shown in.
+    pub fn of_mask(place: &Place, parsed: Parsed) -> Flawed<Instance> {
+        let pixels = parsed.pixels.ok_or_else(|| Flaw::new("pixel data", "frames", "none"))?;
+        let mut instance = Self::with(place, parsed, pixels)?;
+        instance.photometric = Photometric::Monochrome2;
+        match (instance.shape.samples, instance.shape.bits_allocated, pixels.tag) {
+            (1, 1 | 8 | 16, tags::PIXEL_DATA) if !instance.shape.signed => Ok(instance),
+            (_, bits, _) => {
+                Err(Flaw::new("frames", "numbers of 1, 8 or 16 bits without a sign", format!("{bits} bits")))
+            }
+        }
+    }
+
+    fn with(place: &Place, parsed: Parsed, pixels: PixelPlace) -> Flawed<Instance> {
+        let Parsed { transfer_syntax, encoding, deflated_from, data_set, .. } = parsed;
         let (shape, high_bit) = shape(&data_set, pixels.tag)?;
         let photometric = photometric(&data_set, shape.samples)?;
         let (frames, spacing_from) = frames(&data_set)?;
         let unit = data_set.text(tags::RESCALE_TYPE).or_else(|| data_set.text(tags::UNITS));
         let offsets = data_set.bytes(tags::EXTENDED_OFFSET_TABLE).unwrap_or_default();
         let offset = |raw: &[u8]| raw.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte));
-        Ok(Found::Image(Box::new(Instance {
+        Ok(Instance {
             place: place.clone(),
             transfer_syntax,
             encoding,
@@ -93,7 +113,7 @@ impl Instance {
             frames,
             spacing_from,
             tables: tables(data_set),
-        })))
+        })
     }
 
     /// An error about this file.
@@ -112,13 +132,6 @@ impl Instance {
     pub fn path(&self) -> &Path {
         &self.place.name
     }
-}
-
-/// Segmentations, presentation states and the like have frames that are not pictures.
-fn is_no_image(class: &str) -> bool {
-    const SEGMENTATION: &str = "1.2.840.10008.5.1.4.1.1.66.4";
-    const LABEL_MAP: &str = "1.2.840.10008.5.1.4.1.1.66.7";
-    [SEGMENTATION, LABEL_MAP].contains(&class)
 }
 
 fn shape(data_set: &DataSet, pixels: tags::Tag) -> Flawed<(FrameShape, u16)> {

@@ -1,30 +1,49 @@
-//! DICOM series in: files, folders and zip archives as volumes of slices.
+//! DICOM series in: files, folders and zip archives as volumes of slices; segmentations and structure sets that belong to them in
+//! and out.
 //!
 //! Positions, orientations and spacings are DICOM's own (millimetres, x to the Left, y Posterior, z Superior) until a volume
 //! is made of them, whose affine is RAS as everywhere else in this library.
 
+mod anatomy;
+mod bits;
 pub mod codec;
+mod contour;
 mod data_set;
 mod frames;
 mod input;
 mod instance;
 mod list;
 mod oddities;
+mod on_grid;
 mod parse;
 mod pixels;
+mod rtstruct_reader;
+mod rtstruct_writer;
 mod samples;
+mod seg_reader;
+mod seg_writer;
 mod series;
 mod stack;
+mod study;
 mod tags;
+mod write;
 mod zip;
 
 pub use list::{ListedSeries, ListedVolume, Listing, list};
 pub use series::{is_collection, is_input};
 pub use stack::Oddity;
 
+pub(crate) use input::Place as ZipRecord;
+pub(crate) use on_grid::OnGrid;
 pub(crate) use pixels::Slices;
-pub(crate) use series::{Chosen, open};
+pub(crate) use rtstruct_reader::{VoxelGrid, read_structures};
+pub(crate) use rtstruct_writer::write_structures;
+pub(crate) use seg_reader::{is_segmentation, read_segmentation};
+pub(crate) use seg_writer::{SegForm, Segmentation, check_count};
+pub(crate) use series::{Chosen, MaskObject, mask_object, open};
 pub(crate) use stack::Grid;
+pub(crate) use study::{Source, Study, new_uid};
+pub(crate) use zip::records as zip_records;
 
 /// What the tags say of one frame: a codec's answer has to be like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,15 +80,23 @@ fn bare_encoding(head: &[u8]) -> Option<(u64, Encoding)> {
     }
 }
 
+/// Which tags are kept, each with its representation.
+pub type Wanted = fn(Tag) -> Option<Vr>;
+
 /// Reads a file up to its pixels.
-pub fn parse(mut stream: Stream) -> Flawed<Parsed> {
+pub fn parse(stream: Stream) -> Flawed<Parsed> {
+    parse_wanted(stream, tags::vr)
+}
+
+/// As [`parse`], with other tags than those of images.
+pub fn parse_wanted(mut stream: Stream, wanted: Wanted) -> Flawed<Parsed> {
     let head = stream.peek(132)?;
     let (start, bare) = match head.get(128..132) == Some(b"DICM") {
         true => (132, Encoding { explicit: true, big_endian: false }),
         false => bare_encoding(&head).ok_or_else(|| Flaw::new("format", "DICOM", "something else"))?,
     };
     stream.skip(start)?;
-    let mut reader = Reader { stream, encoding: bare };
+    let mut reader = Reader { stream, encoding: bare, wanted };
     let group = reader.stream.peek(2)?;
     let syntax = if group.starts_with(&[2, 0]) { reader.meta()? } else { None };
     let transfer_syntax = match (syntax, bare.explicit) {
@@ -117,6 +125,7 @@ impl Stream {
 struct Reader {
     stream: Stream,
     encoding: Encoding,
+    wanted: Wanted,
 }
 
 /// The head of an element.
@@ -233,7 +242,7 @@ impl Reader {
             *pixels = Some(PixelPlace { tag, start: self.stream.position(), length, words: vr == Some(*b"OW") });
             return Ok(true);
         }
-        let wanted = tags::vr(tag);
+        let wanted = (self.wanted)(tag);
         let own = vr.and_then(own_vr);
         let unknown = vr == Some(*b"UN");
         let sequence = own == Some(Vr::Sq) || (own.is_none() && wanted == Some(Vr::Sq)) || length == UNDEFINED;

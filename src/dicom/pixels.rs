@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::codec::fragments::{self, Fragment};
 use super::codec::{self, Codec};
 use super::data_set::Flaw;
+use super::frames::Frame;
 use super::input::Stream;
 use super::instance::{Instance, Photometric};
 use super::samples::{self, Table, Word};
@@ -62,6 +63,14 @@ impl Slices {
     /// How many slices are read at once.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// The file and the frame of each slice.
+    pub fn frames(&self) -> impl Iterator<Item = (&Instance, &Frame)> {
+        self.slices.iter().map(|slice| {
+            let instance = &self.instances[slice.instance];
+            (instance, &instance.frames[slice.frame])
+        })
     }
 
     pub fn data_type(&self) -> DataType {

@@ -44,6 +44,34 @@ pub fn is_input(path: &Path) -> bool {
     parse::is_dicom(&head) || (head.starts_with(zip::LOCAL_HEADER) && holds_dicom(path))
 }
 
+/// A DICOM object that masks can be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskObject {
+    /// SEG of any kind.
+    Segmentation,
+    /// RTSTRUCT.
+    StructureSet,
+}
+
+/// What object with masks the file at `path` is, if it is one.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::File`] for a DICOM file that is malformed.
+pub fn mask_object(path: &Path) -> Result<Option<MaskObject>> {
+    let Some(metadata) = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file) else { return Ok(None) };
+    let place = Place::file(path, metadata.len());
+    let head = place.open()?.peek(132).map_err(|flaw| flaw.at(path))?;
+    if !parse::is_dicom(&head) {
+        return Ok(None);
+    }
+    let parsed = parse::parse(place.open()?).map_err(|flaw| flaw.at(path))?;
+    let class = parsed.data_set.text(super::tags::SOP_CLASS_UID).unwrap_or_default();
+    Ok(match class.as_str() {
+        super::rtstruct_writer::STRUCTURE_SET => Some(MaskObject::StructureSet),
+        class => super::is_segmentation(class).then_some(MaskObject::Segmentation),
+    })
+}
+
 /// Whether `path` is a folder or a zip archive of DICOM files.
 pub fn is_collection(path: &Path) -> bool {
     let archive = || {

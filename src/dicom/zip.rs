@@ -52,7 +52,7 @@ pub fn records(path: &Path) -> Result<Vec<Place>> {
             return Err(damaged(path, format!("at most {MOST_BYTES} bytes unpacked"), format!("{total} or more")));
         }
         let data = start_of_data(path, &mut file, &record, length)?;
-        places.push(Place::record(&archive, &title, data, record.packed, record.deflated));
+        places.push(Place::record(&archive, &title, data, [record.packed, record.unpacked], record.deflated));
     }
     Ok(places)
 }

@@ -1,5 +1,7 @@
 //! Every size of the network. Read off the tensor shapes of a weights file, never typed by a user.
 
+use super::mask_decoder::Masks;
+
 /// What a checkpoint is used as: the same shapes differ in pre-processing and in the choice of the mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -19,6 +21,14 @@ impl Kind {
         match self {
             Kind::Sam | Kind::MedSam => true,
             Kind::MedSegX | Kind::LiteMedSam => false,
+        }
+    }
+
+    /// The masks of a box prompt that were trained to be taken.
+    pub fn masks(self) -> Masks {
+        match self {
+            Kind::MedSegX | Kind::Sam => Masks::Three,
+            Kind::MedSam | Kind::LiteMedSam => Masks::Single,
         }
     }
 }

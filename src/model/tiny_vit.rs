@@ -4,7 +4,9 @@
 use super::config::{Config, Stage, TinyVit};
 use super::image_encoder::io;
 use super::layers::{dense, linear, norm, residual};
-use crate::graph::op::{Activation, Convolution, Dense, Depthwise, InvertedBottleneck, LayerNorm, Linear, WindowAttention};
+use crate::graph::op::{
+    Activation, Convolution, Dense, Depthwise, InvertedBottleneck, LayerNorm, Linear, WindowAttention,
+};
 use crate::graph::{Bias, Element, Graph, Role, ValueId};
 use crate::params::Recipe;
 
@@ -24,7 +26,8 @@ pub(super) fn blocks(g: &mut Graph, c: &Config, tiny: &TinyVit) -> ValueId {
             };
         }
         if let Some(next) = tiny.stages.get(index + 1) {
-            let (path, widths) = (format!("image_encoder.layers.{index}.downsample"), [stage.width, next.width, next.width]);
+            let (path, widths) =
+                (format!("image_encoder.layers.{index}.downsample"), [stage.width, next.width, next.width]);
             x = bottleneck(g, &path, x, widths, side, tiny.stride(index), false);
         }
     }

@@ -8,4 +8,4 @@ mod whole;
 
 pub use reader::Reader;
 pub use recipe::{Param, Recipe};
-pub use tensors::{InMemory, Numbers, Tensors};
+pub use tensors::{Half, InMemory, Numbers, Tensors};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::recipe::{Param, Recipe};
-use super::tensors::{Numbers, Tensors, mismatch};
+use super::tensors::{Half, Numbers, Tensors, mismatch};
 use super::whole;
 use crate::error::{Error, Result};
 use crate::memory::{grow_to, reserve, zeros};
@@ -132,6 +132,17 @@ impl Numbers for Reader<'_> {
             Recipe::ColumnsWithGap { names, gap } => self.beside(names, *gap),
             _ => Ok(std::iter::once(0..columns).collect()),
         }
+    }
+
+    fn half(&self) -> Option<Half> {
+        let names = match &self.param.recipe {
+            Recipe::Tensor(name) => std::slice::from_ref(name),
+            Recipe::Rows(names) | Recipe::RowsWithGap { names, .. } | Recipe::ColumnsWithGap { names, .. } => names,
+            _ => return None,
+        };
+        // Zeros of a gap are the same in every format.
+        let half = self.tensors.half(names.first()?)?;
+        names.iter().all(|name| self.tensors.half(name) == Some(half)).then_some(half)
     }
 
     fn part(&mut self, band: usize, first: usize, len: usize) -> Result<&[f32]> {

@@ -4,6 +4,15 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 
+/// Numbers of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The upper half of binary32.
+    Bf16,
+    /// IEEE binary16.
+    F16,
+}
+
 /// Where checkpoint tensors come from.
 pub trait Tensors: Sync {
     /// All numbers of the tensor `name`, row-major.
@@ -18,6 +27,11 @@ pub trait Tensors: Sync {
     /// No such tensor.
     fn count(&self, name: &str) -> Result<usize> {
         Ok(self.load(name)?.len())
+    }
+
+    /// The 16 bits as which the numbers of the tensor `name` are stored, where they are.
+    fn half(&self, _name: &str) -> Option<Half> {
+        None
     }
 
     /// Reads numbers of the tensor `name` from `first` on. They may be NaN or infinite.
@@ -46,6 +60,11 @@ pub trait Numbers {
     /// Matrices that do not fit.
     fn bands(&self, columns: usize) -> Result<Vec<Range<usize>>> {
         Ok(std::iter::once(0..columns).collect())
+    }
+
+    /// The 16 bits as which all of them are stored, where they are.
+    fn half(&self) -> Option<Half> {
+        None
     }
 
     /// `len` numbers of whole rows of a band, from its element `first` on. They may be NaN or infinite: who finds one asks

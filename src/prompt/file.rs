@@ -6,7 +6,7 @@
 //!   "targets": [
 //!     { "name": "liver", "task": "CT_Liver", "label": 1, "box3d": [30, 40, 5, 90, 80, 12] },
 //!     { "name": "cyst", "task": "CT_Liver", "target": "unseen", "label": 2,
-//!       "slices": { "7": [41, 50, 48, 58], "8": [40, 50, 47, 58] } } ] }
+//!       "slices": { "7": [41, 50, 48, 58], "8": [[40, 50, 47, 58], [60, 50, 64, 55]] } } ] }
 //! ```
 //!
 //! `space` is `voxel`, or `lps` or `ras` for millimetres of the patient frame. `inclusive` is true, or in voxels false
@@ -21,8 +21,9 @@ use std::path::Path;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use super::rough::follow;
 use super::space::{self, Patient};
-use super::{Grid, PixelBox, Target, VolumeBox, stretch, volume_box};
+use super::{Grid, PixelBox, Target, VolumeBox, markups, npz, stretch, volume_box};
 use crate::codes::{Code, Warning};
 use crate::taxonomy::Query;
 use crate::{Error, Result};
@@ -36,12 +37,15 @@ pub const MOST_BOXES: usize = 1 << 20;
 /// Most targets of a file; each has its own mask.
 const MOST_TARGETS: usize = u16::MAX as usize;
 
-/// Reads the targets of a boxes file.
+/// Reads the targets of a boxes file, of markups of 3D Slicer, or of the `boxes` of an .npz file.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::File`] for a malformed file and [`Error::Prompt`] for a box that makes no sense for this grid.
 pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
-    let file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
+    let mut file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
+    if npz::is_npz(path, &mut file)? {
+        return npz::read(path, &mut file, grid);
+    }
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| Error::io(path, "read", error))?;
     if bytes.len() as u64 > LARGEST_FILE {
@@ -51,7 +55,7 @@ pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
     parse_boxes(&bytes, path, grid)
 }
 
-/// Parses the contents of a boxes file; `path` is for messages only.
+/// Parses the contents of a boxes file or of markups of 3D Slicer; `path` is for messages, and names markups without a name.
 ///
 /// # Errors
 /// As [`read_boxes`].
@@ -65,6 +69,9 @@ pub fn parse_boxes(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>
             _ => Error::file(path, "boxes file", "a JSON object of version 1", text),
         };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if markups::is_markups(bytes) {
+        return markups::parse(bytes, path, grid);
+    }
     let Object(file): Object<Contents> =
         serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))?;
     if file.version != 1 {
@@ -79,11 +86,26 @@ pub fn parse_boxes(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>
     let mut left = MOST_BOXES;
     let convert = |(number, target): (usize, RawTarget)| {
         let place = format!("{}: target {number} '{}'", path.display(), target.name.escape_debug());
-        let target = Convert { place, space: file.space, inclusive: file.inclusive, grid }.target(target, left)?;
-        left -= target.boxes.len();
-        Ok(target)
+        let found = Convert { place, space: file.space, inclusive: file.inclusive, grid }.target(target, left)?;
+        left -= found.iter().map(|target| target.boxes.len()).sum::<usize>();
+        Ok(found)
     };
-    file.targets.0.into_iter().enumerate().map(convert).collect()
+    let targets: Result<Vec<Vec<Target>>> = file.targets.0.into_iter().enumerate().map(convert).collect();
+    Ok(targets?.into_iter().flatten().collect())
+}
+
+impl Target {
+    /// One target a track, all with its label; the first has the warnings.
+    pub(super) fn in_tracks(self, tracks: Vec<BTreeMap<usize, PixelBox>>) -> Vec<Target> {
+        let several = tracks.len() > 1;
+        let of_track = |(index, boxes): (usize, BTreeMap<usize, PixelBox>)| Target {
+            name: if several { format!("{}, part {}", self.name, index + 1) } else { self.name.clone() },
+            boxes,
+            warnings: if index == 0 { self.warnings.clone() } else { Vec::new() },
+            ..self.clone()
+        };
+        tracks.into_iter().enumerate().map(of_track).collect()
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -185,7 +207,47 @@ impl<'de> Deserialize<'de> for Targets {
     }
 }
 
-struct Slices(BTreeMap<usize, [f64; 4]>);
+/// The rectangles of each slice.
+struct Slices(BTreeMap<usize, Rectangles>);
+
+/// One rectangle, or a list of them.
+struct Rectangles(Vec<[f64; 4]>);
+
+impl<'de> Deserialize<'de> for Rectangles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Part {
+            Number(f64),
+            Rectangle([f64; 4]),
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Rectangles;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array of 4 numbers, or of such arrays")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Rectangles, A::Error> {
+                let (mut numbers, mut rectangles) = (Vec::new(), Vec::new());
+                while let Some(part) = list.next_element()? {
+                    match part {
+                        Part::Number(number) if rectangles.is_empty() && numbers.len() < 4 => numbers.push(number),
+                        Part::Rectangle(rectangle) if numbers.is_empty() && rectangles.len() < MOST_BOXES => {
+                            rectangles.push(rectangle);
+                        }
+                        _ => return Err(A::Error::invalid_length(numbers.len() + rectangles.len() + 1, &self)),
+                    }
+                }
+                match <[f64; 4]>::try_from(numbers.as_slice()) {
+                    Ok(rectangle) => Ok(Rectangles(vec![rectangle])),
+                    Err(_) if numbers.is_empty() && !rectangles.is_empty() => Ok(Rectangles(rectangles)),
+                    Err(_) => Err(A::Error::invalid_length(numbers.len(), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_seq(Either)
+    }
+}
 
 impl<'de> Deserialize<'de> for Slices {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -197,7 +259,7 @@ impl<'de> Deserialize<'de> for Slices {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Slices, A::Error> {
                 let mut slices = BTreeMap::new();
-                while let Some((name, rectangle)) = map.next_entry::<String, [f64; 4]>()? {
+                while let Some((name, rectangle)) = map.next_entry::<String, Rectangles>()? {
                     let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
                     let Some(slice) = name.parse().ok().filter(|_| digits) else {
                         return Err(A::Error::custom(format_args!("slice {name:?} is not an index")));
@@ -236,8 +298,8 @@ fn ascending<const N: usize>(a: [f64; N], b: [f64; N], what: &str, notes: &mut V
 }
 
 impl Convert<'_> {
-    /// Converts one target that may have at most `left` boxes.
-    fn target(&self, raw: RawTarget, left: usize) -> Result<Target> {
+    /// Converts one target that may have at most `left` boxes; several of one label where it has several boxes on a slice.
+    fn target(&self, raw: RawTarget, left: usize) -> Result<Vec<Target>> {
         if raw.label == 0 {
             return Err(self.error("label", "1 or more (0 is background)", 0));
         }
@@ -251,8 +313,8 @@ impl Convert<'_> {
             warnings.push(Warning::new(Code::BoxOblique, message));
         }
         let patient = patient.as_ref();
-        let boxes = match (raw.box3d, raw.slices) {
-            (Some(numbers), None) => self.box3d(numbers, patient, left, &mut warnings)?,
+        let tracks = match (raw.box3d, raw.slices) {
+            (Some(numbers), None) => vec![self.box3d(numbers, patient, left, &mut warnings)?],
             (None, Some(Slices(slices))) if !slices.is_empty() => self.slices(&slices, patient, left, &mut warnings)?,
             (None, Some(_)) => return Err(self.error("slices", "at least one", "none")),
             (Some(_), Some(_)) => return Err(self.error("boxes", "box3d or slices", "both")),
@@ -260,7 +322,8 @@ impl Convert<'_> {
         };
         let RawTarget { name, label, task, modality, body_part, subregion, organ, target, .. } = raw;
         let query = Query { task, modality, body_part, subregion, organ, target };
-        Ok(Target { name, label, query, boxes, warnings })
+        let whole = Target { name, label, query, boxes: BTreeMap::new(), points: BTreeMap::new(), warnings };
+        Ok(whole.in_tracks(tracks))
     }
 
     fn box3d(
@@ -290,14 +353,15 @@ impl Convert<'_> {
 
     fn slices(
         &self,
-        slices: &BTreeMap<usize, [f64; 4]>,
+        slices: &BTreeMap<usize, Rectangles>,
         patient: Option<&Patient>,
         left: usize,
         notes: &mut Vec<Warning>,
-    ) -> Result<BTreeMap<usize, PixelBox>> {
-        self.check_count(i64::try_from(slices.len()).unwrap_or(i64::MAX), left)?;
+    ) -> Result<Vec<BTreeMap<usize, PixelBox>>> {
+        let count: usize = slices.values().map(|Rectangles(all)| all.len()).sum();
+        self.check_count(i64::try_from(count).unwrap_or(i64::MAX), left)?;
         let (width, height) = self.grid.slice_size();
-        let convert = |(&slice, &[x0, y0, x1, y1]): (&usize, &[f64; 4])| {
+        let mut convert = |slice: usize, [x0, y0, x1, y1]: [f64; 4]| {
             if slice >= self.grid.slices() {
                 return Err(self.error("slice", format!("0..={}", self.grid.slices().saturating_sub(1)), slice));
             }
@@ -313,9 +377,19 @@ impl Convert<'_> {
                 }
             };
             found.check(&what, width, height)?;
-            Ok((slice, found))
+            Ok(found)
         };
-        slices.iter().map(convert).collect()
+        let mut tracks: Vec<BTreeMap<usize, PixelBox>> = Vec::new();
+        for (&slice, Rectangles(all)) in slices {
+            let boxes: Result<Vec<PixelBox>> = all.iter().map(|&rectangle| convert(slice, rectangle)).collect();
+            let boxes = boxes?;
+            match count == slices.len() {
+                // One box a slice is one track, however far it jumps.
+                true if !tracks.is_empty() => drop(tracks[0].insert(slice, boxes[0])),
+                _ => follow(&mut tracks, slice, boxes),
+            }
+        }
+        Ok(tracks)
     }
 
     fn check_count(&self, count: i64, left: usize) -> Result<()> {

@@ -200,7 +200,7 @@ fn parts(inside: &[bool], grid: &Grid, slice: usize) -> Result<Vec<PixelBox>> {
 }
 
 /// Gives each box of a slice to the track whose box on the slice before it meets most, or to a new one.
-fn follow(tracks: &mut Vec<BTreeMap<usize, PixelBox>>, slice: usize, boxes: Vec<PixelBox>) {
+pub(super) fn follow(tracks: &mut Vec<BTreeMap<usize, PixelBox>>, slice: usize, boxes: Vec<PixelBox>) {
     let alone = tracks.len() == 1 && boxes.len() == 1;
     let known = tracks.len();
     for tight in boxes {
@@ -224,7 +224,7 @@ fn common(a: &PixelBox, b: &PixelBox) -> u64 {
 }
 
 /// Boxes for the slices between those of `boxes`: each side on a straight line, to the nearest voxel.
-fn fill_gaps(boxes: &mut BTreeMap<usize, PixelBox>) {
+pub fn fill_gaps(boxes: &mut BTreeMap<usize, PixelBox>) {
     let drawn: Vec<(usize, PixelBox)> = boxes.iter().map(|(&slice, &tight)| (slice, tight)).collect();
     for pair in drawn.windows(2) {
         let [(first, a), (last, b)] = [pair[0], pair[1]];

@@ -58,7 +58,8 @@ impl Patient {
         Ok(Patient { forward, inverse, slice_direction: direction(grid.axis.min(2)), aligned })
     }
 
-    fn to_voxel(&self, point: [f64; 3]) -> [f64; 3] {
+    /// Voxel indices, as fractions, of a place.
+    pub(super) fn to_voxel(&self, point: [f64; 3]) -> [f64; 3] {
         let moved = [0, 1, 2].map(|row| point[row] - self.forward[row][3]);
         self.inverse.map(|row| row[0] * moved[0] + row[1] * moved[1] + row[2] * moved[2])
     }
@@ -134,7 +135,7 @@ fn ordered(what: &str, low: &[f64], high: &[f64]) -> Result<()> {
 }
 
 /// First and last voxel of the nearest centres, cut to `0..length`.
-fn cut(
+pub(super) fn cut(
     what: &str,
     axis: char,
     values: impl Iterator<Item = f64>,

@@ -7,7 +7,7 @@
 mod cells;
 pub(crate) mod distance;
 mod labels;
-mod surface;
+pub(crate) mod surface;
 
 use std::str::FromStr;
 
@@ -199,9 +199,16 @@ fn surface_of(inside: &[bool], crop: &Crop, elements: Option<&Areas>) -> Result<
 /// # Errors
 /// [`Error::Memory`].
 pub fn surface_area(grid: &Grid, inside: impl Fn(usize) -> bool) -> Result<f64> {
-    let Some(crop) = Crop::around(grid.dims, &inside) else { return Ok(0.0) };
+    match Crop::around(grid.dims, &inside) {
+        Some(crop) => surface_area_in(&crop, grid, inside),
+        None => Ok(0.0),
+    }
+}
+
+/// As [`surface_area`], of a mask that lies in `crop`.
+pub(crate) fn surface_area_in(crop: &Crop, grid: &Grid, inside: impl Fn(usize) -> bool) -> Result<f64> {
     let voxels = crop.cut(grid.dims, &inside)?;
-    Ok(Surface::of_cells(&voxels, &crop, &areas(&crop, grid.spacing))?.area())
+    Ok(Surface::of_cells(&voxels, crop, &areas(crop, grid.spacing))?.area())
 }
 
 /// The share of both surfaces that is within `tolerance` of the other.
@@ -234,6 +241,11 @@ pub(crate) fn percentile_95(values: Vec<f64>) -> f64 {
 /// NumPy's `percentile`, method `linear`, of a share 0..=1; `None` for no values.
 pub(crate) fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
+    percentile_of_sorted(&values, share)
+}
+
+/// As [`percentile`], of values in ascending order.
+pub(crate) fn percentile_of_sorted(values: &[f64], share: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
     let position = last as f64 * share;
     let below = (position.floor() as usize).min(last);

@@ -8,7 +8,7 @@ use crate::memory::{push, reserve};
 /// A box of voxels around everything that is compared, with a margin of background: outside the image is background. An
 /// axis of a single voxel has no margin, so that a slice has contours and not two faces; at least two axes have one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Crop {
+pub(crate) struct Crop {
     /// First voxel of the image inside, without the margin.
     low: [usize; 3],
     /// Voxels without the margin.
@@ -31,11 +31,16 @@ impl Crop {
             low = std::array::from_fn(|axis| low[axis].min(place(first)[axis]));
             high = std::array::from_fn(|axis| high[axis].max(place(last)[axis]));
         }
+        (low[0] != usize::MAX).then(|| Crop::of_box(dims, low, high))
+    }
+
+    /// The voxels from `low` to `high` of an image of `dims`.
+    pub fn of_box(dims: [usize; 3], low: [usize; 3], high: [usize; 3]) -> Self {
         let mut margin = dims.map(|n| usize::from(n > 1));
         for axis in 0..3 {
             margin[axis] |= usize::from(margin.iter().sum::<usize>() < 2);
         }
-        (low[0] != usize::MAX).then(|| Crop { low, size: [0, 1, 2].map(|axis| high[axis] - low[axis] + 1), margin })
+        Crop { low, size: [0, 1, 2].map(|axis| high[axis] - low[axis] + 1), margin }
     }
 
     /// Voxels with the margin.
@@ -61,6 +66,28 @@ impl Crop {
             }));
         }
         Ok(voxels)
+    }
+
+    /// So many voxels larger on both sides of each axis, as far as the image of `dims` goes.
+    pub fn widened(mut self, by: [usize; 3], dims: [usize; 3]) -> Self {
+        for axis in 0..3 {
+            let end = (self.low[axis] + self.size[axis]).saturating_add(by[axis]).min(dims[axis]);
+            self.low[axis] = self.low[axis].saturating_sub(by[axis]);
+            self.size[axis] = end - self.low[axis];
+        }
+        self
+    }
+
+    /// First and last index of the box along `axis` that are not margin.
+    pub fn own_range(&self, axis: usize) -> (usize, usize) {
+        (self.margin[axis], self.margin[axis] + self.size[axis] - 1)
+    }
+
+    /// The index in the image of `dims` of voxel `at` of the box; `None` in the margin.
+    pub fn index_in(&self, dims: [usize; 3], at: usize) -> Option<usize> {
+        let [width, height, _] = self.dims();
+        let [x, y, z] = [at % width, at / width % height, at / (width * height)];
+        Some((self.own(z, 2)? * dims[1] + self.own(y, 1)?) * dims[0] + self.own(x, 0)?)
     }
 
     /// The image's index of `at` along `axis`, unless it lies in the margin.

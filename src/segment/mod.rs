@@ -12,6 +12,7 @@ mod engine;
 pub mod frame;
 mod kept;
 mod model;
+pub mod report;
 pub mod volume;
 
 use std::collections::VecDeque;
@@ -339,6 +340,14 @@ impl Segmenter {
         Ok(())
     }
 
+    /// Whether the model was trained with points.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] where it was not.
+    pub fn check_takes_points(&self) -> Result<()> {
+        check_points_trained(self.model.config().kind)
+    }
+
     /// Makes later runs end with [`Error::Cancelled`] soon after `stop` is set: on a CPU within a task of a step, on a GPU
     /// with the batch. The session is good for another run then.
     pub fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
@@ -481,7 +490,6 @@ pub fn prompt_points(frame: &Frame, points: &[(f64, f64, bool)], region: Option<
     }
 }
 
-/// The decoder's output that a choice of mask needs.
 /// Refuses points for weights that were never trained with any.
 pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
     if kind.takes_points() {
@@ -491,6 +499,7 @@ pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
     Err(Error::Prompt { what: "points".into(), expected, found: "points".into() })
 }
 
+/// The decoder's output that a choice of mask needs.
 fn masks_for(kind: Kind, choice: MaskChoice) -> Result<Masks> {
     match (choice, kind) {
         (MaskChoice::Fixed(0), Kind::MedSegX) => Err(Error::Argument {
@@ -503,8 +512,9 @@ fn masks_for(kind: Kind, choice: MaskChoice) -> Result<Masks> {
             expected: "auto or 0: LiteMedSAM was trained to give a single mask".into(),
             found: format!("{choice:?}"),
         }),
-        (MaskChoice::Fixed(0), _) | (MaskChoice::Auto, Kind::MedSam | Kind::LiteMedSam) => Ok(Masks::Single),
-        (MaskChoice::Fixed(1..=3), _) | (MaskChoice::Auto, Kind::MedSegX | Kind::Sam) => Ok(Masks::Three),
+        (MaskChoice::Auto, kind) => Ok(kind.masks()),
+        (MaskChoice::Fixed(0), _) => Ok(Masks::Single),
+        (MaskChoice::Fixed(1..=3), _) => Ok(Masks::Three),
         (MaskChoice::Fixed(other), _) => {
             Err(Error::Argument { name: "mask", expected: "auto, 0, 1, 2 or 3".into(), found: other.to_string() })
         }

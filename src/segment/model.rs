@@ -222,7 +222,10 @@ impl Model {
 
 /// Why no GPU takes the model, if none does.
 fn without_kernels(config: &Config) -> Option<&'static str> {
-    config.tiny_vit.as_ref().map(|_| "the CUDA backend has no kernels of TinyViT, the encoder of LiteMedSAM and MobileSAM")
+    config
+        .tiny_vit
+        .as_ref()
+        .map(|_| "the CUDA backend has no kernels of TinyViT, the encoder of LiteMedSAM and MobileSAM")
 }
 
 #[cfg(feature = "cuda")]

@@ -73,11 +73,15 @@ impl Opening<BufReader<File>> {
     /// # Errors
     /// [`Error::Io`] where no thread can be had; the errors of reading come with the slices, or from [`Arriving::finish`].
     pub fn arriving(self) -> Result<std::result::Result<Arriving, Self>> {
+        let changed = self.options.labels || self.options.nan.is_some() && self.info.data_type.range().is_none();
         match self.rest {
+            _ if changed => return Ok(Err(self)),
             Rest::Planes(_) => {}
             #[cfg(feature = "dicom")]
             Rest::Dicom(_) => {}
-            Rest::Fortran(_) | Rest::Raster(..) | Rest::Nothing(_) => return Ok(Err(self)),
+            Rest::Components(..) | Rest::Array(_) | Rest::Raster(..) | Rest::Nothing(_) => {
+                return Ok(Err(self));
+            }
         }
         let info = self.info.clone();
         let [width, height, planes] = info.dims;
@@ -96,7 +100,7 @@ impl Opening<BufReader<File>> {
 impl<R: BufRead> Opening<R> {
     /// Reads all planes, sends them `together` at once, and returns the warnings.
     fn deliver(self, together: usize, slabs: &SyncSender<Voxels>) -> Result<Vec<Warning>> {
-        let Opening { info, mut source, rest } = self;
+        let Opening { info, mut source, rest, .. } = self;
         let [width, height, planes] = info.dims;
         #[cfg(feature = "dicom")]
         if let Rest::Dicom(slices) = rest {

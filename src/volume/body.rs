@@ -30,10 +30,7 @@ impl Body {
     /// Reads the next voxels.
     pub fn read<R: BufRead>(&self, source: &mut Source<R>, voxels: usize) -> Result<Voxels> {
         let values = Voxels::read(source, self.data_type, voxels * self.stored_channels, self.big_endian)?;
-        Ok(match values {
-            Voxels::U8(rgba) if self.stored_channels == 4 => Voxels::U8(super::drop_alpha(rgba, 4)),
-            values => values,
-        })
+        Ok(if self.stored_channels == 4 { values.without_alpha() } else { values })
     }
 
     /// Passes over what stands behind them, to the end of the file and its checksum.

@@ -83,7 +83,8 @@ pub fn describe_chosen(path: &Path, options: &OpenOptions, choice: &SeriesChoice
         warnings.push(Warning::new(Code::TimePoints, message));
     }
     if values.not_finite > 0 {
-        let message = format!("{} values are NaN or infinite: segmenting refuses them", values.not_finite);
+        let message =
+            format!("{} values are NaN or infinite: segmenting refuses them without --nan VALUE", values.not_finite);
         warnings.push(Warning::new(Code::NotFinite, message));
     }
     if values.minimum == values.maximum {

@@ -26,7 +26,8 @@ pub(super) fn head(path: &Path, options: &OpenOptions, choice: &SeriesChoice) ->
         }
         None => (Header::without_geometry(dims), None),
     };
-    let container = Container::Dicom { header, modality, files };
+    let source = grid.and_then(|grid| dicom::Source::of(&slices, grid)).map(std::sync::Arc::new);
+    let container = Container::Dicom { header, modality, files, source };
     let mut info = VolumeInfo::new(path, container, dims, slices.channels(), slices.data_type());
     info.one_time_point(options.time_point)?;
     (info.slope, info.intercept) = slices.scaling();
@@ -37,7 +38,7 @@ pub(super) fn head(path: &Path, options: &OpenOptions, choice: &SeriesChoice) ->
 }
 
 /// From DICOM's Left and Posterior to Right and Anterior.
-fn ras(grid: &Grid) -> Affine {
+pub(super) fn ras(grid: &Grid) -> Affine {
     let [i, j, k] = grid.steps;
     let row = |r: usize| [i[r], j[r], k[r], grid.origin[r]];
     [row(0).map(|v| -v), row(1).map(|v| -v), row(2), [0.0, 0.0, 0.0, 1.0]]

@@ -47,6 +47,8 @@ pub(super) enum Container {
         header: nifti::Header,
         modality: String,
         files: usize,
+        /// The slices that a DICOM mask refers to, where they have a place.
+        source: Option<std::sync::Arc<crate::dicom::Source>>,
     },
     Memory,
 }
@@ -96,6 +98,11 @@ impl VolumeInfo {
     /// Slope and intercept: a value is slope x stored + intercept.
     pub fn scaling(&self) -> (f64, f64) {
         (self.slope, self.intercept)
+    }
+
+    /// Whether a stored value stands for no picture.
+    pub fn is_padding(&self, stored: f64) -> bool {
+        self.padding.is_some_and(|[low, high]| (low..=high).contains(&stored))
     }
 
     /// Where the voxels lie in the patient; pictures and arrays do not say.

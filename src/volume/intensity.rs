@@ -18,7 +18,15 @@ impl Intensity {
     /// As [`Intensity::default_for`], but unit where values are fractions from 0 to 1, which raw would make black.
     pub fn default_for_values(volume: &Volume) -> Self {
         match Self::default_for(volume) {
-            Intensity::Raw if are_fractions_of(volume, &volume.statistics()) => Intensity::Unit,
+            Intensity::Raw => Self::default_for_range(volume, &volume.statistics()),
+            other => other,
+        }
+    }
+
+    /// As [`Intensity::default_for_values`], of values with this range.
+    pub(super) fn default_for_range(volume: &VolumeInfo, statistics: &Statistics) -> Self {
+        match Self::default_for(volume) {
+            Intensity::Raw if are_fractions_of(volume, statistics) => Intensity::Unit,
             other => other,
         }
     }
@@ -38,12 +46,11 @@ impl Intensity {
     /// As [`Intensity::resolve`].
     pub fn examine(self, volume: &Volume) -> Result<(IntensityMap, Option<SetAside>)> {
         let statistics = volume.statistics();
-        let error = |what: &str, expected: &str, found: String| Error::file(volume.path(), what, expected, found);
-        if let Some(first) = statistics.first_not_finite {
-            let [x, y, z] = volume.voxel_of_value(first);
-            let found = format!("{} NaN or infinite, the first at voxel ({x}, {y}, {z})", statistics.not_finite);
-            return Err(error("voxel values", "finite numbers", found));
+        if !self.wants_all_values() {
+            return Ok((self.of_range(volume, &statistics)?, None));
         }
+        Intensity::check_finite(volume, &statistics)?;
+        let error = |what: &str, expected: &str, found: String| Error::file(volume.path(), what, expected, found);
         let (slope, intercept) = volume.scaling();
         let mut set_aside = None;
         let map = match self {
@@ -53,22 +60,45 @@ impl Intensity {
                 let [low, high] = range.ok_or_else(none)?;
                 IntensityMap { rule: self, low, high }
             }
-            Intensity::Robust => {
+            _ => {
                 let limits = with_voxels!(volume.voxels(), values => robust(values, slope, intercept))?;
                 let ([low, high], aside) = limits.ok_or_else(|| error("voxel values", "some", "none".into()))?;
                 set_aside = Some(aside);
                 IntensityMap { rule: self, low, high }
             }
-            Intensity::Raw if are_fractions_of(volume, &statistics) => {
-                let found = format!("{} to {}, which become black", statistics.minimum, statistics.maximum);
-                return Err(error("voxel values", "0 to 255 for raw (--intensity unit takes 0 to 1)", found));
-            }
-            _ => self.resolve_range(&statistics).map_err(|e| match e {
-                Error::Argument { expected, found, .. } => error("voxel values", &expected, found),
-                other => other,
-            })?,
         };
         Ok((map, set_aside))
+    }
+
+    /// Whether the range of the values does not tell the rule's numbers.
+    pub(super) fn wants_all_values(self) -> bool {
+        matches!(self, Intensity::Percentile | Intensity::Robust)
+    }
+
+    /// As [`Intensity::examine`] for a rule that wants no more than the range of the values.
+    pub(super) fn of_range(self, volume: &VolumeInfo, statistics: &Statistics) -> Result<IntensityMap> {
+        Intensity::check_finite(volume, statistics)?;
+        let error = |expected: &str, found: String| Error::file(volume.path(), "voxel values", expected, found);
+        if self == Intensity::Raw && are_fractions_of(volume, statistics) {
+            let found = format!("{} to {}, which become black", statistics.minimum, statistics.maximum);
+            return Err(error("0 to 255 for raw (--intensity unit takes 0 to 1)", found));
+        }
+        self.resolve_range(statistics).map_err(|e| match e {
+            Error::Argument { expected, found, .. } => error(&expected, found),
+            other => other,
+        })
+    }
+
+    fn check_finite(volume: &VolumeInfo, statistics: &Statistics) -> Result<()> {
+        let Some(first) = statistics.first_not_finite else { return Ok(()) };
+        let [x, y, z] = volume.voxel_of_value(first);
+        let found = format!("{} NaN or infinite, the first at voxel ({x}, {y}, {z})", statistics.not_finite);
+        Err(Error::file(
+            volume.path(),
+            "voxel values",
+            "finite numbers, or a value to take for others (--nan VALUE)",
+            found,
+        ))
     }
 
     /// The rule's numbers where they do not depend on the values and the type in which those are stored rules out all that
@@ -111,13 +141,15 @@ fn percentiles<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Result<Opt
     Ok(percentiles_of(&mut positive, slope, intercept))
 }
 
-impl Volume {
+impl VolumeInfo {
     /// x, y, z of the value at `index` of the voxels, channels counted.
     fn voxel_of_value(&self, index: usize) -> [usize; 3] {
         let ([width, height, _], voxel) = (self.dims(), index / self.channels());
         [voxel % width, voxel / width % height, voxel / width / height]
     }
+}
 
+impl Volume {
     /// Whether slope and intercept leave stored 8-bit values as they are.
     pub(super) fn is_plain_u8(&self) -> bool {
         self.voxels().data_type() == DataType::U8 && self.scaling() == (1.0, 0.0)

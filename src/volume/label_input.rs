@@ -1,7 +1,8 @@
 //! Label maps in: a volume of numbers as labels.
 
+use super::info::Container;
 use super::voxels::with_voxels;
-use super::{LabelVolume, Volume, Voxel};
+use super::{LabelVolume, Volume, Voxel, Voxels};
 use crate::{Error, Result};
 
 /// How far a value may be from a whole number before it counts as none: further than what is left of a mask that was saved with an
@@ -9,18 +10,54 @@ use crate::{Error, Result};
 const ROUNDING: f64 = 1e-3;
 
 impl LabelVolume {
-    /// The labels that `volume` holds, each value taken as the nearest whole number, and how many were none.
+    /// The labels that `volume` holds, each value taken as the nearest whole number, and how many were none. A PNG whose
+    /// only values are 0 and 255 is a mask that is to be seen: 255 is label 1.
     ///
     /// # Errors
     /// [`Error::File`] for colour, and for values that are no number from 0 to 65535; [`Error::Memory`].
     pub fn from_volume(volume: &Volume) -> Result<(LabelVolume, u64)> {
         if volume.channels() != 1 {
-            let found = format!("{} channels", volume.channels());
+            let found = "colour: paint labels as grey levels or as the indices of a palette";
             return Err(Error::file(volume.path(), "label map", "one label a voxel", found));
         }
         let (slope, intercept) = volume.scaling();
-        with_voxels!(volume.voxels(), values => from_values(volume, values, slope, intercept))
+        let (labels, odd) = with_voxels!(volume.voxels(), values => from_values(volume, values, slope, intercept))?;
+        let shown = matches!(volume.container, Container::Png) && is_black_and_white(volume.voxels());
+        Ok((if shown { labels.binary() } else { labels }, odd))
     }
+}
+
+fn is_black_and_white(voxels: &Voxels) -> bool {
+    matches!(voxels, Voxels::U8(values) if values.contains(&255) && values.iter().all(|value| matches!(value, 0 | 255)))
+}
+
+impl Volume {
+    /// Of three channels that are alike in every voxel one; others stay as they are.
+    pub(super) fn one_of_alike_channels(&mut self) {
+        macro_rules! one {
+            ($($variant:ident)*) => {
+                match &mut self.voxels {
+                    $(Voxels::$variant(values) => thinned(values),)*
+                }
+            };
+        }
+        if self.info.channels == 3 && one!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64) {
+            self.info.channels = 1;
+        }
+    }
+}
+
+/// Keeps the first of each three values where all three are the same everywhere.
+fn thinned<T: Voxel>(values: &mut Vec<T>) -> bool {
+    let alike = values.chunks_exact(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]);
+    if alike {
+        let mut at = 0;
+        values.retain(|_| {
+            at += 1;
+            at % 3 == 1
+        });
+    }
+    alike
 }
 
 fn from_values<T: Voxel>(volume: &Volume, values: &[T], slope: f64, intercept: f64) -> Result<(LabelVolume, u64)> {

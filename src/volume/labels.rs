@@ -2,7 +2,7 @@
 
 use super::slices::SliceFrame;
 use crate::image::Runs;
-use crate::memory::zeros;
+use crate::memory::{grow_to, zeros};
 use crate::{Error, Result};
 
 /// One label a voxel, x fastest: a byte each while labels fit.
@@ -12,6 +12,21 @@ pub enum Labels {
     U8(Vec<u8>),
     /// Labels up to 65535.
     U16(Vec<u16>),
+}
+
+impl Labels {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::U8(labels) => labels.len(),
+            Labels::U16(labels) => labels.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A label for every voxel of a grid; 0 is background.
@@ -36,6 +51,26 @@ impl LabelVolume {
         Ok(LabelVolume { dims, labels })
     }
 
+    /// Of a label a voxel, none above `highest`; as bytes where they fit.
+    #[cfg(feature = "dicom")]
+    pub(crate) fn of(dims: [usize; 3], labels: Vec<u16>, highest: u16) -> Result<Self> {
+        if highest > 255 {
+            return Ok(LabelVolume { dims, labels: Labels::U16(labels) });
+        }
+        let mut narrow = crate::memory::reserve(labels.len(), "the mask")?;
+        narrow.extend(labels.iter().map(|&label| label as u8));
+        Ok(LabelVolume { dims, labels: Labels::U8(narrow) })
+    }
+
+    /// The labels alone, as voxels.
+    #[cfg(feature = "dicom")]
+    pub(crate) fn into_voxels(self) -> super::Voxels {
+        match self.labels {
+            Labels::U8(labels) => super::Voxels::U8(labels),
+            Labels::U16(labels) => super::Voxels::U16(labels),
+        }
+    }
+
     /// Voxels along x, y, z.
     pub fn dims(&self) -> [usize; 3] {
         self.dims
@@ -44,6 +79,11 @@ impl LabelVolume {
     /// The labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// The labels, in memory that is the caller's from now on.
+    pub fn into_labels(self) -> Labels {
+        self.labels
     }
 
     /// The same with every label that is not background as 1.
@@ -69,6 +109,52 @@ impl LabelVolume {
             Labels::U8(labels) => labels.get(index).map(|&l| l.into()),
             Labels::U16(labels) => labels.get(index).copied(),
         }
+    }
+
+    /// How many voxels each label has, from 0 on.
+    pub fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; if matches!(self.labels, Labels::U8(_)) { 1 << 8 } else { 1 << 16 }];
+        match &self.labels {
+            Labels::U8(labels) => labels.iter().for_each(|&label| counts[usize::from(label)] += 1),
+            Labels::U16(labels) => labels.iter().for_each(|&label| counts[usize::from(label)] += 1),
+        }
+        counts
+    }
+
+    /// Gives voxel `index` a label that is not above what the volume was made for.
+    pub(crate) fn set(&mut self, index: usize, label: u16) {
+        match &mut self.labels {
+            Labels::U8(labels) => labels[index] = label as u8,
+            Labels::U16(labels) => labels[index] = label,
+        }
+    }
+
+    /// The same with label `i` as `map[i]`, of which none is above `highest`; labels beyond the map as background.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn relabelled(&self, map: &[u16], highest: u16) -> Result<LabelVolume> {
+        let mut labels = LabelVolume::new(self.dims, highest)?;
+        let new = |label: u16| map.get(usize::from(label)).map_or(0, |&new| new.min(highest));
+        match &self.labels {
+            Labels::U8(old) => labels.fill_with(old.iter().map(|&label| new(label.into()))),
+            Labels::U16(old) => labels.fill_with(old.iter().map(|&label| new(label))),
+        }
+        Ok(labels)
+    }
+
+    /// The labels of slice `index` of `frame`, row by row; `out` is cleared and filled.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when slice or frame do not fit; [`Error::Memory`].
+    pub fn slice(&self, frame: &SliceFrame, index: usize, out: &mut Vec<u16>) -> Result<()> {
+        let (height, width) = frame.shape();
+        frame.check_index(index)?;
+        self.check(frame, height * width)?;
+        out.clear();
+        grow_to(out, height * width, "a slice of the mask")?;
+        out.extend(frame.pixels(index).filter_map(|pixel| self.get(pixel)));
+        Ok(())
     }
 
     /// Gives `label` to the voxels of slice `index` of `frame` where `mask` `[h, w]` is true; others keep theirs.

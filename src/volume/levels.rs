@@ -41,12 +41,30 @@ impl LevelCounts {
     fn add_values<T: Voxel>(&mut self, values: &[T], map: &IntensityMap, slope: f64, intercept: f64) {
         for (index, chunk) in values.chunks(self.step).enumerate() {
             // Not always the first: a step that divides a row would see one column only.
-            let value = slope * chunk[index.wrapping_mul(7919) % chunk.len()].to_f64() + intercept;
-            let level = usize::from(map.level(value));
-            self.counts[level] += 1;
-            let [low, high] = self.values[level];
-            self.values[level] = [low.min(value), high.max(value)];
+            self.add_one(slope * chunk[index.wrapping_mul(7919) % chunk.len()].to_f64() + intercept, map);
         }
+    }
+
+    /// As if nothing were known of the values but their levels: of one level they may differ.
+    #[cfg(feature = "capi")]
+    pub fn of_levels(levels: &[u8]) -> Self {
+        let mut counts = LevelCounts::new(levels.len());
+        counts.values = std::array::from_fn(|level| [level as f64 - 0.25, level as f64 + 0.25]);
+        levels.iter().for_each(|&level| counts.counts[usize::from(level)] += 1);
+        counts
+    }
+
+    /// Counts the levels of `values`, all of them.
+    #[cfg(feature = "capi")]
+    pub fn add_each(&mut self, values: impl Iterator<Item = f64>, map: &IntensityMap) {
+        values.for_each(|value| self.add_one(value, map));
+    }
+
+    fn add_one(&mut self, value: f64, map: &IntensityMap) {
+        let level = usize::from(map.level(value));
+        self.counts[level] += 1;
+        let [low, high] = self.values[level];
+        self.values[level] = [low.min(value), high.max(value)];
     }
 
     /// How many levels occur.
@@ -76,20 +94,32 @@ impl LevelCounts {
         if low < high { levels } else { 256 }
     }
 
+    fn are_few(&self) -> bool {
+        (1..FEW).contains(&self.in_use())
+    }
+
+    fn are_crowded(&self, map: &IntensityMap) -> bool {
+        let by_values = matches!(map.rule, Intensity::MinMax | Intensity::Percentile | Intensity::Robust);
+        by_values && self.in_use() > 0 && self.middle() < SQUEEZED
+    }
+
+    /// Bits of [`LevelCounts::warnings`].
+    #[cfg(feature = "capi")]
+    pub fn bits(&self, map: &IntensityMap) -> u64 {
+        let bit = |is: bool, code: Code| if is { code.bit() } else { 0 };
+        bit(self.are_few(), Code::FewLevels) | bit(self.are_crowded(map), Code::LevelsCrowded)
+    }
+
     /// What the levels in use say of the picture and the rule that made them.
     pub fn warnings(&self, map: &IntensityMap) -> Vec<Warning> {
         let (in_use, middle) = (self.in_use(), self.middle());
         let mut warnings = Vec::new();
-        if in_use == 0 {
-            return warnings;
-        }
-        if in_use < FEW {
+        if self.are_few() {
             let plural = if in_use == 1 { "" } else { "s" };
             let message = format!("the picture makes use of {in_use} grey level{plural} of 256");
             warnings.push(Warning::new(Code::FewLevels, message));
         }
-        let by_values = matches!(map.rule, Intensity::MinMax | Intensity::Percentile | Intensity::Robust);
-        if by_values && middle < SQUEEZED {
+        if self.are_crowded(map) {
             let message = format!(
                 "the middle 98 % of the voxels share {middle} of 256 grey levels, as {} becomes black and {} white; \
                  --intensity robust or a window shows more",

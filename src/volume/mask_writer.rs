@@ -1,21 +1,25 @@
 //! Masks out: labels on the input's own grid, in the format that the output's name asks for.
 //!
 //! A NIfTI mask of a NIfTI input keeps the header bit for bit (version, byte order, forms, codes, `pixdim`, units) save
-//! for what describes the voxels. The file is read back and compared before it takes its name.
+//! for what describes the voxels and for free text. A PNG mask is made to be seen: 0 and 255 of one label, colours of a palette whose indices
+//! are the labels of several. The file is read back and compared before it takes its name.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use ::png::BitDepth;
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 
+#[cfg(feature = "dicom")]
+use super::dicom_mask::{DicomMask, DicomOptions};
 use super::info::Container;
 use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
 use super::raster_writer::{self, Segment};
-use super::{OpenOptions, Opening, VolumeInfo, npy, png};
+use super::{OpenOptions, Opening, VolumeInfo, npy, npz, png};
 use crate::atomic::write_atomically;
 use crate::memory::reserve;
 use crate::{Error, Result};
@@ -29,18 +33,26 @@ pub(super) enum Format {
     Nifti,
     NiftiGz,
     Npy,
+    Npz,
     Png,
     Nrrd,
     SegNrrd,
     MetaImage,
+    #[cfg(feature = "dicom")]
+    Dicom,
 }
 
 /// Whether a mask of `volume` can be written to `path`, by its name: for a long job that should fail before it starts.
 ///
 /// # Errors
-/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy or .png, or a volume of slices is asked for as PNG.
+/// [`Error::File`] when the name does not end in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .npz, .png or .dcm, a
+/// volume of slices is asked for as PNG, or an image that belongs to no series as DICOM.
 pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
-    format_of(volume, path).map(|_| ())
+    match format_of(volume, path)? {
+        #[cfg(feature = "dicom")]
+        Format::Dicom => DicomMask::prepare(volume, path, &DicomOptions::default()).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Writes `mask` on the grid of `volume` to `path`. `force` replaces an existing file.
@@ -63,15 +75,67 @@ pub fn write_named(
     path: &Path,
     force: bool,
 ) -> Result<()> {
+    write_shown(volume, mask, segments, shown(mask, segments), path, force)
+}
+
+/// As [`write()`], but the grey levels of a PNG are the labels themselves: nearly black to the eye.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_values(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
+    write_shown(volume, mask, &[], Shown::Values, path, force)
+}
+
+/// How a PNG shows labels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// As 255.
+    White,
+    /// By a palette.
+    Colours,
+    /// As grey levels of their own number.
+    Values,
+}
+
+/// White for one label, colours for several as far as a palette goes.
+fn shown(mask: &LabelVolume, segments: &[Segment]) -> Shown {
+    match (all_segments(mask, segments).len(), mask.labels()) {
+        (..=1, _) => Shown::White,
+        (_, Labels::U8(_)) => Shown::Colours,
+        (_, Labels::U16(_)) => Shown::Values,
+    }
+}
+
+fn write_shown(
+    volume: &VolumeInfo,
+    mask: &LabelVolume,
+    segments: &[Segment],
+    shown: Shown,
+    path: &Path,
+    force: bool,
+) -> Result<()> {
     let format = format_of(volume, path)?;
     if mask.dims() != volume.dims() {
         let (expected, found) = (format!("dims {:?}", volume.dims()), format!("{:?}", mask.dims()));
         return Err(Error::Argument { name: "mask", expected, found });
     }
+    #[cfg(feature = "dicom")]
+    if format == Format::Dicom {
+        let prepared = DicomMask::prepare(volume, path, &DicomOptions::default())?;
+        return prepared.write(mask, segments, path, force).map(drop);
+    }
+    if format == Format::Npz {
+        let bytes = npz::archive(mask, &npy_shape(volume)).map_err(|e| Error::io(path, "pack", e))?;
+        return write_atomically(path, force, |file| {
+            file.write_all(&bytes)?;
+            file.flush()?;
+            same_bytes(file, &bytes, path).map_err(io::Error::other)
+        });
+    }
     write_atomically(path, force, |file| {
-        write_as(format, volume, mask, segments, file)?;
+        write_as(format, volume, mask, segments, shown, file)?;
         file.flush()?;
-        read_back(format, volume, mask, path, file).map_err(io::Error::other)
+        read_back(format, volume, mask, shown, path, file).map_err(io::Error::other)
     })
 }
 
@@ -84,13 +148,16 @@ pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
         (".nrrd", Format::Nrrd),
         (".mha", Format::MetaImage),
         (".npy", Format::Npy),
+        (".npz", Format::Npz),
         (".png", Format::Png),
+        #[cfg(feature = "dicom")]
+        (".dcm", Format::Dicom),
     ];
     let Some((_, format)) = known.into_iter().find(|(end, _)| name.ends_with(end)) else {
         return Err(Error::file(
             path,
             "name of the output",
-            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy or .png",
+            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .npz, .png or .dcm",
             name,
         ));
     };
@@ -106,6 +173,7 @@ fn write_as(
     volume: &VolumeInfo,
     mask: &LabelVolume,
     segments: &[Segment],
+    shown: Shown,
     out: &mut BufWriter<File>,
 ) -> io::Result<()> {
     match format {
@@ -125,22 +193,42 @@ fn write_as(
                 Labels::U16(labels) => npy::write(out, &shape, labels),
             }
         }
-        Format::Png => {
-            let [width, height, _] = mask.dims();
-            match mask.labels() {
-                Labels::U8(labels) => png::write(out, [width, height], ::png::BitDepth::Eight, labels),
-                Labels::U16(labels) => {
-                    let mut bytes = reserve(2 * labels.len(), "the picture").map_err(io::Error::other)?;
-                    bytes.extend(labels.iter().flat_map(|l| l.to_be_bytes()));
-                    png::write(out, [width, height], ::png::BitDepth::Sixteen, &bytes)
-                }
+        Format::Npz => Err(io::Error::other(Error::internal("mask", "an archive is packed as a whole"))),
+        #[cfg(feature = "dicom")]
+        Format::Dicom => Err(io::Error::other(Error::internal("mask", "a DICOM object has a writer of its own"))),
+        Format::Png => write_png(mask, shown, out),
+    }
+}
+
+fn write_png(mask: &LabelVolume, shown: Shown, out: &mut impl Write) -> io::Result<()> {
+    let [width, height, _] = mask.dims();
+    let mut write = |depth, palette, values: &[u8]| png::write(out, [width, height], depth, palette, values);
+    match (shown, mask.labels()) {
+        (Shown::White, labels) => {
+            let inside = |label: u16| if label > 0 { 255 } else { 0 };
+            let mut bytes = reserve(width * height, "the picture").map_err(io::Error::other)?;
+            match labels {
+                Labels::U8(labels) => bytes.extend(labels.iter().map(|&label| inside(label.into()))),
+                Labels::U16(labels) => bytes.extend(labels.iter().map(|&label| inside(label))),
             }
+            write(BitDepth::Eight, None, &bytes)
+        }
+        (Shown::Colours, Labels::U8(labels)) => {
+            let highest = u16::from(labels.iter().copied().max().unwrap_or(0));
+            let colours = (1..=highest).flat_map(raster_writer::colour);
+            write(BitDepth::Eight, Some([0; 3].into_iter().chain(colours).collect()), labels)
+        }
+        (_, Labels::U8(labels)) => write(BitDepth::Eight, None, labels),
+        (_, Labels::U16(labels)) => {
+            let mut bytes = reserve(2 * labels.len(), "the picture").map_err(io::Error::other)?;
+            bytes.extend(labels.iter().flat_map(|l| l.to_be_bytes()));
+            write(BitDepth::Sixteen, None, &bytes)
         }
     }
 }
 
 /// The named labels, and those of the mask that have no name.
-fn all_segments(mask: &LabelVolume, named: &[Segment]) -> Vec<Segment> {
+pub(super) fn all_segments(mask: &LabelVolume, named: &[Segment]) -> Vec<Segment> {
     let mut found = vec![false; 1 << 16];
     match mask.labels() {
         Labels::U8(labels) => labels.iter().for_each(|&label| found[usize::from(label)] = true),
@@ -213,7 +301,8 @@ pub(super) fn plane_bytes(mask: &LabelVolume, planes: Range<usize>, big_endian: 
     }
 }
 
-/// The input's header with only those fields changed that describe voxels instead of space. Of a 4-D file with several
+/// The input's header with only those fields changed that describe voxels instead of space, and without free text, which may
+/// name the patient. Of a 4-D file with several
 /// time points the mask has three axes; axes of one are kept.
 fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let mut header = match &volume.container {
@@ -223,7 +312,7 @@ fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
         _ => Header::without_geometry(volume.dims()),
     };
     let layout = header.layout;
-    if volume.time_points() > 1 {
+    if header.dims.iter().skip(3).any(|&n| n > 1) {
         header.set_integer(layout.dim, layout.dim_bytes, 3);
         (4..8).for_each(|i| header.set_integer(layout.dim + i * layout.dim_bytes, layout.dim_bytes, 1));
     }
@@ -241,6 +330,7 @@ fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     header.set_integer(layout.intent_code, layout.code_bytes, INTENT_LABEL);
     (0..3).for_each(|i| header.set_real(layout.intent_parameters + i * layout.real_bytes, 0.0));
     header.bytes[layout.intent_name..layout.intent_name + 16].fill(0);
+    layout.free_text().into_iter().for_each(|text| header.bytes[text].fill(0));
     header
 }
 
@@ -249,6 +339,7 @@ fn read_back(
     format: Format,
     volume: &VolumeInfo,
     mask: &LabelVolume,
+    shown: Shown,
     path: &Path,
     out: &mut BufWriter<File>,
 ) -> Result<()> {
@@ -261,6 +352,10 @@ fn read_back(
         compare_places(volume, &written, path)?;
     }
     let same = match (mask.labels(), written.voxels()) {
+        (labels, super::Voxels::U8(found)) if format == Format::Png && shown == Shown::White => {
+            let inside = |index: usize| mask.get(index).is_some_and(|label| label > 0);
+            labels.len() == found.len() && found.iter().enumerate().all(|(i, &v)| v == if inside(i) { 255 } else { 0 })
+        }
         (Labels::U8(meant), super::Voxels::U8(found)) => meant == found,
         (Labels::U16(meant), super::Voxels::U16(found)) => meant == found,
         _ => false,
@@ -271,7 +366,7 @@ fn read_back(
 /// The mask is our own, however large, and its place is read as the image's.
 fn as_read(volume: &VolumeInfo) -> OpenOptions {
     let form = volume.geometry().and_then(|geometry| geometry.chosen);
-    OpenOptions { time_point: None, max_voxels: u64::MAX, form }
+    OpenOptions { max_voxels: u64::MAX, form, labels: true, ..OpenOptions::DEFAULT }
 }
 
 /// The file behind `out` from its start, and its length.

@@ -8,18 +8,26 @@ mod body;
 mod describe;
 #[cfg(feature = "dicom")]
 mod dicom;
+#[cfg(feature = "dicom")]
+mod dicom_mask;
 mod geometry;
+mod incoming;
 mod info;
 mod intensity;
 mod label_input;
+#[cfg(feature = "dicom")]
+mod label_objects;
 mod label_slice;
 mod labels;
+mod lent;
 mod levels;
 mod mask_stream;
 pub mod mask_writer;
 mod metaimage;
 mod nifti;
+mod not_finite;
 pub mod npy;
+mod npz;
 mod nrrd;
 mod opening;
 mod png;
@@ -35,12 +43,20 @@ use std::path::Path;
 
 pub use arriving::{Arriving, SliceSource};
 pub use describe::{Description, GeometryDescription, describe, describe_chosen};
+#[cfg(feature = "dicom")]
+pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name, is_rtstruct_name};
 pub use geometry::{Affine, AffineSource, Form, Geometry};
+pub use incoming::{Image, Incoming};
 pub use info::VolumeInfo;
 pub use labels::{LabelVolume, Labels};
+pub use lent::{Lender, Lent};
+#[cfg(feature = "capi")]
+pub(crate) use levels::LevelCounts;
 pub use mask_stream::MaskStream;
 pub use opening::{Opening, Reading, SeriesChoice};
 pub use raster_writer::Segment;
+#[cfg(feature = "dicom")]
+pub(crate) use raster_writer::colour;
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
 pub use voxels::Voxels;
@@ -59,11 +75,25 @@ pub struct OpenOptions {
     pub max_voxels: u64,
     /// Which form of a NIfTI header says where voxels lie; `None` for nibabel's rule, the sform where it is set.
     pub form: Option<Form>,
+    /// What values that are NaN or infinite become; `None` leaves them, and most rules of intensity refuse them.
+    pub nan: Option<f64>,
+    /// Whether the file is meant as a label map: of a PNG with a palette its indices are read, not its colours, and where
+    /// all three channels of colour are alike one of them.
+    pub labels: bool,
+}
+
+impl OpenOptions {
+    /// One time point, 2^31 voxels at most, values and colours as they are.
+    pub const DEFAULT: OpenOptions =
+        OpenOptions { time_point: None, max_voxels: 1 << 31, form: None, nan: None, labels: false };
+
+    /// As [`OpenOptions::DEFAULT`], for a label map.
+    pub const LABELS: OpenOptions = OpenOptions { labels: true, ..OpenOptions::DEFAULT };
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { time_point: None, max_voxels: 1 << 31, form: None }
+        OpenOptions::DEFAULT
     }
 }
 
@@ -83,12 +113,26 @@ impl Deref for Volume {
 }
 
 impl Volume {
-    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for whatever is malformed or not supported.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         Opening::open(path.as_ref(), options)?.finish()
+    }
+
+    /// Opens a label map, as [`Volume::open`]: this build is without DICOM objects.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    #[cfg(not(feature = "dicom"))]
+    pub fn open_labels(
+        path: impl AsRef<Path>,
+        options: &OpenOptions,
+        _on: Option<&VolumeInfo>,
+        _labels: &[u32],
+    ) -> Result<Self> {
+        Self::open(path, options)
     }
 
     /// Reads a volume from the contents of a file; `name` stands in for its path in messages.

@@ -107,6 +107,11 @@ static NIFTI2: Layout = Layout {
 };
 
 impl Layout {
+    /// Where people and programs write what they like: `data_type` and `db_name` of NIfTI-1, `descrip` and `aux_file`.
+    pub fn free_text(&self) -> [std::ops::Range<usize>; 2] {
+        if self.version == 1 { [4..32, 148..252] } else { [240..344, 0..0] }
+    }
+
     /// The magic of a single file.
     fn single(&self) -> &'static [u8] {
         if self.version == 1 { b"n+1\0" } else { b"n+2\0\r\n\x1a\n" }
@@ -139,6 +144,8 @@ pub(super) struct Head {
     pub header: Header,
     pub body: Body,
     pub channels: usize,
+    /// Values of a voxel that stand planes apart, as ITK writes colour; 1 where they stand together.
+    pub components: usize,
     pub dims: [usize; 3],
     pub time_points: usize,
     pub slope: f64,
@@ -237,6 +244,11 @@ impl Header {
             }
         }
         header
+    }
+
+    /// Whether voxels have several values along the fifth axis, x, y, z, 1, n, as ITK writes vectors and colour.
+    fn is_vector(&self) -> bool {
+        matches!(*self.dims, [_, _, _, 1, count, ref rest @ ..] if count > 1 && rest.iter().all(|&n| n == 1))
     }
 
     fn read<R: BufRead>(source: &mut Source<R>) -> Result<Self> {
@@ -362,9 +374,12 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOption
     let time_points = header.dims.iter().skip(3).try_fold(1_u64, |all, &n| all.checked_mul(n));
     let time_points =
         time_points.ok_or_else(|| Error::file(&source.path, "dim[4..]", "a countable number", "overflow"))?;
+    let colour = header.is_vector() && is_colour(data_type, time_points) && stored_channels == 1;
+    let components = if colour && options.time_point.is_none() { time_points } else { 1 };
+    let time_points = time_points / components;
     let time_point = chosen_time_point(source, &header, time_points, options)?;
 
-    let values = (voxels as u64).checked_mul(stored_channels as u64);
+    let values = (voxels as u64).checked_mul(stored_channels as u64).and_then(|n| n.checked_mul(components));
     let bytes = values.and_then(|n| n.checked_mul(data_type.bytes()));
     let end = bytes.and_then(|n| n.checked_mul(time_points)).and_then(|n| n.checked_add(vox_offset));
     let (Some(bytes), Some(end)) = (bytes, end) else {
@@ -379,21 +394,33 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOption
         before: bytes * time_point,
         after: bytes * (time_points - 1 - time_point),
     };
-    if stored_channels != channels {
+    let components = components as usize; // at most 4
+    let channels = channels.max(components.min(3));
+    if stored_channels.max(components) != channels {
         warnings.push(Warning::new(Code::AlphaIgnored, "the alpha channel is left out"));
     }
     let (dims, time_points) = (dims.map(|n| n as usize), usize::try_from(time_points).unwrap_or(usize::MAX));
-    Ok(Head { header, body, channels, dims, time_points, slope, intercept, warnings })
+    let (slope, intercept) = if stored_channels == 1 { (slope, intercept) } else { (1.0, 0.0) };
+    Ok(Head { header, body, channels, components, dims, time_points, slope, intercept, warnings })
+}
+
+/// Whether so many components of a vector are red, green, blue and perhaps alpha.
+fn is_colour(data_type: DataType, components: u64) -> bool {
+    data_type == DataType::U8 && matches!(components, 3 | 4)
 }
 
 fn chosen_time_point<R>(source: &Source<R>, header: &Header, count: u64, options: &OpenOptions) -> Result<u64> {
-    if header.dims.iter().skip(4).any(|&n| n != 1) {
+    let vector = header.is_vector();
+    if !vector && header.dims.iter().skip(4).any(|&n| n != 1) {
         let found = format!("{:?}", header.dims);
         return Err(Error::file(&source.path, "dim", "at most three space axes and time", found));
     }
     match options.time_point {
         None if count == 1 => Ok(0),
-        None => Err(Error::file(&source.path, "time points", "one, or a chosen one (--volume N, from 0)", count)),
+        None => {
+            let what = if vector { "values of a voxel" } else { "time points" };
+            Err(Error::file(&source.path, what, "one, or a chosen one (--volume N, from 0)", count))
+        }
         Some(chosen) if (chosen as u64) < count => Ok(chosen as u64),
         Some(chosen) => Err(Error::file(&source.path, "time point", format!("0 to {}", count - 1), chosen)),
     }

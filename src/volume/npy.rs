@@ -40,8 +40,20 @@ pub fn read(path: &Path, max_values: u64) -> Result<Array> {
     read_array(&mut source, max_values)
 }
 
+/// Reads the array in `bytes`, as [`read`] does; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_bytes(path: &Path, bytes: &[u8], max_values: u64) -> Result<Array> {
+    let (mut source, kind) = Source::new(path, bytes, bytes.len() as u64)?;
+    if kind != Kind::Npy {
+        return Err(Error::file(path, "format", "NumPy (.npy)", format!("{kind:?}")));
+    }
+    read_array(&mut source, max_values)
+}
+
 /// Reads an array from the start of `source`.
-fn read_array<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Array> {
+pub(super) fn read_array<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Array> {
     let body = read_head(source, max_values)?;
     let values = read_body(source, &body)?;
     Ok(Array { shape: body.shape, values })
@@ -54,6 +66,8 @@ pub(super) struct Body {
     pub big_endian: bool,
     /// Whether the first axis is the fastest, and not the only one.
     pub fortran_order: bool,
+    /// Whether values are stored as floats of 16 bits; [`read_body`] hands out 32.
+    pub half: bool,
     count: usize,
 }
 
@@ -61,7 +75,10 @@ pub(super) struct Body {
 pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, max_values: u64) -> Result<Body> {
     let header = read_header(source)?;
     let error = |what: &str, expected: &str, found: String| Error::file(&source.path, what, expected, found);
-    let (data_type, big_endian) = number_type(&header.descr).ok_or_else(|| {
+    let half = header.descr.get(1..) == Some(b"f2");
+    // Numbers of as many bytes, until they are read.
+    let stored: Vec<u8> = if half { [&header.descr[..1], b"u2"].concat() } else { header.descr.clone() };
+    let (data_type, big_endian) = number_type(&stored).ok_or_else(|| {
         error("npy descr", "integers or floats of 1 to 8 bytes, or bool", format!("'{}'", header.descr.escape_ascii()))
     })?;
     let count = header.shape.iter().try_fold(1_u64, |all, &n| all.checked_mul(n));
@@ -77,15 +94,27 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, max_values: u64) -> 
         return Err(error("npy data", &format!("{bytes} bytes in all"), "more".into()));
     }
     let count = usize::try_from(count).map_err(|_| Error::Memory { what: "the array".into(), bytes })?;
+    let data_type = if half { DataType::F32 } else { data_type };
     let shape: Vec<usize> = header.shape.iter().map(|&n| n as usize).collect();
     let fortran_order = header.fortran_order && shape.len() > 1;
-    Ok(Body { shape, data_type, big_endian, fortran_order, count })
+    Ok(Body { shape, data_type, big_endian, fortran_order, half, count })
 }
 
 /// Reads the values, in C order whatever the file has.
 pub(super) fn read_body<R: BufRead>(source: &mut Source<R>, body: &Body) -> Result<Voxels> {
-    let values = Voxels::read(source, body.data_type, body.count, body.big_endian)?;
+    let values = match body.half {
+        true => widened(Voxels::read(source, DataType::U16, body.count, body.big_endian)?)?,
+        false => Voxels::read(source, body.data_type, body.count, body.big_endian)?,
+    };
     if body.fortran_order { to_c_order(values, &body.shape) } else { Ok(values) }
+}
+
+/// Bits of 16-bit floats as floats.
+fn widened(stored: Voxels) -> Result<Voxels> {
+    let Voxels::U16(bits) = stored else { return Ok(stored) };
+    let mut values = reserve(bits.len(), "the array")?;
+    values.extend(bits.iter().map(|&bits| half::f16::from_bits(bits).to_f32()));
+    Ok(Voxels::F32(values))
 }
 
 /// Writes `values` with `shape`, little endian, C order, version 1.0: the bytes that `numpy.save` writes.

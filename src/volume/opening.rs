@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::body::Body;
 use super::info::Container;
@@ -21,14 +22,18 @@ pub struct Opening<R> {
     pub(super) info: VolumeInfo,
     pub(super) source: Source<R>,
     pub(super) rest: Rest,
+    /// How the voxels are to be changed once they are read.
+    pub(super) options: OpenOptions,
 }
 
 /// What is left to read.
 pub(super) enum Rest {
     /// Voxels, x fastest, then y, then z.
     Planes(Body),
-    /// An array whose first axis is the fastest.
-    Fortran(npy::Body),
+    /// So many planes of values, one for each component of a voxel, of which the first ones become channels.
+    Components(Body, usize),
+    /// An array whose first axis is the fastest, or of 16-bit floats.
+    Array(npy::Body),
     /// Values that are packed, or stand in another order than that of [`Rest::Planes`].
     Raster(Box<Raster>, Wanted),
     /// Nothing of a picture, which is only known for certain when it is decoded.
@@ -67,8 +72,8 @@ pub struct SeriesChoice {
 }
 
 impl Opening<BufReader<File>> {
-    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png; with the feature `dicom` also a
-    /// DICOM file, or a folder or zip archive of one series of one volume.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png; with the feature `dicom`
+    /// also an .npz (`imgs` and `spacing`), a DICOM file, or a folder or zip archive of one series of one volume.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.
@@ -84,9 +89,16 @@ impl Opening<BufReader<File>> {
         #[cfg(feature = "dicom")]
         if crate::dicom::is_input(path) {
             let (info, slices) = super::dicom::head(path, options, choice)?;
-            return Ok(Opening { info, source: Source::nothing(path), rest: Rest::Dicom(Box::new(slices)) });
+            let rest = Rest::Dicom(Box::new(slices));
+            return Ok(Opening { info, source: Source::nothing(path), rest, options: *options });
         }
         let options = &OpenOptions { time_point: options.time_point.or(choice.time_point()?), ..*options };
+        #[cfg(feature = "dicom")]
+        if super::npz::holds(path, &[super::npz::IMAGES, super::npz::MASKS].concat()) {
+            let Volume { info, voxels } =
+                super::npz::open(path, options, &[super::npz::IMAGES, super::npz::MASKS].concat())?;
+            return Ok(Opening { info, source: Source::nothing(path), rest: Rest::Nothing(voxels), options: *options });
+        }
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if !metadata.is_file() {
@@ -141,7 +153,7 @@ impl<R: BufRead> Opening<R> {
                 (VolumeInfo { warnings: picture.warnings, ..info }, Rest::Nothing(picture.values))
             }
         };
-        Ok(Opening { info, source, rest })
+        Ok(Opening { info, source, rest, options: *options })
     }
 
     /// What is known before the voxels.
@@ -154,7 +166,7 @@ impl<R: BufRead> Opening<R> {
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a file that is cut short or does not fit its checksum.
     pub fn finish(self) -> Result<Volume> {
-        let Opening { mut info, mut source, rest } = self;
+        let Opening { mut info, mut source, rest, options } = self;
         let voxels = match rest {
             Rest::Planes(body) => {
                 body.begin(&mut source)?;
@@ -162,7 +174,16 @@ impl<R: BufRead> Opening<R> {
                 body.end(&mut source, &mut info.warnings)?;
                 voxels
             }
-            Rest::Fortran(body) => npy::read_body(&mut source, &body)?,
+            Rest::Components(body, count) => {
+                body.begin(&mut source)?;
+                let values = body.read(&mut source, info.dims.iter().product::<usize>() * count)?;
+                body.end(&mut source, &mut info.warnings)?;
+                interleaved(values, count, info.channels)?
+            }
+            Rest::Array(body) => match npy::read_body(&mut source, &body)? {
+                values if values.len() > info.channels * info.dims.iter().product::<usize>() => values.without_alpha(),
+                values => values,
+            },
             Rest::Raster(raster, wanted) => {
                 let payload = source.read_all()?;
                 let decoded = raster.decode(&payload, &mut info.warnings);
@@ -173,46 +194,68 @@ impl<R: BufRead> Opening<R> {
             #[cfg(feature = "dicom")]
             Rest::Dicom(slices) => slices.read(0..info.dims[2], &source.stop.unwrap_or_default())?,
         };
-        Ok(Volume { info, voxels })
+        let mut volume = Volume { info, voxels };
+        if let Some(value) = options.nan {
+            volume.replace_not_finite(value)?;
+        }
+        if options.labels {
+            volume.one_of_alike_channels();
+        }
+        Ok(volume)
     }
 }
 
+/// The first `channels` of `count` components that stand one behind the other, as the channels of each voxel.
+fn interleaved(values: Voxels, count: usize, channels: usize) -> Result<Voxels> {
+    let Voxels::U8(planar) = values else { return Ok(values) };
+    let voxels = planar.len() / count;
+    let mut together = crate::memory::reserve(voxels * channels, "the voxels")?;
+    together.extend(
+        (0..voxels)
+            .flat_map(|voxel| (0..channels).map(move |channel| (voxel, channel)))
+            .map(|(voxel, channel)| planar[channel * voxels + voxel]),
+    );
+    Ok(Voxels::U8(together))
+}
+
 fn nifti_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
-    let nifti::Head { header, body, channels, dims, time_points, slope, intercept, mut warnings } =
+    let nifti::Head { header, body, channels, components, dims, time_points, slope, intercept, mut warnings } =
         nifti::read_head(source, options)?;
     let geometry = Some(Geometry::read(&source.path, &header, options.form, &mut warnings)?);
-    let (slope, intercept) = if channels == 1 { (slope, intercept) } else { (1.0, 0.0) };
     let container = Container::Nifti { header, compressed: source.compressed, time_points };
     let info = VolumeInfo::new(&source.path, container, dims, channels, body.data_type);
-    Ok((VolumeInfo { slope, intercept, geometry, warnings, ..info }, Rest::Planes(body)))
+    let rest = if components == 1 { Rest::Planes(body) } else { Rest::Components(body, components) };
+    Ok((VolumeInfo { slope, intercept, geometry, warnings, ..info }, rest))
 }
 
 fn npy_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
-    let body = npy::read_head(source, options.max_voxels.saturating_mul(3))?;
+    let body = npy::read_head(source, options.max_voxels.saturating_mul(4))?;
     let (dims, channels, picture) = match *body.shape {
         [h, w] => ([w, h, 1], 1, true),
+        [h, w, 1] => ([w, h, 1], 1, true),
         [h, w, 3] => ([w, h, 1], 3, true),
+        [h, w, 4] if h > LEAST_SIDE && w > LEAST_SIDE => ([w, h, 1], 3, true),
         [slices, h, w] => ([w, h, slices], 1, false),
         _ => {
-            let expected = "H x W, H x W x 3 (colour) or slices x H x W";
+            let expected = "H x W, H x W x 1, H x W x 3 (colour), H x W x 4 (with alpha) or slices x H x W";
             return Err(Error::file(&source.path, "npy shape", expected, format!("{:?}", body.shape)));
         }
     };
     count_voxels(&source.path, dims.map(|n| n as u64), options)?;
     let mut info = VolumeInfo::new(&source.path, Container::Npy { picture }, dims, channels, body.data_type);
     info.one_time_point(options.time_point)?;
-    if dims[0] == 4 && dims[1] > 32 && dims[2] > 32 {
-        info.warnings.push(Warning::new(
-            Code::AxisOfFour,
-            "the last axis is 4: read as slices x H x W, not as colour with alpha",
-        ));
+    let stored_channels = if picture { body.shape.get(2).copied().unwrap_or(1) } else { 1 };
+    if stored_channels > channels {
+        let message = "the last axis is 4: read as colour with alpha, which is left out";
+        info.warnings.push(Warning::new(Code::AlphaIgnored, message));
+    } else if dims[0] == 4 && dims[1].max(dims[2]) > LEAST_SIDE {
+        let message = "the last axis is 4: read as slices x H x W, not as colour with alpha";
+        info.warnings.push(Warning::new(Code::AxisOfFour, message));
     }
     let npy::Body { data_type, big_endian, .. } = body;
-    let rest = match body.fortran_order {
-        true => Rest::Fortran(body),
-        false => {
-            Rest::Planes(Body { data_type, big_endian, stored_channels: channels, extensions: 0, before: 0, after: 0 })
-        }
+    let rest = match body.fortran_order || body.half {
+        true => Rest::Array(body),
+        false => Rest::Planes(Body { data_type, big_endian, stored_channels, extensions: 0, before: 0, after: 0 }),
     };
     Ok((info, rest))
 }
@@ -255,6 +298,9 @@ fn raster_header<R: BufRead>(source: &mut Source<R>, kind: Kind, options: &OpenO
     Ok((info, Rest::Planes(body)))
 }
 
+/// Shorter sides than this, an array whose last axis is 4 is not taken for a picture with alpha.
+const LEAST_SIDE: usize = 32;
+
 /// Channels, which values of a voxel are taken, and how many volumes there are to choose from.
 fn chosen_values(path: &Path, raster: &Raster, options: &OpenOptions) -> Result<(usize, Wanted, usize)> {
     let count = usize::try_from(raster.values_a_voxel()).unwrap_or(usize::MAX);
@@ -283,6 +329,21 @@ impl<T> Reading<T> {
     pub fn join(mut self) -> Result<T> {
         let lost = || Error::Internal { place: "reading".into(), what: "its thread is lost".into() };
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_else(|| Err(lost()))
+    }
+
+    /// As [`Reading::join`], until `stop` is set.
+    ///
+    /// # Errors
+    /// As [`Reading::join`]; [`Error::Cancelled`].
+    pub fn join_unless(self, stop: &AtomicBool) -> Result<T> {
+        const LOOK: Duration = Duration::from_micros(200);
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.join()
     }
 }
 

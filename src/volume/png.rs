@@ -1,4 +1,4 @@
-//! PNG pictures: grey or colour, 8 or 16 bits; fewer bits and palettes are expanded.
+//! PNG pictures: grey or colour, 8 or 16 bits; fewer bits are expanded, and palettes unless their indices are labels.
 
 use std::io::{BufRead, Cursor, Write};
 use std::path::Path;
@@ -24,14 +24,17 @@ pub(super) struct Picture {
 /// Memory that text chunks and the like may ask for, beside the picture itself.
 const LIMIT: usize = 1 << 24;
 
-/// Reads a whole picture.
+/// Reads a whole picture; for a label map the indices of a palette, else their colours.
 pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<Picture> {
     let bytes = source.read_all()?;
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: LIMIT });
-    decoder.set_transformations(Transformations::EXPAND);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
-    let (width, height) = decoder.read_header_info().map(|i| (i.width, i.height)).map_err(|e| bad(&source.path, e))?;
+    let header = decoder.read_header_info().map_err(|e| bad(&source.path, e))?;
+    let (width, height) = (header.width, header.height);
+    let indices = (options.labels && header.color_type == ColorType::Indexed).then_some(header.bit_depth);
+    let expand = if indices.is_some() { Transformations::IDENTITY } else { Transformations::EXPAND };
+    decoder.set_transformations(expand);
     super::count_voxels(&source.path, [u64::from(width), u64::from(height), 1], options)?;
     let row_limit = (width as usize).saturating_mul(8).saturating_mul(4).saturating_add(LIMIT);
     decoder.set_limits(Limits { bytes: row_limit });
@@ -56,6 +59,11 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
         return Err(bad(&source.path, format!("a first picture of {} x {}", frame.width, frame.height)));
     }
 
+    if let Some(depth) = indices {
+        let values = unpacked(&raw, [width as usize, height as usize], frame.line_size, depth as usize)?;
+        let size = [width as usize, height as usize];
+        return Ok(Picture { size, channels: 1, values: Voxels::U8(values), warnings });
+    }
     let (stored, channels) = match frame.color_type {
         ColorType::Grayscale => (1, 1),
         ColorType::GrayscaleAlpha => (2, 1),
@@ -79,6 +87,16 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
     Ok(Picture { size: [width as usize, height as usize], channels, values, warnings })
 }
 
+/// Numbers of `bits` bits, 1 to 8, each row from a new byte of `line` on.
+fn unpacked(raw: &[u8], [width, height]: [usize; 2], line: usize, bits: usize) -> Result<Vec<u8>> {
+    let mut values = reserve(width * height, "the picture")?;
+    let mask = u8::MAX >> (8 - bits);
+    for row in raw.chunks_exact(line).take(height) {
+        values.extend((0..width).map(|x| row[x * bits / 8] >> (8 - bits - x * bits % 8) & mask));
+    }
+    Ok(values)
+}
+
 /// Colour is used as it is, and that means 8 bits: 65535 becomes 255.
 fn narrowed(wide: &[u16], warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
     warnings.push(Warning::new(Code::ColourRounded, "16-bit colour is rounded to 8 bits"));
@@ -87,11 +105,21 @@ fn narrowed(wide: &[u16], warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
     Ok(values)
 }
 
-/// Writes a grey picture of `size` width, height with 8 or 16 bits; `values` are big endian.
-pub(super) fn write(out: &mut impl Write, size: [usize; 2], depth: BitDepth, values: &[u8]) -> std::io::Result<()> {
+/// Writes a picture of `size` width, height with 8 or 16 bits; `values` are big endian, grey levels or indices of a `palette`
+/// of red, green, blue.
+pub(super) fn write(
+    out: &mut impl Write,
+    size: [usize; 2],
+    depth: BitDepth,
+    palette: Option<Vec<u8>>,
+    values: &[u8],
+) -> std::io::Result<()> {
     let side = |n: usize| u32::try_from(n).map_err(|_| std::io::Error::other("a side of more than 2^32 pixels"));
     let mut encoder = ::png::Encoder::new(out, side(size[0])?, side(size[1])?);
-    encoder.set_color(ColorType::Grayscale);
+    encoder.set_color(if palette.is_some() { ColorType::Indexed } else { ColorType::Grayscale });
+    if let Some(palette) = palette {
+        encoder.set_palette(palette);
+    }
     encoder.set_depth(depth);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(values)?;

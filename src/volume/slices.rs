@@ -61,6 +61,11 @@ impl SliceFrame {
         self.axis
     }
 
+    /// The stored axes that columns and rows run along.
+    pub fn plane(&self) -> [usize; 2] {
+        [self.column.axis, self.row.axis]
+    }
+
     /// How many slices there are.
     pub fn slices(&self) -> usize {
         self.dims[self.axis]
@@ -122,9 +127,11 @@ impl SliceFrame {
         (0..run.len()).for_each(|c| voxels[first.wrapping_add_signed(column * c as isize)] = value);
     }
 
-    /// The same cut across z through a slab of so many `planes`.
+    /// The same cut through a slab of so many `planes`, which lie across its axis.
     pub(super) fn of_planes(&self, planes: usize) -> Self {
-        SliceFrame { dims: [self.dims[0], self.dims[1], planes], ..*self }
+        let mut dims = self.dims;
+        dims[self.axis] = planes;
+        SliceFrame { dims, ..*self }
     }
 
     /// Whether it cuts a grid of `dims`.

@@ -81,6 +81,39 @@ impl Voxels {
         with_voxels!(self, values => values.get(index).map(|v| v.to_f64()))
     }
 
+    /// The values of several, one behind the other; those of another type than the first are left out.
+    pub(super) fn joined(parts: Vec<Voxels>) -> Result<Self> {
+        macro_rules! joined {
+            ($($variant:ident)*) => {
+                match parts.first() {
+                    $(Some(Voxels::$variant(_)) => {
+                        let mut all = reserve(parts.iter().map(Voxels::len).sum(), "the voxels")?;
+                        for part in parts {
+                            if let Voxels::$variant(values) = part {
+                                all.extend(values);
+                            }
+                        }
+                        Ok(Voxels::$variant(all))
+                    })*
+                    None => Ok(Voxels::U8(Vec::new())),
+                }
+            };
+        }
+        joined!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64)
+    }
+
+    /// The values without the last of each four, which is alpha.
+    pub(super) fn without_alpha(self) -> Self {
+        macro_rules! kept {
+            ($($variant:ident)*) => {
+                match self {
+                    $(Voxels::$variant(values) => Voxels::$variant(super::drop_alpha(values, 4)),)*
+                }
+            };
+        }
+        kept!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64)
+    }
+
     /// The values whose bytes these are.
     pub(super) fn from_bytes(bytes: Vec<u8>, data_type: DataType, big_endian: bool) -> Result<Self> {
         macro_rules! values {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::dtype::Dtype;
-use super::shown;
+use super::{foreign, shown};
 use crate::{Error, Result};
 
 /// Bytes before the JSON: its length, little-endian.
@@ -50,12 +50,16 @@ pub(super) struct Header {
 /// Length of the JSON, from the file's first bytes.
 pub(super) fn json_length(path: &Path, first: [u8; LENGTH as usize], file: u64) -> Result<usize> {
     let length = u64::from_le_bytes(first);
-    if first.starts_with(b"PK\x03\x04") || first.starts_with(b"\x80\x02") {
+    if first.starts_with(b"PK\x03\x04") || matches!(first, [0x80, 2..=5, ..]) {
         let found = "a PyTorch checkpoint, which `medsegx convert` makes one of";
         return Err(Error::file(path, "format", "a safetensors file", found));
     }
     if length > MAX_HEADER {
-        let found = format!("{length} (not a safetensors file?)");
+        if let Some(format) = foreign::format(&first) {
+            let found = format!("{format}: `medsegx convert` makes one of PyTorch checkpoints (.pth) only");
+            return Err(Error::file(path, "format", "a safetensors file", found));
+        }
+        let found = format!("{length} (not a safetensors file? `medsegx convert` makes one of a PyTorch checkpoint)");
         return Err(Error::file(path, "header length", format!("at most {MAX_HEADER}"), found));
     }
     if length > file.saturating_sub(LENGTH) {

@@ -7,6 +7,7 @@ mod convert;
 pub mod demo;
 mod describe;
 mod dtype;
+mod foreign;
 mod header;
 mod names;
 mod sizes;
@@ -29,7 +30,7 @@ pub use write::write;
 
 use crate::memory::{reserve, zeros};
 use crate::model::Config;
-use crate::params::Tensors;
+use crate::params::{Half, Tensors};
 use crate::{Error, Result};
 use header::{Header, Tensor};
 use source::Source;
@@ -271,6 +272,14 @@ impl Tensors for Weights {
 
     fn count(&self, name: &str) -> Result<usize> {
         self.count(name)
+    }
+
+    fn half(&self, name: &str) -> Option<Half> {
+        match self.tensors.get(name)?.dtype {
+            Dtype::F32 => None,
+            Dtype::F16 => Some(Half::F16),
+            Dtype::BF16 => Some(Half::Bf16),
+        }
     }
 
     fn read_part(&self, name: &str, first: usize, out: &mut [f32]) -> Result<()> {

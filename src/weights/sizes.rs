@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::names::names;
-use super::shown;
+use super::{foreign, shown};
 use crate::model::{Adapters, Config, Kind};
 use crate::{Error, Result};
 
@@ -23,6 +23,9 @@ const MAX_UPSCALINGS: usize = 4;
 /// An error names at most this many tensors.
 const MAX_PROBLEMS: usize = 1000;
 
+/// And of a network that is known to be another one this many.
+const SHOWN_OF_ANOTHER: usize = 3;
+
 /// Heads of the decoder's attention, which no shape shows.
 const DECODER_HEADS: usize = 8;
 
@@ -34,7 +37,8 @@ pub(crate) fn config(path: &Path, shapes: &Shapes, kind: Option<&str>) -> Result
     let fail = |problems| Err(Error::Weights { path: path.to_path_buf(), problems });
     let parts = ["image_encoder.", "prompt_encoder.", "mask_decoder."];
     if !shapes.keys().any(|name| parts.iter().any(|part| name.starts_with(part))) {
-        return fail(vec!["no tensor of image_encoder, prompt_encoder or mask_decoder in it".into()]);
+        let none = "no tensor of image_encoder, prompt_encoder or mask_decoder in it";
+        return fail(vec![foreign::network(shapes).unwrap_or(none).into()]);
     }
     let mut config = likely(path, shapes)?;
     let mut problems = unsupported(&config);
@@ -43,6 +47,12 @@ pub(crate) fn config(path: &Path, shapes: &Shapes, kind: Option<&str>) -> Result
         Err(problem) => problems.push(problem),
     }
     problems.extend(differences(shapes, &config));
+    if let (Some(network), false) = (foreign::network(shapes), problems.is_empty()) {
+        let more = problems.len().saturating_sub(SHOWN_OF_ANOTHER);
+        problems.truncate(SHOWN_OF_ANOTHER);
+        problems.insert(0, network.into());
+        problems.extend((more > 0).then(|| format!("and {more} more")));
+    }
     if problems.len() > MAX_PROBLEMS {
         let more = problems.len() - MAX_PROBLEMS;
         problems.truncate(MAX_PROBLEMS);

@@ -126,6 +126,7 @@ FIELD(medsegx_slice, slope, 40, 8);
 FIELD(medsegx_slice, intercept, 48, 8);
 FIELD(medsegx_slice, low, 56, 8);
 FIELD(medsegx_slice, high, 64, 8);
+FIELD(medsegx_slice, nan_value, 72, 8);
 
 SIZE(medsegx_point, 24);
 FIELD(medsegx_point, x, 0, 8);
@@ -170,6 +171,7 @@ FIELD(medsegx_volume, slope, 48, 8);
 FIELD(medsegx_volume, intercept, 56, 8);
 FIELD(medsegx_volume, low, 64, 8);
 FIELD(medsegx_volume, high, 72, 8);
+FIELD(medsegx_volume, nan_value, 80, 8);
 
 SIZE(medsegx_outcome, 104);
 FIELD(medsegx_outcome, target, 0, 4);

@@ -204,7 +204,7 @@ static void slices(medsegx_session *session, medsegx_context *context) {
     PROMPT(has_box, 0, INVALID_ARGUMENT, "prompts");
     PROMPT(box[2], 16, BAD_PROMPT, "box");
     PROMPT(box[0], -1, BAD_PROMPT, "box");
-    PROMPT(box[1], 10, BAD_PROMPT, "box");
+    PROMPT(box[1], 16, BAD_PROMPT, "box");
     PROMPT(box[3], HUGE_VAL, BAD_PROMPT, "box");
     PROMPT(box[0], HUGE_VAL - HUGE_VAL, BAD_PROMPT, "box");
     PROMPT(point_count, 5, INVALID_ARGUMENT, "points");

@@ -101,8 +101,16 @@ ln -s "$fixture/tiny.safetensors" "$work/medsegx_vit_b.safetensors"
 (cd "$work" && ./example) | tee "$work/example.txt"
 grep --quiet 'pixels, agreement' "$work/example.txt"
 
+say "the examples"
+$c99 $cflags examples/c/slice.c -o "$work/slice" $shared
+$cpp17 $cflags examples/c/volume.cpp -o "$work/volume" $shared
+"$work/slice" weights/demo.safetensors | tee "$work/slice.txt"
+"$work/volume" weights/demo.safetensors | tee "$work/volume.txt"
+[ "$(grep --count --extended-regexp 'box [0-2]: [1-9][0-9]* pixels' "$work/slice.txt")" = 3 ]
+grep --quiet --extended-regexp '^[1-9][0-9]* voxels on ' "$work/volume.txt"
+
 say "C and C++, shared and static"
-grep --quiet --fixed-strings -- "libmedsegx.a $system" README.md || { echo "README.md lacks: libmedsegx.a $system"; exit 1; }
+grep --quiet --fixed-strings -- "libmedsegx.a $system" docs/c.md || { echo "docs/c.md lacks: libmedsegx.a $system"; exit 1; }
 cd tests/capi
 $c99 $cflags api.c nonsense.c twice.c -o "$work/api_shared" $shared -lm
 $c99 $cflags api.c nonsense.c twice.c -o "$work/api_static" $static

@@ -4,6 +4,8 @@
 #[cfg(feature = "cuda")]
 pub mod answers;
 #[cfg(feature = "cli")]
+pub mod batch;
+#[cfg(feature = "cli")]
 pub mod command;
 #[cfg(feature = "cuda")]
 pub mod deferred;

@@ -11,7 +11,9 @@ use medsegx::executor::{Network, Session, SessionOptions, Slice};
 use medsegx::image::area::AreaResizer;
 use medsegx::image::resample::{Fit, fitted};
 use medsegx::model::{Config, Masks};
-use medsegx::segment::{Capacity, Device, Frame, Model, ModelOptions, Picture, Point, Prompt, Segmenter, prompt_points};
+use medsegx::segment::{
+    Capacity, Device, Frame, Model, ModelOptions, Picture, Point, Prompt, Segmenter, prompt_points,
+};
 use medsegx::weights::{Access, Weights};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -95,10 +97,8 @@ fn stages(cases: &Cases, index: usize, session: &mut Session<Cpu>) -> Vec<String
         }
     };
     let all: Vec<String> = case["tensors"].as_object().unwrap().keys().cloned().collect();
-    let norms: BTreeMap<&str, f64> = all
-        .iter()
-        .map(|name| (name.as_str(), case["tensors"][name]["norm"].as_f64().unwrap()))
-        .collect();
+    let norms: BTreeMap<&str, f64> =
+        all.iter().map(|name| (name.as_str(), case["tensors"][name]["norm"].as_f64().unwrap())).collect();
     let mut seen = 0;
     for name in &all {
         if name == "embedding" {
@@ -128,6 +128,7 @@ fn stages(cases: &Cases, index: usize, session: &mut Session<Cpu>) -> Vec<String
     check("prompt", &session.probe("prompt_encoder").unwrap()[5 * 256..], "prompt");
     check("tokens", &session.probe("mask_decoder.transformer.final_attn_token_to_image").unwrap(), "decoder.tokens");
     check("keys", &session.probe("mask_decoder.transformer.layers.1.norm4").unwrap(), "decoder.keys");
+    check("iou", &iou, "iou");
     let (_, golden) = bytes(&file, "logits");
     let golden: Vec<f32> = bytemuck::pod_collect_to_vec(&golden);
     let distance = relative_l2(&logits, &golden[..logits.len()]);
@@ -135,7 +136,6 @@ fn stages(cases: &Cases, index: usize, session: &mut Session<Cpu>) -> Vec<String
     if distance.is_nan() || distance > limit("logits") {
         far.push(format!("case{index} logits: {distance:.1e}"));
     }
-    check("iou", &iou, "iou");
     far
 }
 
@@ -161,7 +161,8 @@ fn stages_at_every_level() {
 fn pictures_to_masks() {
     let Some(cases) = Cases::open("masks of LiteMedSAM") else { return };
     let Some(weights) = weights("masks of LiteMedSAM") else { return };
-    let model = Arc::new(Model::load(&weights, &ModelOptions { device: Device::Cpu, ..ModelOptions::default() }).unwrap());
+    let model =
+        Arc::new(Model::load(&weights, &ModelOptions { device: Device::Cpu, ..ModelOptions::default() }).unwrap());
     let mut segmenter = Segmenter::new(&model, Capacity::default(), "auto".parse().unwrap()).unwrap();
     for (index, case) in cases.list.iter().enumerate() {
         let file = cases.file(index);
@@ -231,7 +232,8 @@ fn resizing_by_area_bit_for_bit() {
     let Some(path) = shared("resizing by area", "oracle/litemedsam/resize.safetensors") else { return };
     let file = std::fs::read(path).unwrap();
     for name in SafeTensors::deserialize(&file).unwrap().names() {
-        let [height, width, channels] = name.split('x').map(|n| n.parse::<usize>().unwrap()).collect::<Vec<_>>()[..] else {
+        let [height, width, channels] = name.split('x').map(|n| n.parse::<usize>().unwrap()).collect::<Vec<_>>()[..]
+        else {
             panic!("{name}")
         };
         let full = made_up(7, height, width);

@@ -83,11 +83,11 @@ fn matrix() -> Vec<(&'static str, NiftiFile)> {
     files
 }
 
-/// Bytes of the header that a mask may change: what describes voxels, not space.
+/// Bytes of the header that a mask may change: what describes voxels, not space, and free text.
 fn described(version: u8) -> Vec<std::ops::Range<usize>> {
     match version {
-        1 => vec![56..74, 108..120, 124..132, 328..344],
-        _ => vec![12..16, 80..104, 168..208, 504..524],
+        1 => vec![4..32, 56..74, 108..120, 124..132, 148..252, 328..344],
+        _ => vec![12..16, 80..104, 168..208, 240..344, 504..524],
     }
 }
 
@@ -193,7 +193,7 @@ fn npy_and_png_masks_have_the_inputs_shape() {
             let path = folder.path().join("mask.png");
             if shape.len() == 2 {
                 mask_writer::write(&image, &labels, &path, true).unwrap();
-                same_labels(&load(&path), &labels);
+                same_labels(&Volume::open(&path, &OpenOptions::LABELS).unwrap(), &labels);
                 std::fs::remove_file(&path).unwrap();
             } else {
                 let error = mask_writer::write(&image, &labels, &path, true).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use medsegx::volume::{LabelVolume, OpenOptions, Orientation, Segment, Volume, Vo
 use crate::common::fuzz::survive;
 use crate::common::nifti_file::gzip;
 
-const OPTIONS: OpenOptions = OpenOptions { time_point: None, max_voxels: 1 << 20, form: None };
+const OPTIONS: OpenOptions = OpenOptions { max_voxels: 1 << 20, ..OpenOptions::DEFAULT };
 
 fn open(bytes: &[u8]) -> medsegx::Result<Volume> {
     Volume::from_bytes("scan", bytes, &OPTIONS)

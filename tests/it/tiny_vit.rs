@@ -11,8 +11,10 @@ use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
 use medsegx::executor::{Network, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{Activation, Convolution, Dense, Depthwise, InvertedBottleneck, WindowAttention};
 use medsegx::graph::{Element, Graph, Op, Plan, ValueId};
+use medsegx::mask::MaskChoice;
 use medsegx::model::{Config, Kind, Masks, Preset, Stage, image_encoder};
-use medsegx::segment::{Device, Model, ModelOptions};
+use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Segmenter};
+use medsegx::tune::{Trainer, TrainerOptions};
 use medsegx::weights::{self, Access, Dtype, Weights, convert, convert_tiny_vit};
 
 /// f32 sums of at most some hundred products, exact GELU, one softmax.
@@ -89,7 +91,9 @@ fn depthwise(grid: &Grid<'_>, weight: &[f64], bias: &[f64], stride: usize) -> Ve
 
 #[test]
 fn convolutions() {
-    for (side, stride, kernel, inputs, outputs) in [(9, 1, 1, 3, 32), (11, 2, 3, 5, 70), (8, 2, 3, 32, 17), (7, 1, 3, 4, 8)] {
+    for (side, stride, kernel, inputs, outputs) in
+        [(9, 1, 1, 3, 32), (11, 2, 3, 5, 70), (8, 2, 3, 32, 17), (7, 1, 3, 4, 8)]
+    {
         let (mut random, mut case) = (Random(side as u64), Case::new(2));
         let x = random.vec(2 * side * side * inputs, 1.0);
         let weight = random.vec(outputs * kernel * kernel * inputs, 0.3);
@@ -116,10 +120,12 @@ fn convolutions_of_pixels() {
     let pixels: Vec<u8> = random.vec(side * side * 3, 127.0).iter().map(|x| (x + 128.0) as u8).collect();
     let scaling = [0.01, 0.02, 0.03, -0.5, 0.25, 0.125, 7.0, 9.0];
     let (weight, bias) = (random.vec(outputs * 27, 0.3), random.vec(outputs, 1.0));
-    let scaled: Vec<f64> = (0..pixels.len()).map(|i| {
-        let (y, x, c) = (i / 3 / side, i / 3 % side, i % 3);
-        if y < 7 && x < 9 { f64::from(f32::from(pixels[i]) * scaling[c] + scaling[3 + c]) } else { 0.0 }
-    }).collect();
+    let scaled: Vec<f64> = (0..pixels.len())
+        .map(|i| {
+            let (y, x, c) = (i / 3 / side, i / 3 % side, i % 3);
+            if y < 7 && x < 9 { f64::from(f32::from(pixels[i]) * scaling[c] + scaling[3 + c]) } else { 0.0 }
+        })
+        .collect();
     let grid = Grid { data: &scaled, side, channels: 3 };
     let expected = convolved(&grid, &wide(&weight), &wide(&bias), kernel, stride);
     let input = case.input(&[side, side, 3], Element::U8, &pixels);
@@ -140,9 +146,10 @@ fn depthwise_convolutions() {
         let ids = (case.param(&[3, 3, channels], &weight), case.param(&[channels], &bias));
         let out = case.output(&[side * side, channels]);
         let slices = wide(&x);
-        let expected: Vec<f64> = slices.chunks(side * side * channels).flat_map(|data| {
-            depthwise(&Grid { data, side, channels }, &wide(&weight), &wide(&bias), 1)
-        }).collect();
+        let expected: Vec<f64> = slices
+            .chunks(side * side * channels)
+            .flat_map(|data| depthwise(&Grid { data, side, channels }, &wide(&weight), &wide(&bias), 1))
+            .collect();
         let op = Depthwise { input, weight: ids.0, bias: ids.1, side, out };
         check(&format!("depthwise, {side} x {side}, {channels}"), case, op, out, &expected);
     }
@@ -156,7 +163,8 @@ fn inverted_bottlenecks() {
         let shortcut = stride == 1;
         let (mut random, mut case) = (Random(side as u64), Case::new(2));
         let x = random.vec(2 * side * side * inputs, 1.0);
-        let weights = [random.vec(hidden * inputs, 0.5), random.vec(9 * hidden, 0.5), random.vec(outputs * hidden, 0.3)];
+        let weights =
+            [random.vec(hidden * inputs, 0.5), random.vec(9 * hidden, 0.5), random.vec(outputs * hidden, 0.3)];
         let biases = [random.vec(hidden, 1.0), random.vec(hidden, 1.0), random.vec(outputs, 1.0)];
         let input = case.floats(&[side * side, inputs], &x);
         let shapes: [&[usize]; 3] = [&[hidden, 1, 1, inputs], &[3, 3, hidden], &[outputs, 1, 1, hidden]];
@@ -170,7 +178,7 @@ fn inverted_bottlenecks() {
         let (w, b) = (weights.map(|w| wide(&w)), biases.map(|b| wide(&b)));
         let mut expected = Vec::new();
         for data in wide(&x).chunks(side * side * inputs) {
-            let mut gelus = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(gelu).collect() };
+            let gelus = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(gelu).collect() };
             let h = gelus(convolved(&Grid { data, side, channels: inputs }, &w[0], &b[0], 1, 1));
             let h = gelus(depthwise(&Grid { data: &h, side, channels: hidden }, &w[1], &b[1], stride));
             let y = convolved(&Grid { data: &h, side: across, channels: hidden }, &w[2], &b[2], 1, 1);
@@ -184,14 +192,17 @@ fn inverted_bottlenecks() {
 /// Padded keys one by one, as the network is defined.
 #[test]
 fn windows_with_learned_biases() {
-    for (grid, window, heads, d) in [(7, 7, 2, 8), (16, 7, 2, 32), (22, 14, 1, 32), (10, 3, 3, 12), (5, 7, 1, 16), (9, 4, 2, 20)] {
+    for (grid, window, heads, d) in
+        [(7, 7, 2, 8), (16, 7, 2, 32), (22, 14, 1, 32), (10, 3, 3, 12), (5, 7, 1, 16), (9, 4, 2, 20)]
+    {
         let (mut random, mut case) = (Random((grid * window) as u64), Case::new(2));
         let (tokens, width) = (grid * grid, heads * d);
         let x = random.vec(2 * tokens * 3 * width, 1.5);
         let padding = random.vec(3 * width, 1.5);
         let biases = random.vec(heads * window * window, 2.0);
         let qkv = case.floats(&[tokens, 3 * width], &x);
-        let (padding_id, biases_id) = (case.param(&[3 * width], &padding), case.param(&[heads, window * window], &biases));
+        let (padding_id, biases_id) =
+            (case.param(&[3 * width], &padding), case.param(&[heads, window * window], &biases));
         let out = case.output(&[tokens, width]);
         let (x, padding, biases) = (wide(&x), wide(&padding), wide(&biases));
         let mut expected = vec![0.0; 2 * tokens * width];
@@ -199,18 +210,25 @@ fn windows_with_learned_biases() {
             let (slice, token, head) = (i / heads / tokens, i / heads % tokens, i % heads);
             let part = |y: usize, x_: usize, part: usize| {
                 let from = (3 * head + part) * d;
-                let row = if y < grid && x_ < grid { &x[(slice * tokens + y * grid + x_) * 3 * width..] } else { &padding[..] };
+                let row = if y < grid && x_ < grid {
+                    &x[(slice * tokens + y * grid + x_) * 3 * width..]
+                } else {
+                    &padding[..]
+                };
                 row[from..from + d].to_vec()
             };
             let (y, x_) = (token / grid, token % grid);
             let (top, left) = (y / window * window, x_ / window * window);
             let q = part(y, x_, 0);
             let keys: Vec<_> = (0..window * window).map(|key| (top + key / window, left + key % window)).collect();
-            let scores: Vec<f64> = keys.iter().map(|&(ky, kx)| {
-                let dot: f64 = q.iter().zip(part(ky, kx, 1)).map(|(a, b)| a * b).sum();
-                let bias = biases[(head * window + y.abs_diff(ky)) * window + x_.abs_diff(kx)];
-                (dot / (d as f64).sqrt() + bias).exp()
-            }).collect();
+            let scores: Vec<f64> = keys
+                .iter()
+                .map(|&(ky, kx)| {
+                    let dot: f64 = q.iter().zip(part(ky, kx, 1)).map(|(a, b)| a * b).sum();
+                    let bias = biases[(head * window + y.abs_diff(ky)) * window + x_.abs_diff(kx)];
+                    (dot / (d as f64).sqrt() + bias).exp()
+                })
+                .collect();
             let total: f64 = scores.iter().sum();
             for (score, &(ky, kx)) in scores.iter().zip(&keys) {
                 let to = &mut expected[(slice * tokens + token) * width + head * d..][..d];
@@ -314,7 +332,8 @@ fn threads_and_batches_change_no_bit_of_a_tiny_vit() {
 
 fn checkpoint(folder: &std::path::Path, config: &Config, counters: bool) -> std::path::PathBuf {
     let made_up = Weights::synthetic(config, 2);
-    let tensor = |(name, shape): (String, Vec<usize>)| pth::Tensor { values: made_up.load(&name).unwrap(), name, shape };
+    let tensor =
+        |(name, shape): (String, Vec<usize>)| pth::Tensor { values: made_up.load(&name).unwrap(), name, shape };
     let mut tensors: Vec<_> = weights::names(config).into_iter().map(tensor).collect();
     if counters {
         let name = "image_encoder.patch_embed.seq.0.bn.num_batches_tracked".to_string();
@@ -351,7 +370,8 @@ fn a_checkpoint_of_another_encoder_is_named() {
     let (vit, tiny) = (checkpoint(folder.path(), &vit, false), checkpoint(folder.path(), &small(1), false));
     let error = convert_tiny_vit(&vit, &output, Dtype::F32, false, &mut || Ok(())).unwrap_err().to_string();
     assert!(error.contains("LiteMedSAM or MobileSAM") && error.contains("--sam"), "{error}");
-    let error = convert(&tiny, None, Some(Kind::Sam), &output, Dtype::F32, false, &mut || Ok(())).unwrap_err().to_string();
+    let error =
+        convert(&tiny, None, Some(Kind::Sam), &output, Dtype::F32, false, &mut || Ok(())).unwrap_err().to_string();
     assert!(error.contains("--litemedsam"), "{error}");
     assert!(!output.exists());
 }
@@ -388,4 +408,63 @@ fn the_published_model_needs_little_memory() {
     let cpu = Cpu::new(CpuOptions { threads: Some(2), ..CpuOptions::default() }).unwrap();
     let plan = Plan::new(cpu.lower(image_encoder::graph(&Config::litemedsam(), 1)));
     assert!(plan.arena_bytes < 64_000_000, "{} MB", plan.arena_bytes / 1_000_000);
+}
+
+/// The gradient of mask 0's loss is what the loss gains along it, tensor by tensor.
+#[test]
+fn gradients_of_mask_0_are_difference_quotients() {
+    let config = small(1);
+    let made_up = Weights::synthetic(&config, 4);
+    let options = ModelOptions { device: Device::Cpu, ..ModelOptions::default() };
+    let model = Arc::new(Model::load(&made_up, &options).unwrap());
+    let mut segmenter = Segmenter::new(&model, Capacity::default(), MaskChoice::Auto).unwrap();
+    let (height, width) = (90, 120);
+    let pixels: Vec<u8> = (0..height * width).map(|i| (i * i % 251) as u8).collect();
+    let frame = segmenter.set_slice(&Picture { pixels: &pixels, height, width, channels: 1 }, None).unwrap();
+    let mut embedding = vec![0.0; segmenter.embedding_len()];
+    segmenter.embeddings(&mut embedding).unwrap();
+    let inside = |i: usize| (i / width).abs_diff(40).pow(2) + (i % width).abs_diff(70).pow(2) < 500;
+    let label: Vec<u8> = (0..height * width).map(|i| u8::from(inside(i))).collect();
+
+    let trainer = |weights: &Weights| {
+        let mut trainer = Trainer::new(weights, TrainerOptions::default()).unwrap();
+        let sample = trainer.sample(&embedding, &frame, &label).unwrap();
+        let loss = trainer.gradients(&[(&sample, sample.region())]).unwrap()[0];
+        assert_eq!((loss.chosen, loss.dice[1], loss.entropy[2]), (0, 0.0, 0.0));
+        (trainer, loss.total)
+    };
+    let (tuned, _) = trainer(&made_up);
+    assert!(tuned.trained().iter().all(|trained| !trained.name.contains("output_hypernetworks_mlps.1")));
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "mask_decoder.iou_token.weight",
+        "mask_decoder.mask_tokens.weight",
+        "mask_decoder.transformer.layers.0.self_attn.q_proj.weight",
+        "mask_decoder.transformer.layers.1.cross_attn_image_to_token.v_proj.weight",
+        "mask_decoder.transformer.layers.1.mlp.lin1.weight",
+        "mask_decoder.transformer.norm_final_attn.bias",
+        "mask_decoder.output_upscaling.0.weight",
+        "mask_decoder.output_upscaling.1.weight",
+        "mask_decoder.output_hypernetworks_mlps.0.layers.2.bias",
+    ] {
+        let gradient = tuned.gradient(name).unwrap();
+        let size = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let moved = |by: f64| {
+            let path = folder.path().join("moved.safetensors");
+            let load = |wanted: &str| {
+                let mut values = made_up.load(wanted)?;
+                if wanted == name {
+                    let step = |(w, &g): (&mut f32, &f32)| *w += (by * f64::from(g) / size) as f32;
+                    values.iter_mut().zip(&gradient).for_each(step);
+                }
+                Ok(values)
+            };
+            weights::write(&path, true, &weights::names(&config), made_up.metadata(), Dtype::F32, load).unwrap();
+            trainer(&Weights::open(&path, Access::Read).unwrap()).1
+        };
+        const STEP: f64 = 5e-3;
+        let quotient = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+        println!("{name}: {size:.5e} and {quotient:.5e}");
+        assert!((quotient / size - 1.0).abs() < 1e-2, "{name}: {size} and {quotient}");
+    }
 }

@@ -252,6 +252,10 @@ fn one_time_point_is_squeezed_and_several_need_a_choice() {
         assert!(Volume::from_bytes("test", &bytes, &options).is_err());
     }
     file.dim = [5, 2, 3, 2, 1, 2, 1, 1];
+    assert!(error(&file.bytes()).contains("values of a voxel: expected one, or a chosen one"));
+    let second = OpenOptions { time_point: Some(1), ..OpenOptions::default() };
+    assert_eq!(values(&Volume::from_bytes("test", &file.bytes(), &second).unwrap())[0], 12.0);
+    file.dim = [5, 2, 3, 1, 2, 2, 1, 1];
     assert!(error(&file.bytes()).contains("three space axes and time"));
     // one and two axes are slices of one row and single slices
     file.dim = [2, 6, 4, 0, 0, 0, 0, 0];

@@ -27,7 +27,7 @@ for_each_operation!(kernels);
 fn form(graph: &Graph, id: ParamId) -> Form {
     let Some(user) = graph.nodes.iter().find(|node| node.op.params().contains(&id)) else { return Form::Plain };
     match (kernel(&user.op).form(graph, id), &user.op) {
-        (Form::Packed { outputs }, Op::Linear(op)) if graph[op.input].storage == Storage::Bf16 => {
+        (Form::Stored { outputs }, Op::Linear(op)) if graph[op.input].storage == Storage::Bf16 => {
             Form::Pairs { outputs }
         }
         (form, _) => form,
@@ -47,6 +47,9 @@ impl Param {
             Form::Pairs { outputs } => Param::Packed(Packed::pairs(level, pool, [outputs, inputs(outputs)], numbers)?),
             Form::Plain => Param::Plain(numbers.all()?),
             Form::Packed { outputs } => Param::Packed(Packed::new(level, pool, [outputs, inputs(outputs)], numbers)?),
+            Form::Stored { outputs } => {
+                Param::Packed(Packed::stored(level, pool, [outputs, inputs(outputs)], numbers)?)
+            }
             Form::Table { head_dim } => Param::Table(attention::table(level, &numbers.all()?, head_dim)?),
             Form::Biases { window, grid } => {
                 Param::Table(window_attention::table(Layout::new(level, window, grid), &numbers.all()?)?)
@@ -56,13 +59,17 @@ impl Param {
 }
 
 /// f32 that a parameter takes in the form that its operation wants.
-pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId) -> usize {
+pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId, stored_half: bool) -> usize {
     let len = graph[id].len();
     match form(graph, id) {
         Form::Plain => len,
         Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Biases { window, grid } => Layout::new(level, window, grid).len() * graph[id].shape[0],
+        Form::Stored { outputs } => {
+            let numbers = len / outputs.max(1) * outputs.next_multiple_of(level.panel());
+            if stored_half && graph[id].recipe.is_streamed() { numbers.div_ceil(2) } else { numbers }
+        }
         Form::Table { .. } => graph[id].shape[0].next_multiple_of(level.lanes()) * graph[id].shape[1],
     }
 }
@@ -73,7 +80,7 @@ pub(super) fn loading(level: Level, graph: &Graph, id: ParamId) -> usize {
     let len = graph[id].len();
     let streamed = graph[id].recipe.is_streamed();
     match form(graph, id) {
-        Form::Packed { outputs } | Form::Pairs { outputs } => {
+        Form::Packed { outputs } | Form::Stored { outputs } | Form::Pairs { outputs } => {
             let rows = packed::loading(level, [outputs, len / outputs.max(1)]);
             if streamed { rows } else { 2 * len + rows }
         }

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Level {
     /// Whatever every processor of the target has.
     Portable,
-    /// x86-64 with AVX2 and FMA.
+    /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
@@ -29,7 +29,7 @@ impl Level {
         use std::arch::is_x86_feature_detected as has;
         match self {
             Level::Portable => true,
-            Level::Avx2 => has!("avx2") && has!("fma"),
+            Level::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
             Level::Avx512 => has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma"),
         }
     }

@@ -5,7 +5,7 @@ use super::Level;
 use super::math::gelu;
 use super::memory::{Out, Views, floats};
 use super::packed::Packed;
-use super::product::{Dense, Multiply, Pairs, Single, panel_product};
+use super::product::{Dense, MAX_PANEL, Multiply, Pairs, Single, panel_product};
 use super::simd::{Kernel, Simd, run_pairs};
 use super::step::{Execute, Form, Step};
 use crate::error::Result;
@@ -14,9 +14,6 @@ use crate::graph::{Graph, ParamId};
 
 /// Most rows of a task.
 const ROWS: usize = 256;
-
-/// Most columns of a panel at any level.
-const MAX_PANEL: usize = 64;
 
 /// What is added where the sums go.
 #[derive(Clone, Copy)]
@@ -54,7 +51,7 @@ impl Execute for Linear {
     }
 
     fn form(&self, graph: &Graph, id: ParamId) -> Form {
-        Form::matrix(graph, id, id == self.weight)
+        if id == self.weight { Form::Stored { outputs: graph[id].shape[0] } } else { Form::Plain }
     }
 }
 

@@ -109,9 +109,9 @@ impl Cpu {
         matches!(op, Op::Linear(op) if graph[op.input].storage == Storage::Bf16)
     }
 
-    /// Bytes of a parameter of a lowered graph once it is prepared.
-    pub fn param_bytes(&self, graph: &Graph, id: ParamId) -> usize {
-        size_of::<f32>() * dispatch::prepared(self.level, graph, id)
+    /// Bytes of a parameter of a lowered graph once it is prepared, from tensors that are `stored_half` in 16 bits.
+    pub fn param_bytes(&self, graph: &Graph, id: ParamId, stored_half: bool) -> usize {
+        size_of::<f32>() * dispatch::prepared(self.level, graph, id, stored_half)
     }
 
     /// Bytes that preparing a parameter needs for a moment, beside what it is prepared to.

@@ -6,7 +6,11 @@
 //! threads change a bit.
 #![allow(unsafe_code)]
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use super::simd::Simd;
+use crate::params::Half;
 
 /// Inputs summed in registers before the sum goes to memory: a panel's block stays in the second-level cache, and
 /// short sums lose fewer bits.
@@ -152,8 +156,8 @@ impl Rows for Dense<'_> {
     }
 }
 
-/// f32 of a cache line.
-const LINE: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Rows from which on a block of a panel takes longer than the next one needs to arrive.
 const MANY: usize = 32;
@@ -165,30 +169,73 @@ fn tile_rows<S: Simd>(left: usize) -> usize {
     if left > S::ROWS && left < 2 * S::ROWS { left.div_ceil(2) } else { left.min(S::ROWS) }
 }
 
+/// Weights of one panel, `[inputs, width]`.
+#[derive(Clone, Copy)]
+pub(super) enum Panel<'a> {
+    /// f32; two bf16 in the room of one for a product of pairs.
+    Single(&'a [f32]),
+    /// 16 bits, widened a block at a time.
+    Half(Half, &'a [u16]),
+}
+
+/// Most columns of a panel at any level.
+pub(super) const MAX_PANEL: usize = 64;
+
+/// A block of a panel as f32. Not initialised before it is widened, since it is on the stack of every product.
+#[repr(align(64))]
+struct Widened([MaybeUninit<f32>; BLOCK * MAX_PANEL]);
+
+impl Widened {
+    /// The same bits as those of a file whose numbers were widened while it was read.
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, s: S, half: Half, from: &[u16]) -> *const f32 {
+        assert!(from.len() <= self.0.len() && from.len().is_multiple_of(S::LANES));
+        let to = self.0.as_mut_ptr().cast::<f32>();
+        for at in (0..from.len()).step_by(S::LANES) {
+            // SAFETY: whole registers of `from`, and as many of the block, whose lengths were checked.
+            unsafe { s.store(to.add(at), s.widen(half, from.as_ptr().add(at))) };
+        }
+        to
+    }
+}
+
 /// `sums[row - rows.start] = left[row] . panel`, `[rows, width]`, for the rows of `rows`.
 #[inline(always)]
 pub(super) fn panel_product<S: Simd, M: Multiply>(
     s: S,
     left: &impl Rows,
-    rows: std::ops::Range<usize>,
-    panel: &[f32],
+    rows: Range<usize>,
+    panel: Panel<'_>,
     sums: &mut [f32],
 ) {
     let width = S::VECTORS * S::LANES;
-    let inputs = panel.len() / width;
+    let (len, bytes) = match panel {
+        Panel::Single(data) => (data.len(), size_of::<f32>()),
+        Panel::Half(_, data) => (data.len(), size_of::<u16>()),
+    };
+    let inputs = len / width;
+    let mut widened = Widened([MaybeUninit::uninit(); BLOCK * MAX_PANEL]);
     assert!(sums.len() >= rows.len() * width);
     let mut start = 0;
     while start < inputs {
         let block = left.block().min(inputs - start);
-        let mut first = rows.start;
-        let mut ahead = panel[start * width..].as_ptr().wrapping_add(block * width);
+        let numbers = start * width..(start + block) * width;
+        let (b, stored) = match panel {
+            Panel::Single(data) => (data[numbers].as_ptr(), data[start * width..].as_ptr().cast::<u8>()),
+            Panel::Half(half, data) => {
+                (widened.fill(s, half, &data[numbers]), data[start * width..].as_ptr().cast::<u8>())
+            }
+        };
         // A tile's share of the block behind this one, or of the next panel's first, which lies there as a rule.
-        let share = (block * width).div_ceil(rows.len().div_ceil(S::ROWS).max(1)).next_multiple_of(LINE);
+        let mut ahead = stored.wrapping_add(block * width * bytes);
+        let tiles = rows.len().div_ceil(S::ROWS).max(1);
+        let share = (block * width * bytes).div_ceil(tiles).next_multiple_of(LINE);
+        let mut first = rows.start;
         while first < rows.end {
             let count = tile_rows::<S>(rows.end - first);
             if rows.len() >= MANY {
                 for line in (0..share).step_by(LINE) {
-                    s.prefetch(ahead.wrapping_add(line));
+                    s.prefetch(ahead.wrapping_add(line).cast());
                 }
                 ahead = ahead.wrapping_add(share);
             }
@@ -200,7 +247,6 @@ pub(super) fn panel_product<S: Simd, M: Multiply>(
             }
             let c = sums[(first - rows.start) * width..].as_mut_ptr();
             let start_from = if start == 0 { Start::Zero } else { Start::Add };
-            let b = panel[start * width..].as_ptr();
             let t = Tile { b, b_stride: width, inputs: block, c, c_stride: width, start: start_from };
             // SAFETY: `block` numbers of each row and of the panel were checked; `sums` holds all rows.
             unsafe { any_tile::<S, M>(s, &a[..count], S::VECTORS, t) };

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::Level;
+use crate::params::Half;
 
 /// To the nearest bf16, ties to even.
 #[inline(always)]
@@ -97,6 +98,24 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
             *to += x0 * y0 + x1 * y1;
         }
         self.read(&to)
+    }
+
+    /// Numbers of 16 bits as f32, exactly.
+    ///
+    /// # Safety
+    /// `LANES` readable numbers at `p`.
+    #[inline(always)]
+    unsafe fn widen(self, half: Half, p: *const u16) -> Self::V {
+        let mut lanes = [0.0; MAX_LANES];
+        for (i, lane) in lanes[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let bits = unsafe { *p.add(i) };
+            *lane = match half {
+                Half::Bf16 => f32::from_bits(u32::from(bits) << 16),
+                Half::F16 => half::f16::from_bits(bits).to_f32_const(),
+            };
+        }
+        self.read(&lanes)
     }
 
     /// The first `LANES` numbers of `from`.

@@ -28,6 +28,10 @@ pub(super) enum Form {
     Packed {
         outputs: usize,
     },
+    /// As [`Form::Packed`], in as many bits as the weights are stored in.
+    Stored {
+        outputs: usize,
+    },
     /// As [`Form::Packed`], in bf16.
     Pairs {
         outputs: usize,

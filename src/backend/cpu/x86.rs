@@ -3,10 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
+use crate::params::Half;
 
 /// # Safety
-/// The processor has AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
@@ -25,7 +26,7 @@ pub(in super::super) unsafe fn avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512::<true>(()))
 }
 
-/// Proof of AVX2 and FMA.
+/// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Avx2(());
 
@@ -84,6 +85,18 @@ impl Simd for Avx2 {
             _mm256_or_ps(_mm256_andnot_ps(bit, size), _mm256_and_ps(bit, sign))
         };
         fn select_gt(a, b, x, y) = _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
+    }
+
+    #[inline(always)]
+    unsafe fn widen(self, half: Half, p: *const u16) -> __m256 {
+        // SAFETY: `self` proves AVX2 and F16C; the caller promises the memory.
+        unsafe {
+            let bits = _mm_loadu_si128(p.cast());
+            match half {
+                Half::Bf16 => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits))),
+                Half::F16 => _mm256_cvtph_ps(bits),
+            }
+        }
     }
 
     #[inline(always)]
@@ -159,6 +172,18 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             _mm512_or_ps(_mm512_andnot_ps(bit, size), _mm512_and_ps(bit, sign))
         };
         fn select_gt(a, b, x, y) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x);
+    }
+
+    #[inline(always)]
+    unsafe fn widen(self, half: Half, p: *const u16) -> __m512 {
+        // SAFETY: `self` proves AVX-512; the caller promises the memory.
+        unsafe {
+            let bits = _mm256_loadu_si256(p.cast());
+            match half {
+                Half::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits))),
+                Half::F16 => _mm512_cvtph_ps(bits),
+            }
+        }
     }
 
     #[inline(always)]

@@ -8,6 +8,8 @@ use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
 use medsegx::volume::{Form, Intensity, Orientation};
 
+use super::after::AfterArgs;
+use super::output::DicomArgs;
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
 
@@ -15,10 +17,11 @@ use crate::cli::model_args::ModelArgs;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("prompt").required(true))]
 pub struct Args {
-    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 3 or slices x H x W) or .png; or a DICOM file, or a folder or
-    /// zip archive of DICOM files
+    /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W), .npz (imgs, spacing) or
+    /// .png; or a DICOM file, or a folder or zip archive of DICOM files
     pub input: PathBuf,
-    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy or .png
+    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy, .npz (segs) or .png; .dcm (DICOM SEG) or .rtstruct.dcm for a
+    /// DICOM image or with --series FOLDER
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Replace existing output files
@@ -45,6 +48,9 @@ pub struct Args {
     /// raw, or unit where values are fractions
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
+    /// Take this value for voxels that are NaN or infinite, which are refused otherwise
+    #[arg(long, value_name = "VALUE", help_heading = "Image", allow_hyphen_values = true, value_parser = finite)]
+    pub nan: Option<f64>,
     /// Axis of the stored array that slices lie across. x and y of boxes and points are then: k: x = i, y = j; j: x = i, y = k;
     /// i: x = j, y = k. An .npy array of slices is [k, j, i]
     #[arg(long, default_value = "k", help_heading = "Image", ignore_case = true)]
@@ -60,9 +66,13 @@ pub struct Args {
     /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1 (`medsegx info` lists them)
     #[arg(long, value_name = "N|KEY", help_heading = "Image")]
     pub volume: Option<String>,
-    /// DICOM series, where there are several (`medsegx info` lists them)
-    #[arg(long, value_name = "UID", help_heading = "Image")]
+    /// DICOM series, where there are several (`medsegx info` lists them). Of an image that is no DICOM: the folder of the series
+    /// that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
+    #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]
     pub series: Option<String>,
+
+    #[command(flatten, next_help_heading = "After the network (in this order; nothing unless asked for)")]
+    pub after: AfterArgs,
 
     /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again with the
     /// same weights and context: to the same bits, without the encoder
@@ -71,12 +81,22 @@ pub struct Args {
     /// Which mask to take: auto, 0 (single), 1, 2 or 3
     #[arg(long, default_value = "auto", help_heading = "More output")]
     pub mask: MaskChoice,
+    /// Write labels to a .png mask as they are, grey level 1 for label 1, which looks black. Else one label is white (255), and
+    /// several are coloured by a palette whose indices are the labels
+    #[arg(long, help_heading = "More output")]
+    pub png_values: bool,
+    #[command(flatten, next_help_heading = "More output")]
+    pub dicom: DicomArgs,
     /// Raw logits before any resize, float32 [boxes, masks, 256, 256]
     #[arg(long, value_name = "FILE.npy", help_heading = "More output")]
     pub logits: Option<PathBuf>,
     /// What was done, with versions, hashes, scores and times
     #[arg(long, value_name = "FILE.json", help_heading = "More output")]
     pub report: Option<PathBuf>,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    text.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| "a finite number is needed".into())
 }
 
 /// An axis of the stored array.
@@ -130,8 +150,9 @@ pub struct PromptArgs {
     /// The same rectangle on a run of slices
     #[arg(long, value_name = "x0,y0,z0,x1,y1,z1", value_parser = VolumeBox::read, group = "prompt", allow_hyphen_values = true)]
     pub box3d: Option<(VolumeBox, Vec<Warning>)>,
-    /// Boxes file, one or more targets; where their masks overlap, the later one wins
-    #[arg(long, value_name = "FILE.json", group = "prompt")]
+    /// Boxes file, markups of 3D Slicer (.mrk.json) or an .npz with boxes; one or more targets. Where their masks overlap, the
+    /// later one wins
+    #[arg(long, value_name = "FILE", group = "prompt")]
     pub boxes: Option<PathBuf>,
     /// A box a slice around a rough mask, which its header brings to the image's grid. Its one label above 0 is inside; of
     /// values between whole numbers those above half of the largest, or above 0 where some are negative
@@ -149,8 +170,9 @@ pub struct PromptArgs {
     /// A box for each separate part of the rough mask on a slice, not one around all of them
     #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
     pub rough_parts: bool,
-    /// Boxes on the slices between those on which the rough mask is drawn, too
-    #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
+    /// Boxes on the slices between those on which the rough mask is drawn or the file has boxes, too: each side on a straight
+    /// line
+    #[arg(long, conflicts_with_all = ["pixel_box", "box3d", "points"])]
     pub interpolate: bool,
     /// Points on one slice, label 1 inside and 0 outside (SAM weights)
     #[arg(long, value_name = "x,y,label;...", group = "prompt", allow_hyphen_values = true)]
@@ -168,8 +190,13 @@ impl Args {
             ("--boxes", boxes.as_ref()),
             ("--rough", rough.as_ref()),
         ];
-        let writes =
-            [("--output", Some(&self.output)), ("--logits", self.logits.as_ref()), ("--report", self.report.as_ref())];
+        let writes = [
+            ("--output", Some(&self.output)),
+            ("--logits", self.logits.as_ref()),
+            ("--report", self.report.as_ref()),
+            ("--stats", self.after.stats.as_ref()),
+            ("--preview", self.after.preview.as_ref()),
+        ];
         files::check_outputs(&given(&reads), &given(&writes), self.force)
     }
 }

@@ -1,18 +1,22 @@
 //! `medsegx segment`: an image and boxes in, a mask on the image's own grid out.
 
+mod after;
 mod args;
+mod output;
+mod preview;
 mod report;
 mod rough;
+mod stats;
 mod targets;
-mod voxels;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use args::{Args, Axis, ContextArgs};
+pub use report::Hashes;
 pub use targets::context as context_of;
 
 use medsegx::codes::{Code, Warning};
@@ -20,7 +24,8 @@ use medsegx::model::Config;
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::volume::{
-    LabelVolume, MaskStream, OpenOptions, Opening, Segment, SeriesChoice, SliceFrame, VolumeInfo, mask_writer,
+    Image, Incoming, IntensityMap, LabelVolume, MaskStream, OpenOptions, Opening, SeriesChoice, SetAside, SliceFrame,
+    VolumeInfo,
 };
 use medsegx::weights::Weights;
 
@@ -28,8 +33,8 @@ use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
+use output::Output;
 use targets::JobTarget;
-use voxels::Voxels;
 
 /// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made, and
 /// where nothing depends on all of them also while the first slices run; masks are compressed on another while later slices
@@ -39,8 +44,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     args.check_outputs()?;
     let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = args.model.open(&weights_source)?;
-    let (job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
-    let hashes = args.report.is_some().then(|| report::Hashes::start(&args.input, &job.source));
+    let (mut job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
+    let hashes = args.report.is_some().then(|| Hashes::start(&args.input, &job.source));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
     let capacity = args.model.capacity(&model, capacity, args.mask, job.prompts())?;
@@ -49,44 +54,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         segmenter.keep(0, Some(EmbeddingFolder::open(folder, &job.source.sha256()?, &model)?))?;
     }
     let loaded = start.elapsed();
-
-    let mut image = voxels.wait()?;
-    let waited = start.elapsed() - loaded;
-    let told = image.info().warnings().len();
-    if let (Some(tuned), false) = (&args.model.tuned, args.quiet) {
-        super::tune::warn_elsewhere(tuned, &args.input)?;
-    }
-    job.warn(image.info(), &args);
-    let mut watcher = Watcher::new(&args, &job, image.info(), &segmenter)?;
-    segmenter.set_stop(Some(watcher.interrupt.flag()));
-    let requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
-    let (source, intensity) = image.parts();
-    let mut outcome = segment_slices(&mut segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;
-    watcher.progress.finish();
-
-    let rest = Instant::now();
-    let read = image.finish()?;
-    if !args.quiet {
-        image.info().warnings()[told..].iter().for_each(super::warn);
-        job.warn_of_masks(&outcome);
-    }
-    outcome.stages.wait += waited + rest.elapsed();
-    let written = Instant::now();
-    match watcher.mask {
-        Some(mask) => mask.finish(&outcome.labels, args.force)?,
-        None => {
-            let segment = |target: &JobTarget| Segment { label: target.label, name: target.name.clone() };
-            let segments: Vec<_> = job.targets.iter().map(segment).collect();
-            mask_writer::write_named(image.info(), &outcome.labels, &segments, &args.output, args.force)?;
-        }
-    }
-    watcher.logits.map(LogitsFile::finish).transpose()?;
-    if let Some(path) = &args.report {
-        let times = report::Times { load: loaded, read, write: written.elapsed(), total: start.elapsed() };
-        let (set_aside, image, outcome) = (image.set_aside, image.info(), &outcome);
-        let done = report::Done { image, intensity: &intensity, set_aside, model: &model, outcome, times };
-        report::write(path, &args, &job, hashes, &done)?;
-    }
+    let interrupt = Interrupt::listen()?;
+    let progress = Progress::new(job.prompts(), "slices", args.quiet);
+    let mut ran = infer(&args, &mut job, voxels, &mut segmenter, interrupt, progress)?;
+    ran.start = start;
+    ran.load = loaded;
+    let outcome = ran.write(&args, &job, &model, hashes)?.outcome;
     if !args.quiet {
         warn_of_folder(&args, &segmenter);
         summary(&job, &outcome, &args.output)?;
@@ -94,38 +67,162 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs one job on a session that is ready for it, up to the files.
+pub fn infer(
+    args: &Args,
+    job: &mut Job,
+    voxels: Incoming,
+    segmenter: &mut Segmenter,
+    interrupt: Interrupt,
+    progress: Progress,
+) -> anyhow::Result<Ran> {
+    let start = Instant::now();
+    let mut image = voxels.wait()?;
+    let waited = start.elapsed();
+    let told = image.info().warnings().len();
+    if let (Some(tuned), false) = (&args.model.tuned, args.quiet) {
+        super::tune::warn_elsewhere(tuned, &args.input)?;
+    }
+    job.warn(image.info(), args);
+    let mut watcher = Watcher::new(args, job, image.info(), segmenter, interrupt, progress)?;
+    segmenter.set_stop(Some(watcher.interrupt.flag()));
+    let mut requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
+    let cleaning = args.after.cleaning();
+    if !cleaning.is_empty() {
+        after::own_labels(&mut requests)?;
+    }
+    let (source, intensity) = image.parts();
+    let mut outcome = segment_slices(segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;
+    watcher.progress.finish();
+
+    let rest = Instant::now();
+    let read = image.finish()?;
+    let cleaned = match cleaning.is_empty() {
+        true => Vec::new(),
+        false => after::clean(&cleaning, &mut outcome, &job.targets, image.info())?,
+    };
+    let removed = after::warn_of_removed(&cleaned, &mut job.targets);
+    if !args.quiet {
+        image.info().warnings()[told..].iter().chain(&removed).for_each(super::warn);
+        job.warn_of_masks(&outcome);
+    }
+    outcome.stages.wait += waited + rest.elapsed();
+    let Watcher { mask, logits, .. } = watcher;
+    let (set_aside, info) = (image.set_aside, image.info().clone());
+    let cleaned = after::report(&cleaning, &cleaned);
+    let voxels = args.after.keeps_image().then_some(image);
+    Ok(Ran {
+        image: info,
+        voxels,
+        intensity,
+        set_aside,
+        outcome,
+        cleaned,
+        mask,
+        logits,
+        start,
+        load: Duration::ZERO,
+        read,
+    })
+}
+
+/// A job whose masks are there, and whose files are not. Dropped, it leaves nothing.
+pub struct Ran {
+    image: VolumeInfo,
+    /// Where files are made of it.
+    voxels: Option<Image>,
+    intensity: IntensityMap,
+    set_aside: Option<SetAside>,
+    outcome: Outcome,
+    /// What was done to the masks after the network.
+    cleaned: serde_json::Value,
+    mask: Option<MaskStream>,
+    logits: Option<LogitsFile>,
+    /// When the job began, and how long loading took.
+    start: Instant,
+    load: Duration,
+    read: Duration,
+}
+
+/// A job whose files are written.
+pub struct Written {
+    /// What `--report` has; only with the hashes that it needs.
+    pub report: Option<serde_json::Value>,
+    pub outcome: Outcome,
+}
+
+impl Ran {
+    /// Writes the files: the mask, and what else was asked for.
+    pub fn write(self, args: &Args, job: &Job, model: &Model, hashes: Option<Hashes>) -> anyhow::Result<Written> {
+        let Ran { image, voxels, intensity, set_aside, outcome, cleaned, .. } = self;
+        let written = Instant::now();
+        let of_file = match self.mask {
+            Some(mask) => mask.finish(&outcome.labels, args.force).map(|()| Vec::new())?,
+            None => job.output.write(args, &image, &outcome.labels)?,
+        };
+        if !args.quiet {
+            of_file.iter().for_each(super::warn);
+        }
+        self.logits.map(LogitsFile::finish).transpose()?;
+        let volume = voxels.as_ref().and_then(Image::volume);
+        if let (Some(path), Some(volume)) = (&args.after.stats, volume) {
+            stats::write(path, args, &job.targets, volume, &outcome.labels)?;
+        }
+        if let (Some(path), Some(volume)) = (&args.after.preview, volume) {
+            preview::write(path, args, job, volume, &intensity, &outcome)?;
+        }
+        let mut report = None;
+        if let Some(hashes) = hashes {
+            let (load, read, write) = (self.load, self.read, written.elapsed());
+            let times = report::Times { load, read, write, total: self.start.elapsed() };
+            let (image, intensity, outcome) = (&image, &intensity, &outcome);
+            let done = report::Done { image, intensity, set_aside, model, outcome, of_file, times, cleaned };
+            report = Some(report::value(args, job, hashes, &done)?);
+        }
+        if let (Some(path), Some(report)) = (&args.report, &report) {
+            report::write(path, report, args.force)?;
+        }
+        Ok(Written { report, outcome })
+    }
+}
+
 /// All that is known before the voxels. Everything that can be refused without them is refused here.
 pub struct Job {
     pub frame: SliceFrame,
     pub targets: Vec<JobTarget>,
     pub source: WeightsSource,
+    pub output: Output,
 }
 
 impl Job {
-    fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Voxels)> {
+    /// Opens the input of `args` and begins to read it.
+    pub fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Incoming)> {
         let steered = config.adapters.is_some();
         if args.prompts.points.is_some() && !config.kind.takes_points() {
             let found = "points".to_string();
-            let expected = "a box, or weights of SAM or MedSAM: MedSegX and LiteMedSAM were not trained with points".to_string();
+            let expected =
+                "a box, or weights of SAM or MedSAM: MedSegX and LiteMedSAM were not trained with points".to_string();
             return Err(medsegx::Error::Argument { name: "--points", expected, found }.into());
         }
         let choice = SeriesChoice {
-            series: args.series.clone(),
+            series: args.series_of_image(),
             volume: args.volume.clone(),
             threads: args.model.threads.map(usize::from),
         };
-        let options = OpenOptions { form: args.form, ..OpenOptions::default() };
+        let options = OpenOptions { form: args.form, nan: args.nan, ..OpenOptions::default() };
         let opening = Opening::open_chosen(&args.input, &options, &choice)?;
         let info = opening.info().clone();
-        mask_writer::check(&info, &args.output)?;
+        output::check_name(args, &info)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
-        let voxels = Voxels::start(opening, args.intensity, &frame)?;
+        args.after.check(&info, frame.slices())?;
+        let voxels = Incoming::start(opening, args.intensity, &frame, args.after.keeps_image())?;
         let targets = targets::targets(args, &info, &frame, steered)?;
-        Ok((Job { frame, targets, source }, voxels))
+        let output = Output::prepare(args, &info, &targets)?;
+        Ok((Job { frame, targets, source, output }, voxels))
     }
 
     /// Prompt points of the largest prompt, padding included.
-    fn points(&self) -> usize {
+    pub fn points(&self) -> usize {
         self.targets.iter().map(|t| t.points.values().map(|p| p.len() + 1).max().unwrap_or(2)).max().unwrap_or(2)
     }
 
@@ -178,21 +275,31 @@ fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
 struct Watcher {
     progress: Progress,
     logits: Option<LogitsFile>,
-    /// Where the mask can be written slice by slice.
+    /// Where the mask can be written slice by slice: not where it is cleaned first.
     mask: Option<MaskStream>,
     interrupt: Interrupt,
 }
 
 impl Watcher {
-    fn new(args: &Args, job: &Job, image: &VolumeInfo, segmenter: &Segmenter) -> anyhow::Result<Watcher> {
+    fn new(
+        args: &Args,
+        job: &Job,
+        image: &VolumeInfo,
+        segmenter: &Segmenter,
+        interrupt: Interrupt,
+        progress: Progress,
+    ) -> anyhow::Result<Watcher> {
         let shape = [job.prompts(), segmenter.masks().count(), segmenter.model().config().logits_size()];
         let create = |path: &Path| LogitsFile::create(path, shape, args.force);
         let highest = job.targets.iter().map(|target| target.label).max().unwrap_or(0);
         Ok(Watcher {
-            interrupt: Interrupt::listen()?,
+            interrupt,
             logits: args.logits.as_deref().map(create).transpose()?,
-            mask: MaskStream::start(image, &job.frame, highest, &args.output)?,
-            progress: Progress::new(job.prompts(), "slices", args.quiet),
+            mask: match args.after.cleaning().is_empty() {
+                true => MaskStream::start(image, &job.frame, highest, &args.output)?,
+                false => None,
+            },
+            progress,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use medsegx::codes::{Code, Warning};
+use medsegx::codes::{Code, Place, Warning};
 use medsegx::prompt::{Foreground, Grid, PixelBox, RoughOptions, rough_boxes};
 use medsegx::volume::{OpenOptions, Volume, VolumeInfo};
 
@@ -15,7 +15,8 @@ pub fn boxes(
     image: &VolumeInfo,
     warnings: &mut Vec<Warning>,
 ) -> medsegx::Result<Vec<BTreeMap<usize, PixelBox>>> {
-    let rough = Volume::open(path, &OpenOptions::default())?;
+    let rough = Volume::open_labels(path, &OpenOptions::LABELS, Some(image), &options.labels)?;
+    warnings.extend(rough.warnings().iter().filter(|warning| warning.code.place() == Place::Prompt).cloned());
     if rough.channels() != 1 {
         let found = "colour: paint labels as grey levels or as the indices of a palette";
         return Err(medsegx::Error::file(path, "rough mask", "a label a voxel", found));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use medsegx::codes::Warning;
 use medsegx::prompt::{self, Grid, PixelBox, RoughOptions, Target};
+use medsegx::segment::report;
 use medsegx::segment::volume::Request;
 use medsegx::taxonomy::{self, Context, Query};
 use medsegx::volume::{SliceFrame, VolumeInfo};
@@ -30,6 +31,11 @@ impl JobTarget {
         let JobTarget { label, context, boxes, points, .. } = self;
         Request { label: *label, context: *context, boxes: boxes.clone(), points: points.clone() }
     }
+
+    /// What a report says of it.
+    pub fn described(&self) -> report::Target<'_> {
+        report::Target { name: &self.name, label: self.label, context: self.context, warnings: &self.warnings }
+    }
 }
 
 /// The targets of `args` on `volume`; `steered` tells whether the weights have adapters, which want a context.
@@ -37,7 +43,11 @@ pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bo
     let grid = Grid::of(volume, frame.axis());
     let query = args.context.query();
     if let Some(path) = &args.prompts.boxes {
-        return from_file(path, &query, &grid, steered);
+        let mut targets = from_file(path, &query, &grid, steered)?;
+        if args.prompts.interpolate {
+            targets.iter_mut().for_each(|target| prompt::fill_gaps(&mut target.boxes));
+        }
+        return Ok(targets);
     }
     let name = args.context.name();
     let mut target = JobTarget {
@@ -95,17 +105,13 @@ pub fn context(name: &str, query: &Query, steered: bool) -> anyhow::Result<Optio
         let what = format!("{name}: these weights need --task, or --modality and the organ's place in the tree");
         return Err(usage(&what));
     }
-    match taxonomy::resolve(query) {
-        Ok(context) => Ok(steered.then_some(context)),
-        Err(medsegx::Error::Argument { .. }) if !steered => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(taxonomy::resolve_for(query, steered)?)
 }
 
 fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
     context("", defaults, false)?; // the flags' own names, before the file's
     let convert = |target: Target| {
-        let Target { name, label, query, boxes, warnings } = target;
+        let Target { name, label, query, boxes, points, warnings } = target;
         let context = context(&name, &query.or(defaults), steered).map_err(|error| match error.downcast() {
             Ok(error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. })) => {
                 error.in_file(path, &format!("target '{}'", name.escape_debug())).into()
@@ -113,7 +119,9 @@ fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyho
             Ok(error) => error.into(),
             Err(error) => error,
         })?;
-        Ok(JobTarget { name, label, context, boxes, points: BTreeMap::new(), warnings })
+        let clicks = |points: Vec<prompt::Point>| points.iter().map(|p| (p.x, p.y, p.inside)).collect();
+        let points = points.into_iter().map(|(slice, points)| (slice, clicks(points))).collect();
+        Ok(JobTarget { name, label, context, boxes, points, warnings })
     };
     prompt::read_boxes(path, grid)?.into_iter().map(convert).collect()
 }

@@ -54,7 +54,8 @@ impl Operation for WindowAttention {
 impl WindowAttention {
     /// Pairs of a query and a key, the one for all padding among them.
     fn pairs(&self) -> u64 {
-        let (side, whole, rest) = (self.window as u64, (self.grid / self.window) as u64, (self.grid % self.window) as u64);
+        let (side, whole, rest) =
+            (self.window as u64, (self.grid / self.window) as u64, (self.grid % self.window) as u64);
         let padded = |tokens: u64| tokens * (tokens + 1);
         whole.pow(2) * side.pow(4) + 2 * whole * padded(side * rest) + padded(rest * rest)
     }

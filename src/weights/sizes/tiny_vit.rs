@@ -18,7 +18,9 @@ pub(super) fn likely(read: &Reader, config: Config) -> Config {
         stem_kernel,
         stem_width: read.axis(&format!("{STEM}0.c.weight"), 4, 0).unwrap_or(32),
         expanded: most_common(["conv1", "conv2"].into_iter().filter_map(bottleneck)).unwrap_or(256),
-        stages: (0..read.count(&format!("{PATH}.layers."), MAX_STAGES).max(1)).map(|index| stage(read, index)).collect(),
+        stages: (0..read.count(&format!("{PATH}.layers."), MAX_STAGES).max(1))
+            .map(|index| stage(read, index))
+            .collect(),
         classes: read.axis(&format!("{PATH}.head.bias"), 1, 0),
     };
     let image_size = tiny_vit.image_size();
@@ -82,7 +84,12 @@ pub(super) fn require(config: &Config, tiny: &TinyVit, require: &mut impl FnMut(
     require(tiny.stages.len() > 1, "stages", "at least 2".into(), tiny.stages.len());
     for (index, stage) in tiny.stages.iter().enumerate().skip(1) {
         let (width, heads, grid) = (stage.width, stage.heads, tiny.grid(config.image_size, index));
-        require(width.is_multiple_of(heads), &format!("width of stage {index}"), format!("a multiple of {heads}"), width);
+        require(
+            width.is_multiple_of(heads),
+            &format!("width of stage {index}"),
+            format!("a multiple of {heads}"),
+            width,
+        );
         let window = &format!("window of stage {index}");
         require(stage.window <= grid, window, format!("at most {grid} tokens"), stage.window);
     }

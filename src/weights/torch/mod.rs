@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::source::{Access, Digest, Source};
-use super::{Dtype, shown, wrong};
+use super::{Dtype, foreign, shown, wrong};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 use pickle::{Pickle, Value};
@@ -79,7 +79,9 @@ impl Checkpoint {
             let views = state_dict(&path, &stream.object)?;
             (stream.storages, views)
         } else {
-            let found = "something else (a download cut short, an old .tar file or no checkpoint)";
+            let first = read(&source, &path, 0..source.length().min(16))?;
+            let known = foreign::format(&first).filter(|_| !first.starts_with(&[0x80]));
+            let found = known.unwrap_or("something else (a download cut short, an old .tar file or no checkpoint)");
             return Err(Error::file(path, "start of the file", "a checkpoint written by torch.save", found));
         };
         let mut tensors = BTreeMap::new();
@@ -93,7 +95,7 @@ impl Checkpoint {
             })?;
             tensors.insert(name, Stored { storage, view, shape });
         }
-        Ok(Self { path, source, storages, tensors })
+        Ok(Self { path, source, storages, tensors: foreign::renamed(tensors) })
     }
 
     /// Every tensor's name and row-major shape, by name.

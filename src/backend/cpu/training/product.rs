@@ -1,7 +1,7 @@
 //! Products whose right side is packed for this one product.
 
 use crate::backend::cpu::Level;
-use crate::backend::cpu::product::{Dense, Single, panel_product};
+use crate::backend::cpu::product::{Dense, Panel, Single, panel_product};
 use crate::backend::cpu::simd::{Kernel, Simd};
 
 /// The right side of a product of `[rows, inputs]` and `[inputs, columns]`.
@@ -84,7 +84,7 @@ impl Kernel for Multiply<'_> {
                 }
                 Right::Columns(data) => turn(s, &data[first * inputs..(first + count) * inputs], count, panel, width),
             }
-            panel_product::<S, Single>(s, &left, 0..rows, panel, sums);
+            panel_product::<S, Single>(s, &left, 0..rows, Panel::Single(panel), sums);
             for (to, from) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(width)) {
                 let (to, from) = (&mut to[first..first + count], &from[..count]);
                 if add {

@@ -1,16 +1,17 @@
-//! The voxels of the input, which are read beside everything else.
+//! The voxels of an input file, which are read beside everything else that a run needs.
 
 use std::fs::File;
 use std::io::BufReader;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use medsegx::Result;
-use medsegx::volume::{
+use super::{
     Arriving, Intensity, IntensityMap, Opening, Reading, SetAside, SliceFrame, SliceSource, Volume, VolumeInfo,
 };
+use crate::Result;
 
 /// Voxels on their way.
-pub enum Voxels {
+pub enum Incoming {
     /// All of them are looked at before the first slice: for their range, or to find what is not a number.
     Whole(Reading<Image>),
     /// Slices can run while later ones are read.
@@ -31,18 +32,27 @@ enum Source {
     Arriving(Box<Arriving>),
 }
 
-impl Voxels {
-    /// Begins to read. `rule` is the one asked for.
-    pub fn start(opening: Opening<BufReader<File>>, rule: Option<Intensity>, frame: &SliceFrame) -> Result<Voxels> {
+impl Incoming {
+    /// Begins to read. `rule` is the one asked for; without one it is the rule for such a file. With `keep` all voxels are
+    /// there at the end.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) where no thread can be had.
+    pub fn start(
+        opening: Opening<BufReader<File>>,
+        rule: Option<Intensity>,
+        frame: &SliceFrame,
+        keep: bool,
+    ) -> Result<Incoming> {
         let unseen = rule.unwrap_or_else(|| Intensity::default_for(opening.info())).resolve_unseen(opening.info());
-        let unseen = unseen.filter(|_| frame.axis() == 2);
+        let unseen = unseen.filter(|_| frame.axis() == 2 && !keep);
         let opening = match unseen {
             None => opening,
             Some(intensity) => match opening.arriving()? {
                 Ok(mut arriving) => {
                     arriving.check_levels(&intensity);
                     let source = Source::Arriving(Box::new(arriving));
-                    return Ok(Voxels::Arriving(Box::new(Image { source, intensity, set_aside: None })));
+                    return Ok(Incoming::Arriving(Box::new(Image { source, intensity, set_aside: None })));
                 }
                 Err(opening) => opening,
             },
@@ -54,14 +64,28 @@ impl Voxels {
             volume.check_levels(&intensity);
             Ok(Image { source: Source::Whole(Box::new(volume), start.elapsed()), intensity, set_aside })
         })?;
-        Ok(Voxels::Whole(whole))
+        Ok(Incoming::Whole(whole))
     }
 
     /// Waits until slices can be cut.
+    ///
+    /// # Errors
+    /// As [`Opening::finish`] and [`Intensity::examine`].
     pub fn wait(self) -> Result<Image> {
         match self {
-            Voxels::Whole(reading) => reading.join(),
-            Voxels::Arriving(image) => Ok(*image),
+            Incoming::Whole(reading) => reading.join(),
+            Incoming::Arriving(image) => Ok(*image),
+        }
+    }
+
+    /// As [`Incoming::wait`], for a caller who may lose interest: soon after `stop` is set, reading ends.
+    ///
+    /// # Errors
+    /// As [`Incoming::wait`]; [`Error::Cancelled`](crate::Error::Cancelled).
+    pub fn wait_unless(self, stop: &AtomicBool) -> Result<Image> {
+        match self {
+            Incoming::Whole(reading) => reading.join_unless(stop),
+            Incoming::Arriving(image) => Ok(*image),
         }
     }
 }
@@ -72,6 +96,14 @@ impl Image {
         match &self.source {
             Source::Whole(volume, _) => volume,
             Source::Arriving(arriving) => arriving.info(),
+        }
+    }
+
+    /// All voxels, where they are kept.
+    pub fn volume(&self) -> Option<&Volume> {
+        match &self.source {
+            Source::Whole(volume, _) => Some(volume),
+            Source::Arriving(_) => None,
         }
     }
 
@@ -86,6 +118,9 @@ impl Image {
 
     /// Reads to the end of the file, whose checksum decides whether the slices were right, and returns how long reading
     /// took.
+    ///
+    /// # Errors
+    /// As [`Opening::finish`].
     pub fn finish(&mut self) -> Result<Duration> {
         match &mut self.source {
             Source::Whole(_, took) => Ok(*took),

@@ -1,0 +1,148 @@
+"""Tuning the mask decoder on a few labelled slices."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import _medsegx
+from ._medsegx import Cancel
+from ._model import DEMO, Progress, axis_of, given
+from ._tools import native
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of a tuning.
+
+    Dice is the mean over what was held out (`validation`: slices, volumes, leave-one-out, or none: then over the slices that
+    were tuned on): `choice` of the masks that the engine chooses, `best` of the best of three, `ellipse` of the ellipse in
+    the box.
+    """
+
+    path: Path | None
+    """The tuned file; None where validation did not improve and nothing was written."""
+    before: dict[str, float]
+    after: dict[str, float]
+    validation: str
+    steps: int
+    """Steps behind what was kept."""
+    losses: tuple[float, float]
+    """Of the first and the last step."""
+    slices: int
+    skipped: list[tuple[int, int]]
+    """Image and slice of labels that are lost at the model's size."""
+
+
+@dataclass
+class _Plan:
+    weights: str
+    output: str
+    force: bool
+    label: int
+    slices: str
+    steps: int
+    rate: float
+    step_slices: int
+    jitter: int
+    seed: int
+    validate: float
+    intensity: str | None
+    axis: int
+    orient: str
+    device: str
+    threads: int | None
+
+
+def tune(
+    images: Any,
+    labels: Any,
+    output: str | os.PathLike[str],
+    *,
+    label: int,
+    task: str | None = None,
+    modality: str | None = None,
+    body_part: str | None = None,
+    subregion: str | None = None,
+    organ: str | None = None,
+    target: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    slices: str | Sequence[int] = "all",
+    steps: int = 50,
+    rate: float = 5e-5,
+    step_slices: int = 4,
+    jitter: int = 0,
+    seed: int = 2025,
+    validate: float | str = "auto",
+    slice_axis: str = "z",
+    orient: str = "stored",
+    intensity: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Tuned:
+    """Tunes the mask decoder of the weights at `path` (None: the demo weights) and writes a file for `Model(tuned=...)`.
+
+    Args:
+        images, labels: one or a list of each: paths, or images of other packages. Labels lie on their image's grid.
+        output: the tuned file, ending in .safetensors; written only where validation improves.
+        label: the value in the labels to tune for; `task` and the following say what it is.
+        slices: "all" that have the label, "every:N", or a list of slices.
+        steps, rate, step_slices, jitter, seed, validate: as the command line's flags (docs/tune.md).
+
+    Raises:
+        medsegx.Error: its subclasses say which kind of failure it is.
+    """
+    pairs = list(zip(_listed(images), _listed(labels), strict=True))
+    plan = _Plan(
+        weights=os.fspath(DEMO if path is None else path),
+        output=os.fspath(output),
+        force=force,
+        label=int(label),
+        slices=slices if isinstance(slices, str) else ",".join(str(int(slice_)) for slice_ in slices),
+        steps=int(steps),
+        rate=float(rate),
+        step_slices=int(step_slices),
+        jitter=int(jitter),
+        seed=int(seed),
+        validate=_share(validate),
+        intensity=intensity,
+        axis=axis_of(slice_axis),
+        orient=orient,
+        device=device,
+        threads=threads,
+    )
+    levels = given(task=task, modality=modality, body_part=body_part, subregion=subregion, organ=organ, target=target)
+    natives = [(native(image), native(labels)) for image, labels in pairs]
+    found = json.loads(_medsegx.tune(natives, plan, levels, progress, cancel))
+    return Tuned(
+        path=Path(plan.output) if found["written"] else None,
+        before=found["before"],
+        after=found["after"],
+        validation=found["validation"],
+        steps=found["steps"],
+        losses=tuple(found["losses"]),
+        slices=found["slices"],
+        skipped=[(image, slice_) for image, slice_ in found["skipped"]],
+    )
+
+
+def _listed(images: Any) -> list[Any]:
+    return list(images) if isinstance(images, (list, tuple)) else [images]
+
+
+def _share(validate: float | str) -> float:
+    if validate == "auto":
+        return 0.0
+    if validate == "none":
+        return -1.0
+    share = float(validate)
+    if not 0 < share < 1:
+        raise ValueError(f"validate: expected 'auto', 'none' or a number between 0 and 1, found {validate!r}")
+    return share

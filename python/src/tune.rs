@@ -1,0 +1,248 @@
+//! `medsegx.tune`: a few labelled slices in, a tuned decoder out, as the command line does it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use medsegx::Result;
+use medsegx::mask::MaskChoice;
+use medsegx::segment::volume::Observer as _;
+use medsegx::segment::{Capacity, Model, ModelOptions, Segmenter};
+use medsegx::taxonomy::{Context, Query};
+use medsegx::tune::{
+    AdamW, Example, Labelled, Observer, Options, Outcome, Slices, Trainer, TrainerOptions, Validate, Validation, tune,
+};
+use medsegx::volume::{Intensity, Orientation, Volume};
+use medsegx::weights::tuned::{BASE, Tuned};
+use medsegx::weights::{Access, Weights, sha256};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::json;
+
+use crate::errors::{argument, raised};
+use crate::model::options;
+use crate::run::{Cancel, Job, run};
+use crate::segment::{context, query};
+use crate::tools::{Mask, Source};
+
+/// What is not an image.
+#[derive(FromPyObject)]
+pub struct Plan {
+    #[pyo3(attribute)]
+    weights: PathBuf,
+    #[pyo3(attribute)]
+    output: PathBuf,
+    #[pyo3(attribute)]
+    force: bool,
+    #[pyo3(attribute)]
+    label: u16,
+    #[pyo3(attribute)]
+    slices: String,
+    #[pyo3(attribute)]
+    steps: usize,
+    #[pyo3(attribute)]
+    rate: f32,
+    #[pyo3(attribute)]
+    step_slices: usize,
+    #[pyo3(attribute)]
+    jitter: u32,
+    #[pyo3(attribute)]
+    seed: u64,
+    /// Negative for no validation, 0 for the automatic one, else a share.
+    #[pyo3(attribute)]
+    validate: f64,
+    #[pyo3(attribute)]
+    intensity: Option<String>,
+    #[pyo3(attribute)]
+    axis: usize,
+    #[pyo3(attribute)]
+    orient: String,
+    #[pyo3(attribute)]
+    device: String,
+    #[pyo3(attribute)]
+    threads: Option<usize>,
+}
+
+/// Tunes, and writes the tuned file where that is better; what came of it as JSON.
+#[pyfunction(name = "tune")]
+pub fn tune_decoder(
+    py: Python<'_>,
+    pairs: Vec<(Mask<'_>, Mask<'_>)>,
+    plan: Plan,
+    levels: &Bound<'_, PyDict>,
+    progress: Option<&Bound<'_, PyAny>>,
+    cancel: Option<&Cancel>,
+) -> PyResult<String> {
+    let query = query(levels)?;
+    let pairs: Vec<(Source, Source)> = pairs
+        .into_iter()
+        .map(|(image, labels)| Ok((Source::new(py, image)?, Source::new(py, labels)?)))
+        .collect::<PyResult<_>>()?;
+    let model = options(&plan.device, plan.threads, "f32").map_err(|error| raised(py, &error))?;
+    run(py, cancel, progress, move |job| plan.run(pairs, &query, &model, job))
+}
+
+struct Follower<'a>(&'a mut Job);
+
+impl Observer for Follower<'_> {
+    fn step(&mut self, done: usize, total: usize, _loss: f64) -> ControlFlow<()> {
+        self.0.progress(done, total)
+    }
+}
+
+/// What was seen of the images: hashes of files, of which an array has none, and slices (image, slice) that were left out
+/// because the label is lost at the model's size.
+#[derive(Default)]
+struct Seen {
+    images: Vec<String>,
+    labels: Vec<String>,
+    skipped: Vec<(usize, usize)>,
+}
+
+impl Plan {
+    fn run(self, pairs: Vec<(Source, Source)>, query: &Query, model: &ModelOptions, job: &mut Job) -> Result<String> {
+        if !self.force && self.output.exists() {
+            return Err(argument(
+                "output",
+                "a file that is not there yet, or force=True",
+                self.output.display().to_string(),
+            ));
+        }
+        let weights = Weights::open(&self.weights, Access::Map)?;
+        let steered = weights.config().adapters.is_some();
+        let context = context(query, steered, "the label")?;
+        let adam = AdamW { rate: self.rate, ..AdamW::default() };
+        let trainer = TrainerOptions { threads: self.threads, adam, ..TrainerOptions::default() };
+        let mut trainer = Trainer::new(&weights, trainer)?;
+        let mut seen = Seen::default();
+        let examples = self.examples(pairs, &weights, model, &trainer, context.as_ref(), job, &mut seen)?;
+        let options = Options {
+            steps: self.steps,
+            batch: self.step_slices,
+            jitter: self.jitter,
+            seed: self.seed,
+            validate: match self.validate {
+                share if share < 0.0 => Validate::Never,
+                0.0 => Validate::Auto,
+                share => Validate::Share(share),
+            },
+        };
+        let outcome = tune(&mut trainer, &examples, options, &mut Follower(job))?;
+        job.check()?;
+        if outcome.steps > 0 {
+            let base = weights.sha256()?.unwrap_or_default();
+            let metadata = self.metadata(query, context.as_ref(), base, &seen, &examples, &outcome);
+            let tensor = |trained: &medsegx::tune::Trained| {
+                Ok((trained.name.clone(), trained.shape.clone(), trainer.value(&trained.name)?.to_vec()))
+            };
+            let tensors = trainer.trained().iter().map(tensor).collect::<Result<Vec<_>>>()?;
+            Tuned::write(&self.output, self.force, &tensors, metadata)?;
+        }
+        let score = |score: &medsegx::tune::Score| json!({ "ellipse": score.ellipse, "choice": score.choice, "best": score.best });
+        let report = json!({
+            "written": outcome.steps > 0, "validation": validation(&outcome), "before": score(&outcome.before),
+            "after": score(&outcome.after), "steps": outcome.steps, "losses": outcome.losses, "slices": examples.len(),
+            "skipped": seen.skipped,
+        });
+        Ok(report.to_string())
+    }
+
+    /// Examples of all images.
+    #[allow(clippy::too_many_arguments)]
+    fn examples(
+        &self,
+        pairs: Vec<(Source, Source)>,
+        weights: &Weights,
+        options: &ModelOptions,
+        trainer: &Trainer,
+        context: Option<&Context>,
+        job: &Job,
+        seen: &mut Seen,
+    ) -> Result<Vec<Example>> {
+        let model = Arc::new(Model::load(weights, options)?);
+        let (slices, orient): (Slices, Orientation) = (self.slices.parse()?, self.orient.parse()?);
+        let rule: Option<Intensity> = self.intensity.as_deref().map(str::parse).transpose()?;
+        let count = if let Slices::List(list) = &slices { list.len() } else { 64 };
+        let capacity = Capacity::default().with_batch_for(&model, MaskChoice::Auto, count)?;
+        let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
+        segmenter.set_stop(Some(Arc::clone(&job.stop)));
+        let mut all = Vec::new();
+        for (number, (image, labels)) in pairs.into_iter().enumerate() {
+            job.check()?;
+            seen.images.extend(image.path().map(hash).transpose()?.flatten());
+            seen.labels.extend(labels.path().map(hash).transpose()?.flatten());
+            let (image, labels): (Volume, Volume) = (image.volume()?, labels.volume()?);
+            let frame = image.frame(self.axis, orient)?;
+            let map = rule.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
+            let labelled = Labelled {
+                image: &image,
+                labels: &labels,
+                frame: &frame,
+                map: &map,
+                label: self.label,
+                context,
+                volume: number,
+            };
+            let mut skipped = Vec::new();
+            all.extend(labelled.examples(&mut segmenter, trainer, &slices, &mut skipped)?);
+            seen.skipped.extend(skipped.into_iter().map(|slice| (number, slice)));
+        }
+        Ok(all)
+    }
+
+    fn metadata(
+        &self,
+        query: &Query,
+        context: Option<&Context>,
+        base: String,
+        seen: &Seen,
+        examples: &[Example],
+        outcome: &Outcome,
+    ) -> BTreeMap<String, String> {
+        let slices: Vec<String> = examples.iter().map(|e| format!("{}:{}", e.volume, e.slice)).collect();
+        let name = [&query.task, &query.target, &query.organ].into_iter().flatten().next();
+        let dice = |score: f64| format!("{score:.4}");
+        let mut all = BTreeMap::from([
+            (BASE, base),
+            ("groups", "decoder".into()),
+            ("task", name.cloned().unwrap_or_else(|| "target".into())),
+            ("label", self.label.to_string()),
+            (Tuned::IMAGES, seen.images.join(" ")),
+            ("labels_sha256", seen.labels.join(" ")),
+            ("slices", slices.join(" ")),
+            ("steps", outcome.steps.to_string()),
+            ("rate", self.rate.to_string()),
+            ("batch", self.step_slices.to_string()),
+            ("jitter", self.jitter.to_string()),
+            ("seed", self.seed.to_string()),
+            ("loss", format!("{:.6}", outcome.losses[1])),
+            (Tuned::VALIDATION, validation(outcome).into()),
+            ("dice_before", dice(outcome.before.choice)),
+            ("dice_after", dice(outcome.after.choice)),
+            ("dice_ellipse", dice(outcome.before.ellipse)),
+        ]);
+        if let Some(Context { modality, organ: [part, subregion, organ], task }) = context {
+            all.insert("context", format!("{modality} {part} {subregion} {organ} {task}"));
+        }
+        all.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+    }
+}
+
+fn validation(outcome: &Outcome) -> &'static str {
+    match outcome.validation {
+        Validation::None => "none",
+        Validation::Slices(_) => "slices",
+        Validation::Volumes(_) => Tuned::BY_VOLUME,
+        Validation::LeaveOneOut => "leave-one-out",
+    }
+}
+
+/// SHA-256 of a file; a folder has none.
+fn hash(path: &Path) -> Result<Option<String>> {
+    if path.is_dir() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| medsegx::Error::io(path, "read", error))?;
+    Ok(Some(sha256(&bytes)))
+}

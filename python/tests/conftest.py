@@ -1,0 +1,63 @@
+"""What the tests share. They run against the installed wheel, never against the source tree."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import medsegx
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+assert HERE.parent not in pathlib.Path(medsegx.__file__).resolve().parents, "the wheel is to be tested, not the source"
+
+PHANTOM = ROOT / "tests/data/phantom.nii.gz"
+PHANTOM_BOXES = ROOT / "tests/data/phantom_boxes.json"
+
+
+@pytest.fixture(scope="session")
+def model():
+    return medsegx.Model(threads=2)
+
+
+@pytest.fixture(scope="session")
+def cli():
+    """Runs the command line; returns its labels and its exit code with the last line of stderr."""
+    binary = os.environ.get("MEDSEGX_CLI") or shutil.which("medsegx") or str(ROOT / "target/release/medsegx")
+    if not pathlib.Path(binary).exists():
+        if "cli" in os.environ.get("MEDSEGX_REQUIRE", "").split(","):
+            raise AssertionError(f"no command line at {binary}")
+        pytest.skip(f"no command line at {binary}")
+
+    def run(*args):
+        done = subprocess.run([binary, *map(str, args)], capture_output=True, text=True)
+        return done.returncode, done.stderr.strip().splitlines()
+
+    return run
+
+
+def pattern(shape, dtype=np.int16, seed=7):
+    """An array with structure of its own: blobs on a slope, so that masks are neither empty nor full."""
+    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    random = np.random.default_rng(seed)
+    values = 40 * grid[0] + 900 * np.exp(-6 * sum((axis - random.uniform(-0.2, 0.2)) ** 2 for axis in grid))
+    values += random.normal(0, 4, shape)
+    return values.astype(dtype)
+
+
+@pytest.fixture(scope="session")
+def small():
+    """24 x 20 x 6 voxels, x, y, z."""
+    return pattern((24, 20, 6))
+
+
+BOX = [5, 4, 2, 18, 15, 3]
+AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
+
+
+def boxes_file(path, targets):
+    path.write_text(json.dumps({"version": 1, "space": "voxel", "inclusive": True, "targets": targets}))
+    return path

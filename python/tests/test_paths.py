@@ -1,0 +1,239 @@
+"""Files and nibabel images give the bytes of the command line; SimpleITK images the same voxels."""
+
+import itertools
+import json
+
+import medsegx
+import numpy as np
+import pytest
+from conftest import BOX, PHANTOM, PHANTOM_BOXES, boxes_file, pattern
+
+nibabel = pytest.importorskip("nibabel")
+
+
+def box_of(shape):
+    return [0, 0, 0, *(n - 1 for n in shape)]
+
+
+def test_the_phantom_is_that_of_the_command_line(model, cli, tmp_path):
+    code, _ = cli("segment", PHANTOM, "--boxes", PHANTOM_BOXES, "-o", tmp_path / "mask.nii", "--report", tmp_path / "r.json",
+                  "--quiet", "--threads", 2)  # fmt: skip
+    assert code == 0
+    expected = np.asarray(nibabel.load(tmp_path / "mask.nii").dataobj)
+    by_path = model.segment(PHANTOM, boxes=PHANTOM_BOXES)
+    by_image = model.segment(nibabel.load(PHANTOM), boxes=json.loads(PHANTOM_BOXES.read_text()))
+    assert len(np.unique(expected)) == 8
+    for found in (by_path, by_image):
+        assert found.labels.dtype == expected.dtype and found.labels.tobytes("F") == expected.tobytes("F")
+        assert np.array_equal(found.affine, nibabel.load(PHANTOM).affine)
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert by_path.report["targets"] == report["targets"]
+    assert by_path.report["intensity"] == report["intensity"]
+    assert by_path.report["warnings"] == report["warnings"]
+    said = [(w["code"], w["target"]) for w in report["warnings"] if w["code"] != "cpu-fallback"]
+    assert [(w.code, w.target) for w in by_path.warnings] == said
+    assert sum(target.voxels for target in by_path.targets) == np.count_nonzero(expected)
+
+
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+@pytest.mark.parametrize("number", range(0, 48, 4))
+def test_the_orientation_matrix(model, cli, tmp_path, number):
+    """All 48 orders and signs of axes, oblique ones among them; stored types, byte orders and scales in turn."""
+    kinds = [("<i2", 1.0, 0.0), ("<i2", 0.1, -1024.3), (">i2", 2.5, 7.0), ("<u1", 1.0, 0.0), ("<f4", 1.0, 0.0), ("<u2", 3.7, -5.1)]
+    for index, (order, signs) in enumerate(ORIENTATIONS[number : number + 4], number):
+        dtype, slope, intercept = kinds[index % len(kinds)]
+        values = pattern((22, 19, 5), np.float64, index)
+        stored = (((values - values.min()) / np.ptp(values)) * 250).astype(dtype)
+        affine = np.zeros((4, 4))
+        for axis, (patient, sign) in enumerate(zip(order, signs)):
+            affine[patient, axis] = sign * (1.0, 1.25, 2.5)[axis]
+        if index % 3 == 0:
+            turn = np.radians(9 + index)
+            affine[:2] = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ affine[:2]
+        affine[:, 3] = (-30.5, 12.25, 7.0, 1.0)
+        header = nibabel.Nifti1Header(endianness=dtype[0])
+        image = nibabel.Nifti1Image(stored, affine, header, dtype=np.dtype(dtype))
+        image.header.set_slope_inter(slope, intercept)
+        path = tmp_path / f"image{index}.nii"
+        raw = image.to_bytes()
+        path.write_bytes(raw)
+        loaded = nibabel.load(path)
+        assert (loaded.dataobj.slope, loaded.dataobj.inter) == pytest.approx((slope, intercept), rel=1e-6)
+        for more, kwargs in ((("--axis", "i"), {"slice_axis": "x"}), ((), {}), (("--orient", "ras"), {"orient": "ras"})):
+            # Two slices of 13, 12 or 2.
+            box = [9, 3, 0, 10, 14, 4] if "--axis" in more else [4, 3, 2, 16, 14, 3]
+            mask = tmp_path / f"mask{index}{len(more)}{more[:1]}.nii"
+            code, said = cli("segment", path, "--box3d", ",".join(map(str, box)), "--task", "CT_Liver", "-o", mask, "--quiet",
+                             "--threads", 2, *more)  # fmt: skip
+            assert code == 0, said
+            expected = np.asarray(nibabel.load(mask).dataobj)
+            assert expected.any()
+            for given in (path, loaded):
+                found = model.segment(given, boxes=box, task="CT_Liver", **kwargs)
+                assert found.labels.dtype == expected.dtype
+                assert found.labels.tobytes("F") == expected.tobytes("F"), (index, more, type(given))
+
+
+def test_numpy_and_png_files_have_numpys_axes(model, cli, tmp_path):
+    stack = pattern((5, 19, 22), np.int16)
+    np.save(tmp_path / "stack.npy", stack)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(stack))
+    code, said = cli("segment", tmp_path / "stack.npy", "--box3d", "4,3,2,16,14,3", "--task", "CT_Liver", "-o", tmp_path / "mask.npy")
+    assert code == 0, said
+    expected = np.load(tmp_path / "mask.npy")
+    for name in ("stack.npy", "fortran.npy"):
+        found = model.segment(str(tmp_path / name), boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+        assert found.axes == "zyx" and found.affine is None and np.array_equal(found.labels, expected)
+
+
+def test_simple_itk_images_have_the_same_voxels(model, tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    for index, (order, signs) in enumerate(ORIENTATIONS[::7]):
+        affine = np.zeros((4, 4))
+        for axis, (patient, sign) in enumerate(zip(order, signs)):
+            affine[patient, axis] = sign * (1.0, 1.25, 2.5)[axis]
+        affine[:, 3] = (-30.5, 12.25, 7.0, 1.0)
+        path = tmp_path / f"image{index}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(pattern((22, 19, 5), np.int16, index), affine), path)
+        image = sitk.ReadImage(str(path))
+        by_path = model.segment(path, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+        found = model.segment(image, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+        assert found.axes == "zyx" and found.labels.shape == sitk.GetArrayViewFromImage(image).shape
+        assert np.array_equal(found.labels.transpose(2, 1, 0), by_path.labels)
+        assert np.allclose(found.affine, by_path.affine, rtol=0, atol=1e-6)
+        made = sitk.GetImageFromArray(found.labels)
+        made.CopyInformation(image)
+        assert made.GetSize() == image.GetSize()
+
+
+def test_simple_itk_label_maps_are_refused_before_they_end_the_process(model):
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.Cast(sitk.Image(8, 8, 3, sitk.sitkUInt8), sitk.sitkLabelUInt8)
+    with pytest.raises(TypeError, match="label"):
+        model.segment(image, boxes=[0, 0, 0, 3, 3, 2], task="CT_Liver")
+
+
+def test_itk_images(model):
+    itk = pytest.importorskip("itk")
+    array = pattern((5, 19, 22), np.int16)
+    image = itk.image_from_array(array)
+    image.SetSpacing([1.0, 1.25, 2.5])
+    found = model.segment(image, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+    plain = model.segment(array, spacing=[2.5, 1.25, 1.0], boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+    assert np.array_equal(found.labels, plain.labels) and found.labels.shape == array.shape
+
+
+def test_meta_tensors(model):
+    pytest.importorskip("monai")
+    import torch
+    from monai.data import MetaTensor
+
+    array = pattern((22, 19, 5), np.float32)
+    affine = np.diag([1.0, 1.25, 2.5, 1.0])
+    plain = model.segment(array, affine=affine, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+    found = model.segment(MetaTensor(torch.from_numpy(array)[None], affine), boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+    assert found.labels.shape == (1, 22, 19, 5) and np.array_equal(found.labels[0], plain.labels)
+    pending = MetaTensor(torch.from_numpy(array)[None], affine)
+    pending.push_pending_operation({"lazy_affine": torch.eye(4), "lazy_shape": (22, 19, 5)})
+    with pytest.raises(ValueError, match="pending"):
+        model.segment(pending, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+
+
+def test_torchio_images(model):
+    torchio = pytest.importorskip("torchio")
+    array = pattern((22, 19, 5), np.float32)
+    affine = np.diag([1.0, 1.25, 2.5, 1.0])
+    image = torchio.ScalarImage(tensor=array[None], affine=affine)
+    plain = model.segment(array, affine=affine, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+    found = model.segment(image, boxes=[4, 3, 2, 16, 14, 3], task="CT_Liver")
+    assert found.labels.shape == (1, 22, 19, 5) and np.array_equal(found.labels[0], plain.labels)
+
+
+def test_a_dicom_folder(model, cli, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    stack, series = pattern((4, 24, 20), np.int16), generate_uid()
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for index, plane in enumerate(stack):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        one.StudyInstanceUID = one.FrameOfReferenceUID = one.SeriesInstanceUID = series
+        one.Modality, one.InstanceNumber = "CT", index + 1
+        one.Rows, one.Columns = plane.shape
+        one.PixelSpacing, one.SliceThickness = [1.25, 1.0], 2.5
+        one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 2.5 * index]
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
+        one.RescaleSlope, one.RescaleIntercept = 1, -1024
+        one.PixelData = plane.tobytes()
+        one.save_as(folder / f"{index}.dcm", enforce_file_format=True)
+    code, said = cli("segment", folder, "--box3d", "4,3,1,16,18,2", "--task", "CT_Liver", "-o", tmp_path / "mask.nii")
+    assert code == 0, said
+    found = model.segment(folder, boxes=[4, 3, 1, 16, 18, 2], task="CT_Liver")
+    mask = nibabel.load(tmp_path / "mask.nii")
+    assert found.axes == "xyz" and found.labels.any()
+    assert found.labels.tobytes("F") == np.asarray(mask.dataobj).tobytes("F")
+    assert np.allclose(found.affine, mask.affine)
+
+
+def test_errors_have_the_command_lines_text_and_code(model, cli, tmp_path):
+    np.save(tmp_path / "stack.npy", pattern((5, 19, 22), np.int16))
+    stack, missing = tmp_path / "stack.npy", tmp_path / "missing.nii"
+    bad = tmp_path / "bad.nii"
+    bad.write_bytes(b"no image at all" * 40)
+    outside = boxes_file(tmp_path / "outside.json", [{"name": "a", "label": 1, "box3d": [0, 0, 0, 99, 3, 3]}])
+    inside = boxes_file(tmp_path / "inside.json", [{"name": "a", "label": 1, "box3d": [0, 0, 0, 9, 3, 3]}])
+    cases = [
+        (medsegx.IoError, (missing, inside, "CT_Liver"), {}),
+        (medsegx.FileError, (bad, inside, "CT_Liver"), {}),
+        (medsegx.PromptError, (stack, outside, "CT_Liver"), {}),
+        (medsegx.TaxonomyError, (stack, inside, "CT_Livver"), {}),
+        (medsegx.FileError, (stack, inside, "Liver"), {}),
+        (medsegx.ArgumentError, (stack, inside, "CT_Liver"), {"volume": "last"}),
+    ]
+    for error, (image, boxes, task), more in cases:
+        flags = [part for name, value in more.items() for part in (f"--{name}", value)]
+        code, said = cli("segment", image, "--boxes", boxes, "--task", task, "-o", tmp_path / "mask.npy", "--quiet", *flags)
+        with pytest.raises(error) as raised:
+            model.segment(image, boxes=boxes, task=task, **more)
+        assert isinstance(raised.value, medsegx.Error) and type(raised.value).__module__ == "medsegx._errors"
+        assert said[-1] == f"medsegx: {raised.value}" and code == raised.value.code
+    with pytest.raises(medsegx.FileError):
+        medsegx.Model(bad)
+    with pytest.raises(medsegx.ArgumentError) as raised:
+        medsegx.Model(device="abacus")
+    assert "auto, cpu, cuda" in str(raised.value)
+
+
+def test_boxes_in_every_form(model, small, tmp_path):
+    from conftest import AFFINE
+
+    expected = model.segment(small, affine=AFFINE, boxes=BOX, task="CT_Liver")
+    slices = {k: [5, 4, 18, 15] for k in range(2, 4)}
+    table = np.zeros(1, [("name", "S42"), *((name, "i4") for name in ("x0", "y0", "z0", "x1", "y1", "z1"))])
+    for name, value in zip(("x0", "y0", "z0", "x1", "y1", "z1"), BOX):
+        table[name] = value
+    target = {"name": "liver", "label": 1, "task": "CT_Liver", "box3d": BOX}
+    (tmp_path / "boxes.csv").write_text("name,x0,y0,z0,x1,y1,z1\nliver," + ",".join(map(str, BOX)) + "\n")
+    forms = [
+        np.array(BOX), np.array([BOX], ">i8"), np.array(BOX, np.float32), [BOX], {"liver": BOX}, slices, {"liver": slices},
+        {"box3d": BOX}, [target], {"targets": [target]}, table, boxes_file(tmp_path / "boxes.json", [target]),
+        np.genfromtxt(tmp_path / "boxes.csv", delimiter=",", names=True, dtype=None, encoding="utf8"),
+    ]  # fmt: skip
+    for boxes in forms:
+        found = model.segment(small, affine=AFFINE, boxes=boxes, task="CT_Liver")
+        assert np.array_equal(found.labels, expected.labels), boxes
+    two = model.segment(small, affine=AFFINE, boxes=[BOX, [1, 1, 0, 6, 6, 2]], task="CT_Liver")
+    assert [target.label for target in two.targets] == [1, 2]
+    for boxes in ([1, 2, 3], np.ma.masked_array(BOX, [0, 0, 0, 0, 0, 1]), [], "x", {"liver": [1, 2]}, [{"boxx": BOX}], None):
+        with pytest.raises((TypeError, ValueError, medsegx.IoError)):
+            model.segment(small, affine=AFFINE, boxes=boxes, task="CT_Liver")

@@ -1,0 +1,119 @@
+"""Sessions, the task tree, scores, tuning, and the awaitable form."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+
+import medsegx
+import numpy as np
+import pytest
+from conftest import AFFINE, BOX, PHANTOM, ROOT, pattern
+
+PHANTOM_LABELS = ROOT / "tests/data/phantom_labels.nii.gz"
+
+
+def test_a_session_encodes_once_and_prompts_many_times(model):
+    picture = pattern((60, 50), np.uint8)
+    session = model.session()
+    with pytest.raises(medsegx.ArgumentError, match="set_slice"):
+        session.prompt([1, 1, 5, 5])
+    session.set_slice(picture, task="CT_Liver")
+    assert session.shape == (60, 50)
+    whole = model.segment(picture, boxes=[10, 12, 0, 39, 44, 0], task="CT_Liver", batch=1)
+    row = whole.targets[0].slices[0]
+    found = session.prompt([10, 12, 39, 44])
+    assert found.mask.dtype == bool and found.mask.any() and not found.mask.all()
+    assert np.array_equal(found.mask, whole.labels == 1)
+    assert found.chosen == row["mask"] and found.scores == row["scores"] and found.agreement == row["agreement"]
+    again = session.prompt([10, 12, 39, 44])
+    assert np.array_equal(again.mask, found.mask)
+    other = session.prompt([5, 5, 20, 20])
+    assert not np.array_equal(other.mask, found.mask)
+    for box in ([10, 12, 50, 44], [20, 20, 10, 10], [-1, 0, 5, 5]):
+        with pytest.raises(medsegx.PromptError):
+            session.prompt(box)
+    with pytest.raises(medsegx.PromptError, match="points"):
+        session.prompt(points=[(3, 3, True)])
+
+
+def test_tasks_are_searched():
+    assert "Liver" in [task.target for task in medsegx.tasks("liver")]
+    assert len(medsegx.tasks()) > 50 and "CT" in medsegx.modalities()
+    assert medsegx.tasks("nothing of the kind") == []
+
+
+def test_scores_are_those_of_the_command_line(cli, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    labels = nibabel.load(PHANTOM_LABELS)
+    moved = np.roll(np.asarray(labels.dataobj), 2, axis=0)
+    nibabel.save(nibabel.Nifti1Image(moved, labels.affine, labels.header), tmp_path / "moved.nii.gz")
+    by_path = medsegx.score(tmp_path / "moved.nii.gz", PHANTOM_LABELS)
+    by_image = medsegx.score(moved, labels, affine=labels.affine)
+    assert by_path == by_image and by_path.unit == "mm" and by_path.spacing == (2.0, 2.0, 5.0)
+    assert all(0 < score.dice < 1 for score in by_path.labels)
+    binary = os.environ.get("MEDSEGX_CLI") or shutil.which("medsegx") or str(ROOT / "target/release/medsegx")
+    said = subprocess.run([binary, "score", tmp_path / "moved.nii.gz", PHANTOM_LABELS, "--json"], capture_output=True, check=True)
+    told = json.loads(said.stdout)
+    for own, other in zip(by_path.labels, told["labels"], strict=True):
+        assert own.label == other["label"]
+        assert (own.dice, own.hd95, own.nsd) == (other["dice"], other["hd95"], other["nsd"])
+
+
+def test_tuning_writes_a_file_that_a_model_takes(model, tmp_path):
+    output = tmp_path / "liver.safetensors"
+    tuned = medsegx.tune(PHANTOM, PHANTOM_LABELS, output, label=1, task="CT_Liver", slices=[8, 10, 12], steps=6, rate=2e-4,
+                         validate="none", threads=2)  # fmt: skip
+    assert tuned.path == output and output.exists() and tuned.slices == 3 and tuned.steps == 6
+    assert tuned.losses[1] < tuned.losses[0]
+    with_it = medsegx.Model(tuned=output, threads=2)
+    box = {"liver": [22, 42, 10, 112, 109, 11]}
+    assert not np.array_equal(
+        with_it.segment(PHANTOM, boxes=box, task="CT_Liver").labels, model.segment(PHANTOM, boxes=box, task="CT_Liver").labels
+    )
+    with pytest.raises(medsegx.ArgumentError, match="force=True"):
+        medsegx.tune(PHANTOM, PHANTOM_LABELS, output, label=1, task="CT_Liver", slices=[8], steps=1)
+
+
+def test_the_awaitable_form_leaves_the_loop_free(model, small):
+    async def main():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.001)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        one, other = await asyncio.gather(
+            model.segment_async(small, affine=AFFINE, boxes=BOX, task="CT_Liver"),
+            model.segment_async(small, affine=AFFINE, boxes=BOX, task="CT_Liver"),
+        )
+        ticking.cancel()
+        return ticks, one, other
+
+    ticks, one, other = asyncio.run(main())
+    assert ticks > 3 and one.labels.any() and np.array_equal(one.labels, other.labels)
+
+
+def test_a_cancelled_task_ends_its_run(model):
+    volume = np.repeat(pattern((48, 48, 1)), 600, axis=2)
+    reached = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        call = model.segment_async(volume, affine=AFFINE, boxes=[9, 9, 0, 38, 38, 599], task="CT_Liver",
+                                   progress=lambda *now: (reached.append(now), loop.call_soon_threadsafe(began.set)))  # fmt: skip
+        began = asyncio.Event()
+        task = asyncio.create_task(call)
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        count = len(reached)
+        await asyncio.sleep(0.2)
+        return count
+
+    assert asyncio.run(main()) == len(reached) and reached[-1][0] < 600

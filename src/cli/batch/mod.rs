@@ -1,0 +1,351 @@
+//! `medsegx batch`: many cases with one loaded model, a folder of masks and a table out.
+
+mod case;
+mod failure;
+mod folder;
+mod lock;
+mod manifest;
+mod merge;
+mod plan;
+mod run;
+mod state;
+mod summary;
+mod sweep;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use medsegx::segment::Model;
+use medsegx::{Error, Result};
+
+use super::interrupt::Interrupt;
+use super::model_args::ModelArgs;
+use super::progress::Progress;
+use super::weights_source::WeightsSource;
+use case::Case;
+use plan::Shard;
+use run::{Batch, Event};
+use state::{Common, Stamp, Store, Trust};
+use summary::{Row, Status};
+
+/// Segment many images with one loaded model: masks and a table of all cases out. One bad case does not stop the others
+#[derive(clap::Args)]
+pub struct Args {
+    /// A case a line: .csv with the columns image, boxes, rough, task, output and flags (image is a must; flags are
+    /// those of `medsegx segment`), or .jsonl with these keys. Or a folder of images, or of a BIDS data set. Paths are
+    /// those of the manifest's folder, outputs those of --out
+    pub manifest: PathBuf,
+    /// Folder of the results: masks, summary.csv, summary.jsonl
+    #[arg(long, value_name = "DIR", required_unless_present = "merge")]
+    pub out: Option<PathBuf>,
+    /// Run no case: check that each has a result in one of these folders, copy what is not in --out (or the first of
+    /// them), and write one table. May run at any time
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["shard", "only", "force"])]
+    pub merge: Vec<PathBuf>,
+    /// Of a folder the images whose path below it fits: * within a folder, ** across folders [default: those that lie
+    /// in it]
+    #[arg(long, value_name = "GLOB")]
+    pub pattern: Option<String>,
+    /// Leave cases that are done: same image, prompt, weights, settings and version, by content, and their files
+    /// untouched
+    #[arg(long)]
+    pub resume: bool,
+    /// With --resume or --merge: hash all files again, not only those that changed in size or time
+    #[arg(long, conflicts_with_all = ["force", "only"])]
+    pub rehash: bool,
+    /// Do all cases again and replace their files
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+    /// Only part i of n, from 0/n to (n-1)/n, of about the same cost each
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<Shard>,
+    /// Only the cases that this file names in its column `case`, again; with a column `decision` those to `redo`
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "shard")]
+    pub only: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only say what went wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Flags of `medsegx segment` for all cases; a case's own take their place. {case}, {image} and {folder} stand for
+    /// its output and its image without endings, and the image's folder
+    #[arg(last = true, value_name = "FLAGS")]
+    pub flags: Vec<String>,
+}
+
+/// Some cases failed or are missing; the others are done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAll(String);
+
+/// How long stages get to end by themselves once the run is asked to stop.
+const GRACE: Duration = Duration::from_millis(25);
+/// How often the run looks for an interrupt.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Runs the subcommand.
+pub fn run(mut args: Args) -> anyhow::Result<()> {
+    let interrupt = Interrupt::listen_once()?;
+    let cases = case::cases(manifest::read(&args.manifest, args.pattern.as_deref())?, &args.flags)?;
+    if !args.merge.is_empty() {
+        return merge(args, cases, interrupt);
+    }
+    let chosen = chosen(&args, &cases)?;
+    if args.model.threads.is_none() {
+        let threads = super::threads::allowed();
+        args.say(&format!("{} threads: {}", threads.count, threads.reason));
+        args.model.threads = Some(u16::try_from(threads.count).unwrap_or(u16::MAX).min(1024));
+    }
+    let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    if args.dry_run {
+        let memory = args.memory(args.model.open(&source)?.config(), &cases, &chosen)?;
+        return super::print(&format!("{} of {} cases; {memory}\n", chosen.len(), cases.len()));
+    }
+    let store = Store::create(args.out.as_deref().unwrap_or(Path::new(".")))?;
+    let _worker = sweep::begin(&store.out, &cases)?;
+    let common = args.common(&source, &store, &cases)?;
+    let rows = known_rows(&args, &store, &cases, &chosen, &common)?;
+    interrupt.check()?;
+    Session { args, store, cases, chosen, rows, interrupt }.all(source, common)
+}
+
+/// Puts results together.
+fn merge(mut args: Args, cases: Vec<Case>, interrupt: Interrupt) -> anyhow::Result<()> {
+    let out = args.out.take().or_else(|| args.merge.first().cloned()).unwrap_or_default();
+    let store = Store::create(&out)?;
+    let rows = merge::rows(&cases, &args.merge, &store, args.rehash)?;
+    merge::name_missing(&rows);
+    let session = Session { args, store, chosen: (0..cases.len()).collect(), cases, rows, interrupt };
+    session.summary()?;
+    session.verdict()
+}
+
+/// The cases of this run, in their order.
+fn chosen(args: &Args, cases: &[Case]) -> Result<Vec<usize>> {
+    match (args.shard, &args.only) {
+        (Some(shard), _) => Ok(shard.of(cases)),
+        (None, Some(path)) => {
+            let only: HashSet<usize> = plan::only(path, cases)?;
+            Ok((0..cases.len()).filter(|index| only.contains(index)).collect())
+        }
+        (None, None) => Ok((0..cases.len()).collect()),
+    }
+}
+
+/// The row of each case that is known before the run.
+///
+/// # Errors
+/// Results are there, and nothing says what to do with them.
+fn known_rows(args: &Args, store: &Store, cases: &[Case], chosen: &[usize], common: &Common) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = cases.iter().map(|case| Row::new(case, Status::Pending)).collect();
+    if args.only.is_some() {
+        let others = (0..cases.len()).filter(|index| chosen.binary_search(index).is_err());
+        others
+            .filter_map(|index| Some((index, store.read(&cases[index])?)))
+            .for_each(|(i, record)| rows[i] = record.row);
+        return Ok(rows);
+    }
+    for &index in chosen {
+        let case = &cases[index];
+        if args.resume && !args.rehash {
+            if let Some(record) = store.done(case, common, Trust::Seen) {
+                rows[index] = record.row;
+            }
+        } else if !args.resume && !args.force && (store.out.join(&case.output).exists() || store.read(case).is_some()) {
+            let path = store.out.join(&case.output);
+            return Err(Error::file(path, "result", "none yet, or --resume or --force", "one of an earlier run"));
+        }
+    }
+    Ok(rows)
+}
+
+impl Args {
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            super::say(&format!("medsegx: {line}"));
+        }
+    }
+
+    /// What the files of all cases follow from. Hashes of weights that an earlier run knew are taken from its records.
+    fn common(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Common> {
+        let before = if self.resume && !self.rehash { cases.iter().find_map(|case| store.read(case)) } else { None };
+        let mut known: HashMap<String, Stamp> = HashMap::new();
+        before.iter().for_each(|record| record.weights_into(&mut known));
+        let mut weights = vec![match source {
+            WeightsSource::File(path) => state::stamp_or(path, state::text(path), known.get(&state::text(path)))?,
+            #[cfg(feature = "demo-weights")]
+            WeightsSource::Demo => {
+                let size = state::Size { bytes: medsegx::weights::demo::FILE.len() as u64, time: 0 };
+                Stamp { path: "demo".into(), size, sha256: source.sha256()? }
+            }
+        }];
+        if let Some(path) = &self.model.tuned {
+            weights.push(state::stamp_or(path, state::text(path), known.get(&state::text(path)))?);
+        }
+        let model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
+        Ok(Common { weights, model })
+    }
+
+    /// The most memory that the run takes, in words.
+    fn memory(&self, config: &medsegx::model::Config, cases: &[Case], todo: &[usize]) -> anyhow::Result<String> {
+        let bytes = plan::bytes(&todo.iter().map(|&index| &cases[index]).collect::<Vec<_>>());
+        let unknown = bytes.iter().filter(|bytes| bytes.is_none()).count();
+        let (model, voxels) = (super::plan::bound(config, &self.model)? as u64, plan::peak(&bytes));
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let mut text = format!(
+            "memory at most {} MiB: {} of the model and its session, {} of voxels and masks of neighbouring cases",
+            mib(model + voxels),
+            mib(model),
+            mib(voxels)
+        );
+        if unknown > 0 {
+            text += &format!(" (without {unknown} whose header cannot be read)");
+        }
+        Ok(text)
+    }
+
+    /// Name of the table of this run.
+    fn table(&self) -> String {
+        self.shard.map_or_else(|| "summary".into(), |shard| format!("summary-shard-{}-of-{}", shard.index, shard.count))
+    }
+}
+
+/// A run and what it has come to.
+struct Session {
+    args: Args,
+    store: Store,
+    cases: Vec<Case>,
+    chosen: Vec<usize>,
+    /// One a case.
+    rows: Vec<Row>,
+    interrupt: Interrupt,
+}
+
+impl Session {
+    fn all(&mut self, source: WeightsSource, common: Common) -> anyhow::Result<()> {
+        let is_left = |index: &usize| self.rows[*index].status != Status::Done;
+        let todo: Vec<usize> = self.chosen.iter().copied().filter(is_left).collect();
+        let (count, left) = (self.chosen.len(), todo.len());
+        let ended = if todo.is_empty() {
+            self.args.say(&format!("{count} cases, all done"));
+            Ok(())
+        } else {
+            let weights = self.args.model.open(&source)?;
+            let memory = self.args.memory(weights.config(), &self.cases, &todo)?;
+            self.args.say(&format!("{count} cases, {left} to do; {memory}"));
+            let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
+            drop(weights);
+            self.run(todo, model, source, common)
+        };
+        let written = self.summary();
+        ended.and(written)?;
+        self.verdict()
+    }
+
+    fn run(
+        &mut self,
+        todo: Vec<usize>,
+        model: Arc<Model>,
+        source: WeightsSource,
+        common: Common,
+    ) -> anyhow::Result<()> {
+        let Args { resume, rehash, only, model: model_args, quiet, .. } = &self.args;
+        let trust = if *rehash { Trust::Nothing } else { Trust::Changed };
+        let batch = Arc::new(Batch {
+            cases: self.cases.clone(),
+            store: Store { out: self.store.out.clone() },
+            common,
+            model_args: model_args.clone(),
+            source,
+            model,
+            interrupt: self.interrupt.clone(),
+            resume: (*resume && only.is_none()).then_some(trust),
+            gate: Mutex::new(()),
+        });
+        let progress = Progress::new(todo.len(), "cases", *quiet);
+        let (sender, events) = channel();
+        let threads = batch.start(todo, sender)?;
+        let mut done = 0;
+        progress.set(0);
+        let ended = loop {
+            let over = match events.recv_timeout(LOOK) {
+                Ok(Event::Row(index, row)) => {
+                    done += 1;
+                    self.take(index, *row, &progress);
+                    progress.set(done);
+                    false
+                }
+                Ok(Event::Lost(error)) => break Err(error),
+                Err(error) => error == RecvTimeoutError::Disconnected,
+            };
+            // Stages that were stopped end as those that have nothing left.
+            if self.interrupt.requested() {
+                self.stop(&batch, &threads, &events, &progress);
+                break Err(anyhow::Error::from(Error::Cancelled).context("stopped; --resume goes on from here"));
+            }
+            if over {
+                break Ok(());
+            }
+        };
+        progress.finish();
+        ended
+    }
+
+    fn take(&mut self, index: usize, row: Row, progress: &Progress) {
+        if row.status == Status::Failed {
+            progress.say(&format!("medsegx: {}: {} [{}]", row.case, row.message, row.code));
+        }
+        self.rows[index] = row;
+    }
+
+    /// Waits for a moment until all stages have ended, then leaves them: what they had begun leaves nothing.
+    fn stop(&mut self, batch: &Batch, threads: &[JoinHandle<()>], events: &Receiver<Event>, progress: &Progress) {
+        let until = Instant::now() + GRACE;
+        while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Whoever writes at the moment may end; nobody begins after that.
+        let gate = batch.gate.try_lock();
+        while let Ok(event) = events.try_recv() {
+            if let Event::Row(index, row) = event {
+                self.take(index, *row, progress);
+            }
+        }
+        sweep::own(&self.store.out, &self.cases);
+        // The process ends with this held.
+        std::mem::forget(gate);
+    }
+
+    fn summary(&self) -> anyhow::Result<()> {
+        let rows: Vec<Row> = match self.args.shard {
+            Some(_) => self.chosen.iter().map(|&index| self.rows[index].clone()).collect(),
+            None => self.rows.clone(),
+        };
+        Ok(summary::write(&self.store.out, &self.args.table(), &rows)?)
+    }
+
+    /// What it came to, and whether that is all.
+    fn verdict(&self) -> anyhow::Result<()> {
+        let count = |status| self.chosen.iter().filter(|&&index| self.rows[index].status == status).count();
+        let (done, failed, left) = (count(Status::Done), count(Status::Failed), count(Status::Pending));
+        let table = self.store.out.join(self.args.table() + ".csv");
+        if failed + left > 0 {
+            let text =
+                format!("{failed} of {} cases failed, {left} were not run; see {}", self.chosen.len(), table.display());
+            return Err(NotAll(text).into());
+        }
+        if !self.args.quiet {
+            super::print(&format!("{done} cases done; see {}\n", table.display()))?;
+        }
+        Ok(())
+    }
+}

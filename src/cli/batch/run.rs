@@ -1,0 +1,282 @@
+//! The three stages of a batch, each on a thread of its own: one case is read while the one before runs and the one
+//! before that is written. Cases are handed over, never queued, so that memory is bounded by neighbours.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use medsegx::mask::MaskChoice;
+use medsegx::segment::{Capacity, Model, Segmenter};
+use medsegx::{Error, Result};
+
+use super::case::Case;
+use super::failure;
+use super::lock::{Lock, Taken};
+use super::state::{Common, Stamp, Store, Trust, inputs, size_of};
+use super::summary::{Hashes, Row, Status};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::model_args::ModelArgs;
+use crate::cli::progress::Progress;
+use crate::cli::segment::{self, Job, Ran, infer};
+use crate::cli::weights_source::WeightsSource;
+use medsegx::volume::Incoming;
+
+/// How often a case that another worker has is asked for again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What all stages share.
+pub struct Batch {
+    pub cases: Vec<Case>,
+    pub store: Store,
+    pub common: Common,
+    pub model_args: ModelArgs,
+    pub source: WeightsSource,
+    pub model: Arc<Model>,
+    pub interrupt: Interrupt,
+    /// Whether cases that are done by now are left as they are, and how that is known; none where all are done again.
+    pub resume: Option<Trust>,
+    /// Held while files of a case take their names: who holds it at the end of a stopped run knows that nothing
+    /// follows.
+    pub gate: Mutex<()>,
+}
+
+/// What the stages tell.
+pub enum Event {
+    /// The row of case `.0`; another worker's where it was done meanwhile.
+    Row(usize, Box<Row>),
+    /// No later case can run.
+    Lost(anyhow::Error),
+}
+
+/// A case that can run: its voxels are on their way.
+struct Ready {
+    index: usize,
+    start: Instant,
+    _lock: Option<Lock>,
+    args: segment::Args,
+    job: Job,
+    inputs: Vec<Stamp>,
+}
+
+impl Batch {
+    /// Begins to run the cases `todo`, in this order as far as other workers leave them. The events end when all are
+    /// told of, or soon after an interrupt.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn start(self: &Arc<Batch>, todo: Vec<usize>, events: Sender<Event>) -> Result<Vec<JoinHandle<()>>> {
+        let (to_run, ready) = sync_channel(0);
+        let (to_write, ran) = sync_channel(0);
+        let [reader, runner, writer] = [(); 3].map(|()| (Arc::clone(self), events.clone()));
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let refused = |e| Error::io(&self.store.out, "start a thread for its cases", e);
+            std::thread::Builder::new().name(name.into()).spawn(work).map_err(refused)
+        };
+        Ok(vec![
+            spawn("medsegx-cases", Box::new(move || reader.0.read(todo, &to_run, &reader.1)))?,
+            spawn("medsegx-run", Box::new(move || runner.0.run(&ready, &to_write, &runner.1)))?,
+            spawn("medsegx-keep", Box::new(move || writer.0.write(&ran, &writer.1)))?,
+        ])
+    }
+
+    /// Waits for the files of a case to be whole; whoever has this keeps others from beginning.
+    fn gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn read(&self, todo: Vec<usize>, to_run: &SyncSender<(Ready, Incoming)>, events: &Sender<Event>) {
+        let (mut todo, mut others) = (VecDeque::from(todo), VecDeque::new());
+        while !self.interrupt.requested() {
+            let Some(index) = todo.pop_front() else {
+                if others.is_empty() {
+                    return;
+                }
+                std::thread::sleep(AGAIN);
+                todo.append(&mut others);
+                continue;
+            };
+            let start = Instant::now();
+            let case = &self.cases[index];
+            let lock = match self.lock(case) {
+                Ok(Taken::Busy) => {
+                    others.push_back(index);
+                    continue;
+                }
+                Ok(Taken::Held(lock)) => Some(lock),
+                Ok(Taken::Without) => None,
+                Err(error) => {
+                    self.fail(index, Vec::new(), &error.into(), start, events);
+                    continue;
+                }
+            };
+            if let Some(row) = self.done_meanwhile(case) {
+                let _ = events.send(Event::Row(index, Box::new(row)));
+                continue;
+            }
+            let mut stamps = Vec::new();
+            match guarded(|| self.prepare(case, &mut stamps)) {
+                Ok((args, job, voxels)) => {
+                    let ready = Ready { index, start, _lock: lock, args, job, inputs: stamps };
+                    if to_run.send((ready, voxels)).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => self.fail(index, stamps, &error, start, events),
+            }
+        }
+    }
+
+    fn lock(&self, case: &Case) -> Result<Taken> {
+        let path = self.store.lock_file(case);
+        Lock::take(&path).map_err(|e| Error::io(path, "lock", e))
+    }
+
+    /// The row of a case that is done, looked at under its lock.
+    fn done_meanwhile(&self, case: &Case) -> Option<Row> {
+        self.store.done(case, &self.common, self.resume?).map(|record| record.row)
+    }
+
+    fn prepare(&self, case: &Case, stamps: &mut Vec<Stamp>) -> anyhow::Result<(segment::Args, Job, Incoming)> {
+        let args = case.arguments(&self.store.out, &self.model_args)?;
+        // Before the hashes, which take a while: whatever changes later is found out at the end.
+        *stamps = self.store.stamps(case, self.resume.unwrap_or(Trust::Changed))?;
+        for output in case.outputs() {
+            if let Some(folder) = self.store.out.join(output).parent() {
+                std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
+            }
+        }
+        args.check_outputs()?;
+        let (job, voxels) = Job::prepare(&args, self.source.clone(), self.model.config())?;
+        Ok((args, job, voxels))
+    }
+
+    fn run(&self, ready: &Receiver<(Ready, Incoming)>, to_write: &SyncSender<(Ready, Ran)>, events: &Sender<Event>) {
+        let mut session = None;
+        while let Ok((mut ready, voxels)) = ready.recv() {
+            if self.interrupt.requested() {
+                return;
+            }
+            let ran = guarded(|| {
+                let segmenter = self.session(&mut session, &ready)?;
+                infer(&ready.args, &mut ready.job, voxels, segmenter, self.interrupt.clone(), Progress::hidden())
+            });
+            match ran {
+                Ok(ran) => {
+                    if to_write.send((ready, ran)).is_err() {
+                        return;
+                    }
+                }
+                Err(_) if self.interrupt.requested() => return,
+                Err(error) => {
+                    let last = failure::is_final(&error);
+                    self.fail(ready.index, ready.inputs, &error, ready.start, events);
+                    if last {
+                        let _ = events.send(Event::Lost(error));
+                        return;
+                    }
+                    // What a failure leaves in a session is not known.
+                    session = None;
+                }
+            }
+        }
+    }
+
+    /// The session of the case before, where it suits this one.
+    fn session<'a>(
+        &self,
+        session: &'a mut Option<(Segmenter, MaskChoice, usize)>,
+        Ready { args, job, .. }: &Ready,
+    ) -> anyhow::Result<&'a mut Segmenter> {
+        /// Prompts of one case that a GPU may take at once.
+        const TOGETHER: usize = 64;
+        let points = job.points();
+        let suits = |(_, choice, room): &(Segmenter, MaskChoice, usize)| *choice == args.mask && *room >= points;
+        let made = match session.take().filter(suits) {
+            Some(made) => made,
+            None => {
+                let capacity = Capacity { points, ..Capacity::default() };
+                let capacity = self.model_args.capacity(&self.model, capacity, args.mask, TOGETHER)?;
+                (Segmenter::new(&self.model, capacity, args.mask)?, args.mask, points)
+            }
+        };
+        Ok(&mut session.insert(made).0)
+    }
+
+    fn write(&self, ran: &Receiver<(Ready, Ran)>, events: &Sender<Event>) {
+        while let Ok((ready, ran)) = ran.recv() {
+            let gate = self.gate();
+            if self.interrupt.requested() {
+                return;
+            }
+            let written = guarded(|| self.keep(&ready, ran));
+            drop(gate);
+            match written {
+                Ok(row) => {
+                    let _ = events.send(Event::Row(ready.index, Box::new(row)));
+                }
+                Err(error) => self.fail(ready.index, ready.inputs, &error, ready.start, events),
+            }
+        }
+    }
+
+    /// Writes the files of a case and, when they are there, its record.
+    fn keep(&self, ready: &Ready, ran: Ran) -> anyhow::Result<Row> {
+        let Ready { args, job, inputs: stamps, .. } = ready;
+        let case = &self.cases[ready.index];
+        for (path, stamp) in inputs(case).zip(stamps) {
+            if size_of(path)? != stamp.size {
+                return Err(Error::file(path, "file", "the one that was opened", "another size or time").into());
+            }
+        }
+        let mut hashes = self.hashes(stamps);
+        let known = segment::Hashes::Known([hashes.image.clone(), hashes.weights.clone()]);
+        let written = ran.write(args, job, &self.model, Some(known))?;
+        let mut row = Row::new(case, Status::Done);
+        if let Some(report) = &written.report {
+            row.take(report);
+        }
+        row.seconds = Some((ready.start.elapsed().as_secs_f64() * 1e3).round() / 1e3);
+        let mut record = self.store.record(case, stamps.clone(), &self.common, row)?;
+        hashes.output = record.output_hash();
+        record.row.sha256 = hashes;
+        self.store.write(case, &record)?;
+        Ok(record.row)
+    }
+
+    fn hashes(&self, stamps: &[Stamp]) -> Hashes {
+        let joined = |stamps: &[Stamp]| stamps.iter().map(|stamp| stamp.sha256.as_str()).collect::<Vec<_>>().join(" ");
+        Hashes {
+            image: joined(&stamps[..stamps.len().min(1)]),
+            prompts: joined(stamps.get(1..).unwrap_or_default()),
+            weights: joined(&self.common.weights[..self.common.weights.len().min(1)]),
+            output: String::new(),
+        }
+    }
+
+    /// Notes that a case failed, and why.
+    fn fail(&self, index: usize, stamps: Vec<Stamp>, error: &anyhow::Error, start: Instant, events: &Sender<Event>) {
+        let _gate = self.gate();
+        if self.interrupt.requested() {
+            return;
+        }
+        let case = &self.cases[index];
+        let mut row = Row::new(case, Status::Failed);
+        row.code = failure::code(error).into();
+        row.message = crate::cli::message(error);
+        row.seconds = Some((start.elapsed().as_secs_f64() * 1e3).round() / 1e3);
+        row.sha256 = self.hashes(&stamps);
+        // Where it cannot be written the row is still in the summary, and a later run tries the case again either way.
+        let written =
+            self.store.record(case, stamps, &self.common, row.clone()).and_then(|r| self.store.write(case, &r));
+        let _ = (written, events.send(Event::Row(index, Box::new(row))));
+    }
+}
+
+/// A panic is a failure of one case like any other; what was said of it is on stderr.
+fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::internal("a case of a batch", "it panicked").into()))
+}

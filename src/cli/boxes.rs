@@ -1,0 +1,152 @@
+//! `medsegx boxes`: prompts from one form into another.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use medsegx::atomic::write_atomically;
+use medsegx::prompt::{self, Grid, RoughOptions, Target, boxes_file, markups_file, rough_boxes};
+use medsegx::taxonomy::Query;
+use medsegx::volume::{
+    Form, LabelVolume, OpenOptions, Opening, Orientation, Segment, SeriesChoice, Volume, VolumeInfo, mask_writer,
+};
+
+use super::segment::Axis;
+use super::{files, usage};
+
+/// Turn boxes from one form into another: boxes files, markups of 3D Slicer, .npz files with boxes, and label maps
+#[derive(clap::Args)]
+pub struct Args {
+    /// Boxes file (.json), markups (.mrk.json), .npz with boxes, or a label map that segment would read as an image
+    input: PathBuf,
+    /// Boxes file (.json), markups (.mrk.json), or a label map of rectangles (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .png)
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Image that the boxes belong to; a label map is one itself
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<PathBuf>,
+    /// Axis of the stored array that slices lie across
+    #[arg(long, default_value = "k", ignore_case = true)]
+    axis: Axis,
+    /// Which form of a NIfTI header says where voxels lie [default: sform where it is set]
+    #[arg(long, value_name = "sform|qform")]
+    form: Option<Form>,
+    /// A box for each separate part of a label on a slice, not one around all of them
+    #[arg(long)]
+    parts: bool,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+    /// No summary
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Reads, turns and writes.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let reads = [("INPUT", Some(&args.input)), ("--image", args.image.as_ref())];
+    let reads: Vec<_> = reads.iter().filter_map(|&(name, path)| Some((name, path?.as_path()))).collect();
+    files::check_outputs(&reads, &[("--output", &args.output)], args.force)?;
+    let (targets, info) = if is_prompt(&args.input)? {
+        let image = args.image.as_ref().ok_or_else(|| usage("--image: expected the image that the boxes belong to"))?;
+        let info = opening(&args, image)?.info().clone();
+        let targets = prompt::read_boxes(&args.input, &Grid::of(&info, args.axis.index()))?;
+        (targets, info)
+    } else {
+        if args.image.is_some() {
+            return Err(usage("--image: expected none with a label map, whose own grid counts"));
+        }
+        let volume = opening(&args, &args.input)?.finish()?;
+        let targets = of_labels(&args, &volume)?;
+        (targets, (*volume).clone())
+    };
+    let grid = Grid::of(&info, args.axis.index());
+    let name = args.output.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if name.ends_with(".mrk.json") {
+        text(&args, &markups_file(&targets, &grid)?)?;
+    } else if name.ends_with(".json") {
+        text(&args, &boxes_file(&targets)?)?;
+    } else {
+        paint(&args, &targets, &info)?;
+    }
+    if !args.quiet {
+        targets.iter().flat_map(|target| &target.warnings).for_each(super::warn);
+        let lines = targets.iter().map(|target| {
+            let (boxes, points) = (target.boxes.len(), target.points.values().map(Vec::len).sum::<usize>());
+            let points = if points > 0 { format!(", {points} points") } else { String::new() };
+            format!("{}: label {}, {boxes} boxes{points}\n", target.name.escape_debug(), target.label)
+        });
+        super::print(&(lines.collect::<String>() + &format!("wrote {}\n", args.output.display())))?;
+    }
+    Ok(())
+}
+
+fn opening(args: &Args, path: &Path) -> medsegx::Result<Opening<std::io::BufReader<std::fs::File>>> {
+    let options = OpenOptions { form: args.form, ..OpenOptions::default() };
+    Opening::open_chosen(path, &options, &SeriesChoice::default())
+}
+
+/// Whether a file is text of boxes or an .npz, and no image.
+fn is_prompt(path: &Path) -> anyhow::Result<bool> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let failed = |error| medsegx::Error::io(path, "read", error);
+    let mut start = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+    let npz = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
+    Ok(npz || text.trim_ascii_start().first() == Some(&b'{'))
+}
+
+/// A target for each label of a label map.
+fn of_labels(args: &Args, volume: &Volume) -> anyhow::Result<Vec<Target>> {
+    let grid = Grid::of(volume, args.axis.index());
+    let (labels, odd) = LabelVolume::from_volume(volume)?;
+    if odd > 0 {
+        let found = format!("{odd} values that are none");
+        return Err(medsegx::Error::file(&args.input, "label map", "whole numbers", found).into());
+    }
+    let options = RoughOptions { parts: args.parts, ..RoughOptions::default() };
+    let count = grid.dims.iter().product::<usize>();
+    let mut targets = Vec::new();
+    let counts = labels.counts();
+    for label in (1..counts.len()).filter(|&label| counts[label] > 0) {
+        let label = label as u16;
+        let inside: Vec<bool> = (0..count).map(|index| labels.get(index) == Some(label)).collect();
+        let mut warnings = Vec::new();
+        for boxes in rough_boxes(&inside, &options, &grid, &mut warnings)? {
+            let (query, points) = (Query::default(), Default::default());
+            let name = format!("label {label}");
+            targets.push(Target { name, label, query, boxes, points, warnings: std::mem::take(&mut warnings) });
+        }
+    }
+    match targets.is_empty() {
+        true => Err(medsegx::Error::file(&args.input, "label map", "a label above 0", "none").into()),
+        false => Ok(targets),
+    }
+}
+
+fn text(args: &Args, text: &str) -> anyhow::Result<()> {
+    Ok(write_atomically(&args.output, args.force, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+}
+
+/// A label map of the rectangles; where they overlap, the later one wins.
+fn paint(args: &Args, targets: &[Target], info: &VolumeInfo) -> anyhow::Result<()> {
+    mask_writer::check(info, &args.output)?;
+    let frame = info.frame(args.axis.index(), Orientation::Stored)?;
+    let (height, width) = frame.shape();
+    let mut labels = LabelVolume::new(info.dims(), targets.iter().map(|target| target.label).max().unwrap_or(0))?;
+    for target in targets {
+        for (&slice, region) in &target.boxes {
+            let mut inside = vec![false; height * width];
+            for row in region.y0..=region.y1 {
+                let start = row as usize * width;
+                inside[start + region.x0 as usize..=start + region.x1 as usize].fill(true);
+            }
+            labels.paint(&frame, slice, &inside, target.label)?;
+        }
+    }
+    let segments: Vec<Segment> =
+        targets.iter().map(|target| Segment { label: target.label, name: target.name.clone() }).collect();
+    Ok(mask_writer::write_named(info, &labels, &segments, &args.output, args.force)?)
+}

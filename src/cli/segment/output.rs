@@ -1,0 +1,120 @@
+//! The mask's file: what can be said against it before the run, and how it is written.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use medsegx::codes::Warning;
+use medsegx::volume::{LabelVolume, Segment, VolumeInfo, mask_writer};
+
+use super::args::Args;
+use super::targets::JobTarget;
+use crate::cli::usage;
+
+/// What goes with an output that is DICOM.
+#[derive(clap::Args)]
+pub struct DicomArgs {
+    /// How a DICOM SEG stores its segments: a bit for each, or their numbers (fewer programs read those)
+    #[arg(long, value_name = "binary|labelmap", value_enum)]
+    pub seg: Option<SegKind>,
+    /// A DICOM file for each segment, NAME-LABEL.dcm: what reads only one segment of a SEG reads these
+    #[arg(long)]
+    pub split: bool,
+    /// Deflate the DICOM file as a whole (fewer programs read that)
+    #[arg(long)]
+    pub deflate: bool,
+}
+
+/// How segments are stored.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SegKind {
+    Binary,
+    Labelmap,
+}
+
+/// Where the mask goes.
+pub struct Output {
+    #[cfg(feature = "dicom")]
+    dicom: Option<medsegx::volume::DicomMask>,
+    segments: Vec<Segment>,
+}
+
+/// Refuses names of outputs that no mask can have.
+pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
+    #[cfg(feature = "dicom")]
+    if medsegx::volume::is_dicom_name(&args.output) && !medsegx::volume::is_rtstruct_name(&args.output) {
+        return Ok(());
+    }
+    if args.dicom.seg.is_some() || args.dicom.split || args.dicom.deflate {
+        return Err(usage(
+            "--seg, --split and --deflate: expected an output whose name ends in .dcm, and not in .rtstruct.dcm",
+        ));
+    }
+    #[cfg(feature = "dicom")]
+    if medsegx::volume::is_dicom_name(&args.output) {
+        return Ok(());
+    }
+    Ok(mask_writer::check(image, &args.output)?)
+}
+
+impl Output {
+    /// Refuses what cannot be written.
+    pub fn prepare(args: &Args, image: &VolumeInfo, targets: &[JobTarget]) -> anyhow::Result<Output> {
+        let segment = |target: &JobTarget| Segment { label: target.label, name: target.name.clone() };
+        let segments: Vec<Segment> = targets.iter().map(segment).collect();
+        #[cfg(feature = "dicom")]
+        if medsegx::volume::is_dicom_name(&args.output) {
+            let options = medsegx::volume::DicomOptions {
+                series: args.series_of_mask(),
+                label_map: args.dicom.seg == Some(SegKind::Labelmap),
+                split: args.dicom.split,
+                deflated: args.dicom.deflate,
+            };
+            let dicom = medsegx::volume::DicomMask::prepare(image, &args.output, &options)?;
+            let mut labels: Vec<u16> = segments.iter().map(|segment| segment.label).collect();
+            labels.dedup();
+            for path in dicom.paths(&args.output, &labels) {
+                medsegx::atomic::check_writable(&path, args.force)?;
+            }
+            return Ok(Output { dicom: Some(dicom), segments });
+        }
+        let _ = image;
+        Ok(Output {
+            #[cfg(feature = "dicom")]
+            dicom: None,
+            segments,
+        })
+    }
+
+    /// Writes the mask, and says what is doubtful about its file.
+    pub fn write(&self, args: &Args, image: &VolumeInfo, mask: &LabelVolume) -> medsegx::Result<Vec<Warning>> {
+        #[cfg(feature = "dicom")]
+        if let Some(dicom) = &self.dicom {
+            return dicom.write(mask, &self.segments, &args.output, args.force);
+        }
+        if args.png_values {
+            mask_writer::write_values(image, mask, &args.output, args.force)?;
+            return Ok(Vec::new());
+        }
+        mask_writer::write_named(image, mask, &self.segments, &args.output, args.force).map(|()| Vec::new())
+    }
+}
+
+impl Args {
+    /// Whether `--series` names the series that a mask belongs to, whose image is no DICOM.
+    #[cfg(feature = "dicom")]
+    fn series_of_mask(&self) -> Option<PathBuf> {
+        let image = medsegx::dicom::is_input(&self.input);
+        self.series.as_ref().filter(|_| !image).map(PathBuf::from)
+    }
+
+    #[cfg(not(feature = "dicom"))]
+    fn series_of_mask(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// The series of the image that is chosen.
+    pub fn series_of_image(&self) -> Option<String> {
+        let of_mask = self.output.to_string_lossy().to_lowercase().ends_with(".dcm") && self.series_of_mask().is_some();
+        self.series.clone().filter(|_| !of_mask)
+    }
+}

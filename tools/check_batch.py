@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""`medsegx batch` at size, with the demo weights: 100 small volumes, seven of them broken in different ways, killed twice and
+resumed to the bytes of a clean run; 40 volumes beside 40 single commands; how long a manifest of 10,000 files takes to plan and
+to resume; how quickly SIGTERM ends a run, also as process 1. Prints what it measured.
+
+    python3 tools/check_batch.py target/release/medsegx
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+
+BROKEN = ["vanished", "short", "noise", "outside", "misspelt", "quote", "unboxed"]
+
+
+def volume(seed, side=64, slices=8):
+    """A .nii.gz with a bright disc on noise"""
+    header = bytearray(348)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, side, side, slices, 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, 4, 16)
+    struct.pack_into("<8f", header, 76, 1, 1, 1, 2, 0, 0, 0, 0)
+    struct.pack_into("<ff", header, 108, 352, 1)
+    struct.pack_into("<hh", header, 252, 0, 1)
+    struct.pack_into("<12f", header, 280, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0)
+    header[344:348] = b"n+1\0"
+    rng, radius = random.Random(seed), 120 + seed % 90
+    inside = [(x - side // 2) ** 2 + (y - side // 2) ** 2 < radius for y in range(side) for x in range(side)]
+    noise = [rng.randrange(30) for _ in range(997)]
+    values = ((200 if inside[i % side**2] else 20) + noise[i * 7 % 997] for i in range(side**2 * slices))
+    return gzip.compress(bytes(header) + bytes(4) + struct.pack(f"<{side**2 * slices}h", *values), 1, mtime=0)
+
+
+def make(folder, count, broken=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["image,task,flags"]
+    for index in range(count):
+        flags, task, data = f"--box 16,16,48,48 --slice {index % 8}", "CT_Liver", volume(index)
+        kind = BROKEN[index // 3 % 7] if broken and index % 3 == 2 and index < 3 * broken else None
+        data = {"short": data[: len(data) // 2], "noise": bytes([7]) * 900, "vanished": None}.get(kind, data)
+        flags = {"outside": "--box 900,900,950,950 --slice 1", "quote": flags + " 'soft", "unboxed": ""}.get(kind, flags)
+        if data is not None:
+            (folder / f"{index:03}.nii.gz").write_bytes(data)
+        lines.append(f"{index:03}.nii.gz,{'CT_Livver' if kind == 'misspelt' else task},\"{flags}\"")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+def rows(folder, name="summary"):
+    """Rows by case, without the seconds and where the images lie"""
+    table = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+    for row in table:
+        del row["seconds"]
+    return table
+
+
+def compare(one, other):
+    masks = [{p.name: p.read_bytes() for p in folder.glob("*.nii.gz")} for folder in (one, other)]
+    assert masks[0] and masks[0] == masks[1], "masks differ"
+    assert rows(one) == rows(other), "rows differ"
+    left = [p.name for p in other.rglob("*.tmp")]
+    assert not left, left
+
+
+def batch(binary, folder, out, *more):
+    return [binary, "batch", folder / "manifest.csv", "--out", out, "--device", "cpu", "--quiet", *more]
+
+
+def wait_for(out, count):
+    for _ in range(60000):
+        if len(list((out / ".medsegx/cases").glob("*.json"))) >= count:
+            return
+        time.sleep(0.001)
+    raise SystemExit("cases never came")
+
+
+def killed(binary, folder):
+    make(folder, 100, broken=7)
+    clean, out = folder / "clean", folder / "out"
+    assert subprocess.run(batch(binary, folder, clean), stderr=subprocess.DEVNULL).returncode == 3
+    for count in (15, 60):
+        run = subprocess.Popen(batch(binary, folder, out, "--resume"), stderr=subprocess.DEVNULL)
+        wait_for(out, count)
+        run.kill()
+        run.wait()
+    assert subprocess.run(batch(binary, folder, out, "--resume"), stderr=subprocess.DEVNULL).returncode == 3
+    compare(clean, out)
+    failed = sorted({row["code"] for row in rows(out) if row["status"] == "failed"})
+    assert sum(row["status"] == "failed" for row in rows(out)) == 7
+    print("100 volumes, 7 broken, killed twice: the bytes of a clean run; codes", *failed)
+
+
+def throughput(binary, folder, pairs=2):
+    make(folder, 40)
+    ratios = []
+    for _ in range(pairs):
+        for name in ("many", "single"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / "single").mkdir()
+        start = time.monotonic()
+        subprocess.run(batch(binary, folder, folder / "many"), check=True)
+        middle = time.monotonic()
+        for index in range(40):
+            name = f"{index:03}.nii.gz"
+            flags = ["--device", "cpu", "-q", "--task", "CT_Liver", "--box", "16,16,48,48", "--slice", str(index % 8)]
+            subprocess.run([binary, "segment", folder / name, "-o", folder / "single" / name, *flags], check=True)
+        ratios.append((time.monotonic() - middle) / (middle - start))
+    for path in (folder / "single").iterdir():
+        assert path.read_bytes() == (folder / "many" / path.name).read_bytes(), path
+    print("40 volumes, one slice each: throughput", *(f"{ratio:.2f}" for ratio in ratios), "x that of single commands")
+
+
+def large(binary, folder, count=10_000):
+    """One case is run; the others are copies of it, of its mask and of its record"""
+    make(folder, 1)
+    out = folder / "out"
+    subprocess.run(batch(binary, folder, out), check=True)
+    head, line = (folder / "manifest.csv").read_text().splitlines()
+    (path,) = (out / ".medsegx/cases").glob("000-*.json")
+    record = json.loads(path.read_text())
+    image, mask, lines = (folder / "000.nii.gz").read_bytes(), (out / "000.nii.gz").read_bytes(), [head, line]
+    for index in range(1, count):
+        name = f"{index:05}"
+        record["row"].update(case=name, output=f"{name}.nii.gz", image=str(folder / f"{name}.nii.gz"))
+        for stamps, base, data in (("inputs", folder, image), ("outputs", out, mask)):
+            file = base / f"{name}.nii.gz"
+            file.write_bytes(data)
+            where = file.name if stamps == "outputs" else str(file)
+            record[stamps][0].update(path=where, time=file.stat().st_mtime_ns)
+        short = hashlib.sha256(f"{name}.nii.gz".encode()).hexdigest()[:12]
+        (path.parent / f"{name}-{short}.json").write_text(json.dumps(record))
+        lines.append(line.replace("000.nii.gz", f"{name}.nii.gz"))
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    took = []
+    for more in (["--dry-run"], ["--dry-run", "--shard", "1/8"], []):
+        start = time.monotonic()
+        run = subprocess.run([*batch(binary, folder, out, "--resume"), *more], stdout=subprocess.PIPE, check=True)
+        took.append(f"{time.monotonic() - start:.2f} s")
+    assert len(rows(out)) == count and all(row["status"] == "done" for row in rows(out)), run
+    print(f"{count} files: planned in {took[0]}, a shard of 8 in {took[1]}; resumed, all done, in {took[2]}")
+
+
+def stopped(binary, folder):
+    make(folder, 30)
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    as_first = os.geteuid() == 0 and subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode == 0
+    for wrapper in [[], unshare] if as_first else [[]]:
+        out = folder / f"out{len(wrapper)}"
+        run = subprocess.Popen([*wrapper, *batch(binary, folder, out)], stderr=subprocess.DEVNULL)
+        wait_for(out, 5)
+        inner = run.pid
+        if wrapper:
+            inner = int(pathlib.Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[0])
+        start = time.monotonic()
+        for _ in range(3):
+            os.kill(inner, signal.SIGTERM)
+        code = run.wait()
+        took = time.monotonic() - start
+        done = sum(row["status"] == "done" for row in rows(out))
+        assert code == 130 and done == len(list(out.glob("*.nii.gz"))) >= 5 and not list(out.rglob("*.tmp")), code
+        print(f"three SIGTERM{' as process 1' if wrapper else ''}: 130 after {took * 1e3:.0f} ms, {done} cases kept")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary", type=pathlib.Path, nargs="?")
+    parser.add_argument("--make", type=pathlib.Path, metavar="DIR", help="only make small volumes and their manifest")
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--compare", type=pathlib.Path, nargs=2, metavar="DIR", help="only compare two folders of results")
+    arguments = parser.parse_args()
+    if arguments.make:
+        return make(arguments.make, arguments.count)
+    if arguments.compare:
+        return compare(*arguments.compare)
+    with tempfile.TemporaryDirectory() as folder:
+        for check in (killed, throughput, large, stopped):
+            check(arguments.binary.resolve(), pathlib.Path(folder) / check.__name__)
+
+
+if __name__ == "__main__":
+    main()

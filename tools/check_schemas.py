@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Holds docs/schema/ against real files: boxes files and reports of runs must fit, and broken ones must not.
+
+    python3 tools/check_schemas.py --medsegx target/release/medsegx
+
+Needs jsonschema (tools/requirements-checks.txt)."""
+
+import argparse
+import copy
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import jsonschema
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RUNS = [
+    ["--boxes", "tests/data/phantom_boxes.json"],
+    ["--task", "CT_Liver", "--box3d", "22,43,9,111,109,11"],
+    # One voxel of background: an empty or doubtful mask, whose missing numbers are null with a reason.
+    ["--task", "CT_Liver", "--box", "1,1,2,2", "--slice", "3", "--mask", "1"],
+]
+
+
+def schema(name):
+    return jsonschema.Draft202012Validator(json.loads((ROOT / "docs/schema" / f"{name}.schema.json").read_text()))
+
+
+def broken(report):
+    """Copies of `report`, each with one thing wrong."""
+    for field in report:
+        without = copy.deepcopy(report)
+        del without[field]
+        yield f"without {field}", without
+    wrong = copy.deepcopy(report)
+    wrong["targets"][0]["slices"][0]["agreement_missing"] = None
+    wrong["targets"][0]["slices"][0]["agreement"] = None
+    yield "agreement missing without a reason", wrong
+    wrong = copy.deepcopy(report)
+    wrong["targets"][0]["voxels"] = -1
+    yield "negative voxels", wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--medsegx", type=pathlib.Path, default=ROOT / "target/release/medsegx")
+    binary = parser.parse_args().medsegx.resolve()
+    boxes, report = schema("boxes"), schema("report")
+    checked = refused = 0
+    boxes.validate(json.loads((ROOT / "tests/data/phantom_boxes.json").read_text()))
+    bad = {"version": 1, "space": "voxel", "inclusive": True, "targets": [{"name": "a", "label": 0, "box3d": [0] * 6}]}
+    assert not boxes.is_valid(bad), "a label of 0 passes"
+    with tempfile.TemporaryDirectory() as folder:
+        for number, flags in enumerate(RUNS):
+            files = [f"{folder}/{number}.nii.gz", "--report", f"{folder}/{number}.json"]
+            command = [binary, "segment", "tests/data/phantom.nii.gz", "--quiet", *flags, "-o", *files]
+            subprocess.run(command, cwd=ROOT, check=True)
+            found = json.loads(pathlib.Path(f"{folder}/{number}.json").read_text())
+            report.validate(found)
+            checked += 1
+            for what, wrong in broken(found):
+                assert not report.is_valid(wrong), f"{' '.join(flags)}: {what} passes"
+                refused += 1
+    print(f"{checked} reports fit docs/schema, {refused} broken copies do not")
+
+
+if __name__ == "__main__":
+    main()
