@@ -63,13 +63,20 @@ pub(super) fn sum_exp<S: Simd>(s: S, row: &[f32], largest: f32) -> f32 {
     s.sum(total)
 }
 
-/// Softmax of a short row, in place. Scalar: rows of at most a few dozen numbers.
+/// Numbers that are summed one after the other: of thousands, each block has its own sum, and fewer bits are lost.
+pub(super) const SUMMED: usize = 256;
+
+/// Softmax of a row, in place. Scalar: most rows have at most a few dozen numbers.
 pub(super) fn softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
-    for x in row.iter_mut() {
-        *x = (*x - largest).exp();
-        sum += *x;
+    for block in row.chunks_mut(SUMMED) {
+        let mut part = 0.0;
+        for x in block {
+            *x = (*x - largest).exp();
+            part += *x;
+        }
+        sum += part;
     }
     row.iter_mut().for_each(|x| *x /= sum);
 }
