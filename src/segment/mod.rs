@@ -495,7 +495,7 @@ pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
     if kind.takes_points() {
         return Ok(());
     }
-    let expected = "a box, or weights of SAM or MedSAM: MedSegX and LiteMedSAM were not trained with points".into();
+    let expected = "a box, or SAM weights: MedSegX and LiteMedSAM were not trained with points".into();
     Err(Error::Prompt { what: "points".into(), expected, found: "points".into() })
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::common::one_op::{Case, Random};
 use crate::common::pth;
 use crate::common::relative_l2;
-use crate::common::run::corners;
+use crate::common::run::{corners, tiny_vit as small};
 use medsegx::backend::Backend as _;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
 use medsegx::executor::{Network, Prompt, Session, SessionOptions, Slice};
 use medsegx::graph::op::{Activation, Convolution, Dense, Depthwise, InvertedBottleneck, WindowAttention};
 use medsegx::graph::{Element, Graph, Op, Plan, ValueId};
 use medsegx::mask::MaskChoice;
-use medsegx::model::{Config, Kind, Masks, Preset, Stage, image_encoder};
+use medsegx::model::{Config, Kind, Masks, Preset, image_encoder};
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Segmenter};
 use medsegx::tune::{Trainer, TrainerOptions};
 use medsegx::weights::{self, Access, Dtype, Weights, convert, convert_tiny_vit};
@@ -238,21 +238,6 @@ fn windows_with_learned_biases() {
         let op = WindowAttention { qkv, padding: padding_id, biases: biases_id, heads, grid, window, out };
         check(&format!("windows of {window} on {grid}"), case, op, out, &expected);
     }
-}
-
-/// LiteMedSAM's network with few channels, and MobileSAM's.
-fn small(stem_kernel: usize) -> Config {
-    let mut config = if stem_kernel == 1 { Config::litemedsam() } else { Config::mobile_sam() };
-    let tiny = config.tiny_vit.as_mut().unwrap();
-    (tiny.stem_width, tiny.expanded) = (4, 8);
-    let stage = |width, heads, window| Stage { width, depth: 1, heads, window, mlp: 2 * width };
-    let first = Stage { width: 8, depth: 1, heads: 0, window: 0, mlp: 0 };
-    tiny.stages = vec![first, stage(8, 1, 7), stage(16, 2, 14), stage(24, 2, 7)];
-    tiny.classes = tiny.classes.map(|_| 5);
-    (config.width, config.heads, config.head_dim, config.mlp) = (24, 2, 12, 48);
-    (config.patch, config.global) = (config.image_size / 32, vec![false; 4]);
-    (config.prompt_width, config.decoder_mlp, config.iou_hidden, config.upscaling) = (32, 16, 8, vec![8, 4]);
-    config
 }
 
 #[test]

@@ -200,8 +200,7 @@ impl Job {
         let steered = config.adapters.is_some();
         if args.prompts.points.is_some() && !config.kind.takes_points() {
             let found = "points".to_string();
-            let expected =
-                "a box, or weights of SAM or MedSAM: MedSegX and LiteMedSAM were not trained with points".to_string();
+            let expected = "a box, or SAM weights: MedSegX and LiteMedSAM were not trained with points".to_string();
             return Err(medsegx::Error::Argument { name: "--points", expected, found }.into());
         }
         let choice = SeriesChoice {
