@@ -55,7 +55,7 @@ def expand(tree):
 
 
 def uses(module):
-    for public, tree in re.findall(r"\b(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", FILES[module]):
+    for public, tree in re.findall(r"^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", FILES[module], re.M):
         for path in expand(re.sub(r"\s+", " ", tree)):
             path, _, alias = path.partition(" as ")
             names = [name.strip() for name in path.strip().split("::")]
