@@ -29,7 +29,6 @@ TABLE = ROOT / "docs/litemedsam-table.md"
 TOLERANCE = 0.005
 # A slice counts where the structure has as many pixels, a structure where it has as many slices.
 LEAST_PIXELS, LEAST_SLICES = 30, 10
-# Image, grey levels as each model's users make them, and labels with the structures to look for.
 TUNED_ON = 3
 
 
