@@ -71,6 +71,7 @@ pub mod taxonomy;
 pub mod tune;
 pub mod volume;
 pub mod weights;
+mod zip;
 
 pub use error::{Error, Result};
 

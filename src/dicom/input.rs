@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flate2::bufread::DeflateDecoder;
 
 use super::data_set::{Flaw, Flawed};
-use crate::{Error, Result};
+use crate::{Error, Result, zip};
 
 /// Most headers are shorter; what is read ahead of the pixels is no more than this.
 const BUFFER: usize = 1 << 13;
@@ -23,31 +23,28 @@ pub struct Place {
     start: u64,
     /// Bytes in that file.
     length: u64,
-    /// Bytes when they are inflated, by its archive.
-    unpacked: u64,
     deflated: bool,
 }
 
 impl Place {
     /// A file of its own.
     pub fn file(path: &Path, length: u64) -> Self {
-        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, unpacked: length, deflated: false }
+        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, deflated: false }
     }
 
-    /// A record of an archive.
-    pub fn record(
-        archive: &Arc<PathBuf>,
-        name: &str,
-        start: u64,
-        [length, unpacked]: [u64; 2],
-        deflated: bool,
-    ) -> Self {
-        Place { name: archive.join(name), file: Arc::clone(archive), start, length, unpacked, deflated }
-    }
-
-    /// How many bytes it delivers, by what its archive says.
-    pub fn unpacked(&self) -> u64 {
-        self.unpacked
+    /// All files of the zip archive at `path`.
+    pub fn records(path: &Path) -> Result<Vec<Self>> {
+        let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let archive = Arc::new(PathBuf::from(path));
+        let records = zip::records(path, &mut file)?.into_iter();
+        let place = |zip::Record { name, start, packed, deflated, .. }| Place {
+            name: archive.join(name),
+            file: Arc::clone(&archive),
+            start,
+            length: packed,
+            deflated,
+        };
+        Ok(records.map(place).collect())
     }
 
     /// Opens it at its first byte.

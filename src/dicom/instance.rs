@@ -7,7 +7,7 @@ use super::data_set::{DataSet, Flaw, Flawed};
 use super::frames::{Frame, frames};
 use super::input::Place;
 use super::parse::{Encoding, Parsed, PixelPlace, parse};
-use super::seg_reader::is_segmentation;
+use super::segmentation::is_segmentation;
 use super::tags;
 use crate::{Error, Result};
 

@@ -22,28 +22,27 @@ mod rtstruct_writer;
 mod samples;
 mod seg_reader;
 mod seg_writer;
+mod segmentation;
 mod series;
 mod stack;
 mod study;
 mod tags;
 mod write;
-mod zip;
 
 pub use list::{ListedSeries, ListedVolume, Listing, list};
 pub use series::{is_collection, is_input};
 pub use stack::Oddity;
 
-pub(crate) use input::Place as ZipRecord;
 pub(crate) use on_grid::OnGrid;
 pub(crate) use pixels::Slices;
 pub(crate) use rtstruct_reader::{VoxelGrid, read_structures};
 pub(crate) use rtstruct_writer::write_structures;
-pub(crate) use seg_reader::{is_segmentation, read_segmentation};
+pub(crate) use seg_reader::read_segmentation;
 pub(crate) use seg_writer::{SegForm, Segmentation, check_count};
-pub(crate) use series::{Chosen, MaskObject, mask_object, open};
+pub(crate) use segmentation::is_segmentation;
+pub(crate) use series::{Chosen, MaskObject, Wanted, mask_object, open};
 pub(crate) use stack::Grid;
 pub(crate) use study::{Source, Study, new_uid};
-pub(crate) use zip::records as zip_records;
 
 /// What the tags say of one frame: a codec's answer has to be like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

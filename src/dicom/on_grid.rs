@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::volume::{LabelVolume, Labels};
+use crate::image::{LabelVolume, Labels};
 
 /// Labels of the voxels of a volume of `dims`, whose first voxel is `start` in the mask and whose neighbours along columns,
 /// rows and slices are `steps` apart in it.

@@ -16,8 +16,8 @@ use super::instance::{Instance, Photometric};
 use super::samples::{self, Table, Word};
 use super::stack::Slice;
 use super::tags;
+use crate::image::{DataType, Voxel, Voxels};
 use crate::memory::{reserve, zeros};
-use crate::volume::{DataType, Voxel, Voxels};
 use crate::{Error, Result};
 
 /// Fragments of one file; a frame has few.

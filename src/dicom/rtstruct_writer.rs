@@ -7,7 +7,7 @@ use super::on_grid::{OnGrid, Plane};
 use super::parse::IMPLICIT_LITTLE;
 use super::study::{Reference, SERIES_INSTANCE, Source, Study, new_uid, now};
 use super::write::{Set, decimal, write_meta, write_set};
-use crate::volume::Segment;
+use crate::image::Segment;
 
 pub const STRUCTURE_SET: &str = "1.2.840.10008.5.1.4.1.1.481.3";
 const STUDY_CLASS: &str = "1.2.840.10008.3.1.2.3.1";
@@ -93,7 +93,7 @@ fn contours(study: &Study, source: &Source, grid: &OnGrid, segments: &[Segment])
     }
     let item = |(segment, contours): (&Segment, Vec<Set>)| {
         let mut item = Set::new();
-        let colour = crate::volume::colour(segment.label).map(|value| value.to_string());
+        let colour = crate::image::legend::colour(segment.label).map(|value| value.to_string());
         item.text(0x3006_002A, b"IS", colour.join("\\")).text(REFERENCED_ROI, b"IS", segment.label.to_string());
         if !contours.is_empty() {
             item.items(0x3006_0040, contours);

@@ -3,7 +3,7 @@
 use super::FrameShape;
 use super::data_set::{DataSet, Flaw, Flawed};
 use super::tags::{self, Tag};
-use crate::volume::Voxel;
+use crate::image::Voxel;
 
 /// An integer that samples are stored in.
 pub trait Word: Voxel {

@@ -10,11 +10,11 @@ use super::input::Place;
 use super::instance::Instance;
 use super::parse::parse_wanted;
 use super::pixels::Slices;
-use super::seg_writer::{LABEL_MAP, SEGMENTATION, tracked};
+use super::segmentation::tracked;
 use super::stack::{Grid, Oddity, Slice};
 use super::tags::{self, Tag, Vr};
 use crate::codes::Code;
-use crate::volume::{LabelVolume, Voxels};
+use crate::image::{LabelVolume, Voxels};
 use crate::{Error, Result};
 
 const MANUFACTURER: Tag = 0x0008_0070;
@@ -109,11 +109,6 @@ impl Header {
     fn label(&self, number: u16) -> u16 {
         self.segments.iter().find(|row| row.0 == number).map_or(number, |row| row.1)
     }
-}
-
-/// Whether an object of this class is a segmentation.
-pub fn is_segmentation(class: &str) -> bool {
-    [SEGMENTATION, LABEL_MAP].contains(&class)
 }
 
 /// Reads the segmentation at `path`; of segments only those with one of the labels `chosen`, where some are.

@@ -12,14 +12,12 @@ use super::anatomy::{self, Code};
 use super::bits::BitWriter;
 use super::on_grid::{OnGrid, Plane};
 use super::parse::{DEFLATED, EXPLICIT_LITTLE};
+use super::segmentation::{LABEL_MAP, SEGMENTATION, tracking};
 use super::study::{Reference, SERIES_INSTANCE, Source, Study, new_uid, now};
 use super::tags;
 use super::write::{Set, decimal, write_meta, write_pixel_head, write_set};
 use crate::Result;
-use crate::volume::Segment;
-
-pub const SEGMENTATION: &str = "1.2.840.10008.5.1.4.1.1.66.4";
-pub const LABEL_MAP: &str = "1.2.840.10008.5.1.4.1.1.66.7";
+use crate::image::Segment;
 
 const SEGMENT_NUMBER: u32 = 0x0062_000B;
 const SEGMENT_IDENTIFICATION: u32 = 0x0062_000A;
@@ -216,7 +214,7 @@ impl<'a> Segmentation<'a> {
             .text(0x0062_0006, b"ST", format!("Label {label}: {name}"))
             .text(0x0062_0008, b"CS", "SEMIAUTOMATIC")
             .text(0x0062_0009, b"LO", concat!("medsegx ", env!("CARGO_PKG_VERSION")))
-            .us(0x0062_000D, &lab(crate::volume::colour(*label)))
+            .us(0x0062_000D, &lab(crate::image::legend::colour(*label)))
             .item(0x0062_0003, property.category.item())
             .item(0x0062_000F, kind)
             .text(0x0062_0020, b"UT", tracking(*label, &name))
@@ -282,16 +280,6 @@ fn derivation(slice: &Reference) -> Set {
     let mut set = Set::new();
     set.item(0x0008_2112, source).item(0x0008_9215, Code::new("DCM", "113076", "Segmentation").item());
     set
-}
-
-/// What a segment is tracked by: its label, which is not its number where labels have gaps, and its name.
-pub fn tracking(label: u16, name: &str) -> String {
-    format!("label-{label} {name}")
-}
-
-/// The label in a tracking identifier of this program's.
-pub fn tracked(id: &str) -> Option<u16> {
-    id.strip_prefix("label-")?.split(' ').next()?.parse().ok().filter(|&label| label > 0)
 }
 
 /// A colour of sRGB as CIELab of D50, as DICOM scales it to 16 bits.
@@ -361,11 +349,5 @@ mod tests {
         assert!(
             (l / 655.35 - 54.29).abs() < 0.02 && (a / 257.0 - 208.81).abs() < 0.05 && (b / 257.0 - 197.89).abs() < 0.05
         );
-    }
-
-    #[test]
-    fn labels_come_back_out_of_tracking_identifiers() {
-        assert_eq!(tracked(&tracking(300, "left kidney")), Some(300));
-        assert_eq!([tracked("label-0 x"), tracked("Segment 5"), tracked("label-x")], [None; 3]);
     }
 }

@@ -9,12 +9,11 @@ use rayon::prelude::*;
 
 use super::input::Place;
 use super::instance::{Found, Instance};
+use super::parse;
 use super::pixels::{Slices, pool};
 use super::stack::{Grid, Oddity, Stack, stacks};
-use super::{parse, zip};
 use crate::codes::Code;
-use crate::volume::SeriesChoice;
-use crate::{Error, Result};
+use crate::{Error, Result, zip};
 
 /// Folders within each other.
 const DEEPEST: u32 = 16;
@@ -41,7 +40,7 @@ pub fn is_input(path: &Path) -> bool {
     if read.is_err() || !path.is_file() {
         return false;
     }
-    parse::is_dicom(&head) || (head.starts_with(zip::LOCAL_HEADER) && holds_dicom(path))
+    parse::is_dicom(&head) || (zip::is_archive(&head) && holds_dicom(path))
 }
 
 /// A DICOM object that masks can be read from.
@@ -77,7 +76,7 @@ pub fn is_collection(path: &Path) -> bool {
     let archive = || {
         let mut head = Vec::new();
         let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
-        read.is_ok() && head.starts_with(zip::LOCAL_HEADER) && holds_dicom(path)
+        read.is_ok() && zip::is_archive(&head) && holds_dicom(path)
     };
     path.is_dir() || (path.is_file() && archive())
 }
@@ -89,7 +88,7 @@ fn holds_dicom(path: &Path) -> bool {
         let head = place.open().ok().and_then(|mut stream| stream.peek(132).ok());
         head.is_some_and(|head| parse::is_dicom(&head))
     };
-    zip::records(path).is_ok_and(|places| places.iter().take(LOOKED_AT).any(dicom))
+    Place::records(path).is_ok_and(|places| places.iter().take(LOOKED_AT).any(dicom))
 }
 
 impl Scan {
@@ -122,9 +121,9 @@ impl Scan {
     }
 
     /// The series that is asked for, or the only one.
-    fn chosen(mut self, choice: &SeriesChoice) -> Result<(Vec<Instance>, Vec<Error>)> {
-        let uid = match &choice.series {
-            Some(uid) => uid.clone(),
+    fn chosen(mut self, wanted: &Wanted) -> Result<(Vec<Instance>, Vec<Error>)> {
+        let uid = match wanted.series {
+            Some(uid) => uid.to_string(),
             None if self.series.len() == 1 => self.series.keys().next().cloned().unwrap_or_default(),
             None => {
                 let list: Vec<String> = self.series.iter().map(|(uid, files)| shown(uid, files)).collect();
@@ -145,6 +144,17 @@ fn shown(uid: &str, files: &[Instance]) -> String {
     format!("{} ({modality}, {} file(s))", uid.escape_debug(), files.len())
 }
 
+/// Which volume of an input, and how it is read.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Series Instance UID, where there are several series.
+    pub series: Option<&'a str>,
+    /// Key of a volume or its number from 1, where there are several volumes.
+    pub volume: Option<&'a str>,
+    /// Threads that read and decode; all of the machine by default.
+    pub threads: Option<usize>,
+}
+
 /// A volume of a series, its pixels unread.
 pub struct Chosen {
     pub slices: Slices,
@@ -154,14 +164,14 @@ pub struct Chosen {
     pub files: usize,
 }
 
-/// Finds the one volume that `choice` asks for, and refuses what is not one.
+/// Finds the one volume that is `wanted`, and refuses what is not one.
 ///
 /// # Errors
 /// As [`Scan::read`]; [`Error::File`] for several series or volumes without a choice, and for slices that are no volume,
 /// with their files and places.
-pub fn open(path: &Path, choice: &SeriesChoice) -> Result<Chosen> {
-    let (instances, unreadable) = Scan::read(path, choice.threads)?.chosen(choice)?;
-    let stack = stack(path, &instances, choice)?;
+pub fn open(path: &Path, wanted: &Wanted) -> Result<Chosen> {
+    let (instances, unreadable) = Scan::read(path, wanted.threads)?.chosen(wanted)?;
+    let stack = stack(path, &instances, wanted)?;
     let Stack { slices, grid, problem, mut oddities, .. } = stack;
     if let Some(problem) = problem {
         return Err(Error::file(path, "slices", "one at each of evenly spaced places", problem.text));
@@ -184,14 +194,14 @@ pub fn open(path: &Path, choice: &SeriesChoice) -> Result<Chosen> {
     let slices: Vec<_> = slices.collect();
     oddities.extend(super::oddities::of_files(kept.iter()));
     let (modality, files) = (kept.first().map(|file| file.modality.clone()).unwrap_or_default(), kept.len());
-    let slices = Slices::new(kept, slices, choice.threads)?;
+    let slices = Slices::new(kept, slices, wanted.threads)?;
     Ok(Chosen { slices, grid, oddities, modality, files })
 }
 
-fn stack(path: &Path, instances: &[Instance], choice: &SeriesChoice) -> Result<Stack> {
+fn stack(path: &Path, instances: &[Instance], wanted: &Wanted) -> Result<Stack> {
     let mut found = stacks(instances);
     let keys = || found.iter().map(|s| format!("{} ({} slice(s))", s.key, s.slices.len())).collect::<Vec<_>>();
-    let at = match &choice.volume {
+    let at = match wanted.volume {
         None if found.len() == 1 => 0,
         None => {
             let found = format!("{}: {}", found.len(), keys().join("; "));
@@ -199,7 +209,7 @@ fn stack(path: &Path, instances: &[Instance], choice: &SeriesChoice) -> Result<S
         }
         Some(key) => {
             let numbered = || key.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).filter(|&n| n < found.len());
-            let at = found.iter().position(|stack| stack.key == *key).or_else(numbered);
+            let at = found.iter().position(|stack| stack.key == key).or_else(numbered);
             let wrong = || Error::Argument {
                 name: "volume",
                 expected: keys().join(" or "),
@@ -222,8 +232,8 @@ fn places(path: &Path) -> Result<Vec<Place>> {
     }
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(4).read_to_end(&mut head)).map_err(failed)?;
-    if head.starts_with(zip::LOCAL_HEADER) {
-        return zip::records(path);
+    if zip::is_archive(&head) {
+        return Place::records(path);
     }
     Ok(vec![Place::file(path, metadata.len())])
 }

@@ -26,7 +26,7 @@ use super::space::{self, Patient};
 use super::{Grid, PixelBox, Target, VolumeBox, markups, npz, stretch, volume_box};
 use crate::codes::{Code, Warning};
 use crate::taxonomy::Query;
-use crate::{Error, Result};
+use crate::{Error, Result, zip};
 
 /// Largest file that is read, in bytes: a million boxes fit.
 pub const LARGEST_FILE: u64 = 32 << 20;
@@ -43,7 +43,7 @@ const MOST_TARGETS: usize = u16::MAX as usize;
 /// [`Error::Io`], [`Error::File`] for a malformed file and [`Error::Prompt`] for a box that makes no sense for this grid.
 pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
     let mut file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
-    if npz::is_npz(path, &mut file)? {
+    if zip::holds_archive(path, &mut file)? {
         return npz::read(path, &mut file, grid);
     }
     let mut bytes = Vec::new();

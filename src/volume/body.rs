@@ -3,10 +3,10 @@
 use std::io::BufRead;
 
 use super::source::Source;
-use super::voxels::Voxels;
 use crate::Result;
 use crate::codes::{Code, Warning};
 use crate::image::DataType;
+use crate::image::Voxels;
 
 /// How they lie in what the source still has to deliver.
 pub(super) struct Body {
@@ -29,7 +29,7 @@ impl Body {
 
     /// Reads the next voxels.
     pub fn read<R: BufRead>(&self, source: &mut Source<R>, voxels: usize) -> Result<Voxels> {
-        let values = Voxels::read(source, self.data_type, voxels * self.stored_channels, self.big_endian)?;
+        let values = source.voxels(self.data_type, voxels * self.stored_channels, self.big_endian)?;
         Ok(if self.stored_channels == 4 { values.without_alpha() } else { values })
     }
 

@@ -4,15 +4,16 @@ use std::path::Path;
 
 use super::info::Container;
 use super::nifti::Header;
-use super::opening::SeriesChoice;
-use super::{Affine, Geometry, OpenOptions, VolumeInfo, count_voxels};
+use super::options::{SeriesChoice, count_voxels};
+use super::{Affine, Geometry, OpenOptions, VolumeInfo};
 use crate::Result;
 use crate::codes::Warning;
-use crate::dicom::{self, Chosen, Grid, Slices};
+use crate::dicom::{self, Chosen, Grid, Slices, Wanted};
 
 /// What is known before the pixels, and the slices to be read.
 pub(super) fn head(path: &Path, options: &OpenOptions, choice: &SeriesChoice) -> Result<(VolumeInfo, Slices)> {
-    let Chosen { slices, grid, oddities, modality, files } = dicom::open(path, choice)?;
+    let wanted = Wanted { series: choice.series.as_deref(), volume: choice.volume.as_deref(), threads: choice.threads };
+    let Chosen { slices, grid, oddities, modality, files } = dicom::open(path, &wanted)?;
     let dims = slices.dims();
     count_voxels(path, dims.map(|n| n as u64), options)?;
     let mut warnings: Vec<Warning> =

@@ -1,10 +1,10 @@
 //! Where voxels lie in the patient: affine, spacing, orientation codes, and what looks wrong about them.
 
 use super::nifti::Header;
+use super::options::Form;
 use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 use std::path::Path;
-use std::str::FromStr;
 
 /// Rows of a 4 x 4 matrix that takes voxel indices (i, j, k, 1) to millimetres, x to the Right, y Anterior, z Superior.
 pub type Affine = [[f64; 4]; 4];
@@ -19,27 +19,6 @@ pub enum AffineSource {
     Qform,
     /// `pixdim` alone: x flipped, origin in the middle.
     Neither,
-}
-
-/// A form of a NIfTI header that is chosen by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Rows of the affine.
-    Sform,
-    /// Quaternion, offset and `pixdim`.
-    Qform,
-}
-
-impl FromStr for Form {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.to_lowercase().as_str() {
-            "sform" => Ok(Form::Sform),
-            "qform" => Ok(Form::Qform),
-            _ => Err(Error::Argument { name: "form", expected: "sform or qform".into(), found: format!("'{text}'") }),
-        }
-    }
 }
 
 /// What a NIfTI header says of space.
@@ -268,8 +247,39 @@ fn qform(header: &Header, zooms: &[f64; 3], warnings: &mut Vec<Warning>) -> Affi
     ]
 }
 
+impl Header {
+    /// A header of a grid of `dims` with this affine in mm, in both forms under `code`; of a sheared one in the sform only,
+    /// since a quaternion has no shear.
+    pub fn with_affine(dims: [usize; 3], affine: &Affine, code: i64) -> Self {
+        const MILLIMETRES: i64 = 2;
+        let mut header = Self::without_geometry(dims);
+        let layout = header.layout;
+        let column = |c: usize| [affine[0][c], affine[1][c], affine[2][c]];
+        let length = |v: [f64; 3]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let spacing = [0, 1, 2].map(|c| length(column(c)));
+        let axes: [[f64; 3]; 3] = std::array::from_fn(|c| column(c).map(|v| v / spacing[c]));
+        for (at, value) in spacing.into_iter().enumerate() {
+            header.set_real(layout.pixdim + (at + 1) * layout.real_bytes, value);
+        }
+        header.set_integer(layout.units, layout.units_bytes, MILLIMETRES);
+        header.set_integer(layout.sform_code, layout.code_bytes, code);
+        for (at, value) in affine[..3].iter().flatten().enumerate() {
+            header.set_real(layout.rows + at * layout.real_bytes, *value);
+        }
+        if let Some((qfac, quaternion)) = quaternion(&axes) {
+            header.set_integer(layout.qform_code, layout.code_bytes, code);
+            header.set_real(layout.pixdim, qfac);
+            for (at, value) in quaternion.into_iter().enumerate() {
+                header.set_real(layout.quaternion + at * layout.real_bytes, value);
+                header.set_real(layout.offset + at * layout.real_bytes, affine[at][3]);
+            }
+        }
+        header
+    }
+}
+
 /// qfac and b, c, d of the rotation with these unit columns; `None` where they are not at right angles.
-pub(super) fn quaternion(axes: &[[f64; 3]; 3]) -> Option<(f64, [f64; 3])> {
+fn quaternion(axes: &[[f64; 3]; 3]) -> Option<(f64, [f64; 3])> {
     let [x, y, z] = *axes;
     if [dot(&x, &y), dot(&x, &z), dot(&y, &z)].iter().any(|cosine| cosine.is_nan() || cosine.abs() > 1e-4) {
         return None;

@@ -1,9 +1,9 @@
 //! The numbers of an [`Intensity`] for a volume.
 
-use super::voxels::with_voxels;
 use super::{Volume, VolumeInfo};
 use crate::image::intensity::{are_fractions, percentiles_of};
 use crate::image::robust::{SetAside, robust_of};
+use crate::image::voxels::with_voxels;
 use crate::image::{DataType, Intensity, IntensityMap, Statistics, Voxel};
 use crate::memory::reserve;
 use crate::{Error, Result};

@@ -1,8 +1,8 @@
 //! Label maps in: a volume of numbers as labels.
 
 use super::info::Container;
-use super::voxels::with_voxels;
 use super::{LabelVolume, Volume, Voxel, Voxels};
+use crate::image::voxels::with_voxels;
 use crate::{Error, Result};
 
 /// How far a value may be from a whole number before it counts as none: further than what is left of a mask that was saved with an

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::info::Container;
 use super::levels::LevelCounts;
-use super::voxels::with_voxels;
 use super::{
     Affine, DataType, Geometry, Intensity, IntensityMap, SetAside, SliceFrame, SliceSource, Statistics, Volume,
     VolumeInfo, Voxels, nifti,
 };
+use crate::image::voxels::with_voxels;
 use crate::{Error, Result};
 
 /// Who keeps the voxels.

@@ -1,8 +1,8 @@
 //! How many of the 256 grey levels a picture makes use of: few of them show little to the network.
 
-use super::voxels::with_voxels;
 use super::{Intensity, IntensityMap, Volume, Voxel};
 use crate::codes::{Code, Warning};
+use crate::image::voxels::with_voxels;
 
 /// Values that are looked at, at most; of more every n-th.
 const LOOKED_AT: usize = 1 << 20;

@@ -12,10 +12,10 @@ use std::thread::JoinHandle;
 
 use flate2::write::{GzDecoder, GzEncoder};
 
-use super::labels::LabelVolume;
 use super::mask_writer::{self, Format, nifti_start, plane_bytes};
 use super::{SliceFrame, VolumeInfo};
 use crate::atomic::write_atomically;
+use crate::image::LabelVolume;
 use crate::{Error, Result};
 
 /// Bytes of labels in one message.

@@ -16,11 +16,12 @@ use flate2::{Compression, GzBuilder};
 #[cfg(feature = "dicom")]
 use super::dicom_mask::{DicomMask, DicomOptions};
 use super::info::Container;
-use super::labels::{LabelVolume, Labels};
 use super::nifti::Header;
-use super::raster_writer::{self, Segment};
+use super::raster_writer;
 use super::{OpenOptions, Opening, VolumeInfo, npy, npz, png};
 use crate::atomic::write_atomically;
+use crate::image::legend::{Segment, colour};
+use crate::image::{LabelVolume, Labels};
 use crate::memory::reserve;
 use crate::{Error, Result};
 
@@ -215,7 +216,7 @@ fn write_png(mask: &LabelVolume, shown: Shown, out: &mut impl Write) -> io::Resu
         }
         (Shown::Colours, Labels::U8(labels)) => {
             let highest = u16::from(labels.iter().copied().max().unwrap_or(0));
-            let colours = (1..=highest).flat_map(raster_writer::colour);
+            let colours = (1..=highest).flat_map(colour);
             write(BitDepth::Eight, Some([0; 3].into_iter().chain(colours).collect()), labels)
         }
         (_, Labels::U8(labels)) => write(BitDepth::Eight, None, labels),

@@ -30,13 +30,13 @@ pub mod npy;
 mod npz;
 mod nrrd;
 mod opening;
+mod options;
 mod png;
 mod raster;
 mod raster_writer;
 mod slices;
 mod source;
 mod stored;
-mod voxels;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -45,57 +45,24 @@ pub use arriving::{Arriving, SliceSource};
 pub use describe::{Description, GeometryDescription, describe, describe_chosen};
 #[cfg(feature = "dicom")]
 pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name, is_rtstruct_name};
-pub use geometry::{Affine, AffineSource, Form, Geometry};
+pub use geometry::{Affine, AffineSource, Geometry};
 pub use incoming::{Image, Incoming};
 pub use info::VolumeInfo;
-pub use labels::{LabelVolume, Labels};
 pub use lent::{Lender, Lent};
 #[cfg(feature = "capi")]
 pub(crate) use levels::LevelCounts;
 pub use mask_stream::MaskStream;
-pub use opening::{Opening, Reading, SeriesChoice};
-pub use raster_writer::Segment;
-#[cfg(feature = "dicom")]
-pub(crate) use raster_writer::colour;
+pub use opening::{Opening, Reading};
+pub use options::{Form, OpenOptions, SeriesChoice};
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
-pub use voxels::Voxels;
 
-pub use crate::image::{DataType, Intensity, IntensityMap, SetAside, Statistics, Voxel};
+use crate::image::voxels::with_voxels;
+pub use crate::image::{
+    DataType, Intensity, IntensityMap, LabelVolume, Labels, Segment, SetAside, Statistics, Voxel, Voxels,
+};
 use crate::{Error, Result};
 use info::Container;
-use voxels::with_voxels;
-
-/// How a volume is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenOptions {
-    /// Which time point of a 4-D file, from 0. Needed only where there is more than one.
-    pub time_point: Option<usize>,
-    /// The most voxels that a volume may have: what a file claims is checked before memory is taken.
-    pub max_voxels: u64,
-    /// Which form of a NIfTI header says where voxels lie; `None` for nibabel's rule, the sform where it is set.
-    pub form: Option<Form>,
-    /// What values that are NaN or infinite become; `None` leaves them, and most rules of intensity refuse them.
-    pub nan: Option<f64>,
-    /// Whether the file is meant as a label map: of a PNG with a palette its indices are read, not its colours, and where
-    /// all three channels of colour are alike one of them.
-    pub labels: bool,
-}
-
-impl OpenOptions {
-    /// One time point, 2^31 voxels at most, values and colours as they are.
-    pub const DEFAULT: OpenOptions =
-        OpenOptions { time_point: None, max_voxels: 1 << 31, form: None, nan: None, labels: false };
-
-    /// As [`OpenOptions::DEFAULT`], for a label map.
-    pub const LABELS: OpenOptions = OpenOptions { labels: true, ..OpenOptions::DEFAULT };
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        OpenOptions::DEFAULT
-    }
-}
 
 /// An image of one or more slices, its voxels as the file stores them.
 pub struct Volume {
@@ -204,26 +171,4 @@ fn without_padding<T: Voxel>(values: &[T], [low, high]: [f64; 2], slope: f64, in
         [if value < least { value } else { least }, if value > greatest { value } else { greatest }]
     });
     Statistics::of(&extremes, slope, intercept)
-}
-
-/// The product of `dims` when it is within `options.max_voxels`.
-fn count_voxels(path: &Path, dims: [u64; 3], options: &OpenOptions) -> Result<usize> {
-    let count = dims.iter().try_fold(1_u64, |all, &n| all.checked_mul(n)).filter(|&n| n <= options.max_voxels);
-    count.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0).ok_or_else(|| {
-        let expected = format!("1 to {} voxels", options.max_voxels);
-        Error::file(path, "size", expected, format!("{} x {} x {}", dims[0], dims[1], dims[2]))
-    })
-}
-
-/// Values without the last of each `stored`.
-fn drop_alpha<T: Copy>(mut values: Vec<T>, stored: usize) -> Vec<T> {
-    let mut kept = 0;
-    for at in 0..values.len() {
-        if at % stored != stored - 1 {
-            values[kept] = values[at];
-            kept += 1;
-        }
-    }
-    values.truncate(kept);
-    values
 }

@@ -4,8 +4,8 @@
 
 use std::io::BufRead;
 
-use super::OpenOptions;
 use super::body::Body;
+use super::options::OpenOptions;
 use super::source::Source;
 use crate::codes::{Code, Warning};
 use crate::image::DataType;
@@ -45,7 +45,7 @@ pub(super) struct Layout {
     pub rows: usize,
     pub units: usize,
     /// Bytes of `xyzt_units`.
-    units_bytes: usize,
+    pub units_bytes: usize,
 }
 
 static NIFTI1: Layout = Layout {
@@ -217,35 +217,6 @@ impl Header {
         header
     }
 
-    /// A header of a grid of `dims` with this affine in mm, in both forms under `code`; of a sheared one in the sform only,
-    /// since a quaternion has no shear.
-    pub fn with_affine(dims: [usize; 3], affine: &super::Affine, code: i64) -> Self {
-        const MILLIMETRES: i64 = 2;
-        let mut header = Self::without_geometry(dims);
-        let layout = header.layout;
-        let column = |c: usize| [affine[0][c], affine[1][c], affine[2][c]];
-        let length = |v: [f64; 3]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let spacing = [0, 1, 2].map(|c| length(column(c)));
-        let axes: [[f64; 3]; 3] = std::array::from_fn(|c| column(c).map(|v| v / spacing[c]));
-        for (at, value) in spacing.into_iter().enumerate() {
-            header.set_real(layout.pixdim + (at + 1) * layout.real_bytes, value);
-        }
-        header.set_integer(layout.units, layout.units_bytes, MILLIMETRES);
-        header.set_integer(layout.sform_code, layout.code_bytes, code);
-        for (at, value) in affine[..3].iter().flatten().enumerate() {
-            header.set_real(layout.rows + at * layout.real_bytes, *value);
-        }
-        if let Some((qfac, quaternion)) = super::geometry::quaternion(&axes) {
-            header.set_integer(layout.qform_code, layout.code_bytes, code);
-            header.set_real(layout.pixdim, qfac);
-            for (at, value) in quaternion.into_iter().enumerate() {
-                header.set_real(layout.quaternion + at * layout.real_bytes, value);
-                header.set_real(layout.offset + at * layout.real_bytes, affine[at][3]);
-            }
-        }
-        header
-    }
-
     /// Whether voxels have several values along the fifth axis, x, y, z, 1, n, as ITK writes vectors and colour.
     fn is_vector(&self) -> bool {
         matches!(*self.dims, [_, _, _, 1, count, ref rest @ ..] if count > 1 && rest.iter().all(|&n| n == 1))
@@ -370,7 +341,7 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOption
 
     let extent = |i: usize| header.dims.get(i).copied().unwrap_or(1);
     let dims = [extent(0), extent(1), extent(2)];
-    let voxels = super::count_voxels(&source.path, dims, options)?;
+    let voxels = super::options::count_voxels(&source.path, dims, options)?;
     let time_points = header.dims.iter().skip(3).try_fold(1_u64, |all, &n| all.checked_mul(n));
     let time_points =
         time_points.ok_or_else(|| Error::file(&source.path, "dim[4..]", "a countable number", "overflow"))?;

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use super::source::{Kind, Source};
-use super::voxels::Voxels;
+use crate::image::Voxels;
 use crate::image::{DataType, Voxel};
 use crate::memory::reserve;
 use crate::{Error, Result};
@@ -103,8 +103,8 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, max_values: u64) -> 
 /// Reads the values, in C order whatever the file has.
 pub(super) fn read_body<R: BufRead>(source: &mut Source<R>, body: &Body) -> Result<Voxels> {
     let values = match body.half {
-        true => widened(Voxels::read(source, DataType::U16, body.count, body.big_endian)?)?,
-        false => Voxels::read(source, body.data_type, body.count, body.big_endian)?,
+        true => widened(source.voxels(DataType::U16, body.count, body.big_endian)?)?,
+        false => source.voxels(body.data_type, body.count, body.big_endian)?,
     };
     if body.fortran_order { to_c_order(values, &body.shape) } else { Ok(values) }
 }

@@ -1,12 +1,20 @@
 //! NumPy's .npz archives as the MedSAM challenges of CVPR have them: `imgs` with `spacing` in, `segs` out.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
-use super::labels::{LabelVolume, Labels};
-use super::npy;
+use super::info::Container;
+use super::nifti::Header;
+use super::options::count_voxels;
+use super::source::{Kind, Source};
+use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, npy};
+use crate::codes::{Code, Warning};
+use crate::image::{LabelVolume, Labels};
+use crate::{Error, Result, zip};
 
 /// The array of a mask in its archive.
 const MASK: &str = "segs.npy";
@@ -67,102 +75,100 @@ impl Write for Plain {
     }
 }
 
-#[cfg(feature = "dicom")]
-pub(super) use reading::{IMAGES, MASKS, holds, open};
+/// The arrays that are an image, the first one counts.
+pub(super) const IMAGES: &[&str] = &["imgs", "img", "image"];
+/// The arrays that are masks.
+pub(super) const MASKS: &[&str] = &["segs", "gts"];
 
-/// Archives are unpacked by the reader of zip archives that DICOM files come in.
-#[cfg(feature = "dicom")]
-mod reading {
-    use std::io::BufReader;
-    use std::path::Path;
+/// The archive at `path` and its records.
+struct Archive<'a> {
+    path: &'a Path,
+    file: File,
+    records: Vec<zip::Record>,
+}
 
-    use super::super::info::Container;
-    use super::super::nifti::Header;
-    use super::super::source::{Kind, Source};
-    use super::super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, count_voxels, npy};
-    use crate::codes::{Code, Warning};
-    use crate::dicom::{ZipRecord, zip_records};
-    use crate::{Error, Result};
-
-    /// The arrays that are an image, the first one counts.
-    pub const IMAGES: &[&str] = &["imgs", "img", "image"];
-    /// The arrays that are masks.
-    pub const MASKS: &[&str] = &["segs", "gts"];
-
-    fn records(path: &Path) -> Option<Vec<ZipRecord>> {
-        let mut head = [0; 4];
-        let mut file = std::fs::File::open(path).ok().filter(|_| path.is_file())?;
-        std::io::Read::read_exact(&mut file, &mut head).ok()?;
-        if &head == b"PK\x03\x04" { zip_records(path).ok() } else { None }
+impl<'a> Archive<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let records = zip::records(path, &mut file)?;
+        Ok(Archive { path, file, records })
     }
 
-    fn find<'a>(records: &'a [ZipRecord], path: &Path, keys: &[&str]) -> Option<&'a ZipRecord> {
-        keys.iter().find_map(|key| records.iter().find(|record| record.name == path.join(format!("{key}.npy"))))
+    fn find(&self, keys: &[&str]) -> Option<&zip::Record> {
+        keys.iter().find_map(|key| self.records.iter().find(|record| record.name == format!("{key}.npy")))
     }
 
-    /// Whether the file at `path` is an archive with one of these arrays.
-    pub fn holds(path: &Path, keys: &[&str]) -> bool {
-        records(path).is_some_and(|records| find(&records, path, keys).is_some())
+    fn name(&self, record: &zip::Record) -> PathBuf {
+        self.path.join(&record.name)
     }
 
-    fn array(record: &ZipRecord, most: u64) -> Result<npy::Array> {
-        let reader = BufReader::new(record.open()?);
-        let (mut source, kind) = Source::new(&record.name, reader, record.unpacked())?;
+    fn array(&self, record: &zip::Record, most: u64) -> Result<npy::Array> {
+        let reader = BufReader::new(record.reader(self.path, &self.file)?);
+        let (mut source, kind) = Source::new(&self.name(record), reader, record.unpacked)?;
         if kind != Kind::Npy {
-            return Err(Error::file(&record.name, "format", "NumPy (.npy)", format!("{kind:?}")));
+            return Err(Error::file(self.name(record), "format", "NumPy (.npy)", format!("{kind:?}")));
         }
         npy::read_array(&mut source, most)
     }
+}
 
-    /// Opens the first of the arrays `keys`: H x W, H x W x 3, or slices x H x W, whose `spacing` is x, y, z.
-    pub fn open(path: &Path, options: &OpenOptions, keys: &[&str]) -> Result<Volume> {
-        let all = zip_records(path)?;
-        let missing = || Error::file(path, "npz", format!("an array named {}", keys.join(" or ")), "none");
-        let record = find(&all, path, keys).ok_or_else(missing)?;
-        let npy::Array { shape, values } = array(record, options.max_voxels.saturating_mul(3))?;
-        let (dims, channels) = match *shape {
-            [h, w] => ([w, h, 1], 1),
-            [h, w, 3] => ([w, h, 1], 3),
-            [slices, h, w] => ([w, h, slices], 1),
-            _ => {
-                let expected = "H x W, H x W x 3 (colour) or slices x H x W";
-                return Err(Error::file(&record.name, "shape", expected, format!("{shape:?}")));
-            }
-        };
-        count_voxels(path, dims.map(|n| n as u64), options)?;
-        let picture = shape.len() == 2 || channels == 3;
-        let spacing = match find(&all, path, &["spacing"]) {
-            Some(record) if !picture => Some(spacing(record)?),
-            _ => None,
-        };
-        let info = match spacing {
-            None => VolumeInfo::new(path, Container::Npy { picture }, dims, channels, values.data_type()),
-            Some(spacing) => placed(path, dims, spacing, &values)?,
-        };
-        info.one_time_point(options.time_point)?;
-        Ok(Volume { info, voxels: values })
-    }
+/// Whether the file at `path` is an archive with one of these arrays.
+pub(super) fn holds(path: &Path, keys: &[&str]) -> bool {
+    let archive = || {
+        let mut file = File::open(path).ok()?;
+        let found = zip::holds_archive(path, &mut file).ok()?;
+        Archive::open(path).ok().filter(|_| found)
+    };
+    path.is_file() && archive().is_some_and(|archive| archive.find(keys).is_some())
+}
 
-    fn spacing(record: &ZipRecord) -> Result<[f64; 3]> {
-        let found = array(record, 16)?;
-        let numbers: Vec<f64> = (0..found.values.len()).filter_map(|at| found.values.get(at)).collect();
-        let fits = <[f64; 3]>::try_from(numbers).ok().filter(|s| s.iter().all(|v| v.is_finite() && *v > 0.0));
-        fits.ok_or_else(|| {
-            Error::file(&record.name, "spacing", "three numbers above 0, x, y, z", format!("{:?}", found.shape))
-        })
-    }
+/// Opens the first of the arrays `keys`: H x W, H x W x 3, or slices x H x W, whose `spacing` is x, y, z.
+pub(super) fn open(path: &Path, options: &OpenOptions, keys: &[&str]) -> Result<Volume> {
+    let archive = Archive::open(path)?;
+    let missing = || Error::file(path, "npz", format!("an array named {}", keys.join(" or ")), "none");
+    let record = archive.find(keys).ok_or_else(missing)?;
+    let npy::Array { shape, values } = archive.array(record, options.max_voxels.saturating_mul(3))?;
+    let (dims, channels) = match *shape {
+        [h, w] => ([w, h, 1], 1),
+        [h, w, 3] => ([w, h, 1], 3),
+        [slices, h, w] => ([w, h, slices], 1),
+        _ => {
+            let expected = "H x W, H x W x 3 (colour) or slices x H x W";
+            return Err(Error::file(archive.name(record), "shape", expected, format!("{shape:?}")));
+        }
+    };
+    count_voxels(path, dims.map(|n| n as u64), options)?;
+    let picture = shape.len() == 2 || channels == 3;
+    let spacing = match archive.find(&["spacing"]) {
+        Some(record) if !picture => Some(spacing(&archive, record)?),
+        _ => None,
+    };
+    let info = match spacing {
+        None => VolumeInfo::new(path, Container::Npy { picture }, dims, channels, values.data_type()),
+        Some(spacing) => placed(path, dims, spacing, &values)?,
+    };
+    info.one_time_point(options.time_point)?;
+    Ok(Volume { info, voxels: values })
+}
 
-    /// Of an image whose spacing is known and whose place is not: as ITK places what says no more, Left, Posterior, Superior.
-    fn placed(path: &Path, dims: [usize; 3], [x, y, z]: [f64; 3], values: &Voxels) -> Result<VolumeInfo> {
-        let affine = [[-x, 0.0, 0.0, 0.0], [0.0, -y, 0.0, 0.0], [0.0, 0.0, z, 0.0], [0.0, 0.0, 0.0, 1.0]];
-        let header = Header::with_affine(dims, &affine, 1);
-        let geometry = Geometry::read(path, &header, None, &mut Vec::new())?;
-        let container = Container::Raster { format: "npz", header, volumes: 1 };
-        let mut info = VolumeInfo::new(path, container, dims, 1, values.data_type());
-        info.geometry = Some(geometry);
-        let text =
-            "the archive has a spacing and no orientation: left and right are a guess (Left, Posterior, Superior)";
-        info.warnings.push(Warning::new(Code::NoOrientation, text));
-        Ok(info)
-    }
+fn spacing(archive: &Archive, record: &zip::Record) -> Result<[f64; 3]> {
+    let found = archive.array(record, 16)?;
+    let numbers: Vec<f64> = (0..found.values.len()).filter_map(|at| found.values.get(at)).collect();
+    let fits = <[f64; 3]>::try_from(numbers).ok().filter(|s| s.iter().all(|v| v.is_finite() && *v > 0.0));
+    fits.ok_or_else(|| {
+        Error::file(archive.name(record), "spacing", "three numbers above 0, x, y, z", format!("{:?}", found.shape))
+    })
+}
+
+/// Of an image whose spacing is known and whose place is not: as ITK places what says no more, Left, Posterior, Superior.
+fn placed(path: &Path, dims: [usize; 3], [x, y, z]: [f64; 3], values: &Voxels) -> Result<VolumeInfo> {
+    let affine = [[-x, 0.0, 0.0, 0.0], [0.0, -y, 0.0, 0.0], [0.0, 0.0, z, 0.0], [0.0, 0.0, 0.0, 1.0]];
+    let header = Header::with_affine(dims, &affine, 1);
+    let geometry = Geometry::read(path, &header, None, &mut Vec::new())?;
+    let container = Container::Raster { format: "npz", header, volumes: 1 };
+    let mut info = VolumeInfo::new(path, container, dims, 1, values.data_type());
+    info.geometry = Some(geometry);
+    let text = "the archive has a spacing and no orientation: left and right are a guess (Left, Posterior, Superior)";
+    info.warnings.push(Warning::new(Code::NoOrientation, text));
+    Ok(info)
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::body::Body;
 use super::info::Container;
+use super::options::{SeriesChoice, count_voxels};
 use super::raster::{self, Encoding, Raster, Wanted};
 use super::source::{Kind, Source};
-use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, count_voxels, metaimage, nifti, npy, nrrd, png};
+use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, metaimage, nifti, npy, nrrd, png};
 use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 
@@ -43,37 +44,9 @@ pub(super) enum Rest {
     Dicom(Box<crate::dicom::Slices>),
 }
 
-impl SeriesChoice {
-    /// What is chosen of a file that is no DICOM.
-    fn time_point(&self) -> Result<Option<usize>> {
-        let wrong = |name, expected: &str, found: &str| Error::Argument {
-            name,
-            expected: expected.into(),
-            found: format!("'{}'", found.escape_debug()),
-        };
-        if let Some(uid) = &self.series {
-            return Err(wrong("series", "a DICOM input to choose one of", uid));
-        }
-        let number = |text: &String| text.parse().map_err(|_| wrong("volume", "a time point, from 0", text));
-        self.volume.as_ref().map(number).transpose()
-    }
-}
-
-/// Which volume of a DICOM input, and how it is read.
-#[derive(Clone, Debug, Default)]
-pub struct SeriesChoice {
-    /// Series Instance UID. Needed only where there are several series.
-    pub series: Option<String>,
-    /// Key of a volume, or its number from 1. Needed only where a series has several volumes. Of another file with several
-    /// time points it is the time point, from 0.
-    pub volume: Option<String>,
-    /// Threads that read and decode; all of the machine by default.
-    pub threads: Option<usize>,
-}
-
 impl Opening<BufReader<File>> {
-    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png; with the feature `dicom`
-    /// also an .npz (`imgs` and `spacing`), a DICOM file, or a folder or zip archive of one series of one volume.
+    /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png, or an .npz
+    /// (`imgs` and `spacing`); with the feature `dicom` also a DICOM file, or a folder or zip archive of one series of one volume.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.
@@ -93,7 +66,6 @@ impl Opening<BufReader<File>> {
             return Ok(Opening { info, source: Source::nothing(path), rest, options: *options });
         }
         let options = &OpenOptions { time_point: options.time_point.or(choice.time_point()?), ..*options };
-        #[cfg(feature = "dicom")]
         if super::npz::holds(path, &[super::npz::IMAGES, super::npz::MASKS].concat()) {
             let Volume { info, voxels } =
                 super::npz::open(path, options, &[super::npz::IMAGES, super::npz::MASKS].concat())?;

@@ -7,8 +7,8 @@ use ::png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use super::OpenOptions;
 use super::source::Source;
-use super::voxels::Voxels;
 use crate::codes::{Code, Warning};
+use crate::image::voxels::{Voxels, drop_alpha};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
     let indices = (options.labels && header.color_type == ColorType::Indexed).then_some(header.bit_depth);
     let expand = if indices.is_some() { Transformations::IDENTITY } else { Transformations::EXPAND };
     decoder.set_transformations(expand);
-    super::count_voxels(&source.path, [u64::from(width), u64::from(height), 1], options)?;
+    super::options::count_voxels(&source.path, [u64::from(width), u64::from(height), 1], options)?;
     let row_limit = (width as usize).saturating_mul(8).saturating_mul(4).saturating_add(LIMIT);
     decoder.set_limits(Limits { bytes: row_limit });
 
@@ -75,11 +75,11 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) ->
         warnings.push(Warning::new(Code::AlphaIgnored, "the alpha channel is left out"));
     }
     let values = match frame.bit_depth {
-        BitDepth::Eight => Voxels::U8(if stored == channels { raw } else { super::drop_alpha(raw, stored) }),
+        BitDepth::Eight => Voxels::U8(if stored == channels { raw } else { drop_alpha(raw, stored) }),
         BitDepth::Sixteen => {
             let mut wide = reserve(size / 2, "the picture")?;
             wide.extend(raw.chunks_exact(2).map(|b| u16::from_be_bytes([b[0], b[1]])));
-            let wide = if stored == channels { wide } else { super::drop_alpha(wide, stored) };
+            let wide = if stored == channels { wide } else { drop_alpha(wide, stored) };
             if channels == 1 { Voxels::U16(wide) } else { Voxels::U8(narrowed(&wide, &mut warnings)?) }
         }
         depth => return Err(bad(&source.path, format!("{depth:?} bits that were not expanded"))),

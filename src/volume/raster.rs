@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
 use super::Affine;
-use super::voxels::Voxels;
 use crate::codes::{Code, Warning};
 use crate::image::DataType;
+use crate::image::Voxels;
 use crate::memory::reserve;
 use crate::{Error, Result};
 

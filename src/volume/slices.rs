@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-use super::voxels::{Voxels, with_voxels};
 use super::{Intensity, IntensityMap, Volume, VolumeInfo};
 use crate::image::Voxel;
+use crate::image::voxels::{Voxels, with_voxels};
 use crate::{Error, Result};
 
 /// How slices lie before the network.

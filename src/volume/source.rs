@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::GzDecoder;
 
-use crate::memory::zeros;
+use crate::image::{DataType, Voxel, Voxels};
+use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
 /// Bytes looked at to tell what a file is: a NIfTI-2 header with its extension flag.
@@ -42,7 +43,6 @@ pub(super) struct Source<R> {
 
 impl<R> Source<R> {
     /// No bytes: for what is read from many files.
-    #[cfg(feature = "dicom")]
     pub fn nothing(path: &Path) -> Self {
         let (compressed, stop, stream) = (false, None, Stream::Nothing);
         Source { path: path.to_path_buf(), compressed, stop, stream, length: 0, taken: 0 }
@@ -50,6 +50,18 @@ impl<R> Source<R> {
 }
 
 impl<R: BufRead> Source<R> {
+    /// Reads `count` values of `data_type`.
+    pub fn voxels(&mut self, data_type: DataType, count: usize, big_endian: bool) -> Result<Voxels> {
+        macro_rules! values {
+            ($($variant:ident)*) => {
+                match data_type {
+                    $(DataType::$variant => Voxels::$variant(read_values(self, count, big_endian)?),)*
+                }
+            };
+        }
+        Ok(values!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64))
+    }
+
     /// Looks at the first bytes of `reader`, a file of `length` bytes, and finds out what it holds.
     pub fn new(path: &Path, mut reader: R, length: u64) -> Result<(Self, Kind)> {
         let head = read_head(&mut reader).map_err(|e| Error::io(path, "read", e))?;
@@ -212,7 +224,6 @@ fn detect(head: &[u8]) -> std::result::Result<Kind, &'static str> {
 enum Stream<R> {
     Plain(R),
     Gzip(Box<Members<R>>),
-    #[cfg(feature = "dicom")]
     Nothing,
 }
 
@@ -221,7 +232,6 @@ impl<R: BufRead> Read for Stream<R> {
         match self {
             Stream::Plain(reader) => reader.read(buffer),
             Stream::Gzip(members) => members.read(buffer),
-            #[cfg(feature = "dicom")]
             Stream::Nothing => Ok(0),
         }
     }
@@ -261,4 +271,18 @@ impl<R: BufRead> Read for Members<R> {
             }
         }
     }
+}
+
+fn read_values<T: Voxel, R: BufRead>(source: &mut Source<R>, count: usize, big_endian: bool) -> Result<Vec<T>> {
+    const CHUNK: usize = 1 << 20; // memory is touched only as the file really delivers
+    let mut values: Vec<T> = reserve(count, "the voxels")?;
+    while values.len() < count {
+        let start = values.len();
+        values.resize(count.min(start.saturating_add(CHUNK)), T::zeroed());
+        source.fill("voxel data", bytemuck::cast_slice_mut(&mut values[start..]))?;
+        if big_endian != cfg!(target_endian = "big") {
+            values[start..].iter_mut().for_each(|v| *v = v.swapped());
+        }
+    }
+    Ok(values)
 }

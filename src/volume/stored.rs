@@ -1,9 +1,9 @@
 //! One slice of a volume, still as it is stored: grey levels are made of it where the network runs.
 
-use super::voxels::with_voxels;
 use super::{DataType, IntensityMap, SliceFrame, Volume};
 use crate::Result;
 use crate::image::Voxel;
+use crate::image::voxels::with_voxels;
 
 /// A slice of a volume and the rule by which it becomes grey levels.
 #[derive(Clone, Copy)]

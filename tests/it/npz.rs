@@ -91,6 +91,11 @@ fn archives_that_are_no_images_are_refused() {
     }
     let objects = open(&zip(&[("imgs.npy", array("|O", "(3, 2, 2)", &[1; 12]))], false));
     assert!(objects.contains("descr"), "{objects}");
+    let mut damaged = zip(&[("imgs.npy", array("|u1", "(3, 2, 2)", &[77; 12]))], false);
+    let voxel = damaged.iter().rposition(|&byte| byte == 77).unwrap();
+    damaged[voxel] = 78;
+    let damaged = open(&damaged);
+    assert!(damaged.contains("checksum"), "{damaged}");
 }
 
 #[test]

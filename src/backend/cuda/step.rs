@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::arena::Arena;
+use super::device::{Cuda, Param};
 use super::driver::{Arg, Driver};
 use super::storage::Packing;
-use super::{Arena, Cuda, Param};
 use crate::error::{Error, Result};
 use crate::graph::plan::Place;
 use crate::graph::{Graph, Node, ParamId, Plan, Storage, ValueId};

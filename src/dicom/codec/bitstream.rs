@@ -2,8 +2,9 @@
 
 use std::io::Read;
 
-use super::{FrameShape, bad};
+use super::check::bad;
 use crate::Result;
+use crate::dicom::FrameShape;
 use crate::memory::{reserve, zeros};
 
 /// A frame of exactly `bytes` bytes, or with a pad byte.

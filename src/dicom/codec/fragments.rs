@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Codec, bad};
+use super::Codec;
+use super::check::bad;
 use crate::Result;
 
 /// One item of encapsulated pixel data, behind the basic offset table.

@@ -3,8 +3,10 @@
 //! It is translated C, with pointers: the sizes that a stream declares are held against the tags first, JP2's boxes never
 //! reach it, and it is strict: a stream that is cut short is an error. Why it was chosen: SECURITY.md.
 
-use super::{FrameShape, bad, guarded, same_size, words};
+use super::check::{bad, guarded, same_size};
+use super::words;
 use crate::Result;
+use crate::dicom::FrameShape;
 
 /// What each tile has at least: the segment of its start, and the marker of its data.
 const TILE_BYTES: usize = 14;

@@ -1,8 +1,10 @@
 //! JPEG-LS (ITU-T T.87), grey, by the crate pure_jpegls. It does not bear fill bytes in front of markers, and reads only
 //! streams of one component: the first are taken out, colour is refused by name.
 
-use super::{FrameShape, bad, guarded, same_size, words};
+use super::check::{bad, guarded, same_size};
+use super::words;
 use crate::Result;
+use crate::dicom::FrameShape;
 use crate::memory::reserve;
 
 /// Decodes one frame to `shape`'s words.

@@ -5,6 +5,7 @@
 //! behind the same checks, and a panic of theirs is an error.
 
 mod bitstream;
+mod check;
 pub mod fragments;
 mod jpeg;
 #[cfg(feature = "jpeg2000")]
@@ -13,10 +14,9 @@ mod jpegls;
 mod rle;
 mod words;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use self::check::bad;
 use super::FrameShape;
-use crate::{Error, Result};
+use crate::Result;
 
 pub use jpeg::says_ybr;
 
@@ -99,25 +99,4 @@ pub fn decode_frame(transfer_syntax: &str, fragments: &[u8], expected: &FrameSha
         #[cfg(not(feature = "jpeg2000"))]
         Codec::Jpeg2000 => Err(bad("transfer syntax", "a codec of this build", "JPEG 2000")),
     }
-}
-
-/// An error of a frame, whose file the caller knows.
-fn bad(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Error {
-    Error::file("<frame>", what, expected, found)
-}
-
-/// Compares a stream's columns and rows and its components with the tags.
-fn same_size(size: [usize; 2], components: usize, shape: &FrameShape) -> Result<()> {
-    let text = |size: [usize; 2], n: usize| format!("{} columns x {} rows x {n}", size[0], size[1]);
-    if size != [shape.columns, shape.rows] || components != shape.samples || components == 0 || size.contains(&0) {
-        let expected = text([shape.columns, shape.rows], shape.samples);
-        return Err(bad("size of the compressed frame", expected, text(size, components)));
-    }
-    Ok(())
-}
-
-/// Runs a decoder that is not of this library: a panic of it is an error like any other.
-fn guarded<T>(name: &str, decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(bad(name, "a stream that its decoder bears", "a panic")))
 }

@@ -1,7 +1,8 @@
 //! RLE Lossless (PS3.5 annex G): a segment for each byte of a pixel, from the highest of the first sample on.
 
-use super::{FrameShape, bad};
+use super::check::bad;
 use crate::Result;
+use crate::dicom::FrameShape;
 use crate::memory::zeros;
 
 /// Bytes of the header: a count and 15 offsets.

@@ -1,7 +1,8 @@
 //! Decoded samples into the words that the tags ask for.
 
-use super::{FrameShape, bad};
+use super::check::bad;
 use crate::Result;
+use crate::dicom::FrameShape;
 use crate::memory::zeros;
 
 /// What a stream says of its samples.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::shown;
 use super::super::source::Source;
 use super::pickle::{Pickle, Value};
-use super::{Storage, read};
+use super::storage::{Storage, read};
 use crate::{Error, Result};
 
 /// The first pickle: the number 0x1950a86a20f9469cfc6c.

@@ -5,6 +5,7 @@
 
 mod legacy;
 mod pickle;
+mod storage;
 mod tensor;
 mod zip;
 
@@ -17,10 +18,8 @@ use super::{Dtype, foreign, shown, wrong};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 use pickle::{Pickle, Value};
-use tensor::{Element, View};
-
-/// Longest pickle that is looked at. A training checkpoint of vit_h has 0.5 MB.
-const MAX_PICKLE: u64 = 16 << 20;
+use storage::{MAX_PICKLE, Storage, read};
+use tensor::View;
 
 /// The state dict of a checkpoint file.
 pub struct Checkpoint {
@@ -28,18 +27,6 @@ pub struct Checkpoint {
     source: Source,
     storages: BTreeMap<String, Storage>,
     tensors: BTreeMap<String, Stored>,
-}
-
-/// Raw values in the file.
-#[derive(Debug)]
-struct Storage {
-    element: Element,
-    /// Number of values.
-    length: u64,
-    /// First byte in the file.
-    start: u64,
-    /// CRC-32 of the bytes, where the container has one.
-    checksum: Option<u32>,
 }
 
 /// A tensor in a storage; [`View::check`] has passed.
@@ -155,13 +142,6 @@ impl Checkpoint {
     pub fn digest(&self) -> Digest {
         self.source.digest()
     }
-}
-
-/// Bytes of `range`, which is short.
-fn read(source: &Source, path: &Path, range: std::ops::Range<u64>) -> Result<Vec<u8>> {
-    let mut bytes = reserve((range.end - range.start) as usize, "part of a checkpoint")?;
-    source.read(path, range, |piece| bytes.extend_from_slice(piece))?;
-    Ok(bytes)
 }
 
 /// The tensors of the pickled dictionary, or of its entry `model` or `state_dict` as training scripts save it: name to

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::shown;
 use super::super::source::Source;
 use super::pickle::Pickle;
-use super::{MAX_PICKLE, Storage, read};
+use super::storage::{MAX_PICKLE, Storage, read};
 use crate::{Error, Result};
 
 /// How such a file begins.

@@ -420,7 +420,7 @@ impl Driver for Nvidia {
         // the arguments point to is the caller's promise too.
         unsafe {
             if self.launches == Launches::Dependent && follows {
-                return launch_dependent(function, grid, stream, &mut pointers).map_err(fail);
+                return launch_dependent(function.function, function.kernel, grid, stream, &mut pointers).map_err(fail);
             }
             result::launch_kernel(function.function, (x, y, z), block, function.kernel.shared, stream, &mut pointers)
         }

@@ -1,10 +1,10 @@
 //! Sequential DCT scans of 8 and 12 bits (T.81 annex F), with the integer arithmetic that libjpeg calls "islow", so that
 //! decoded samples equal those of most other programs.
 
+use super::header::{Frame, Scan, ScanComponent, Tables, restart};
 use super::huffman::{Bits, Table};
-use super::{Frame, Scan, ScanComponent, Tables, restart};
 use crate::Result;
-use crate::dicom::codec::bad;
+use crate::dicom::codec::check::bad;
 
 /// Where the coefficients of a block, as they are coded, belong: row by row.
 const ZIGZAG: [u8; 64] = [

@@ -1,7 +1,7 @@
 //! Huffman tables and the bits of one entropy-coded segment (T.81 F.2.2 and annex C).
 
-use super::bad;
 use crate::Result;
+use crate::dicom::codec::check::bad;
 
 /// Codes of at most this many bits are found in one step.
 const FAST_BITS: u32 = 10;

@@ -1,9 +1,9 @@
 //! Lossless scans (T.81 annex H): samples predicted from their neighbours, differences modulo 2^16.
 
+use super::header::{Frame, Scan, Tables, restart};
 use super::huffman::{Bits, Table};
-use super::{Frame, Scan, Tables, restart};
 use crate::Result;
-use crate::dicom::codec::bad;
+use crate::dicom::codec::check::bad;
 
 /// Decodes the scan at `position` into its components; where it ends.
 ///

@@ -1,8 +1,8 @@
 //! Subsampled components at the picture's size, as libjpeg's "fancy" upsampling does it: a triangle filter.
 
-use super::Component;
+use super::header::Component;
 use crate::Result;
-use crate::dicom::codec::bad;
+use crate::dicom::codec::check::bad;
 use crate::memory::zeros;
 
 /// Components of at most so many columns are not filtered, but repeated.

@@ -5,14 +5,16 @@ use std::ffi::c_void;
 
 use cudarc::driver::{DriverError, sys};
 
-use super::Function;
+use crate::backend::cuda::kernels::Kernel;
 
-/// Launches a kernel that may be brought to the multiprocessors while the launch before in `stream` still runs.
+/// Launches the `function` loaded of `kernel`, which may be brought to the multiprocessors while the launch before in
+/// `stream` still runs.
 ///
 /// # Safety
 /// As for `Driver::launch`; `pointers` has one for each parameter, to a value of its type.
 pub(super) unsafe fn launch_dependent(
-    function: &Function,
+    function: sys::CUfunction,
+    kernel: &Kernel,
     [x, y, z]: [u32; 3],
     stream: sys::CUstream,
     pointers: &mut [*mut c_void],
@@ -26,14 +28,14 @@ pub(super) unsafe fn launch_dependent(
         gridDimX: x,
         gridDimY: y,
         gridDimZ: z,
-        blockDimX: function.kernel.threads,
+        blockDimX: kernel.threads,
         blockDimY: 1,
         blockDimZ: 1,
-        sharedMemBytes: function.kernel.shared,
+        sharedMemBytes: kernel.shared,
         hStream: stream,
         attrs: &mut attribute,
         numAttrs: 1,
     };
     // SAFETY: the attribute outlives the call; the rest is the caller's promise.
-    unsafe { sys::cuLaunchKernelEx(&config, function.function, pointers.as_mut_ptr(), std::ptr::null_mut()) }.result()
+    unsafe { sys::cuLaunchKernelEx(&config, function, pointers.as_mut_ptr(), std::ptr::null_mut()) }.result()
 }

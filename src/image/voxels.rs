@@ -1,8 +1,7 @@
 //! Voxels in the type in which the file stores them.
 
-use super::source::Source;
+use super::voxel::{DataType, Voxel};
 use crate::Result;
-use crate::image::{DataType, Voxel};
 use crate::memory::reserve;
 
 /// Stored voxel values, x fastest, then y, then z; the channels of a voxel stand together.
@@ -34,16 +33,16 @@ pub enum Voxels {
 macro_rules! with_voxels {
     ($voxels:expr, $values:ident => $body:expr) => {
         match $voxels {
-            $crate::volume::Voxels::U8($values) => $body,
-            $crate::volume::Voxels::I8($values) => $body,
-            $crate::volume::Voxels::U16($values) => $body,
-            $crate::volume::Voxels::I16($values) => $body,
-            $crate::volume::Voxels::U32($values) => $body,
-            $crate::volume::Voxels::I32($values) => $body,
-            $crate::volume::Voxels::U64($values) => $body,
-            $crate::volume::Voxels::I64($values) => $body,
-            $crate::volume::Voxels::F32($values) => $body,
-            $crate::volume::Voxels::F64($values) => $body,
+            $crate::image::Voxels::U8($values) => $body,
+            $crate::image::Voxels::I8($values) => $body,
+            $crate::image::Voxels::U16($values) => $body,
+            $crate::image::Voxels::I16($values) => $body,
+            $crate::image::Voxels::U32($values) => $body,
+            $crate::image::Voxels::I32($values) => $body,
+            $crate::image::Voxels::U64($values) => $body,
+            $crate::image::Voxels::I64($values) => $body,
+            $crate::image::Voxels::F32($values) => $body,
+            $crate::image::Voxels::F64($values) => $body,
         }
     };
 }
@@ -82,7 +81,7 @@ impl Voxels {
     }
 
     /// The values of several, one behind the other; those of another type than the first are left out.
-    pub(super) fn joined(parts: Vec<Voxels>) -> Result<Self> {
+    pub(crate) fn joined(parts: Vec<Voxels>) -> Result<Self> {
         macro_rules! joined {
             ($($variant:ident)*) => {
                 match parts.first() {
@@ -103,11 +102,11 @@ impl Voxels {
     }
 
     /// The values without the last of each four, which is alpha.
-    pub(super) fn without_alpha(self) -> Self {
+    pub(crate) fn without_alpha(self) -> Self {
         macro_rules! kept {
             ($($variant:ident)*) => {
                 match self {
-                    $(Voxels::$variant(values) => Voxels::$variant(super::drop_alpha(values, 4)),)*
+                    $(Voxels::$variant(values) => Voxels::$variant(drop_alpha(values, 4)),)*
                 }
             };
         }
@@ -115,7 +114,7 @@ impl Voxels {
     }
 
     /// The values whose bytes these are.
-    pub(super) fn from_bytes(bytes: Vec<u8>, data_type: DataType, big_endian: bool) -> Result<Self> {
+    pub(crate) fn from_bytes(bytes: Vec<u8>, data_type: DataType, big_endian: bool) -> Result<Self> {
         macro_rules! values {
             ($($variant:ident)*) => {
                 match data_type {
@@ -125,27 +124,6 @@ impl Voxels {
             };
         }
         Ok(values!(I8 U16 I16 U32 I32 U64 I64 F32 F64))
-    }
-
-    /// Reads `count` values of `data_type`.
-    pub(super) fn read<R: std::io::BufRead>(
-        source: &mut Source<R>,
-        data_type: DataType,
-        count: usize,
-        big_endian: bool,
-    ) -> Result<Self> {
-        Ok(match data_type {
-            DataType::U8 => Voxels::U8(read_values(source, count, big_endian)?),
-            DataType::I8 => Voxels::I8(read_values(source, count, big_endian)?),
-            DataType::U16 => Voxels::U16(read_values(source, count, big_endian)?),
-            DataType::I16 => Voxels::I16(read_values(source, count, big_endian)?),
-            DataType::U32 => Voxels::U32(read_values(source, count, big_endian)?),
-            DataType::I32 => Voxels::I32(read_values(source, count, big_endian)?),
-            DataType::U64 => Voxels::U64(read_values(source, count, big_endian)?),
-            DataType::I64 => Voxels::I64(read_values(source, count, big_endian)?),
-            DataType::F32 => Voxels::F32(read_values(source, count, big_endian)?),
-            DataType::F64 => Voxels::F64(read_values(source, count, big_endian)?),
-        })
     }
 }
 
@@ -159,20 +137,15 @@ fn of_bytes<T: Voxel>(bytes: &[u8], big_endian: bool) -> Result<Vec<T>> {
     Ok(values)
 }
 
-fn read_values<T: Voxel, R: std::io::BufRead>(
-    source: &mut Source<R>,
-    count: usize,
-    big_endian: bool,
-) -> Result<Vec<T>> {
-    const CHUNK: usize = 1 << 20; // memory is touched only as the file really delivers
-    let mut values: Vec<T> = reserve(count, "the voxels")?;
-    while values.len() < count {
-        let start = values.len();
-        values.resize(count.min(start.saturating_add(CHUNK)), T::zeroed());
-        source.fill("voxel data", bytemuck::cast_slice_mut(&mut values[start..]))?;
-        if big_endian != cfg!(target_endian = "big") {
-            values[start..].iter_mut().for_each(|v| *v = v.swapped());
+/// Values without the last of each `stored`.
+pub(crate) fn drop_alpha<T: Copy>(mut values: Vec<T>, stored: usize) -> Vec<T> {
+    let mut kept = 0;
+    for at in 0..values.len() {
+        if at % stored != stored - 1 {
+            values[kept] = values[at];
+            kept += 1;
         }
     }
-    Ok(values)
+    values.truncate(kept);
+    values
 }
