@@ -1,5 +1,5 @@
-//! Resizing of bytes by means over areas, each result rounded to a byte: OpenCV's `INTER_AREA`, bit for bit. Enlarging is
-//! bilinear there, in steps of 1/2048.
+//! Resizing of bytes by means over areas, each result rounded to a byte: OpenCV's `INTER_AREA`, bit for bit. Enlarging
+//! is bilinear there, in steps of 1/2048.
 //!
 //! All memory is taken when an [`AreaResizer`] is made; resizing allocates nothing.
 

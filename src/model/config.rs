@@ -11,7 +11,8 @@ pub enum Kind {
     Sam,
     /// 1024 px, both sides stretched, the slice's own minimum..maximum to 0..1, no mean/std; mask 0.
     MedSam,
-    /// 256 px, longest side resized by area, the picture's own minimum..maximum to 0..1, zero padding right and below; mask 0.
+    /// 256 px, longest side resized by area, the picture's own minimum..maximum to 0..1, zero padding right and below;
+    /// mask 0.
     LiteMedSam,
 }
 
@@ -50,8 +51,8 @@ pub struct Adapters {
     pub organ_rows: [usize; 5],
 }
 
-/// Sizes of a TinyViT in place of SAM's encoder: a stem, a stage of inverted bottlenecks, stages of attention in windows, and an
-/// inverted bottleneck between stages.
+/// Sizes of a TinyViT in place of SAM's encoder: a stem, a stage of inverted bottlenecks, stages of attention in
+/// windows, and an inverted bottleneck between stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TinyVit {
     /// Side of the stem's kernels: 1 at 256 px (LiteMedSAM), 3 with stride 2 at 1024 px (MobileSAM).

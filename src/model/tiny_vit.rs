@@ -1,5 +1,5 @@
-//! TinyViT in place of SAM's encoder, as LiteMedSAM and MobileSAM have it, up to the neck. Batch norms are folded into the
-//! convolutions before them.
+//! TinyViT in place of SAM's encoder, as LiteMedSAM and MobileSAM have it, up to the neck. Batch norms are folded into
+//! the convolutions before them.
 
 use super::config::{Config, Stage, TinyVit};
 use super::image_encoder::io;

@@ -48,8 +48,8 @@ pub enum Recipe {
     ChannelsLast(String),
     /// Transposed convolution weight `[in, out, 2, 2]` as `[2, 2, out, in]`: a Linear from one token to four.
     FourTokens(String),
-    /// Weight `[out, in, ky, kx]` of the convolution `path.c` as `[out, ky, kx, in]`, times the gain of the batch norm `path.bn`
-    /// behind it.
+    /// Weight `[out, in, ky, kx]` of the convolution `path.c` as `[out, ky, kx, in]`, times the gain of the batch norm
+    /// `path.bn` behind it.
     Normed(String),
     /// As `Normed`, of a convolution with one input a channel: `[ky, kx, out]`.
     NormedTaps(String),

@@ -1,5 +1,5 @@
-//! Dice with squares plus binary cross-entropy, a mask; of three masks the least, and a share of their mean. A single mask has
-//! no share: it is the least.
+//! Dice with squares plus binary cross-entropy, a mask; of three masks the least, and a share of their mean. A single
+//! mask has no share: it is the least.
 
 use crate::backend::cpu::Level;
 use crate::backend::cpu::training::sigmoid_sums;
@@ -23,7 +23,8 @@ pub struct SampleLoss {
 /// Masks of three.
 const MOST: usize = 3;
 
-/// The loss of `logits` `[M, pixels]`, M 1 or 3, against `label`, and its derivative by them, times `weight`, in their place.
+/// The loss of `logits` `[M, pixels]`, M 1 or 3, against `label`, and its derivative by them, times `weight`, in their
+/// place.
 pub(super) fn loss(level: Level, logits: &mut [f32], label: &[f32], mean_share: f64, weight: f64) -> SampleLoss {
     let pixels = label.len();
     let masks = (logits.len() / pixels.max(1)).min(MOST);

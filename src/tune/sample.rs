@@ -180,8 +180,8 @@ fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
     found.map(|region| region.map(|c| c as f64))
 }
 
-/// To the `valid` rows and columns of a square of `side`: bilinear between the centres of pixels, without smoothing; at least
-/// half is inside.
+/// To the `valid` rows and columns of a square of `side`: bilinear between the centres of pixels, without smoothing;
+/// at least half is inside.
 fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2], side: usize) -> Vec<bool> {
     let along = |at: usize, length: usize, valid: usize| {
         let place = ((at as f64 + 0.5) * length as f64 / valid as f64 - 0.5).max(0.0);

@@ -69,9 +69,10 @@ pub fn convert(
     Ok(merged.config)
 }
 
-/// Writes `output` from `checkpoint`, one of LiteMedSAM or of MobileSAM, whose encoder is the same: the file's own names and
-/// values, without the counters of its batch norms. Running means and variances stay in f32 whatever `dtype` is. `watch` is
-/// called before each tensor; its error ends the conversion and leaves no file. Returns the model's sizes.
+/// Writes `output` from `checkpoint`, one of LiteMedSAM or of MobileSAM, whose encoder is the same: the file's own
+/// names and values, without the counters of its batch norms. Running means and variances stay in f32 whatever `dtype`
+/// is. `watch` is called before each tensor; its error ends the conversion and leaves no file. Returns the model's
+/// sizes.
 ///
 /// # Errors
 /// As [`convert`]; [`Error::File`] for a checkpoint with another encoder.

@@ -25,7 +25,8 @@ pub struct Description {
     pub width: usize,
     /// Encoder blocks.
     pub blocks: usize,
-    /// Stages of a TinyViT, of whose last one width, heads and window are said: channels, blocks, heads and window of each.
+    /// Stages of a TinyViT, of whose last one width, heads and window are said: channels, blocks, heads and window of
+    /// each.
     pub stages: Option<Vec<[usize; 4]>>,
     /// Blocks with global attention; the others have windows.
     pub global_blocks: Vec<usize>,

@@ -47,8 +47,8 @@ pub fn write(
     })
 }
 
-/// How a tensor is stored in a file of `dtype`. Statistics of batch norms stay f32: a variance below 1e-4 is subnormal in f16,
-/// and its root divides every channel.
+/// How a tensor is stored in a file of `dtype`. Statistics of batch norms stay f32: a variance below 1e-4 is subnormal
+/// in f16, and its root divides every channel.
 fn stored(name: &str, dtype: Dtype) -> Dtype {
     if name.contains(".running_") { Dtype::F32 } else { dtype }
 }

@@ -1,5 +1,5 @@
-//! LiteMedSAM with its published weights against golden tensors, stage by stage. `tools/litemedsam.py` fetches and converts the
-//! weights, and says where they are in MEDSEGX_LITEMEDSAM.
+//! LiteMedSAM with its published weights against golden tensors, stage by stage. `tools/litemedsam.py` fetches and
+//! converts the weights, and says where they are in MEDSEGX_LITEMEDSAM.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Inverted bottleneck by strips of rows: three rows of the wide channels are kept, in the second-level cache or near it.
+//! Inverted bottleneck by strips of rows: three rows of the wide channels are kept, in the second-level cache or near
+//! it.
 #![allow(unsafe_code)]
 
 use super::Level;

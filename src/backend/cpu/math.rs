@@ -46,11 +46,12 @@ pub(super) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
 }
 
 /// `0.5 x (1 + erf(x / sqrt 2))`, within 1e-7 of it, or of `x` times as much beyond 1: what is inside less the tail,
-/// `max(x, 0) - |x| P(X > |x|)`. The tail is 2 to the power of a polynomial: small where the rest is exact, so that rounding
-/// hardly shows.
+/// `max(x, 0) - |x| P(X > |x|)`. The tail is 2 to the power of a polynomial: small where the rest is exact, so that
+/// rounding hardly shows.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    // log2 of the normal distribution's tail on 0..5.5, minimax as it enters the result; beyond, the rest is below 1.1e-7.
+    // log2 of the normal distribution's tail on 0..5.5, minimax as it enters the result; beyond, the rest is below
+    // 1.1e-7.
     let size = s.abs(x);
     let t = s.min(size, s.splat(5.5));
     let mut p = s.splat(-2.772_188e-6);

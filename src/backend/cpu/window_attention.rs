@@ -1,5 +1,5 @@
-//! Attention in windows with a learned bias. A task is one head of one window: all its scores are in the nearest cache, and
-//! padding is one key behind the real ones.
+//! Attention in windows with a learned bias. A task is one head of one window: all its scores are in the nearest
+//! cache, and padding is one key behind the real ones.
 #![allow(unsafe_code)]
 
 use super::Level;
@@ -31,8 +31,8 @@ impl Layout {
         Layout { side, grid, row: (2 * side - 1).next_multiple_of(level.lanes()) + level.lanes() }
     }
 
-    /// f32 of a head: mirrored rows, then for windows at the right edge, the lower edge and in the corner the bias that all
-    /// padded keys together have for each query of the window.
+    /// f32 of a head: mirrored rows, then for windows at the right edge, the lower edge and in the corner the bias
+    /// that all padded keys together have for each query of the window.
     pub fn len(&self) -> usize {
         self.side * self.row + 3 * self.side * self.side
     }
@@ -214,7 +214,8 @@ impl Kernel for Task<'_> {
                 scores[total..padded].fill(f32::NEG_INFINITY);
             }
             let q = row_starts(queries, d, count);
-            // SAFETY: head_dim numbers of each query; `keys` holds panels of d rows, `scores` a row of `padded` a query.
+            // SAFETY: head_dim numbers of each query; `keys` holds panels of d rows, `scores` a row of `padded` a
+            // query.
             unsafe {
                 let keys = Right::Panels { data: keys, rows: d };
                 columns(s, &q[..count], source.head_dim, keys, padded, scores, sizes.keys, Start::Add);
@@ -224,7 +225,8 @@ impl Kernel for Task<'_> {
                 *factor = 1.0 / exponentials(s, &mut scores[..padded]);
             }
             let p = row_starts(scores, sizes.keys, count);
-            // SAFETY: `total` scores of each query; `values` holds panels of at least as many rows, `sums` a row a query.
+            // SAFETY: `total` scores of each query; `values` holds panels of at least as many rows, `sums` a row a
+            // query.
             unsafe {
                 let values = Right::Panels { data: values, rows: sizes.keys };
                 columns(s, &p[..count], total, values, d, sums, d, Start::Zero);
@@ -256,8 +258,8 @@ fn exponentials<S: Simd>(s: S, scores: &mut [f32]) -> f32 {
     s.sum(total)
 }
 
-/// Biases of a query for the real keys, in their order. Rows are written in ascending order and in whole registers: what runs
-/// over the end of a row, the next one covers.
+/// Biases of a query for the real keys, in their order. Rows are written in ascending order and in whole registers:
+/// what runs over the end of a row, the next one covers.
 #[inline(always)]
 fn bias<S: Simd>(s: S, window: &Window, layout: Layout, biases: &[f32], [row, column]: [usize; 2], scores: &mut [f32]) {
     for key_row in 0..window.height {

@@ -1,11 +1,11 @@
-//! Convolutions over a square grid of channels-last tokens, zeros outside of it. Norms behind them are folded into weight
-//! and bias.
+//! Convolutions over a square grid of channels-last tokens, zeros outside of it. Norms behind them are folded into
+//! weight and bias.
 
 use super::{Activation, Dense, Operation, dense};
 use crate::graph::{Graph, ParamId, ValueId};
 
-/// `out = activation(weight * input + bias)`, padding `k / 2`. Of pixels a channel's value is `pixel * scale + offset`; a pixel
-/// outside the valid rectangle is 0 after that.
+/// `out = activation(weight * input + bias)`, padding `k / 2`. Of pixels a channel's value is
+/// `pixel * scale + offset`; a pixel outside the valid rectangle is 0 after that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     /// `[side^2, in]`, or u8 `[side, side, in]` where there is a scaling.

@@ -3,8 +3,8 @@
 use super::Operation;
 use crate::graph::{Graph, ParamId, ValueId};
 
-/// Multi-head attention in the windows that cover the grid. A window that runs over the grid's right or lower edge has padded
-/// keys, which are all alike: they are one key more, whose bias is the logarithm of what theirs add up to.
+/// Multi-head attention in the windows that cover the grid. A window that runs over the grid's right or lower edge has
+/// padded keys, which are all alike: they are one key more, whose bias is the logarithm of what theirs add up to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowAttention {
     /// `[N, 3D]`: heads x (q|k|v) x head dim.
