@@ -218,6 +218,8 @@ enum medsegx_kind
     MEDSEGX_KIND_SAM = 1,
     // MedSAM.
     MEDSEGX_KIND_MEDSAM = 2,
+    // LiteMedSAM.
+    MEDSEGX_KIND_LITEMEDSAM = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -121,10 +121,10 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule of a kind of model. MedSAM is used with mask 0 alone, where any rule gives the same.
+    /// The rule of a kind of model. MedSAM and LiteMedSAM are used with mask 0 alone, where any rule gives the same.
     pub fn of(kind: Kind) -> Self {
         match kind {
-            Kind::MedSegX | Kind::MedSam => Rule::Product,
+            Kind::MedSegX | Kind::MedSam | Kind::LiteMedSam => Rule::Product,
             Kind::Sam => Rule::PredictedIou,
         }
     }

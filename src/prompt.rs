@@ -376,27 +376,38 @@ pub struct Scale {
     pub x: f64,
     /// Factor of rows.
     pub y: f64,
+    /// Whether places are cut to whole pixels of the frame.
+    pub whole: bool,
 }
 
 impl Scale {
-    /// For a slice of `width x height` in a frame of side `size`: both sides stretched, except for plain SAM, whose one
-    /// factor keeps the aspect.
+    /// For a slice of `width x height` in a frame of side `size`: both sides stretched, except for plain SAM and
+    /// LiteMedSAM, whose one factor keeps the aspect.
     pub fn new(kind: Kind, size: usize, width: usize, height: usize) -> Self {
         let factor = |length: usize| size as f64 / length as f64;
         match kind {
-            Kind::MedSegX | Kind::MedSam => Scale { x: factor(width), y: factor(height) },
-            Kind::Sam => Scale { x: factor(width.max(height)), y: factor(width.max(height)) },
+            Kind::MedSegX | Kind::MedSam => Scale { x: factor(width), y: factor(height), whole: false },
+            Kind::Sam | Kind::LiteMedSam => {
+                let both = factor(width.max(height));
+                Scale { x: both, y: both, whole: kind == Kind::LiteMedSam }
+            }
         }
     }
 
     /// A box as `[x0, y0, x1, y1]` of the model's frame.
     pub fn apply_box(&self, pixel_box: &PixelBox) -> [f32; 4] {
         let [x0, y0, x1, y1] = pixel_box.corners();
-        [x0 * self.x, y0 * self.y, x1 * self.x, y1 * self.y].map(|value| value as f32)
+        let ([x0, y0], [x1, y1]) = (self.place([x0, y0]), self.place([x1, y1]));
+        [x0, y0, x1, y1]
+    }
+
+    /// A place of the slice in the model's frame.
+    pub fn place(&self, [x, y]: [f64; 2]) -> [f32; 2] {
+        [x * self.x, y * self.y].map(|place| if self.whole { place.trunc() as f32 } else { place as f32 })
     }
 
     /// A point as `[x, y]` of the model's frame.
     pub fn apply_point(&self, point: &Point) -> [f32; 2] {
-        [(point.x * self.x) as f32, (point.y * self.y) as f32]
+        self.place([point.x, point.y])
     }
 }

@@ -5,19 +5,25 @@ mod common;
 mod counting;
 
 use common::golden::Golden;
-use common::run::{boxes, corners, scaling, synthetic};
+use common::run::{boxes, corners, scaling, synthetic, tiny_vit};
 use common::tolerance;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::executor::{Prompt, Session, Slice};
-use medsegx::model::Preset;
+use medsegx::model::{Config, Preset};
 
 #[test]
 fn runs_allocate_nothing() {
-    const RUNS: usize = 200;
+    // One test for both: allocations are the whole process's.
+    for (config, runs) in [(Preset::Tiny.medsegx(), 200), (tiny_vit(1), 20)] {
+        check(&config, runs);
+    }
+}
+
+fn check(config: &Config, runs: usize) {
     let case = Golden::portable("tiny", tolerance::F32).case(0);
     let cpu = Cpu::new(CpuOptions { threads: Some(2), ..CpuOptions::default() }).unwrap();
-    let mut session = Session::new(synthetic(&Preset::Tiny.medsegx(), cpu), boxes(1)).unwrap();
-    let (mut logits, mut iou) = (vec![0.0; 3 * 256 * 256], [0.0; 4]);
+    let mut session = Session::new(synthetic(config, cpu), boxes(1)).unwrap();
+    let (mut logits, mut iou) = (vec![0.0; 3 * config.logits_size().pow(2)], [0.0; 4]);
     let slices = [Slice { pixels: &case.pixels, scaling: scaling(256), context: case.context }];
     let points = corners(case.rectangle);
     let prompts = [Prompt { slot: 0, points: &points, mask: None }];
@@ -26,6 +32,6 @@ fn runs_allocate_nothing() {
         session.decode(&prompts, &mut logits, &mut iou).unwrap();
     };
     run();
-    let found = counting::allocations(|| (0..RUNS).for_each(|_| run()));
-    assert_eq!(found, 0, "allocations in {RUNS} runs");
+    let found = counting::allocations(|| (0..runs).for_each(|_| run()));
+    assert_eq!(found, 0, "allocations in {runs} runs of {:?}", config.kind);
 }

@@ -71,7 +71,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """"medsegx", "sam" or "medsam"."""
+        """"medsegx", "sam", "medsam" or "litemedsam"."""
         return self._native.kind
 
     @property

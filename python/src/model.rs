@@ -53,7 +53,7 @@ impl Model {
         self.inner.device()
     }
 
-    /// "medsegx", "sam" or "medsam".
+    /// "medsegx", "sam", "medsam" or "litemedsam".
     #[getter]
     fn kind(&self) -> String {
         format!("{:?}", self.inner.config().kind).to_lowercase()

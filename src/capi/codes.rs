@@ -62,6 +62,8 @@ pub enum medsegx_kind {
     Sam = 1,
     /// MedSAM.
     Medsam = 2,
+    /// LiteMedSAM.
+    Litemedsam = 3,
 }
 
 /// The mask that a session takes, where it is none of 0 to 3.

@@ -140,6 +140,7 @@ pub unsafe extern "C" fn medsegx_model_describe(
                 Kind::MedSegX => medsegx_kind::Medsegx,
                 Kind::Sam => medsegx_kind::Sam,
                 Kind::MedSam => medsegx_kind::Medsam,
+                Kind::LiteMedSam => medsegx_kind::Litemedsam,
             };
             answer.kind = kind as i32;
             answer.image_size = config.image_size as u32;

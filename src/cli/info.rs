@@ -86,6 +86,13 @@ fn weights_text(weights: &weights::Description) -> String {
         ("windows", format!("{0} x {0} tokens", weights.window)),
         ("prompt", format!("width {}, logits {1} x {1}", weights.prompt_width, weights.logits_size)),
     ];
+    for [width, blocks, heads, window] in weights.stages.iter().flatten() {
+        let attention = match heads {
+            0 => "inverted bottlenecks".to_string(),
+            _ => format!("{heads} heads in windows of {window} x {window}"),
+        };
+        lines.push(("stage", format!("{blocks} blocks of width {width}, {attention}")));
+    }
     if let Some(adapters) = &weights.adapters {
         let sizes = format!("bottleneck {}, embedding {}", adapters.bottleneck, adapters.embedding);
         lines.push(("adapters", format!("{} experts, {sizes}, in {:?}", adapters.experts, adapters.blocks)));

@@ -15,6 +15,7 @@ mod interrupt;
 mod kernels;
 mod logits;
 mod model_args;
+mod named;
 mod plan;
 mod progress;
 mod score;

@@ -36,7 +36,7 @@ pub struct ModelArgs {
     /// Numbers of the large products on a CPU: f32, or bf16 where the processor multiplies it
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub precision: Precision,
-    /// Slices in one batch; default: on a GPU as many as memory allows, at most 64; on a CPU 4 at 256 px, 1 at 1024 px
+    /// Slices in one batch; default: on a GPU as many as memory allows, at most 64; on a CPU 4 for MedSegX, else 1
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub batch: Option<u16>,
 }

@@ -7,9 +7,11 @@ use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
 use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
-use medsegx::model::{Config, Kind, Masks, Preset, Prompts, image_encoder, mask_decoder};
+use medsegx::model::{Config, Kind, Preset, Prompts, image_encoder, mask_decoder};
 use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
+
+use super::named::{Named, named};
 
 /// Show the steps of a run with shapes, FLOP, bytes and memory
 #[derive(clap::Args)]
@@ -17,9 +19,9 @@ pub struct Args {
     /// Weights file whose model to plan
     #[arg(long, value_name = "FILE", required_unless_present = "config", conflicts_with = "config")]
     weights: Option<PathBuf>,
-    /// Instead of a file: tiny, vit_b, vit_l or vit_h
-    #[arg(long, value_parser = preset)]
-    config: Option<Preset>,
+    /// Instead of a file: tiny, vit_b, vit_l, vit_h, litemedsam or mobile_sam
+    #[arg(long, value_parser = named)]
+    config: Option<Named>,
     /// With --config: 256 is MedSegX, 1024 plain SAM
     #[arg(long, default_value = "256", value_parser = ["256", "1024"], conflicts_with = "weights")]
     image_size: String,
@@ -35,12 +37,6 @@ pub struct Args {
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
-}
-
-/// A preset by its name.
-pub fn preset(text: &str) -> Result<Preset, String> {
-    let known = || Preset::ALL.map(Preset::name).join(", ");
-    Preset::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| format!("expected one of {}", known()))
 }
 
 #[derive(Serialize)]
@@ -90,13 +86,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let weights = Weights::open(file, Access::Map)?;
             (weights.config().clone(), weights.dtype())
         }
-        (None, Some(preset)) if args.image_size == "1024" => (preset.sam(), Dtype::F32),
-        (None, preset) => (preset.unwrap_or(Preset::VitB).medsegx(), Dtype::F32),
+        (None, named) => (named.unwrap_or(Named::Preset(Preset::VitB)).config(args.image_size == "256"), Dtype::F32),
     };
     let threads = args.threads.map(usize::from);
     let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
     let batch = usize::from(args.batch);
-    let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
+    let prompts = Prompts { points: 2, mask: false, masks: config.kind.masks() };
     let plan = |graph: Graph| Plan::new(cpu.lower(graph));
     let plans = [plan(image_encoder::graph(&config, batch)), plan(mask_decoder::graph(&config, batch, batch, prompts))];
     let memory = memory(&config, dtype, &cpu, &plans);
@@ -111,7 +106,7 @@ pub fn bound(config: &Config, args: &super::model_args::ModelArgs) -> anyhow::Re
     let threads = args.threads.map(usize::from);
     let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;
     let batch = args.batch.map_or(if config.kind == Kind::MedSegX { 4 } else { 1 }, usize::from);
-    let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
+    let prompts = Prompts { points: 2, mask: false, masks: config.kind.masks() };
     let plan = |graph: Graph| Plan::new(cpu.lower(graph));
     let plans = [plan(image_encoder::graph(config, batch)), plan(mask_decoder::graph(config, batch, batch, prompts))];
     Ok(memory(config, Dtype::F32, &cpu, &plans).peak)

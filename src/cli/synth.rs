@@ -44,6 +44,9 @@ enum Size {
     VitB,
     VitL,
     VitH,
+    #[value(name = "litemedsam")]
+    LiteMedSam,
+    MobileSam,
 }
 
 fn image_size(text: &str) -> Result<usize, String> {
@@ -66,12 +69,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A TinyViT, whose sizes are its own.
+fn tiny_vit(args: &Args, config: Config) -> anyhow::Result<Config> {
+    let any = args.experts.or(args.bottleneck).or(args.embedding).is_some() || args.adapter_blocks.is_some();
+    if any { Err(usage("LiteMedSAM and MobileSAM have no adapters")) } else { Ok(config) }
+}
+
 fn config(args: &Args) -> anyhow::Result<Config> {
     let preset = match args.config {
         Size::Tiny => Preset::Tiny,
         Size::VitB => Preset::VitB,
         Size::VitL => Preset::VitL,
         Size::VitH => Preset::VitH,
+        Size::LiteMedSam => return tiny_vit(args, Config::litemedsam()),
+        Size::MobileSam => return tiny_vit(args, Config::mobile_sam()),
     };
     let mut config = if args.image_size == 256 { preset.medsegx() } else { preset.sam() };
     let depth = config.depth();

@@ -1,5 +1,6 @@
 //! Pictures without files: what a voxel can be, grey levels, labels, resampling, and masks as runs of pixels.
 
+pub mod area;
 pub mod intensity;
 pub(crate) mod labels;
 pub(crate) mod legend;

@@ -1,5 +1,7 @@
 //! Every size of the network. Read off the tensor shapes of a weights file, never typed by a user.
 
+use super::mask_decoder::Masks;
+
 /// What a checkpoint is used as: the same shapes differ in pre-processing and in the choice of the mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -9,6 +11,27 @@ pub enum Kind {
     Sam,
     /// 1024 px, both sides stretched, the slice's own minimum..maximum to 0..1, no mean/std; mask 0.
     MedSam,
+    /// 256 px, longest side resized by area, the picture's own minimum..maximum to 0..1, zero padding right and below;
+    /// mask 0.
+    LiteMedSam,
+}
+
+impl Kind {
+    /// Whether it was trained with points as prompts.
+    pub fn takes_points(self) -> bool {
+        match self {
+            Kind::Sam | Kind::MedSam => true,
+            Kind::MedSegX | Kind::LiteMedSam => false,
+        }
+    }
+
+    /// The masks of a box prompt that were trained to be taken.
+    pub fn masks(self) -> Masks {
+        match self {
+            Kind::MedSegX | Kind::Sam => Masks::Three,
+            Kind::MedSam | Kind::LiteMedSam => Masks::Single,
+        }
+    }
 }
 
 /// Sizes of the contextual mixture of adapter experts.
@@ -26,6 +49,62 @@ pub struct Adapters {
     pub modalities: usize,
     /// Rows of `organ_embed.0` to `organ_embed.4`; the last one is the task table.
     pub organ_rows: [usize; 5],
+}
+
+/// Sizes of a TinyViT in place of SAM's encoder: a stem, a stage of inverted bottlenecks, stages of attention in
+/// windows, and an inverted bottleneck between stages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TinyVit {
+    /// Side of the stem's kernels: 1 at 256 px (LiteMedSAM), 3 with stride 2 at 1024 px (MobileSAM).
+    pub stem_kernel: usize,
+    /// Channels between the stem's two convolutions.
+    pub stem_width: usize,
+    /// Hidden channels of the first stage's bottlenecks.
+    pub expanded: usize,
+    /// One entry a stage.
+    pub stages: Vec<Stage>,
+    /// Classes of the head that an encoder trained as a classifier still has. It is not used.
+    pub classes: Option<usize>,
+}
+
+/// One stage of a [`TinyVit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Channels.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Heads of its attention; 0 in the first stage.
+    pub heads: usize,
+    /// Side of its windows in tokens; 0 in the first stage.
+    pub window: usize,
+    /// Hidden channels of its MLPs; 0 in the first stage.
+    pub mlp: usize,
+}
+
+impl TinyVit {
+    /// Widths of stages that are not made by a stride.
+    const UNSTRIDED: [usize; 3] = [320, 448, 576];
+
+    /// Stride of the step from stage `stage` to the next.
+    pub fn stride(&self, stage: usize) -> usize {
+        self.stages.get(stage + 1).map_or(1, |next| if Self::UNSTRIDED.contains(&next.width) { 1 } else { 2 })
+    }
+
+    /// Side of the token grid of stage `stage`, for pictures of `image_size`.
+    pub fn grid(&self, image_size: usize, stage: usize) -> usize {
+        (0..stage).fold(image_size / self.stem_stride().pow(2), |side, before| side.div_ceil(self.stride(before)))
+    }
+
+    /// Stride of each of the stem's convolutions.
+    pub fn stem_stride(&self) -> usize {
+        if self.stem_kernel == 1 { 1 } else { 2 }
+    }
+
+    /// Side of the pictures that it was made for.
+    pub fn image_size(&self) -> usize {
+        if self.stem_kernel == 1 { 256 } else { 1024 }
+    }
 }
 
 /// Every size of one model.
@@ -51,6 +130,8 @@ pub struct Config {
     pub global: Vec<bool>,
     /// The mixture of adapter experts, if the model has one.
     pub adapters: Option<Adapters>,
+    /// The encoder where it is no ViT; what is said of the ViT's blocks is then said of the last stage.
+    pub tiny_vit: Option<TinyVit>,
     /// P.
     pub prompt_width: usize,
     /// Hidden width of the decoder's MLP.
@@ -70,6 +151,45 @@ impl Config {
     /// N.
     pub fn tokens(&self) -> usize {
         self.grid() * self.grid()
+    }
+
+    /// LiteMedSAM as it was published: TinyViT of 5.7 M parameters at 256 px.
+    pub fn litemedsam() -> Config {
+        let stage = |width, depth, window| Stage { width, depth, heads: width / 32, window, mlp: 4 * width };
+        let tiny_vit = TinyVit {
+            stem_kernel: 1,
+            stem_width: 32,
+            expanded: 256,
+            stages: vec![
+                Stage { width: 64, depth: 2, heads: 0, window: 0, mlp: 0 },
+                stage(128, 2, 7),
+                stage(160, 6, 14),
+                stage(320, 2, 7),
+            ],
+            classes: None,
+        };
+        Config {
+            kind: Kind::LiteMedSam,
+            image_size: 256,
+            patch: 4,
+            width: 320,
+            heads: 10,
+            head_dim: 32,
+            mlp: 1280,
+            window: 7,
+            global: vec![false; 12],
+            tiny_vit: Some(tiny_vit),
+            ..Preset::VitB.sam()
+        }
+    }
+
+    /// MobileSAM as it was published: the same encoder at 1024 px, used as plain SAM is.
+    pub fn mobile_sam() -> Config {
+        let mut config = Config { kind: Kind::Sam, image_size: 1024, patch: 16, ..Config::litemedsam() };
+        if let Some(tiny_vit) = &mut config.tiny_vit {
+            (tiny_vit.stem_kernel, tiny_vit.classes) = (3, Some(1000));
+        }
+        config
     }
 
     /// Number of encoder blocks.
@@ -147,6 +267,7 @@ impl Preset {
             window: 14,
             global: (0..depth).map(|block| global.contains(&block)).collect(),
             adapters: None,
+            tiny_vit: None,
             prompt_width: 256,
             decoder_mlp: 2048,
             iou_hidden: 256,

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::conmoae;
 use super::layers::{linear, norm, residual};
+use super::tiny_vit;
 use crate::graph::op::{Attention, Conv3x3, LayerNorm, PatchEmbed};
 use crate::graph::{Bias, Element, Graph, Role, ValueId};
 use crate::params::Recipe;
@@ -25,6 +26,11 @@ pub mod io {
 /// The encoder's graph for `batch` slices.
 pub fn graph(config: &Config, batch: usize) -> Graph {
     let mut g = Graph::new(batch);
+    if let Some(tiny_vit) = &config.tiny_vit {
+        let x = tiny_vit::blocks(&mut g, config, tiny_vit);
+        neck(&mut g, config, x);
+        return g;
+    }
     let context = config.adapters.is_some().then(|| g.value(io::CONTEXT, &[5], Element::I32, Role::Input));
     let mut x = patch_embed(&mut g, config);
     for block in 0..config.depth() {

@@ -6,6 +6,7 @@ pub mod image_encoder;
 mod layers;
 pub mod mask_decoder;
 pub mod prompt_encoder;
+pub mod tiny_vit;
 
-pub use config::{Adapters, Config, Kind, Preset};
+pub use config::{Adapters, Config, Kind, Preset, Stage, TinyVit};
 pub use mask_decoder::{Masks, Prompts};

@@ -1,5 +1,6 @@
 //! Parameters: how each is made from checkpoint tensors when the weights are loaded, whole or piece by piece.
 
+mod norms;
 mod reader;
 mod recipe;
 mod tensors;

@@ -48,6 +48,20 @@ pub enum Recipe {
     ChannelsLast(String),
     /// Transposed convolution weight `[in, out, 2, 2]` as `[2, 2, out, in]`: a Linear from one token to four.
     FourTokens(String),
+    /// Weight `[out, in, ky, kx]` of the convolution `path.c` as `[out, ky, kx, in]`, times the gain of the batch norm
+    /// `path.bn` behind it.
+    Normed(String),
+    /// As `Normed`, of a convolution with one input a channel: `[ky, kx, out]`.
+    NormedTaps(String),
+    /// What the batch norm `path.bn` adds behind its gain, `[out]`.
+    NormedBias(String),
+    /// What a Linear makes of the bias of a LayerNorm, that is of a token of zeros behind that norm.
+    OfZeros {
+        /// Module path of the LayerNorm.
+        norm: String,
+        /// Module path of the Linear.
+        linear: String,
+    },
     /// `position_embedding[n] + bias`: what the patch embedding adds to token n, `[N, D]`.
     PatchPosition {
         /// `[1, g, g, D]`.
@@ -81,6 +95,15 @@ impl Recipe {
                 names.clone()
             }
             Recipe::PatchPosition { position, bias } => vec![position.clone(), bias.clone()],
+            Recipe::Normed(path) | Recipe::NormedTaps(path) => {
+                [".c.weight", ".bn.weight", ".bn.running_var"].map(|name| format!("{path}{name}")).to_vec()
+            }
+            Recipe::NormedBias(path) => {
+                ["weight", "bias", "running_mean", "running_var"].map(|name| format!("{path}.bn.{name}")).to_vec()
+            }
+            Recipe::OfZeros { norm, linear } => {
+                vec![format!("{norm}.bias"), format!("{linear}.weight"), format!("{linear}.bias")]
+            }
             Recipe::DensePosition { gaussian, linears, .. } => {
                 let weights = linears.iter().filter(|(_, reads)| *reads).map(|(path, _)| format!("{path}.weight"));
                 let biases = linears.iter().map(|(path, _)| format!("{path}.bias"));

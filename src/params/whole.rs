@@ -1,5 +1,6 @@
 //! Parameters that cannot be made piece by piece: numbers change places, or are computed.
 
+use super::norms;
 use super::recipe::{Param, Recipe};
 use super::tensors::{Tensors, mismatch};
 use crate::error::{Error, Result};
@@ -25,6 +26,18 @@ pub(super) fn make(param: &Param, tensors: &dyn Tensors) -> Result<Vec<f32>> {
             let [height, width, outputs, inputs] = shape4()?;
             four_tokens(&sized(name, tensors.load(name)?, param.len())?, inputs, outputs, height * width, room()?)
         }
+        Recipe::Normed(path) => {
+            let [outputs, height, width, inputs] = shape4()?;
+            let data = norms::weight(path, [outputs, inputs * height * width], tensors)?;
+            swap_middle(&data, inputs, height * width, room()?)
+        }
+        Recipe::NormedTaps(path) => {
+            let outputs = param.shape.last().copied().unwrap_or(1);
+            let taps = param.len() / outputs.max(1);
+            swap_middle(&norms::weight(path, [outputs, taps], tensors)?, outputs, taps, room()?)
+        }
+        Recipe::NormedBias(path) => norms::bias(path, param.len(), tensors)?,
+        Recipe::OfZeros { norm, linear } => norms::of_zeros(norm, linear, tensors)?,
         Recipe::PatchPosition { position, bias } => patch_position(tensors.load(position)?, &tensors.load(bias)?),
         Recipe::DensePosition { gaussian, grid, linears } => {
             dense_position(gaussian, *grid, linears, param.shape[1], tensors)?

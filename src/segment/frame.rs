@@ -42,12 +42,23 @@ impl Frame {
         fit(self.kind)
     }
 
+    /// How pixels are resized.
+    pub(crate) fn filter(&self) -> Filter {
+        if self.kind == Kind::LiteMedSam { Filter::Area } else { Filter::Bilinear }
+    }
+
+    /// The rows of `picture` `[S, S, 3]` that are no padding.
+    fn rows_of<'a>(&self, picture: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let [height, width] = self.valid;
+        picture.chunks_exact(3 * self.size).take(height).map(move |row| &row[..3 * width])
+    }
+
     /// A position in pixels of the slice to pixels of the model's picture. The published rule scales indices, with no
     /// half-pixel term; the prompt encoder adds 0.5.
     pub fn point(&self, x: f64, y: f64) -> [f32; 2] {
         let [height, width] = self.slice;
         let scale = Scale::new(self.kind, self.size, width, height);
-        [(x * scale.x) as f32, (y * scale.y) as f32]
+        scale.place([x, y])
     }
 
     /// A box `x0, y0, x1, y1` of inclusive pixel indices of the slice, in the model's picture.
@@ -59,7 +70,7 @@ impl Frame {
 
     /// Whether pictures are scaled by their own range, so that their scaling is known only once they are made.
     pub fn scales_by_range(&self) -> bool {
-        self.kind == Kind::MedSam
+        matches!(self.kind, Kind::MedSam | Kind::LiteMedSam)
     }
 
     /// What the patch embedding does to the pixels `picture` `[S, S, 3]`: three scales, three offsets, valid height and
@@ -71,16 +82,32 @@ impl Frame {
                 (STD.map(f32::recip), std::array::from_fn(|channel| -MEAN[channel] / STD[channel]))
             }
             Kind::MedSam => unit_range(picture),
+            Kind::LiteMedSam => unit_range_of(self.rows_of(picture)),
         };
         [scale[0], scale[1], scale[2], offset[0], offset[1], offset[2], height, width]
     }
 }
 
+/// How the pixels of slices become those of the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// Bilinear, antialiased where it shrinks.
+    Bilinear,
+    /// Means over areas, rounded to bytes.
+    Area,
+}
+
 fn fit(kind: Kind) -> Fit {
     match kind {
         Kind::MedSegX | Kind::MedSam => Fit::Stretch,
-        Kind::Sam => Fit::LongestSide,
+        Kind::Sam | Kind::LiteMedSam => Fit::LongestSide,
     }
+}
+
+/// LiteMedSAM: as MedSAM, of the pixels that are no padding.
+fn unit_range_of<'a>(rows: impl Iterator<Item = &'a [u8]>) -> ([f32; 3], [f32; 3]) {
+    let (low, high) = rows.flatten().fold((u8::MAX, 0), |(low, high), &x| (low.min(x), high.max(x)));
+    unit_range(&[low.min(high), high])
 }
 
 /// MedSAM: the picture's own minimum..maximum to 0..1, all channels alike. A constant picture becomes 0.

@@ -524,10 +524,10 @@ pub fn prompt_points(frame: &Frame, points: &[(f64, f64, bool)], region: Option<
 
 /// Refuses points for weights that were never trained with any.
 pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
-    if kind != Kind::MedSegX {
+    if kind.takes_points() {
         return Ok(());
     }
-    let expected = "a box, or SAM weights: MedSegX was not trained with points".into();
+    let expected = "a box, or SAM weights: MedSegX and LiteMedSAM were not trained with points".into();
     Err(Error::Prompt { what: "points".into(), expected, found: "points".into() })
 }
 
@@ -539,8 +539,14 @@ fn masks_for(kind: Kind, choice: MaskChoice) -> Result<Masks> {
             expected: "auto, 1, 2 or 3: MedSegX was not trained to give a single mask".into(),
             found: "0".into(),
         }),
-        (MaskChoice::Fixed(0), _) | (MaskChoice::Auto, Kind::MedSam) => Ok(Masks::Single),
-        (MaskChoice::Fixed(1..=3), _) | (MaskChoice::Auto, Kind::MedSegX | Kind::Sam) => Ok(Masks::Three),
+        (MaskChoice::Fixed(1..=3), Kind::LiteMedSam) => Err(Error::Argument {
+            name: "mask",
+            expected: "auto or 0: LiteMedSAM was trained to give a single mask".into(),
+            found: format!("{choice:?}"),
+        }),
+        (MaskChoice::Auto, kind) => Ok(kind.masks()),
+        (MaskChoice::Fixed(0), _) => Ok(Masks::Single),
+        (MaskChoice::Fixed(1..=3), _) => Ok(Masks::Three),
         (MaskChoice::Fixed(other), _) => {
             Err(Error::Argument { name: "mask", expected: "auto, 0, 1, 2 or 3".into(), found: other.to_string() })
         }

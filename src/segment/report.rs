@@ -97,7 +97,7 @@ fn mask_choice(choice: MaskChoice, model: &Model) -> Value {
     let weight = if kind == Kind::MedSegX { CONTINUITY_WEIGHT } else { 0.0 };
     match choice {
         MaskChoice::Fixed(mask) => json!({ "fixed": mask }),
-        MaskChoice::Auto if kind == Kind::MedSam => json!({ "fixed": 0 }),
+        MaskChoice::Auto if matches!(kind, Kind::MedSam | Kind::LiteMedSam) => json!({ "fixed": 0 }),
         MaskChoice::Auto => json!({ "rule": Rule::of(kind).name(), "weight_of_neighbours": weight }),
     }
 }

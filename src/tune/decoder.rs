@@ -11,10 +11,6 @@ use crate::model::Config;
 
 /// LayerNorms of the transformer.
 const EPS: f32 = 1e-5;
-/// Masks that a loss sees: tokens 1 to 3.
-pub(super) const MASKS: usize = 3;
-/// The IoU token and mask token 0 stand before theirs.
-const FIRST_MASK: usize = 2;
 /// IoU token and mask tokens.
 const OUTPUT_TOKENS: usize = 5;
 
@@ -24,7 +20,10 @@ pub(super) struct Decoder {
     layers: Vec<Layer>,
     last: Attention,
     last_norm: Norm,
+    /// Of each mask that a loss sees.
     hyper: Vec<[Linear; 3]>,
+    /// The first of these masks' tokens: the IoU token stands before all of them.
+    first_mask: usize,
     upscaling: Upscaling,
 }
 
@@ -48,7 +47,7 @@ pub(super) struct Given<'a> {
 
 /// A forward pass.
 pub(super) struct Pass {
-    /// `[3, pixels]`, pixels as [`Upscaling::forward`] orders them.
+    /// `[M, pixels]`, M the masks that a loss sees, pixels as [`Upscaling::forward`] orders them.
     pub logits: Vec<f32>,
     layers: Vec<LayerPass>,
     last: Attended,
@@ -72,6 +71,7 @@ struct LayerPass {
 impl Decoder {
     pub fn new(table: &Table, config: &Config) -> Result<Decoder> {
         const PATH: &str = "mask_decoder.transformer";
+        let masks = config.kind.masks();
         let layer = |index: usize| {
             let path = format!("{PATH}.layers.{index}");
             let attention = |name: &str| Attention::new(table, &format!("{path}.{name}"));
@@ -96,7 +96,8 @@ impl Decoder {
             layers: (0..2).map(layer).collect::<Result<_>>()?,
             last: Attention::new(table, &format!("{PATH}.final_attn_token_to_image"))?,
             last_norm: Norm::new(table, &format!("{PATH}.norm_final_attn"), EPS)?,
-            hyper: (1..=MASKS).map(hyper).collect::<Result<_>>()?,
+            hyper: (masks.first()..masks.first() + masks.count()).map(hyper).collect::<Result<_>>()?,
+            first_mask: 1 + masks.first(),
             upscaling: Upscaling::new(table, config.upscaling.len())?,
         })
     }
@@ -117,20 +118,20 @@ impl Decoder {
             .iter()
             .enumerate()
             .map(|(mask, layers)| {
-                let token = &tokens[(FIRST_MASK + mask) * width..][..width];
+                let token = &tokens[(self.first_mask + mask) * width..][..width];
                 hyper_forward(layers, m, p, token)
             })
             .collect();
         let (pixels, doubled) = self.upscaling.forward(m, p, &image);
         let channels = hyper.first().map_or(1, |(_, vector)| vector.len());
-        let mut logits = Vec::with_capacity(MASKS * pixels.len() / channels);
+        let mut logits = Vec::with_capacity(hyper.len() * pixels.len() / channels);
         for (_, vector) in &hyper {
             logits.extend(pixels.chunks_exact(channels).map(|pixel| dot(pixel, vector)));
         }
         Pass { logits, layers, last, last_norm, hyper, doubled, pixels }
     }
 
-    /// Adds to `g` what the parameters gain for `d` `[3, pixels]` by the logits.
+    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits.
     pub fn back(&self, m: &mut Multiplier, p: &[f32], pass: &Pass, d: &[f32], g: &mut [f32]) {
         let width = self.iou_token.len();
         let tokens = OUTPUT_TOKENS + pass_corners(pass, width);
@@ -163,7 +164,7 @@ impl Decoder {
         g: &mut [f32],
         d_tokens: &mut [f32],
     ) -> Vec<f32> {
-        let (width, count) = (self.iou_token.len(), d.len() / MASKS);
+        let (width, count) = (self.iou_token.len(), d.len() / self.hyper.len().max(1));
         let channels = pass.pixels.len() / count.max(1);
         let mut d_pixels = vec![0.0; pass.pixels.len()];
         for (mask, ((layers, (inputs, vector)), d)) in
@@ -195,7 +196,7 @@ impl Decoder {
                     back_of_relu(&mut d, input);
                 }
             }
-            add(&mut d_tokens[(FIRST_MASK + mask) * width..][..width], &d);
+            add(&mut d_tokens[(self.first_mask + mask) * width..][..width], &d);
         }
         d_pixels
     }

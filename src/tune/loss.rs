@@ -1,6 +1,6 @@
-//! Dice with squares plus binary cross-entropy, a mask; of three masks the least, and a share of their mean.
+//! Dice with squares plus binary cross-entropy, a mask; of three masks the least, and a share of their mean. A single
+//! mask has no share: it is the least.
 
-use super::decoder::MASKS;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::training::sigmoid_sums;
 
@@ -10,23 +10,29 @@ const SMOOTH: f64 = 1e-5;
 /// The loss of one sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampleLoss {
-    /// Dice loss of masks 1 to 3.
+    /// Dice loss of masks 1 to 3, or of mask 0 alone and zeros.
     pub dice: [f64; 3],
-    /// Binary cross-entropy of masks 1 to 3, mean over the pixels.
+    /// Binary cross-entropy of these masks, mean over the pixels.
     pub entropy: [f64; 3],
-    /// The mask with the least sum of both, 1 to 3.
+    /// The mask with the least sum of both.
     pub chosen: usize,
     /// That sum, and the share of the mean.
     pub total: f64,
 }
 
-/// The loss of `logits` `[3, pixels]` against `label`, and its derivative by them, times `weight`, in their place.
+/// Masks of three.
+const MOST: usize = 3;
+
+/// The loss of `logits` `[M, pixels]`, M 1 or 3, against `label`, and its derivative by them, times `weight`, in their
+/// place.
 pub(super) fn loss(level: Level, logits: &mut [f32], label: &[f32], mean_share: f64, weight: f64) -> SampleLoss {
     let pixels = label.len();
+    let masks = (logits.len() / pixels.max(1)).min(MOST);
+    let mean_share = if masks == 1 { 0.0 } else { mean_share };
     let inside: f64 = label.iter().map(|&t| f64::from(t)).sum();
     let mut p = vec![0.0; logits.len()];
     let mut loss = SampleLoss::default();
-    let mut ratios = [[0.0; 2]; MASKS];
+    let mut ratios = [[0.0; 2]; MOST];
     for (mask, (logits, p)) in logits.chunks_exact(pixels).zip(p.chunks_exact_mut(pixels)).enumerate() {
         let sums = sigmoid_sums(level, logits, label, p);
         let (numerator, denominator) = (2.0 * sums.both + SMOOTH, inside + sums.squares + SMOOTH);
@@ -35,11 +41,11 @@ pub(super) fn loss(level: Level, logits: &mut [f32], label: &[f32], mean_share: 
         ratios[mask] = [2.0 * numerator / (denominator * denominator), 2.0 / denominator];
     }
     let of = |mask: usize| loss.dice[mask] + loss.entropy[mask];
-    let least = (1..MASKS).fold(0, |least, mask| if of(mask) < of(least) { mask } else { least });
-    loss.total = of(least) + mean_share * (0..MASKS).map(of).sum::<f64>() / MASKS as f64;
-    loss.chosen = least + 1;
+    let least = (1..masks).fold(0, |least, mask| if of(mask) < of(least) { mask } else { least });
+    loss.total = of(least) + mean_share * (0..masks).map(of).sum::<f64>() / masks as f64;
+    loss.chosen = if masks == 1 { 0 } else { least + 1 };
     for (mask, (d, p)) in logits.chunks_exact_mut(pixels).zip(p.chunks_exact(pixels)).enumerate() {
-        let share = weight * (f64::from(u8::from(mask == least)) + mean_share / MASKS as f64);
+        let share = weight * (f64::from(u8::from(mask == least)) + mean_share / masks as f64);
         if share == 0.0 {
             d.fill(0.0);
             continue;
@@ -75,13 +81,20 @@ mod tests {
 
     #[test]
     fn the_derivative_is_the_difference_quotient() {
+        for masks in [1, 3] {
+            check_derivative(masks);
+        }
+    }
+
+    fn check_derivative(masks: usize) {
         let pixels = 40;
         let label: Vec<f32> = (0..pixels).map(|i| f32::from(u8::from(i % 5 < 2))).collect();
-        let logits: Vec<f32> = (0..3 * pixels).map(|i| ((i * 53) % 31) as f32 / 6.0 - 2.5).collect();
+        let logits: Vec<f32> = (0..masks * pixels).map(|i| ((i * 53) % 31) as f32 / 6.0 - 2.5).collect();
         let wide: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
         for share in [0.0, 0.5] {
             let mut d = logits.clone();
             let found = loss(Level::detect(), &mut d, &label, share, 1.0);
+            let share = if masks == 1 { 0.0 } else { share };
             assert!((found.total - exact(&wide, &label, share)).abs() < 1e-6);
             for (at, &d) in d.iter().enumerate() {
                 let moved = |by: f64| {

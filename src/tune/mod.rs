@@ -45,10 +45,10 @@ pub use slices::{Labelled, Slices};
 use crate::backend::cpu::Level;
 use crate::backend::cpu::training::Multiplier;
 use crate::memory::zeros;
-use crate::model::{Config, Kind};
+use crate::model::{Config, Kind, Masks};
 use crate::weights::Weights;
 use crate::{Error, Result};
-use decoder::{Decoder, Given, MASKS};
+use decoder::{Decoder, Given};
 use parameters::{Moments, Table};
 use sample::Frozen;
 
@@ -91,15 +91,15 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// The decoder of a MedSegX model, as `weights` have it.
+    /// The decoder of MedSegX or LiteMedSAM, as `weights` have it.
     ///
     /// # Errors
     /// [`Error::Argument`] for plain SAM or MedSAM, or instructions that the processor lacks; what reading returns; memory.
     pub fn new(weights: &Weights, options: TrainerOptions) -> Result<Trainer> {
         let config = weights.config().clone();
-        if config.kind != Kind::MedSegX {
-            let found = format!("{:?}", config.kind);
-            return Err(Error::Argument { name: "weights", expected: "a MedSegX model, for tuning".into(), found });
+        if !matches!(config.kind, Kind::MedSegX | Kind::LiteMedSam) {
+            let (expected, found) = ("MedSegX or LiteMedSAM, for tuning".into(), format!("{:?}", config.kind));
+            return Err(Error::Argument { name: "weights", expected, found });
         }
         let level = options.level.unwrap_or_else(Level::detect);
         if !Level::available().contains(&level) {
@@ -189,11 +189,17 @@ impl Trainer {
         Ok(mean)
     }
 
-    /// Logits `[3, L, L]` of masks 1 to 3 of each sample with its own box.
+    /// The masks that the loss sees.
+    pub fn masks(&self) -> Masks {
+        self.config.kind.masks()
+    }
+
+    /// Logits `[M, L, L]` of these masks of each sample with its own box.
     ///
     /// # Errors
     /// Memory.
     pub fn logits(&mut self, samples: &[&Sample]) -> Result<Vec<Vec<f32>>> {
+        let count = self.masks().count();
         let Trainer { decoder, frozen, values, multipliers, places, .. } = self;
         let mut all = vec![Vec::new(); samples.len()];
         each(multipliers, samples.iter().zip(&mut all), |m, (sample, raster)| {
@@ -201,7 +207,7 @@ impl Trainer {
             let given = Given { image: &sample.image, position: &frozen.position, corners: &corners };
             let pass = decoder.forward(m, values, &given);
             raster.reserve(pass.logits.len());
-            for map in pass.logits.chunks_exact(pass.logits.len() / MASKS) {
+            for map in pass.logits.chunks_exact(pass.logits.len() / count) {
                 raster.extend(places.iter().map(|&place| map[place]));
             }
         });

@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 use crate::memory::{reserve, zeros};
+use crate::model::Masks;
 use crate::weights::{Weights, names};
 use crate::{Error, Result};
 
 /// What the tensors of the mask decoder start with.
 const DECODER: &str = "mask_decoder.";
-/// Never trained: no loss sees it, so its gradient is absent, and decay does not reach it either.
+/// Never trained: no loss sees it, so its gradient is absent, and decay does not reach it either. So it is with the
+/// hyper-networks of masks that are not taken.
 const IOU_HEAD: &str = "mask_decoder.iou_prediction_head.";
+const HYPER: &str = "mask_decoder.output_hypernetworks_mlps.";
 
 /// One trained tensor.
 #[derive(Clone, Debug)]
@@ -34,7 +37,13 @@ impl Table {
             end += shape.iter().product::<usize>();
             Trained { name, shape, range: first..end }
         };
-        let wanted = |(name, _): &(String, Vec<usize>)| name.starts_with(DECODER) && !name.starts_with(IOU_HEAD);
+        let masks = weights.config().kind.masks();
+        let taken = |name: &str| {
+            let mask = name.strip_prefix(HYPER).and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+            mask.is_none_or(|mask| masks == Masks::Three || mask == 0)
+        };
+        let wanted =
+            |(name, _): &(String, Vec<usize>)| name.starts_with(DECODER) && !name.starts_with(IOU_HEAD) && taken(name);
         Table(names(weights.config()).into_iter().filter(wanted).map(trained).collect())
     }
 

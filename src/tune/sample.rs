@@ -111,7 +111,9 @@ impl Trainer {
         };
         let region = tight_box(label, width).ok_or_else(|| wrong("no pixel inside"))?;
         let side = self.config.logits_size();
-        let resized = resize(label, [height, width], side);
+        // Padding right and below is outside.
+        let valid = frame.valid.map(|valid| valid * side / frame.size);
+        let resized = resize(label, [height, width], valid, side);
         let inside = resized.iter().filter(|&&inside| inside).count();
         if inside == 0 || inside == resized.len() {
             return Err(wrong(if inside == 0 { "none inside at the model's size" } else { "none outside" }));
@@ -151,8 +153,9 @@ fn score(config: &Config, places: &[usize], sample: &Sample, logits: &[f32]) -> 
         if sum == 0 { 1.0 } else { f64::from(2 * both) / f64::from(sum) }
     };
     let region = box_of_logits(sample.region, config.image_size, side);
-    let candidates = Candidates { logits, side, first_token: 1, prompt: Some(region), predicted_iou: &[] };
-    let verdict = mask::judge(Measures::new(&candidates), 1, MaskChoice::Auto, Rule::of(config.kind));
+    let first_token = config.kind.masks().first();
+    let candidates = Candidates { logits, side, first_token, prompt: Some(region), predicted_iou: &[] };
+    let verdict = mask::judge(Measures::new(&candidates), first_token, MaskChoice::Auto, Rule::of(config.kind));
     let masks: Vec<f64> = logits.chunks_exact(side * side).map(|map| dice(&|pixel| map[pixel] > 0.0)).collect();
     let [x0, y0, x1, y1] = region.map(f64::from);
     let in_ellipse = |pixel: usize| {
@@ -177,16 +180,21 @@ fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
     found.map(|region| region.map(|c| c as f64))
 }
 
-/// Bilinear between the centres of pixels, without smoothing; at least half is inside.
-fn resize(label: &[u8], [height, width]: [usize; 2], side: usize) -> Vec<bool> {
-    let along = |at: usize, length: usize| {
-        let place = ((at as f64 + 0.5) * length as f64 / side as f64 - 0.5).max(0.0);
+/// To the `valid` rows and columns of a square of `side`: bilinear between the centres of pixels, without smoothing;
+/// at least half is inside.
+fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2], side: usize) -> Vec<bool> {
+    let along = |at: usize, length: usize, valid: usize| {
+        let place = ((at as f64 + 0.5) * length as f64 / valid as f64 - 0.5).max(0.0);
         let low = (place as usize).min(length - 1);
         (low, (low + 1).min(length - 1), place - low as f64)
     };
     let inside = |y: usize, x: usize| f64::from(u8::from(label[y * width + x] != 0));
     let pixel = |at: usize| {
-        let ((top, bottom, down), (left, right, across)) = (along(at / side, height), along(at % side, width));
+        let (y, x) = (at / side, at % side);
+        if y >= valid[0] || x >= valid[1] {
+            return false;
+        }
+        let ((top, bottom, down), (left, right, across)) = (along(y, height, valid[0]), along(x, width, valid[1]));
         let between = |y: usize| inside(y, left) * (1.0 - across) + inside(y, right) * across;
         between(top) * (1.0 - down) + between(bottom) * down >= 0.5
     };

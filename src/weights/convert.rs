@@ -69,11 +69,46 @@ pub fn convert(
     Ok(merged.config)
 }
 
+/// Writes `output` from `checkpoint`, one of LiteMedSAM or of MobileSAM, whose encoder is the same: the file's own
+/// names and values, without the counters of its batch norms. Running means and variances stay in f32 whatever `dtype`
+/// is. `watch` is called before each tensor; its error ends the conversion and leaves no file. Returns the model's
+/// sizes.
+///
+/// # Errors
+/// As [`convert`]; [`Error::File`] for a checkpoint with another encoder.
+pub fn convert_tiny_vit(
+    checkpoint: &Path,
+    output: &Path,
+    dtype: Dtype,
+    force: bool,
+    watch: &mut dyn FnMut() -> Result<()>,
+) -> Result<Config> {
+    check_writable(output, force)?;
+    let file = Checkpoint::open(checkpoint)?;
+    let (expected, found) = ("LiteMedSAM or MobileSAM", "an encoder that is no TinyViT (--sam is for SAM and MedSAM)");
+    if !has_tiny_vit(&file) {
+        return Err(Error::file(checkpoint, "checkpoint", expected, found));
+    }
+    let mut metadata = BTreeMap::from([("producer".to_string(), format!("medsegx {}", crate::VERSION))]);
+    provenance(&mut metadata, "litemedsam", &file)?;
+    let shapes: Shapes = file.tensors().filter(|(name, _)| !name.ends_with(".num_batches_tracked")).collect();
+    let config = sizes::config(checkpoint, &shapes, None)?;
+    metadata.insert("kind".into(), kind_name(config.kind).into());
+    let load = |name: &str| watch().and_then(|()| file.load(name));
+    write(output, force, &names(&config), &metadata, dtype, load)?;
+    Ok(config)
+}
+
+fn has_tiny_vit(file: &Checkpoint) -> bool {
+    file.tensors().any(|(name, _)| name.starts_with(sizes::tiny_vit::STEM))
+}
+
 /// The two files are easily swapped, and the list of all missing tensors would not say so.
 fn check_roles(base: &Checkpoint, extra: Option<&Checkpoint>) -> Result<()> {
     let has_adapters = |file: &Checkpoint| file.tensors().any(|(name, _)| name.contains(".adapter_"));
     let wrong = |file: &Checkpoint, expected, found| Err(Error::file(file.path(), "checkpoint", expected, found));
     match extra {
+        _ if has_tiny_vit(base) => wrong(base, "SAM or MedSAM", "a TinyViT, which --litemedsam converts"),
         _ if has_adapters(base) => wrong(base, "SAM or MedSAM", "tensors of MedSegX, which are added to SAM's"),
         Some(extra) if !has_adapters(extra) => wrong(extra, "tensors of MedSegX", "none of its adapters"),
         _ => Ok(()),

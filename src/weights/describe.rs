@@ -15,9 +15,9 @@ use crate::{Error, Result};
 /// A summary of a weights file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    /// `medsegx`, `sam` or `medsam`.
+    /// `medsegx`, `sam`, `medsam` or `litemedsam`.
     pub kind: &'static str,
-    /// `tiny`, `vit_b`, `vit_l` or `vit_h` when the encoder has that size.
+    /// `tiny`, `vit_b`, `vit_l`, `vit_h` or `tiny_vit_5m` when the encoder has that size.
     pub size: Option<&'static str>,
     /// Side of the model's picture in pixels.
     pub image_size: usize,
@@ -25,6 +25,9 @@ pub struct Description {
     pub width: usize,
     /// Encoder blocks.
     pub blocks: usize,
+    /// Stages of a TinyViT, of whose last one width, heads and window are said: channels, blocks, heads and window of
+    /// each.
+    pub stages: Option<Vec<[usize; 4]>>,
     /// Blocks with global attention; the others have windows.
     pub global_blocks: Vec<usize>,
     /// Side of a window in tokens.
@@ -97,10 +100,13 @@ pub fn describe(weights: &Weights) -> Result<Description> {
     let indices = |flags: &[bool]| (0..flags.len()).filter(|&block| flags[block]).collect();
     Ok(Description {
         kind: kind_name(config.kind),
-        size: Preset::ALL.into_iter().find(|preset| same_encoder(config, &preset.sam())).map(Preset::name),
+        size: named(config),
         image_size: config.image_size,
         width: config.width,
         blocks: config.depth(),
+        stages: config.tiny_vit.as_ref().map(|tiny_vit| {
+            tiny_vit.stages.iter().map(|stage| [stage.width, stage.depth, stage.heads, stage.window]).collect()
+        }),
         global_blocks: indices(&config.global),
         window: config.window,
         heads: config.heads,
@@ -121,6 +127,14 @@ pub fn describe(weights: &Weights) -> Result<Description> {
         metadata: weights.metadata().clone(),
         not_finite,
     })
+}
+
+fn named(config: &Config) -> Option<&'static str> {
+    if let Some(tiny_vit) = &config.tiny_vit {
+        let published = [Config::litemedsam(), Config::mobile_sam()];
+        return published.iter().any(|known| known.tiny_vit.as_ref() == Some(tiny_vit)).then_some("tiny_vit_5m");
+    }
+    Preset::ALL.into_iter().find(|preset| same_encoder(config, &preset.sam())).map(Preset::name)
 }
 
 fn same_encoder(one: &Config, other: &Config) -> bool {

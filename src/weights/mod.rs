@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use convert::convert;
+pub use convert::{convert, convert_tiny_vit};
 pub use describe::{AdapterDescription, Description, describe, is_weights};
 pub use dtype::Dtype;
 pub use names::{MASK_TOKENS, names};

@@ -1,6 +1,6 @@
 //! The one table of every tensor of a model: checkpoint paths and shapes.
 
-use crate::model::{Adapters, Config};
+use crate::model::{Adapters, Config, Stage, TinyVit};
 
 /// Mask tokens of the decoder: one for a single mask, three for the candidates.
 pub const MASK_TOKENS: usize = 4;
@@ -46,13 +46,33 @@ impl Table {
         self.with_bias(name, &[channels], channels);
     }
 
+    /// A convolution without a bias and the batch norm behind it.
+    fn convolution(&mut self, path: &str, shape: &[usize]) {
+        self.push(format!("{path}.c.weight"), shape);
+        for name in ["weight", "bias", "running_mean", "running_var"] {
+            self.push(format!("{path}.bn.{name}"), &shape[..1]);
+        }
+    }
+
     fn embedding(&mut self, name: &str, rows: usize, width: usize) {
         self.push(format!("{name}.weight"), &[rows, width]);
     }
 }
 
 fn image_encoder(table: &mut Table, config: &Config) {
-    let (d, p, grid) = (config.width, config.prompt_width, config.grid());
+    match &config.tiny_vit {
+        Some(tiny_vit) => self::tiny_vit(table, tiny_vit),
+        None => vit(table, config),
+    }
+    let (d, p) = (config.width, config.prompt_width);
+    table.push("image_encoder.neck.0.weight", &[p, d, 1, 1]);
+    table.norm("image_encoder.neck.1", p);
+    table.push("image_encoder.neck.2.weight", &[p, p, 3, 3]);
+    table.norm("image_encoder.neck.3", p);
+}
+
+fn vit(table: &mut Table, config: &Config) {
+    let (d, grid) = (config.width, config.grid());
     table.with_bias("image_encoder.patch_embed.proj", &[d, 3, config.patch, config.patch], d);
     table.push("image_encoder.pos_embed", &[1, grid, grid, d]);
     if let Some(adapters) = &config.adapters {
@@ -64,10 +84,47 @@ fn image_encoder(table: &mut Table, config: &Config) {
     for block in 0..config.depth() {
         encoder_block(table, config, block);
     }
-    table.push("image_encoder.neck.0.weight", &[p, d, 1, 1]);
-    table.norm("image_encoder.neck.1", p);
-    table.push("image_encoder.neck.2.weight", &[p, p, 3, 3]);
-    table.norm("image_encoder.neck.3", p);
+}
+
+fn tiny_vit(table: &mut Table, tiny: &TinyVit) {
+    const PATH: &str = "image_encoder";
+    let (k, width) = (tiny.stem_kernel, tiny.stages[0].width);
+    table.convolution(&format!("{PATH}.patch_embed.seq.0"), &[tiny.stem_width, 3, k, k]);
+    table.convolution(&format!("{PATH}.patch_embed.seq.2"), &[width, tiny.stem_width, k, k]);
+    for (index, stage) in tiny.stages.iter().enumerate() {
+        for block in 0..stage.depth {
+            let path = format!("{PATH}.layers.{index}.blocks.{block}");
+            match index {
+                0 => bottleneck(table, &path, [width, tiny.expanded, width]),
+                _ => tiny_vit_block(table, stage, &path),
+            }
+        }
+        if let Some(next) = tiny.stages.get(index + 1) {
+            bottleneck(table, &format!("{PATH}.layers.{index}.downsample"), [stage.width, next.width, next.width]);
+        }
+    }
+    if let (Some(classes), Some(last)) = (tiny.classes, tiny.stages.last()) {
+        table.norm(&format!("{PATH}.norm_head"), last.width);
+        table.linear(&format!("{PATH}.head"), last.width, classes);
+    }
+}
+
+fn bottleneck(table: &mut Table, path: &str, [input, hidden, output]: [usize; 3]) {
+    table.convolution(&format!("{path}.conv1"), &[hidden, input, 1, 1]);
+    table.convolution(&format!("{path}.conv2"), &[hidden, 1, 3, 3]);
+    table.convolution(&format!("{path}.conv3"), &[output, hidden, 1, 1]);
+}
+
+fn tiny_vit_block(table: &mut Table, stage: &Stage, path: &str) {
+    let d = stage.width;
+    table.norm(&format!("{path}.attn.norm"), d);
+    table.linear(&format!("{path}.attn.qkv"), d, 3 * d);
+    table.linear(&format!("{path}.attn.proj"), d, d);
+    table.push(format!("{path}.attn.attention_biases"), &[stage.heads, stage.window * stage.window]);
+    table.convolution(&format!("{path}.local_conv"), &[d, 1, 3, 3]);
+    table.norm(&format!("{path}.mlp.norm"), d);
+    table.linear(&format!("{path}.mlp.fc1"), d, stage.mlp);
+    table.linear(&format!("{path}.mlp.fc2"), stage.mlp, d);
 }
 
 fn encoder_block(table: &mut Table, config: &Config, block: usize) {

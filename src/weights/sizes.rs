@@ -1,5 +1,7 @@
 //! The configuration read off tensor shapes, and the comparison with the one table of tensors.
 
+pub(super) mod tiny_vit;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -65,16 +67,24 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
         Kind::MedSegX => "medsegx",
         Kind::Sam => "sam",
         Kind::MedSam => "medsam",
+        Kind::LiteMedSam => "litemedsam",
     }
 }
 
 fn chosen_kind(config: &Config, kind: Option<&str>) -> std::result::Result<Kind, String> {
-    let known = [Kind::MedSegX, Kind::Sam, Kind::MedSam].into_iter().find(|&k| Some(kind_name(k)) == kind);
+    let all = [Kind::MedSegX, Kind::Sam, Kind::MedSam, Kind::LiteMedSam];
+    let known = all.into_iter().find(|&k| Some(kind_name(k)) == kind);
+    if config.tiny_vit.is_some() {
+        return tiny_vit::chosen_kind(config, known, kind);
+    }
     match (config.image_size, known, kind) {
         (256, None | Some(Kind::MedSegX), _) => Ok(Kind::MedSegX),
         (256, Some(_), _) => Err("metadata kind: expected medsegx at 256 px, found a kind of 1024 px".into()),
         (_, Some(kind @ (Kind::Sam | Kind::MedSam)), _) => Ok(kind),
-        (_, Some(Kind::MedSegX), _) => Err("metadata kind: expected sam or medsam at 1024 px, found medsegx".into()),
+        (_, Some(Kind::MedSegX | Kind::LiteMedSam), _) => {
+            let found = kind.unwrap_or_default();
+            Err(format!("metadata kind: expected sam or medsam at 1024 px, found {found}"))
+        }
         (_, None, Some(other)) => Err(format!("metadata kind: expected sam or medsam, found {}", shown(other))),
         (_, None, None) => {
             Err("metadata kind: expected sam or medsam, which no shape shows, found none (medsegx convert sets it)"
@@ -92,6 +102,11 @@ fn unsupported(config: &Config) -> Vec<String> {
         }
     };
     let (size, width, p) = (config.image_size, config.width, config.prompt_width);
+    require(p.is_multiple_of(2 * DECODER_HEADS), "prompt width", format!("a multiple of {}", 2 * DECODER_HEADS), p);
+    if let Some(tiny_vit) = &config.tiny_vit {
+        tiny_vit::require(config, tiny_vit, &mut require);
+        return problems;
+    }
     require(config.patch == 16, "patch", "16 pixels".into(), config.patch);
     require(size == 256 || size == 1024, "image size", "256 or 1024 pixels".into(), size);
     require(
@@ -100,7 +115,6 @@ fn unsupported(config: &Config) -> Vec<String> {
         format!("a multiple of head dim {}", config.head_dim),
         width,
     );
-    require(p.is_multiple_of(2 * DECODER_HEADS), "prompt width", format!("a multiple of {}", 2 * DECODER_HEADS), p);
     require(config.window <= config.grid(), "window", format!("at most {} tokens", config.grid()), config.window);
     if config.adapters.is_some() {
         require(size == 256, "image size of a model with adapters", "256 pixels".into(), size);
@@ -146,6 +160,11 @@ pub(crate) fn likely(path: &Path, shapes: &Shapes) -> Result<Config> {
 
 fn most_likely(shapes: &Shapes) -> Config {
     let read = Reader { shapes };
+    let config = with_vit(&read);
+    if read.any(tiny_vit::STEM) { tiny_vit::likely(&read, config) } else { config }
+}
+
+fn with_vit(read: &Reader) -> Config {
     let depth = read.count("image_encoder.blocks.", MAX_BLOCKS);
     let block = |i: usize, rest: &str, rank: usize, axis: usize| {
         read.axis(&format!("image_encoder.blocks.{i}.{rest}"), rank, axis)
@@ -186,11 +205,12 @@ fn most_likely(shapes: &Shapes) -> Config {
         mlp: most_common(blocks("mlp.lin1.bias", 1, 0).chain(blocks("mlp.mlp.lin1.bias", 1, 0))).unwrap_or(4 * width),
         window,
         global,
-        adapters: adapters(&read, depth),
+        adapters: adapters(read, depth),
+        tiny_vit: None,
         prompt_width,
-        decoder_mlp: decoder_mlp(&read).unwrap_or(2048),
-        iou_hidden: iou_hidden(&read).unwrap_or(256),
-        upscaling: upscaling(&read, grid, prompt_width),
+        decoder_mlp: decoder_mlp(read).unwrap_or(2048),
+        iou_hidden: iou_hidden(read).unwrap_or(256),
+        upscaling: upscaling(read, grid, prompt_width),
     }
 }
 

@@ -69,7 +69,9 @@ fn scale_and_offset(name: &str, shape: &[usize]) -> (f32, f32) {
     let has = |part: &str| name.contains(part);
     if has("positional_encoding_gaussian_matrix") {
         (1.5, 0.0)
-    } else if has("rel_pos") {
+    } else if has("running_var") {
+        (0.2, 1.0)
+    } else if has("rel_pos") || has("attention_biases") {
         (0.1, 0.0)
     } else if has("pos_embed") {
         (0.3, 0.0)

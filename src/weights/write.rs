@@ -35,6 +35,7 @@ pub fn write(
         let mut bytes = Vec::new();
         for (name, shape) in tensors {
             let values = values(name).map_err(io::Error::other)?;
+            let dtype = stored(name, dtype);
             check(name, shape, &values, dtype).map_err(io::Error::other)?;
             for values in values.chunks(1 << 18) {
                 bytes.clear();
@@ -46,10 +47,17 @@ pub fn write(
     })
 }
 
+/// How a tensor is stored in a file of `dtype`. Statistics of batch norms stay f32: a variance below 1e-4 is subnormal
+/// in f16, and its root divides every channel.
+fn stored(name: &str, dtype: Dtype) -> Dtype {
+    if name.contains(".running_") { Dtype::F32 } else { dtype }
+}
+
 fn header(tensors: &[(String, Vec<usize>)], metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<String> {
     let mut entries = vec![format!("\"__metadata__\":{}", json!(metadata))];
     let mut start = 0u64;
     for (name, shape) in tensors {
+        let dtype = stored(name, dtype);
         let length = shape.iter().try_fold(dtype.size() as u64, |n, &axis| n.checked_mul(axis as u64));
         let end = length.and_then(|length| start.checked_add(length));
         let end = end.ok_or_else(|| wrong(name, "a size that can be counted", format!("{shape:?}")))?;

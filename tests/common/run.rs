@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use medsegx::backend::Backend;
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
-use medsegx::model::{Config, Masks, Preset};
+use medsegx::model::{Config, Masks, Preset, Stage};
 use medsegx::weights::Weights;
 
 use super::golden::Case;
@@ -32,6 +32,21 @@ pub fn tiny_variant() -> Config {
     let adapters = config.adapters.as_mut().unwrap();
     (adapters.experts, adapters.bottleneck, adapters.embedding) = (6, 8, 24);
     adapters.blocks = vec![false, true, false, true];
+    config
+}
+
+/// LiteMedSAM's network with few channels, and MobileSAM's.
+pub fn tiny_vit(stem_kernel: usize) -> Config {
+    let mut config = if stem_kernel == 1 { Config::litemedsam() } else { Config::mobile_sam() };
+    let tiny = config.tiny_vit.as_mut().unwrap();
+    (tiny.stem_width, tiny.expanded) = (4, 8);
+    let stage = |width, heads, window| Stage { width, depth: 1, heads, window, mlp: 2 * width };
+    let first = Stage { width: 8, depth: 1, heads: 0, window: 0, mlp: 0 };
+    tiny.stages = vec![first, stage(8, 1, 7), stage(16, 2, 14), stage(24, 2, 7)];
+    tiny.classes = tiny.classes.map(|_| 5);
+    (config.width, config.heads, config.head_dim, config.mlp) = (24, 2, 12, 48);
+    (config.patch, config.global) = (config.image_size / 32, vec![false; 4]);
+    (config.prompt_width, config.decoder_mlp, config.iou_hidden, config.upscaling) = (32, 16, 8, vec![8, 4]);
     config
 }
 

@@ -51,7 +51,7 @@ def main():
     engine, folder, threads, precision, logits = sys.argv[1:]
     folder = pathlib.Path(folder)
     with np.load(folder / "case.npz") as case:
-        inputs = {name: case[name] for name in ("image", "box", "context")}
+        inputs = {name: case[name] for name in case if name != "logits"}
     run = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino}[engine](folder, inputs, int(threads), precision)
     print("ready", flush=True)
     for _ in sys.stdin:

@@ -3,17 +3,19 @@
 
     python3 tools/peers/run.py                          # makes an environment below target/ from requirements.txt
     python3 tools/peers/run.py --python /path/python3   # uses one that has the packages
+    python3 tools/peers/run.py --config litemedsam      # the published weights, which it fetches; not PyTorch
 
 Prints a Markdown table: medians, their ratio to OpenVINO in the same precision, the distance from the golden logits, and of
 separate processes that start, load and run one slice the peak of resident memory and the time to the first result. Every
-engine gets the same network (tools/torch_model.py, checked against the golden logits), its own graph optimisations and the
-weights from the page cache. Runs on Linux and macOS; build medsegx first (cargo build --release).
+engine gets the same network (tools/torch_model.py or litemedsam.py, checked against the golden logits), its own graph
+optimisations and the weights from the page cache. Runs on Linux and macOS; build medsegx first (cargo build --release).
 """
 import argparse
 import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -142,12 +144,31 @@ def table(options, case, engines, errors):
     return "\n".join([text, "", *rows])
 
 
+def export(options, folder):
+    """Once; again where the network or this folder's scripts changed."""
+    lite = options.config == "litemedsam"
+    sources = [HERE / "litemedsam.py"] if lite else [ROOT / "tools/torch_model.py", HERE / "export.py"]
+    done = folder / "case.json"
+    if done.exists() and all(source.stat().st_mtime <= done.stat().st_mtime for source in sources):
+        return
+    weights = folder / "weights.safetensors"
+    if lite:
+        fetch = [sys.executable, ROOT / "tools/litemedsam.py", "weights", "--binary", options.medsegx]
+        fetched = subprocess.run(fetch, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        shutil.copyfile(fetched, weights)
+        command = [HERE / "litemedsam.py", weights]
+    else:
+        subprocess.run([options.medsegx, "synth", "--config", options.config, "-o", weights, "--force"], check=True)
+        command = [HERE / "export.py", options.config, weights]
+    subprocess.run([options.python, *command, folder, "--oracle", options.oracle], check=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", help="an interpreter that has the packages of requirements.txt")
     parser.add_argument("--medsegx", type=pathlib.Path, default=ROOT / "target/release/medsegx")
     parser.add_argument("--oracle", type=pathlib.Path, default=ROOT.parent / "shared/oracle", help="golden tensors; default: %(default)s, else those in tests/data")
-    parser.add_argument("--config", default="vit_b", choices=["tiny", "vit_b"])
+    parser.add_argument("--config", default="vit_b", choices=["tiny", "vit_b", "litemedsam"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=15, help="turns of each engine")
     parser.add_argument("--starts", type=int, default=5, help="processes of each engine for memory and first result")
@@ -158,17 +179,12 @@ def main():
     folder = ROOT / "target/peers" / options.config
     folder.mkdir(parents=True, exist_ok=True)
 
-    # Exported once; again where the network or this folder's scripts changed.
-    sources = [ROOT / "tools/torch_model.py", HERE / "export.py"]
-    if not (folder / "case.json").exists() or any(s.stat().st_mtime > (folder / "case.json").stat().st_mtime for s in sources):
-        synth = [options.medsegx, "synth", "--config", options.config, "-o", folder / "weights.safetensors", "--force"]
-        subprocess.run(synth, check=True)
-        export = [options.python, HERE / "export.py", options.config, folder / "weights.safetensors", folder, "--oracle", options.oracle]
-        subprocess.run(export, check=True)
+    export(options, folder)
     case = json.loads((folder / "case.json").read_text())
 
     bf16 = "avx512_bf16" in (pathlib.Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "")
-    wanted = [("medsegx", "f32"), ("OpenVINO", "f32"), ("ONNX Runtime", "f32"), ("PyTorch eager", "f32")]
+    wanted = [("medsegx", "f32"), ("OpenVINO", "f32"), ("ONNX Runtime", "f32")]
+    wanted += [] if options.config == "litemedsam" else [("PyTorch eager", "f32")]
     wanted += [("medsegx", "bf16"), ("OpenVINO", "bf16")] if bf16 else []
     if not bf16:
         print("SKIPPED bf16: this processor has no AVX512-BF16", flush=True)

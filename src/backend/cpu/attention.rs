@@ -2,7 +2,7 @@
 //! cache, a block of keys at a time, under a running maximum; padded keys enter once, in closed form.
 #![allow(unsafe_code)]
 
-mod window;
+pub(super) mod window;
 
 use std::ops::Range;
 
@@ -255,7 +255,7 @@ fn relative_terms<S: Simd>(
 
 /// The right side of a product.
 #[derive(Clone, Copy)]
-enum Right<'a> {
+pub(super) enum Right<'a> {
     /// Rows as far apart as `stride` says.
     Whole { data: &'a [f32], stride: usize },
     /// Panels of a tile's width: `rows` rows of the first columns, then as many of the next. A tile reads one stretch of
@@ -269,7 +269,7 @@ enum Right<'a> {
 /// `inputs` numbers behind each pointer of `a`; `inputs` rows of `b`; `a.len()` rows of `c`, each at least `width` long.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a product has two sides, a result and their strides")]
-unsafe fn columns<S: Simd>(
+pub(super) unsafe fn columns<S: Simd>(
     s: S,
     a: &[*const f32],
     inputs: usize,
@@ -444,7 +444,7 @@ fn attend<S: Simd>(
 
 /// Where the first `count` rows of `data` start.
 #[inline(always)]
-fn row_starts(data: &[f32], stride: usize, count: usize) -> [*const f32; MAX_ROWS] {
+pub(super) fn row_starts(data: &[f32], stride: usize, count: usize) -> [*const f32; MAX_ROWS] {
     let mut starts = [std::ptr::null(); MAX_ROWS];
     starts[..count].iter_mut().zip(data.chunks(stride)).for_each(|(start, row)| *start = row.as_ptr());
     starts

@@ -3,6 +3,7 @@
 use super::memory::Pool;
 use super::packed::{self, Packed};
 use super::step::{Execute, Form, Param};
+use super::window_attention::{self, Layout};
 use super::{Level, attention};
 use crate::error::Result;
 use crate::graph::op::for_each_operation;
@@ -50,6 +51,9 @@ impl Param {
                 Param::Packed(Packed::stored(level, pool, [outputs, inputs(outputs)], numbers)?)
             }
             Form::Table { head_dim } => Param::Table(attention::table(level, &numbers.all()?, head_dim)?),
+            Form::Biases { window, grid } => {
+                Param::Table(window_attention::table(Layout::new(level, window, grid), &numbers.all()?)?)
+            }
         })
     }
 }
@@ -61,6 +65,7 @@ pub(super) fn prepared(level: Level, graph: &Graph, id: ParamId, stored_half: bo
         Form::Plain => len,
         Form::Pairs { outputs } => len / 2 / outputs.max(1) * outputs.next_multiple_of(level.panel()),
         Form::Packed { outputs } => len / outputs.max(1) * outputs.next_multiple_of(level.panel()),
+        Form::Biases { window, grid } => Layout::new(level, window, grid).len() * graph[id].shape[0],
         Form::Stored { outputs } => {
             let numbers = len / outputs.max(1) * outputs.next_multiple_of(level.panel());
             if stored_half && graph[id].recipe.is_streamed() { numbers.div_ceil(2) } else { numbers }

@@ -6,11 +6,14 @@
 mod attention;
 mod ceiling;
 mod conv3x3;
+mod convolution;
 mod dense;
+mod depthwise;
 mod dispatch;
 mod fused;
 mod gate;
 mod image_source;
+mod inverted_bottleneck;
 mod layer_norm;
 mod level;
 mod linear;
@@ -29,6 +32,7 @@ mod token_attention;
 mod token_heads;
 pub(crate) mod training;
 mod upscale;
+mod window_attention;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ pub enum Param {
     /// A matrix in panels.
     #[allow(private_interfaces, reason = "only kernels look inside")]
     Packed(Packed),
-    /// A table of relative positions, reversed and transposed (see `attention`).
+    /// A table of relative positions, reversed and transposed (see `attention`), or of biases (see `window_attention`).
     #[allow(private_interfaces, reason = "only kernels look inside")]
     Table(Buffer),
 }
@@ -39,6 +39,11 @@ pub(super) enum Form {
     /// Relative positions.
     Table {
         head_dim: usize,
+    },
+    /// Biases of the differences of places in a window.
+    Biases {
+        window: usize,
+        grid: usize,
     },
 }
 

@@ -4,7 +4,7 @@
 use super::Level;
 use super::dense::{Layer, Pieces};
 use super::layer_norm::Affine;
-use super::math::softmax;
+use super::math::{SUMMED, softmax};
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
 use super::step::{Execute, Form, Step};
@@ -18,10 +18,10 @@ const HEADS: usize = 8;
 /// Image tokens of a task of [`image_to_tokens`].
 const CHUNK: usize = 128;
 
-/// Sums, five arrays of `tokens` rows, and one row of scores over the longer side.
+/// Sums, five arrays of `tokens` rows, a row besides, and one row of scores over the longer side.
 fn scratch(level: Level, shape: &[usize], image_tokens: usize) -> usize {
     let (tokens, width) = (shape[1], shape[2]);
-    tokens * (level.panel() + 5 * width) + tokens.max(image_tokens)
+    tokens * (level.panel() + 5 * width) + width + tokens.max(image_tokens)
 }
 
 /// Rows of q, k or v inside a wider array.
@@ -44,14 +44,14 @@ impl<'a> Columns<'a> {
 }
 
 /// `out[row] = softmax(q[row] k^T / sqrt(head dim)) v` head by head, for `rows` rows and as many keys as `scores` is
-/// long; `out` is `[rows, inner]`.
+/// long; `out` is `[rows, inner]`, `part` has room for a row of it.
 #[inline(always)]
 fn attend(
     q: Columns<'_>,
     rows: std::ops::Range<usize>,
     k: Columns<'_>,
     v: Columns<'_>,
-    scores: &mut [f32],
+    (scores, part): (&mut [f32], &mut [f32]),
     out: &mut [f32],
 ) {
     let inner = out.len() / rows.len().max(1);
@@ -66,9 +66,14 @@ fn attend(
             }
             softmax(scores);
             out.fill(0.0);
-            for (key, weight) in scores.iter().enumerate() {
-                let value = v.row(key, head, head_dim);
-                out.iter_mut().zip(value).for_each(|(x, v)| *x += weight * v);
+            for (block, weights) in scores.chunks(SUMMED).enumerate() {
+                let part = &mut part[..head_dim];
+                part.fill(0.0);
+                for (key, weight) in (block * SUMMED..).zip(weights) {
+                    let value = v.row(key, head, head_dim);
+                    part.iter_mut().zip(value).for_each(|(x, v)| *x += weight * v);
+                }
+                out.iter_mut().zip(&*part).for_each(|(x, part)| *x += part);
             }
         }
     }
@@ -168,7 +173,8 @@ impl Kernel for SelfAttention<'_> {
         to_k.apply(s, x, rows, sums, k);
         to_v.apply(s, tokens, rows, sums, v);
         let all = |data| Columns::all(data, width);
-        attend(all(q), 0..rows, all(k), all(v), pieces.take(rows), attended);
+        let memory = (pieces.take(rows), pieces.take(width));
+        attend(all(q), 0..rows, all(k), all(v), memory, attended);
         to_out.apply(s, attended, rows, sums, out);
         if !first {
             out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
@@ -188,14 +194,17 @@ fn tokens_to_image(step: &Step<'_>, op: &TokensToImage, views: Views<'_>) -> Res
     let out = Shared::new(floats_mut(out));
     let [q, o] = projections.map(|projection| Layer::new(step, &projection));
     let (layers, norm) = ([q?, o?], Affine::new(step, norm)?);
-    step.each(step.active, |b, scratch| {
-        let at = b * stride..(b + 1) * stride;
+    // A token a task: there are few, and each looks at the whole image.
+    let width = stride / rows;
+    step.each(step.active * rows, |task, scratch| {
+        let b = task / rows;
+        let at = task * width..(task + 1) * width;
         let (tokens, position) = (&tokens[at.clone()], &position[at]);
         let image = Columns::all(&image[b * image_stride..(b + 1) * image_stride], columns);
-        // SAFETY: prompt b belongs to this task.
+        // SAFETY: this token of prompt b belongs to this task.
         #[allow(unsafe_code)]
-        let out = unsafe { out.part(b * stride, stride) };
-        step.level.run(TokensToImageTask { tokens, position, rows, image, layers, norm, scratch, out });
+        let out = unsafe { out.part(task * width, width) };
+        step.level.run(TokensToImageTask { tokens, position, rows: 1, image, layers, norm, scratch, out });
     });
     Ok(())
 }
@@ -224,9 +233,9 @@ impl Kernel for TokensToImageTask<'_> {
         let (x, q, attended) = (pieces.take(rows * width), pieces.take(rows * inner), pieces.take(rows * inner));
         add(x, tokens, position);
         to_q.apply(s, x, rows, sums, q);
-        let scores = pieces.take(image.data.len() / image.stride);
+        let memory = (pieces.take(image.data.len() / image.stride), pieces.take(inner));
         let values = Columns { first: inner, ..image };
-        attend(Columns::all(q, inner), 0..rows, image, values, scores, attended);
+        attend(Columns::all(q, inner), 0..rows, image, values, memory, attended);
         to_out.apply(s, attended, rows, sums, out);
         out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
         for row in out.chunks_exact_mut(width) {
@@ -287,6 +296,6 @@ impl Kernel for ImageToTokensTask<'_> {
         to_k.apply(s, x, rows, sums, k);
         to_v.apply(s, tokens, rows, sums, v);
         let all = |data| Columns::all(data, inner);
-        attend(image, first..last, all(k), all(v), pieces.take(rows), self.out);
+        attend(image, first..last, all(k), all(v), (pieces.take(rows), pieces.take(inner)), self.out);
     }
 }

@@ -8,6 +8,7 @@ mod arena;
 mod attention;
 mod ceiling;
 mod conv3x3;
+mod convolution;
 pub mod dependent;
 mod device;
 mod dispatch;

@@ -16,7 +16,7 @@ use super::cards::{Card, card};
 #[derive(clap::Args)]
 pub struct Args {
     /// tiny, vit_b, vit_l or vit_h
-    #[arg(long, default_value = "vit_b", value_parser = crate::cli::plan::preset)]
+    #[arg(long, default_value = "vit_b", value_parser = preset)]
     config: Preset,
     /// Batch sizes, each slice with one box
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
@@ -33,6 +33,12 @@ pub struct Args {
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// A size by its name.
+fn preset(text: &str) -> Result<Preset, String> {
+    let known = || Preset::ALL.map(Preset::name).join(", ");
+    Preset::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| format!("expected one of {}", known()))
 }
 
 /// Templates whose kernels multiply on tensor cores.

@@ -23,9 +23,11 @@ use medsegx::backend::cuda::Cuda;
 #[cfg(feature = "ptxvm")]
 use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
-use medsegx::model::{Config, Masks, Preset};
+use medsegx::model::{Config, Masks};
 use medsegx::segment::Device;
 use medsegx::weights::{Weights, synth};
+
+use super::named::{Named, named};
 
 /// Measure the model and its kernels
 #[derive(clap::Args)]
@@ -50,9 +52,9 @@ enum What {
 /// What both benches need.
 #[derive(clap::Args)]
 struct Common {
-    /// tiny, vit_b, vit_l or vit_h, with synthetic weights
-    #[arg(long, default_value = "vit_b", value_parser = crate::cli::plan::preset)]
-    config: Preset,
+    /// tiny, vit_b, vit_l, vit_h, litemedsam or mobile_sam, with synthetic weights
+    #[arg(long, default_value = "vit_b", value_parser = named)]
+    config: Named,
     /// 256 is MedSegX, 1024 plain SAM
     #[arg(long, default_value = "256", value_parser = ["256", "1024"])]
     image_size: String,
@@ -116,7 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 impl Common {
     fn config(&self) -> Config {
-        if self.image_size == "256" { self.config.medsegx() } else { self.config.sam() }
+        self.config.config(self.image_size == "256")
     }
 
     fn cpu(&self) -> medsegx::Result<Cpu> {

@@ -20,7 +20,7 @@ pub use report::Hashes;
 pub use targets::context as context_of;
 
 use medsegx::codes::{Code, Warning};
-use medsegx::model::{Config, Kind};
+use medsegx::model::Config;
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::volume::{
@@ -197,10 +197,10 @@ pub struct Job {
 impl Job {
     /// Opens the input of `args` and begins to read it.
     pub fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Incoming)> {
-        let (kind, steered) = (config.kind, config.adapters.is_some());
-        if args.prompts.points.is_some() && kind == Kind::MedSegX {
+        let steered = config.adapters.is_some();
+        if args.prompts.points.is_some() && !config.kind.takes_points() {
             let found = "points".to_string();
-            let expected = "a box, or SAM weights: MedSegX was not trained with points".to_string();
+            let expected = "a box, or SAM weights: MedSegX and LiteMedSAM were not trained with points".to_string();
             return Err(medsegx::Error::Argument { name: "--points", expected, found }.into());
         }
         let choice = SeriesChoice {

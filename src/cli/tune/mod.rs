@@ -12,6 +12,7 @@ use anyhow::bail;
 pub use args::Args;
 use medsegx::codes::{Code, Warning};
 use medsegx::mask::MaskChoice;
+use medsegx::model::Masks;
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::taxonomy::Context;
 use medsegx::tune::{
@@ -53,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let outcome = tune(&mut trainer, &examples, options, &mut watcher)?;
     watcher.progress.finish();
     if !args.quiet {
-        super::print(&summary(&args, &name, &examples, &outcome)?)?;
+        super::print(&summary(&args, &name, trainer.masks(), &examples, &outcome)?)?;
     }
     if outcome.steps == 0 {
         let why = if outcome.stopped { "stopped before anything was better" } else { "validation did not improve" };
@@ -146,7 +147,7 @@ fn validation(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn summary(args: &Args, name: &str, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
+fn summary(args: &Args, name: &str, masks: Masks, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
     let mut text = String::new();
     let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (slices, images) = (plural(examples.len(), "slice"), plural(args.images.len(), "image"));
@@ -162,7 +163,9 @@ fn summary(args: &Args, name: &str, examples: &[Example], outcome: &Outcome) -> 
     writeln!(text, "                          before  after")?;
     writeln!(text, "  inscribed ellipse       {:.3}", before.ellipse)?;
     writeln!(text, "  mask the engine chooses {:.3}   {:.3}", before.choice, after.choice)?;
-    writeln!(text, "  best of three masks     {:.3}   {:.3}", before.best, after.best)?;
+    if masks == Masks::Three {
+        writeln!(text, "  best of three masks     {:.3}   {:.3}", before.best, after.best)?;
+    }
     let [first, last] = outcome.losses;
     let stopped = if outcome.stopped { "; stopped early" } else { "" };
     writeln!(text, "loss {first:.4} to {last:.4}; kept: step {}{stopped}", outcome.steps)?;

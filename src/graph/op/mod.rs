@@ -1,16 +1,20 @@
 //! The closed list of fused operations: a struct each, and what the planner, the reports and the backends ask of it.
 //! Shapes are those of the values and parameters, without the batch axis unless said.
 
+mod convolution;
 mod decoder;
 mod encoder;
 mod fused;
+mod window;
 
+pub use convolution::{Convolution, Depthwise, InvertedBottleneck};
 pub use decoder::{
     ImageSource, ImageToTokens, MaskEmbed, PromptTokens, TokenHeads, TokenMlp, TokenSelfAttention, TokensToImage,
     Upscale,
 };
 pub use encoder::{Activation, Attention, Bias, Conv3x3, Gate, Gated, LayerNorm, Linear, PatchEmbed};
 pub use fused::{DecoderInput, LayerNormGate};
+pub use window::WindowAttention;
 
 use super::{Graph, ParamId, ValueId};
 
@@ -92,7 +96,8 @@ macro_rules! for_each_operation {
     ($then:ident) => {
         $then! {
             PatchEmbed, LayerNorm, Gate, Linear, Attention, Conv3x3, PromptTokens, MaskEmbed, ImageSource,
-            TokenSelfAttention, TokensToImage, TokenMlp, ImageToTokens, TokenHeads, Upscale, LayerNormGate, DecoderInput
+            TokenSelfAttention, TokensToImage, TokenMlp, ImageToTokens, TokenHeads, Upscale, LayerNormGate, DecoderInput,
+            Convolution, Depthwise, InvertedBottleneck, WindowAttention
         }
     };
 }

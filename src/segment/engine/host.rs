@@ -8,9 +8,11 @@ use super::{Engine, Source, kept_for};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
+use crate::image::area::AreaResizer;
 use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::{Candidates, Measures};
 use crate::memory::grow_to;
+use crate::segment::frame::Filter;
 use crate::segment::{Frame, zeros};
 
 pub(super) struct OnHost {
@@ -22,7 +24,7 @@ pub(super) struct OnHost {
     /// Scaling and context of each picture.
     placed: Vec<([f32; 8], [i32; 5])>,
     /// To the model's picture, for the size of slice and the channels that came last.
-    picture: Option<(Frame, usize, Resizer)>,
+    picture: Option<(Frame, usize, PictureResizer)>,
     /// Grey levels of one slice.
     levels: Vec<u8>,
     /// `[b, M, L, L]`.
@@ -31,6 +33,28 @@ pub(super) struct OnHost {
     resizer: Option<(Frame, LogitResizer)>,
     /// One map at that size.
     restored: Vec<f32>,
+}
+
+/// From slices to the model's picture.
+enum PictureResizer {
+    Bilinear(Resizer),
+    Area(AreaResizer),
+}
+
+impl PictureResizer {
+    fn new(frame: &Frame, channels: usize) -> Result<PictureResizer> {
+        Ok(match frame.filter() {
+            Filter::Bilinear => PictureResizer::Bilinear(super::picture_resizer(frame, channels)?),
+            Filter::Area => PictureResizer::Area(AreaResizer::new(frame.slice, frame.valid, channels)?),
+        })
+    }
+
+    fn picture(&mut self, source: &[u8], channels: usize, target: &mut [u8], target_width: usize) -> Result<()> {
+        match self {
+            PictureResizer::Bilinear(resizer) => resizer.picture(source, channels, target, target_width),
+            PictureResizer::Area(resizer) => resizer.picture(source, channels, target, target_width),
+        }
+    }
 }
 
 impl OnHost {
@@ -168,13 +192,13 @@ impl OnHost {
 
 /// To the model's picture; made only when the size of the slices changes or more channels come, since making it allocates.
 fn picture_resizer<'a>(
-    kept: &'a mut Option<(Frame, usize, Resizer)>,
+    kept: &'a mut Option<(Frame, usize, PictureResizer)>,
     frame: &Frame,
     channels: usize,
-) -> Result<&'a mut Resizer> {
+) -> Result<&'a mut PictureResizer> {
     let resizer = match kept.take() {
         Some(kept) if kept.0 == *frame && kept.1 >= channels => kept,
-        _ => (*frame, channels, super::picture_resizer(frame, channels)?),
+        _ => (*frame, channels, PictureResizer::new(frame, channels)?),
     };
     Ok(&mut kept.insert(resizer).2)
 }
