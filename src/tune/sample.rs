@@ -1,12 +1,10 @@
 //! What a labelled slice becomes: its embedding, its box and its label in the decoder's order of pixels.
 
-use super::Trainer;
+use crate::Result;
 use crate::mask::{self, Candidates, MaskChoice, Measures, Rule, box_of_logits};
 use crate::memory::reserve;
 use crate::model::Config;
-use crate::segment::Frame;
 use crate::weights::Weights;
-use crate::{Error, Result};
 
 /// One labelled slice.
 pub struct Sample {
@@ -43,7 +41,7 @@ pub(super) struct Frozen {
     /// Of the first and the last corner of a box, `[P]`.
     corner: [Vec<f32>; 2],
     /// `[P]`.
-    no_mask: Vec<f32>,
+    pub no_mask: Vec<f32>,
     /// `[N, P]`.
     pub position: Vec<f32>,
     image_size: usize,
@@ -91,56 +89,7 @@ fn encode(gaussian: &[f32], [x, y]: [f64; 2], out: &mut Vec<f32>) {
     out.extend(columns.iter().zip(rows).map(|pair| angle(pair).cos() as f32));
 }
 
-impl Trainer {
-    /// A sample of a slice of `frame`: its `embedding` `[N, P]`, and its `label` `[height, width]`, not 0 inside.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for a label that is empty, fills the slice, or is lost at the model's size; [`Error::Argument`] for
-    /// lengths that do not fit.
-    pub fn sample(&self, embedding: &[f32], frame: &Frame, label: &[u8]) -> Result<Sample> {
-        let [height, width] = frame.slice;
-        let lengths = [embedding.len(), label.len()];
-        if lengths != [self.frozen.position.len(), height * width] {
-            let expected =
-                format!("{} numbers of the embedding, {height} x {width} labels", self.frozen.position.len());
-            return Err(Error::Argument { name: "sample", expected, found: format!("{lengths:?}") });
-        }
-        let wrong = |found: &str| {
-            let expected = "pixels inside and pixels outside, also at the model's size".into();
-            Error::Prompt { what: "label".into(), expected, found: found.into() }
-        };
-        let region = tight_box(label, width).ok_or_else(|| wrong("no pixel inside"))?;
-        let side = self.config.logits_size();
-        // Padding right and below is outside.
-        let valid = frame.valid.map(|valid| valid * side / frame.size);
-        let resized = resize(label, [height, width], valid, side);
-        let inside = resized.iter().filter(|&&inside| inside).count();
-        if inside == 0 || inside == resized.len() {
-            return Err(wrong(if inside == 0 { "none inside at the model's size" } else { "none outside" }));
-        }
-        let mut ordered = vec![0.0; side * side];
-        for (&place, &inside) in self.places.iter().zip(&resized) {
-            ordered[place] = f32::from(u8::from(inside));
-        }
-        let mut image = embedding.to_vec();
-        image
-            .chunks_exact_mut(self.frozen.no_mask.len())
-            .for_each(|token| super::layers::add(token, &self.frozen.no_mask));
-        Ok(Sample { image, region: frame.region(region), label: ordered })
-    }
-
-    /// How well the decoder as it is by now finds each sample from its box.
-    ///
-    /// # Errors
-    /// Memory.
-    pub fn scores(&mut self, samples: &[&Sample]) -> Result<Vec<Score>> {
-        let logits = self.logits(samples)?;
-        let (config, places) = (&self.config, &self.places);
-        Ok(samples.iter().zip(&logits).map(|(sample, logits)| score(config, places, sample, logits)).collect())
-    }
-}
-
-fn score(config: &Config, places: &[usize], sample: &Sample, logits: &[f32]) -> Score {
+pub(super) fn score(config: &Config, places: &[usize], sample: &Sample, logits: &[f32]) -> Score {
     let side = config.logits_size();
     let inside = |pixel: usize| sample.label[places[pixel]] > 0.0;
     let dice = |found: &dyn Fn(usize) -> bool| {
@@ -170,7 +119,7 @@ fn score(config: &Config, places: &[usize], sample: &Sample, logits: &[f32]) -> 
 }
 
 /// x0, y0, x1, y1, inclusive, of the pixels that are not 0.
-fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
+pub(super) fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
     let mut found: Option<[usize; 4]> = None;
     for at in label.iter().enumerate().filter(|(_, inside)| **inside != 0).map(|(at, _)| at) {
         let (x, y) = (at % width, at / width);
@@ -182,7 +131,7 @@ fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
 
 /// To the `valid` rows and columns of a square of `side`: bilinear between the centres of pixels, without smoothing;
 /// at least half is inside.
-fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2], side: usize) -> Vec<bool> {
+pub(super) fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2], side: usize) -> Vec<bool> {
     let along = |at: usize, length: usize, valid: usize| {
         let place = ((at as f64 + 0.5) * length as f64 / valid as f64 - 0.5).max(0.0);
         let low = (place as usize).min(length - 1);

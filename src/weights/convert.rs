@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::sizes::{self, Shapes, kind_name};
+use super::quote::{shown, wrong};
+use super::shapes::Shapes;
+use super::sizes::{self, kind_name};
 use super::torch::Checkpoint;
-use super::{Dtype, names, shown, write, wrong};
+use super::{Dtype, names, write};
 use crate::atomic::check_writable;
 use crate::memory::reserve;
 use crate::model::{Config, Kind};

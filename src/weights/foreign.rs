@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::sizes::Shapes;
+use super::shapes::Shapes;
 
 /// The parts of a model of SAM's kind.
 const PARTS: [&str; 3] = ["image_encoder.", "prompt_encoder.", "mask_decoder."];

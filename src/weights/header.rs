@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::dtype::Dtype;
-use super::{foreign, shown};
+use super::foreign;
+use super::quote::shown;
 use crate::{Error, Result};
 
 /// Bytes before the JSON: its length, little-endian.

@@ -24,6 +24,8 @@ mod dtype;
 mod foreign;
 mod header;
 mod names;
+mod quote;
+mod shapes;
 mod sizes;
 mod source;
 pub mod synth;
@@ -47,6 +49,7 @@ use crate::model::Config;
 use crate::params::{Half, Tensors};
 use crate::{Error, Result};
 use header::{Header, Tensor};
+use quote::{shown, wrong};
 use source::Source;
 
 /// A complete, valid model, whose values are read when they are asked for. Drop it after loading.
@@ -263,20 +266,6 @@ impl Weights {
     pub fn sha256(&self) -> Result<Option<String>> {
         self.digest().map(|digest| digest.compute(&self.path)).transpose()
     }
-}
-
-fn wrong(name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::Tensor { name: shown(name), expected: expected.into(), found: found.into() }
-}
-
-/// A name from a file as it may stand in a message: no control characters, not endless.
-fn shown(name: &str) -> String {
-    const LONGEST: usize = 120;
-    let mut shown: String = name.escape_debug().take(LONGEST).collect();
-    if name.chars().count() > LONGEST {
-        shown.push_str("...");
-    }
-    shown
 }
 
 impl Tensors for Weights {

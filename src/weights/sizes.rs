@@ -5,16 +5,14 @@ pub(super) mod tiny_vit;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::foreign;
 use super::names::names;
-use super::{foreign, shown};
+use super::quote::shown;
+use super::shapes::{MAX_BLOCKS, Reader, Shapes, most_common};
 use crate::model::{Adapters, Config, Kind};
 use crate::{Error, Result};
 
-/// Shapes by name, of whatever kind of file.
-pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
-
-/// Beyond these an index in a name is not believed, so that the table stays small. vit_h has 32 blocks and 4 experts.
-const MAX_BLOCKS: usize = 256;
+/// As [`MAX_BLOCKS`].
 const MAX_EXPERTS: usize = 256;
 /// No axis of a real model is longer than a few thousand; with this limit no product of three overflows.
 const MAX_AXIS: usize = 1 << 20;
@@ -264,39 +262,6 @@ fn upscaling(read: &Reader, grid: usize, prompt_width: usize) -> Vec<usize> {
             .unwrap_or((prompt_width >> (step + 2)).max(1))
     };
     (0..steps).map(channels).collect()
-}
-
-struct Reader<'a> {
-    shapes: &'a Shapes<'a>,
-}
-
-impl Reader<'_> {
-    /// One axis of a tensor that is there with the rank it should have.
-    fn axis(&self, name: &str, rank: usize, axis: usize) -> Option<usize> {
-        self.shapes.get(name).filter(|shape| shape.len() == rank).map(|shape| shape[axis])
-    }
-
-    /// Whether any name begins so.
-    fn any(&self, prefix: &str) -> bool {
-        self.shapes.range(prefix..).next().is_some_and(|(name, _)| name.starts_with(prefix))
-    }
-
-    /// One more than the largest number below `limit` that follows `prefix`.
-    fn count(&self, prefix: &str, limit: usize) -> usize {
-        let numbers = self.shapes.range(prefix..).map_while(|(name, _)| name.strip_prefix(prefix));
-        let numbers = numbers.filter_map(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        numbers.filter(|&number| number < limit).max().map_or(0, |number| number + 1)
-    }
-}
-
-/// The value that occurs most often; of equals the smallest.
-fn most_common(values: impl Iterator<Item = usize>) -> Option<usize> {
-    let mut counts = BTreeMap::new();
-    for value in values {
-        *counts.entry(value).or_insert(0) += 1;
-    }
-    let most = *counts.values().max()?;
-    counts.into_iter().find(|&(_, count)| count == most).map(|(value, _)| value)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::dtype::Dtype;
 use super::header::{self, Header};
+use super::quote::{shown, wrong};
 use super::source::{Access, Source};
-use super::{Weights, shown, write};
+use super::{Weights, write};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
@@ -65,7 +66,7 @@ impl Tuned {
         let mut tensors = BTreeMap::new();
         for (name, place) in places {
             if place.dtype != Dtype::F32 {
-                return Err(super::wrong(&name, "F32 in a tuned file", place.dtype.name()));
+                return Err(wrong(&name, "F32 in a tuned file", place.dtype.name()));
             }
             let mut values = zeros(place.len(), format_args!("tensor {}", shown(&name)))?;
             source.read_into(path, place.start, bytemuck::cast_slice_mut(&mut values))?;
@@ -73,7 +74,7 @@ impl Tuned {
                 values.iter_mut().for_each(|value: &mut f32| *value = f32::from_bits(value.to_bits().swap_bytes()));
             }
             if values.iter().any(|value| !value.is_finite()) {
-                return Err(super::wrong(&name, "finite values", "NaN or infinity"));
+                return Err(wrong(&name, "finite values", "NaN or infinity"));
             }
             tensors.insert(name, (place.shape, values));
         }
@@ -95,7 +96,7 @@ impl Tuned {
         let shapes: Vec<_> = tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
         let values = |wanted: &str| {
             let found = tensors.iter().find(|(name, ..)| name == wanted).map(|(.., values)| values.clone());
-            found.ok_or_else(|| super::wrong(wanted, "a tensor of this file", "none of that name"))
+            found.ok_or_else(|| wrong(wanted, "a tensor of this file", "none of that name"))
         };
         write(path, force, &shapes, &metadata, Dtype::F32, values)
     }
@@ -130,12 +131,12 @@ impl Weights {
             return Err(Error::file(&tuned.path, BASE, expected, shown(base)));
         }
         for (name, (shape, _)) in &tuned.tensors {
-            let expected = self.shape(name).ok_or_else(|| {
-                super::wrong(name, format!("a tensor of {}", self.path.display()), "none of that name")
-            })?;
+            let expected = self
+                .shape(name)
+                .ok_or_else(|| wrong(name, format!("a tensor of {}", self.path.display()), "none of that name"))?;
             if expected != shape {
                 let (expected, found) = (format!("{expected:?}"), format!("{shape:?} in {}", tuned.path.display()));
-                return Err(super::wrong(name, expected, found));
+                return Err(wrong(name, expected, found));
             }
         }
         self.tuned = tuned.tensors.into_iter().map(|(name, (_, values))| (name, values)).collect();

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::dtype::Dtype;
-use super::{shown, wrong};
+use super::quote::{shown, wrong};
 use crate::atomic::write_atomically;
 use crate::{Error, Result};
 

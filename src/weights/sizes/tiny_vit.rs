@@ -1,7 +1,7 @@
 //! Sizes of a TinyViT, read off its shapes.
 
-use super::{MAX_BLOCKS, Reader, most_common};
 use crate::model::{Config, Kind, Stage, TinyVit};
+use crate::weights::shapes::{MAX_BLOCKS, Reader, most_common};
 
 /// What the names of a TinyViT's stem begin with; no other encoder has one.
 pub(crate) const STEM: &str = "image_encoder.patch_embed.seq.";

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::shown;
+use super::super::quote::shown;
 use super::super::source::Source;
 use super::pickle::{Pickle, Value};
 use super::storage::{Storage, read};

@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::quote::{shown, wrong};
 use super::source::{Access, Digest, Source};
-use super::{Dtype, foreign, shown, wrong};
+use super::{Dtype, foreign};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 use pickle::{Pickle, Value};

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::super::shown;
+use super::super::quote::shown;
 use super::tensor::{Element, View};
 use crate::{Error, Result};
 
