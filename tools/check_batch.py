@@ -23,7 +23,7 @@ import time
 BROKEN = ["vanished", "short", "noise", "outside", "misspelt", "quote", "unboxed"]
 
 
-def volume(seed, side=64, slices=8):
+def volume(seed, side=64, slices=8, noise=30):
     """A .nii.gz with a bright disc on noise"""
     header = bytearray(348)
     struct.pack_into("<i", header, 0, 348)
@@ -36,16 +36,20 @@ def volume(seed, side=64, slices=8):
     header[344:348] = b"n+1\0"
     rng, radius = random.Random(seed), 120 + seed % 90
     inside = [(x - side // 2) ** 2 + (y - side // 2) ** 2 < radius for y in range(side) for x in range(side)]
-    noise = [rng.randrange(30) for _ in range(997)]
+    noise = [rng.randrange(noise) for _ in range(997)]
     values = ((200 if inside[i % side**2] else 20) + noise[i * 7 % 997] for i in range(side**2 * slices))
     return gzip.compress(bytes(header) + bytes(4) + struct.pack(f"<{side**2 * slices}h", *values), 1, mtime=0)
 
 
-def make(folder, count, broken=0):
+def make(folder, count, broken=0, slices=1):
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["image,task,flags"]
     for index in range(count):
         flags, task, data = f"--box 16,16,48,48 --slice {index % 8}", "CT_Liver", volume(index)
+        if slices > 1:
+            flags = f"--box3d 16,16,0,48,48,{index % slices}"
+        if slices > 1 and index % 5 == 4:
+            data, flags = volume(index, noise=1), f"--box3d 0,0,0,10,10,{index % slices}"
         kind = BROKEN[index // 3 % 7] if broken and index % 3 == 2 and index < 3 * broken else None
         data = {"short": data[: len(data) // 2], "noise": bytes([7]) * 900, "vanished": None}.get(kind, data)
         flags = {"outside": "--box 900,900,950,950 --slice 1", "quote": flags + " 'soft", "unboxed": ""}.get(kind, flags)
@@ -119,27 +123,41 @@ def throughput(binary, folder, pairs=2):
     print("40 volumes, one slice each: throughput", *(f"{ratio:.2f}" for ratio in ratios), "x that of single commands")
 
 
+def copies(folder, out, count):
+    """More cases, up to `count`: images, masks, records and pictures of those that are done, under other names"""
+    head, *lines = (folder / "manifest.csv").read_text().splitlines()
+    done = []
+    for path in sorted((out / ".medsegx/cases").glob("*.json")):
+        record = json.loads(path.read_text())
+        if record["row"]["status"] == "done":
+            image, mask = folder / f"{record['row']['case']}.nii.gz", out / record["row"]["output"]
+            line = next(line for line in lines if line.startswith(f"{image.name},"))
+            sheet = (out / ".medsegx/sheets" / path.name).with_suffix(".png")
+            sheet = sheet.read_bytes() if sheet.exists() else None
+            done.append((record, line, image, image.read_bytes(), mask.read_bytes(), sheet))
+    for index in range(len(lines), count):
+        record, line, image, *data, sheet = done[index % len(done)]
+        name = f"{index:05}"
+        record["row"].update(case=name, output=f"{name}.nii.gz", image=str(folder / f"{name}.nii.gz"))
+        for stamps, base, content in zip(("inputs", "outputs"), (folder, out), data):
+            file = base / f"{name}.nii.gz"
+            file.write_bytes(content)
+            where = file.name if stamps == "outputs" else str(file)
+            record[stamps][0].update(path=where, time=file.stat().st_mtime_ns)
+        own = f"{name}-{hashlib.sha256(f'{name}.nii.gz'.encode()).hexdigest()[:12]}"
+        (out / f".medsegx/cases/{own}.json").write_text(json.dumps(record))
+        if sheet:
+            (out / f".medsegx/sheets/{own}.png").write_bytes(sheet)
+        lines.append(line.replace(image.name, f"{name}.nii.gz"))
+    (folder / "manifest.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
 def large(binary, folder, count=10_000):
-    """One case is run; the others are copies of it, of its mask and of its record"""
+    """One case is run, the others are copies of it"""
     make(folder, 1)
     out = folder / "out"
     subprocess.run(batch(binary, folder, out), check=True)
-    head, line = (folder / "manifest.csv").read_text().splitlines()
-    (path,) = (out / ".medsegx/cases").glob("000-*.json")
-    record = json.loads(path.read_text())
-    image, mask, lines = (folder / "000.nii.gz").read_bytes(), (out / "000.nii.gz").read_bytes(), [head, line]
-    for index in range(1, count):
-        name = f"{index:05}"
-        record["row"].update(case=name, output=f"{name}.nii.gz", image=str(folder / f"{name}.nii.gz"))
-        for stamps, base, data in (("inputs", folder, image), ("outputs", out, mask)):
-            file = base / f"{name}.nii.gz"
-            file.write_bytes(data)
-            where = file.name if stamps == "outputs" else str(file)
-            record[stamps][0].update(path=where, time=file.stat().st_mtime_ns)
-        short = hashlib.sha256(f"{name}.nii.gz".encode()).hexdigest()[:12]
-        (path.parent / f"{name}-{short}.json").write_text(json.dumps(record))
-        lines.append(line.replace("000.nii.gz", f"{name}.nii.gz"))
-    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    copies(folder, out, count)
     took = []
     for more in (["--dry-run"], ["--dry-run", "--shard", "1/8"], []):
         start = time.monotonic()
@@ -147,6 +165,23 @@ def large(binary, folder, count=10_000):
         took.append(f"{time.monotonic() - start:.2f} s")
     assert len(rows(out)) == count and all(row["status"] == "done" for row in rows(out)), run
     print(f"{count} files: planned in {took[0]}, a shard of 8 in {took[1]}; resumed, all done, in {took[2]}")
+
+
+def pages(folder, binary, count):
+    """A page of `count` cases: 40 of one to four slices, 7 of them broken and some doubtful, the others copies of these;
+    written again with the same bytes"""
+    make(folder, 40, broken=7, slices=4)
+    run = batch(binary, folder, folder / "out", "--qc", "--resume")
+    took, seen = [], []
+    for turn in range(3):
+        start = time.monotonic()
+        assert subprocess.run(run, stderr=subprocess.DEVNULL).returncode == 3
+        took.append(f"{time.monotonic() - start:.1f} s")
+        seen.append(hashlib.sha256((folder / "out/qc.html").read_bytes()).hexdigest())
+        if turn == 0:
+            copies(folder, folder / "out", count)
+    assert seen[0] != seen[1] == seen[2], "the page has other bytes when resumed"
+    print(f"40 cases with a page in {took[0]}; the page of {count} in {took[1]}, and again with the same bytes")
 
 
 def stopped(binary, folder):
@@ -174,11 +209,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary", type=pathlib.Path, nargs="?")
     parser.add_argument("--make", type=pathlib.Path, metavar="DIR", help="only make small volumes and their manifest")
+    parser.add_argument("--pages", type=pathlib.Path, metavar="DIR", help="only make volumes and their page")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--compare", type=pathlib.Path, nargs=2, metavar="DIR", help="only compare two folders of results")
     arguments = parser.parse_args()
     if arguments.make:
         return make(arguments.make, arguments.count)
+    if arguments.pages:
+        return pages(arguments.pages, arguments.binary.resolve(), arguments.count)
     if arguments.compare:
         return compare(*arguments.compare)
     with tempfile.TemporaryDirectory() as folder:

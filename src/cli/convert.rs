@@ -9,6 +9,7 @@ use medsegx::weights::convert;
 
 use super::files::{Named, check_outputs};
 use super::interrupt::Interrupt;
+use super::progress::Progress;
 use super::usage;
 use super::weights_output::WeightsOutput;
 
@@ -49,7 +50,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         std::iter::once(("--sam", args.sam.as_path())).chain(extra.map(|path| ("--medsegx", path))).collect();
     check_outputs(&reads, &[("--output", &output)], force)?;
     let interrupt = Interrupt::listen()?;
-    let converted = convert(&args.sam, extra, kind, &output, dtype.into(), force, &mut || interrupt.check());
+    let progress = Progress::new(0, "tensors", false);
+    let mut watch = || {
+        progress.step();
+        interrupt.check()
+    };
+    let converted = convert(&args.sam, extra, kind, &output, dtype.into(), force, &mut watch);
+    progress.finish();
     let config = match converted {
         Err(error @ Error::Argument { .. }) => return Err(usage(&error.to_string())),
         other => other?,

@@ -7,6 +7,7 @@ mod lock;
 mod manifest;
 mod merge;
 mod plan;
+mod qc;
 mod run;
 mod state;
 mod summary;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use medsegx::atomic::Keep;
 use medsegx::segment::Model;
 use medsegx::{Error, Result};
 
@@ -66,6 +68,10 @@ pub struct Args {
     /// Only the cases that this file names in its column `case`, again; with a column `decision` those to `redo`
     #[arg(long, value_name = "FILE.csv", conflicts_with = "shard")]
     pub only: Option<PathBuf>,
+    /// Write qc.html too: a page to look through the cases, accept them or note what to redo. It needs nothing else and
+    /// says nothing of a patient. With --resume, cases that were done without it are done again
+    #[arg(long)]
+    pub qc: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -88,13 +94,15 @@ pub struct Args {
 pub struct NotAll(String);
 
 /// How long stages get to end by themselves once the run is asked to stop.
-const GRACE: Duration = Duration::from_millis(25);
+const GRACE: Duration = Duration::from_millis(15);
 /// How often the run looks for an interrupt.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Runs the subcommand.
 pub fn run(mut args: Args) -> anyhow::Result<()> {
     let interrupt = Interrupt::listen_once()?;
+    // Nothing is written before the first case.
+    interrupt.at_once(Some(Box::new(|| end(|| ()))));
     let cases = case::cases(manifest::read(&args.manifest, args.pattern.as_deref())?, &args.flags)?;
     if !args.merge.is_empty() {
         return merge(args, cases, interrupt);
@@ -114,19 +122,33 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let _worker = sweep::begin(&store.out, &cases)?;
     let common = args.common(&source, &store, &cases)?;
     let rows = known_rows(&args, &store, &cases, &chosen, &common)?;
-    interrupt.check()?;
     Session { args, store, cases, chosen, rows, interrupt }.all(source, common)
+}
+
+/// Ends the process as one that was stopped, after `clear`.
+fn end(clear: impl FnOnce()) {
+    super::say("medsegx: stopped; --resume goes on from here");
+    clear();
+    std::process::exit(i32::from(super::interrupt::EXIT_CODE));
 }
 
 /// Puts results together.
 fn merge(mut args: Args, cases: Vec<Case>, interrupt: Interrupt) -> anyhow::Result<()> {
     let out = args.out.take().or_else(|| args.merge.first().cloned()).unwrap_or_default();
     let store = Store::create(&out)?;
+    interrupt.at_once(leaving_nothing(&store, &cases));
     let rows = merge::rows(&cases, &args.merge, &store, args.rehash)?;
     merge::name_missing(&rows);
     let session = Session { args, store, chosen: (0..cases.len()).collect(), cases, rows, interrupt };
-    session.summary()?;
+    session.summary(Keep::Now)?;
+    session.page()?;
     session.verdict()
+}
+
+/// What a signal does while files are written that no stage writes.
+fn leaving_nothing(store: &Store, cases: &[Case]) -> Option<Box<dyn FnOnce() + Send>> {
+    let (out, cases) = (store.out.clone(), cases.to_vec());
+    Some(Box::new(move || end(|| sweep::own(&out, &cases))))
 }
 
 /// The cases of this run, in their order.
@@ -192,7 +214,7 @@ impl Args {
             weights.push(state::stamp_or(path, state::text(path), known.get(&state::text(path)))?);
         }
         let model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
-        Ok(Common { weights, model })
+        Ok(Common { weights, model, sheets: self.qc })
     }
 
     /// The most memory that the run takes, in words.
@@ -213,9 +235,9 @@ impl Args {
         Ok(text)
     }
 
-    /// Name of the table of this run.
-    fn table(&self) -> String {
-        self.shard.map_or_else(|| "summary".into(), |shard| format!("summary-shard-{}-of-{}", shard.index, shard.count))
+    /// Name of a file that this run writes at its end, without its ending.
+    fn named(&self, name: &str) -> String {
+        self.shard.map_or_else(|| name.into(), |shard| format!("{name}-shard-{}-of-{}", shard.index, shard.count))
     }
 }
 
@@ -244,10 +266,15 @@ impl Session {
             self.args.say(&format!("{count} cases, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
             drop(weights);
+            // From here on the run looks itself.
+            self.interrupt.at_once(None);
             self.run(todo, model, source, common)
         };
-        let written = self.summary();
+        // What was stopped is not kept waiting for the disk: records have all that the table has.
+        let written = self.summary(if self.interrupt.requested() { Keep::Soon } else { Keep::Now });
         ended.and(written)?;
+        self.interrupt.at_once(leaving_nothing(&self.store, &self.cases));
+        self.page()?;
         self.verdict()
     }
 
@@ -325,19 +352,29 @@ impl Session {
         std::mem::forget(gate);
     }
 
-    fn summary(&self) -> anyhow::Result<()> {
+    fn summary(&self, keep: Keep) -> anyhow::Result<()> {
         let rows: Vec<Row> = match self.args.shard {
             Some(_) => self.chosen.iter().map(|&index| self.rows[index].clone()).collect(),
             None => self.rows.clone(),
         };
-        Ok(summary::write(&self.store.out, &self.args.table(), &rows)?)
+        Ok(summary::write(&self.store.out, &self.args.named("summary"), &rows, keep)?)
+    }
+
+    /// The page of the cases of this run, where it was asked for. A run that was stopped has none.
+    fn page(&self) -> anyhow::Result<()> {
+        let all: Vec<usize> = match self.args.shard {
+            Some(_) => self.chosen.clone(),
+            None => (0..self.cases.len()).collect(),
+        };
+        let cases: Vec<_> = all.iter().map(|&index| (&self.cases[index], &self.rows[index])).collect();
+        if self.args.qc { Ok(qc::write(&self.store, &self.args.named("qc"), &cases)?) } else { Ok(()) }
     }
 
     /// What it came to, and whether that is all.
     fn verdict(&self) -> anyhow::Result<()> {
         let count = |status| self.chosen.iter().filter(|&&index| self.rows[index].status == status).count();
         let (done, failed, left) = (count(Status::Done), count(Status::Failed), count(Status::Pending));
-        let table = self.store.out.join(self.args.table() + ".csv");
+        let table = self.store.out.join(self.args.named("summary") + ".csv");
         if failed + left > 0 {
             let text =
                 format!("{failed} of {} cases failed, {left} were not run; see {}", self.chosen.len(), table.display());

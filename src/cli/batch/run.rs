@@ -140,7 +140,8 @@ impl Batch {
     }
 
     fn prepare(&self, case: &Case, stamps: &mut Vec<Stamp>) -> anyhow::Result<(segment::Args, Job, Incoming)> {
-        let args = case.arguments(&self.store.out, &self.model_args)?;
+        let mut args = case.arguments(&self.store.out, &self.model_args)?;
+        args.after.keep_image = self.common.sheets;
         // Before the hashes, which take a while: whatever changes later is found out at the end.
         *stamps = self.store.stamps(case, self.resume.unwrap_or(Trust::Changed))?;
         for output in case.outputs() {
@@ -233,6 +234,7 @@ impl Batch {
         }
         let mut hashes = self.hashes(stamps);
         let known = segment::Hashes::Known([hashes.image.clone(), hashes.weights.clone()]);
+        let sheet = if self.common.sheets { ran.contact(job)? } else { None };
         let written = ran.write(args, job, &self.model, Some(known))?;
         let mut row = Row::new(case, Status::Done);
         if let Some(report) = &written.report {
@@ -242,6 +244,7 @@ impl Batch {
         let mut record = self.store.record(case, stamps.clone(), &self.common, row)?;
         hashes.output = record.output_hash();
         record.row.sha256 = hashes;
+        record.sheet = sheet.map(|sheet| self.store.keep_sheet(case, sheet)).transpose()?;
         self.store.write(case, &record)?;
         Ok(record.row)
     }
