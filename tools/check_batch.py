@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`medsegx batch` at size, with the demo weights: 100 small volumes, seven of them broken in different ways, killed twice and
-resumed to the bytes of a clean run; 40 volumes beside 40 single commands; how long a manifest of 10,000 files takes to plan and
-to resume; how quickly SIGTERM ends a run, also as process 1. Prints what it measured.
+resumed to the bytes of a clean run; volumes of one slice and of 64 beside single commands; peak memory; how long a manifest of
+10,000 files takes to plan and to resume; how quickly SIGTERM ends a run, also as process 1. Prints what it measured.
 
     python3 tools/check_batch.py target/release/medsegx
 """
@@ -13,8 +13,10 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
+import statistics
 import struct
 import subprocess
 import tempfile
@@ -41,11 +43,13 @@ def volume(seed, side=64, slices=8, noise=30):
     return gzip.compress(bytes(header) + bytes(4) + struct.pack(f"<{side**2 * slices}h", *values), 1, mtime=0)
 
 
-def make(folder, count, broken=0, slices=1):
+def make(folder, count, broken=0, slices=1, depth=8):
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["image,task,flags"]
     for index in range(count):
-        flags, task, data = f"--box 16,16,48,48 --slice {index % 8}", "CT_Liver", volume(index)
+        flags, task, data = f"--box 16,16,48,48 --slice {index % 8}", "CT_Liver", volume(index, slices=depth)
+        if depth > 8:
+            flags = f"--box3d 16,16,0,48,48,{depth - 1}"
         if slices > 1:
             flags = f"--box3d 16,16,0,48,48,{index % slices}"
         if slices > 1 and index % 5 == 4:
@@ -103,8 +107,8 @@ def killed(binary, folder):
     print("100 volumes, 7 broken, killed twice: the bytes of a clean run; codes", *failed)
 
 
-def throughput(binary, folder, pairs=2):
-    make(folder, 40)
+def alternate(binary, folder, count, flags, pairs):
+    """How many times the throughput of single commands a batch has, in turns; the same masks"""
     ratios = []
     for _ in range(pairs):
         for name in ("many", "single"):
@@ -113,14 +117,62 @@ def throughput(binary, folder, pairs=2):
         start = time.monotonic()
         subprocess.run(batch(binary, folder, folder / "many"), check=True)
         middle = time.monotonic()
-        for index in range(40):
+        for index in range(count):
             name = f"{index:03}.nii.gz"
-            flags = ["--device", "cpu", "-q", "--task", "CT_Liver", "--box", "16,16,48,48", "--slice", str(index % 8)]
-            subprocess.run([binary, "segment", folder / name, "-o", folder / "single" / name, *flags], check=True)
+            own = ["--device", "cpu", "-q", "--task", "CT_Liver", *flags(index)]
+            subprocess.run([binary, "segment", folder / name, "-o", folder / "single" / name, *own], check=True)
         ratios.append((time.monotonic() - middle) / (middle - start))
     for path in (folder / "single").iterdir():
         assert path.read_bytes() == (folder / "many" / path.name).read_bytes(), path
-    print("40 volumes, one slice each: throughput", *(f"{ratio:.2f}" for ratio in ratios), "x that of single commands")
+    return ratios
+
+
+def throughput(binary, folder):
+    make(folder, 40)
+    ratios = alternate(binary, folder, 40, lambda index: ["--box", "16,16,48,48", "--slice", str(index % 8)], 3)
+    shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"40 volumes, one slice each: throughput {shown} x that of single commands")
+    assert statistics.median(ratios) >= 1.2
+
+
+def deep(binary, folder, count=2):
+    """Where the network has all the time, one process for all cases costs nothing"""
+    make(folder, count, depth=64)
+    ratios = alternate(binary, folder, count, lambda index: ["--box3d", "16,16,0,48,48,63"], 2)
+    shown = " ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(f"{count} volumes, 64 slices each: throughput {shown} x that of single commands")
+    assert max(ratios) >= 1
+
+
+def peak(command):
+    """The most memory that a command had, in MiB"""
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)
+    assert run.returncode == 0, command
+    return usage.ru_maxrss / 1024
+
+
+# MiB that reading the next case takes beside its voxels, for a while: the reader's and the compressor's pieces.
+PIECES = 16
+
+
+def memory(binary, folder, side=256, slices=256):
+    """Large volumes with one prompted slice each, so that voxels are what takes memory"""
+    folder.mkdir(parents=True)
+    small = gzip.decompress(volume(1, side, 4))
+    header = bytearray(small[:352])
+    struct.pack_into("<h", header, 46, slices)
+    image = folder / "large.nii"
+    image.write_bytes(bytes(header) + small[352:] * (slices // 4))
+    lines = [f"{image.name},{index}.nii.gz" for index in range(6)]
+    (folder / "manifest.csv").write_text("\n".join(["image,output", *lines]) + "\n")
+    flags = ["--task", "CT_Liver", "--box", "64,64,192,192", "--slice", "100"]
+    alone = peak([binary, "segment", image, "-o", folder / "alone.nii.gz", "--device", "cpu", "-q", *flags])
+    many = peak([*batch(binary, folder, folder / "out"), "--", *flags])
+    voxels = side * side * slices * 2 / 2**20
+    print(f"6 volumes of {voxels:.0f} MiB: at most {many:.0f} MiB; one alone {alone:.0f} MiB")
+    assert many <= alone + voxels + PIECES
 
 
 def copies(folder, out, count):
@@ -152,6 +204,11 @@ def copies(folder, out, count):
     (folder / "manifest.csv").write_text("\n".join([head, *lines]) + "\n")
 
 
+def cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def large(binary, folder, count=10_000):
     """One case is run, the others are copies of it"""
     make(folder, 1)
@@ -160,11 +217,17 @@ def large(binary, folder, count=10_000):
     copies(folder, out, count)
     took = []
     for more in (["--dry-run"], ["--dry-run", "--shard", "1/8"], []):
-        start = time.monotonic()
-        run = subprocess.run([*batch(binary, folder, out, "--resume"), *more], stdout=subprocess.PIPE, check=True)
-        took.append(f"{time.monotonic() - start:.2f} s")
+        turns = []
+        for _ in range(3):
+            start, before = time.monotonic(), cpu_seconds()
+            run = subprocess.run([*batch(binary, folder, out, "--resume"), *more], stdout=subprocess.PIPE, check=True)
+            turns.append((time.monotonic() - start, cpu_seconds() - before))
+        took.append([min(turn[kind] for turn in turns) for kind in (0, 1)])
     assert len(rows(out)) == count and all(row["status"] == "done" for row in rows(out)), run
-    print(f"{count} files: planned in {took[0]}, a shard of 8 in {took[1]}; resumed, all done, in {took[2]}")
+    planned, shard, resumed = (f"{wall:.2f} s ({cpu:.2f} s of the processor)" for wall, cpu in took)
+    print(f"{count} files: planned in {planned}, a shard of 8 in {shard}; resumed, all done, in {resumed}")
+    # Where other programs want the cores too, the time on the clock says little.
+    assert max(min(turn) for turn in took) < 2
 
 
 def pages(folder, binary, count):
@@ -184,25 +247,36 @@ def pages(folder, binary, count):
     print(f"40 cases with a page in {took[0]}; the page of {count} in {took[1]}, and again with the same bytes")
 
 
-def stopped(binary, folder):
+def stopped(binary, folder, turns=9):
     make(folder, 30)
     unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
     as_first = os.geteuid() == 0 and subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode == 0
     for wrapper in [[], unshare] if as_first else [[]]:
-        out = folder / f"out{len(wrapper)}"
-        run = subprocess.Popen([*wrapper, *batch(binary, folder, out)], stderr=subprocess.DEVNULL)
-        wait_for(out, 5)
-        inner = run.pid
-        if wrapper:
-            inner = int(pathlib.Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[0])
-        start = time.monotonic()
-        for _ in range(3):
-            os.kill(inner, signal.SIGTERM)
-        code = run.wait()
-        took = time.monotonic() - start
-        done = sum(row["status"] == "done" for row in rows(out))
-        assert code == 130 and done == len(list(out.glob("*.nii.gz"))) >= 5 and not list(out.rglob("*.tmp")), code
-        print(f"three SIGTERM{' as process 1' if wrapper else ''}: 130 after {took * 1e3:.0f} ms, {done} cases kept")
+        took = [stop(binary, folder, folder / f"out{len(wrapper)}-{turn}", wrapper, turn) for turn in range(turns)]
+        place = " as process 1" if wrapper else ""
+        print(f"three SIGTERM{place}: 130 after {min(took):.0f} to {max(took):.0f} ms, median {statistics.median(took):.0f}")
+        # Every thread waits its turn where more programs run than there are cores.
+        assert statistics.median(took) < 50 * max(1, os.getloadavg()[0] / os.cpu_count())
+
+
+def stop(binary, folder, out, wrapper, turn):
+    """Milliseconds until a batch has ended after the first of three SIGTERM"""
+    run = subprocess.Popen([*wrapper, *batch(binary, folder, out)], stderr=subprocess.DEVNULL)
+    wait_for(out, 5)
+    time.sleep(0.01 * turn)
+    inner = run.pid
+    if wrapper:
+        inner = int(pathlib.Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[0])
+    start = time.monotonic()
+    for _ in range(3):
+        os.kill(inner, signal.SIGTERM)
+    code = run.wait()
+    took = time.monotonic() - start
+    done = sum(row["status"] == "done" for row in rows(out))
+    masks, records = (len(list(out.glob(names))) for names in ("*.nii.gz", ".medsegx/cases/*.json"))
+    # The fifth may have been in the middle of its files.
+    assert code == 130 and done == masks == records >= 4 and not list(out.rglob("*.tmp")), (code, done, masks, records)
+    return took * 1e3
 
 
 def main():
@@ -210,6 +284,7 @@ def main():
     parser.add_argument("binary", type=pathlib.Path, nargs="?")
     parser.add_argument("--make", type=pathlib.Path, metavar="DIR", help="only make small volumes and their manifest")
     parser.add_argument("--pages", type=pathlib.Path, metavar="DIR", help="only make volumes and their page")
+    parser.add_argument("--check", action="append", help="only the check of this name")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--compare", type=pathlib.Path, nargs=2, metavar="DIR", help="only compare two folders of results")
     arguments = parser.parse_args()
@@ -220,8 +295,11 @@ def main():
     if arguments.compare:
         return compare(*arguments.compare)
     with tempfile.TemporaryDirectory() as folder:
-        for check in (killed, throughput, large, stopped):
-            check(arguments.binary.resolve(), pathlib.Path(folder) / check.__name__)
+        for check in (killed, throughput, deep, memory, large, stopped):
+            if not arguments.check or check.__name__ in arguments.check:
+                start = time.monotonic()
+                check(arguments.binary.resolve(), pathlib.Path(folder) / check.__name__)
+                print(f"    ({check.__name__}: {time.monotonic() - start:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ await page.waitForFunction(() => document.querySelector("#cases img")?.naturalWi
 const decoded = () => page.evaluate(() => [...document.querySelectorAll("#cases img")].filter((image) => image.src).length);
 const pictures = report.cases.filter((entry) => entry.sheet).length;
 assert.ok((await decoded()) < Math.min(pictures, 30), `${await decoded()} of ${pictures} pictures at once`);
-assert.ok(await page.evaluate(() => [...document.querySelectorAll("#cases img")].every((image) => image.height > 50)));
+assert.ok(await page.evaluate(() => [...document.querySelectorAll("#cases img")].every((image) => image.getAttribute("height") > 50)));
 await page.screenshot({ path: path.join(folder, "screenshot.png") });
 
 // Sorting by each column, both ways, by mouse and keys.

@@ -32,11 +32,11 @@ if [ -n "${2:-}" ]; then
     cp "$work"/*.png "$2"
 fi
 
-# What was to be redone is done again, and nothing else; the page has the same bytes.
+# What was to be redone is done again, and nothing else; one of these fails again (3), and the page has the same bytes.
 before=$(sha256sum <"$work/out/qc.html")
 redo=$(python3 -c 'import csv, sys; print(sum(row["decision"] == "redo" for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig"))))' \
     "$work/qc.csv")
-said=$("$binary" batch "$work/manifest.csv" --out "$work/out" --device cpu --qc --only "$work/qc.csv" 2>&1)
+said=$("$binary" batch "$work/manifest.csv" --out "$work/out" --device cpu --qc --only "$work/qc.csv" 2>&1) || [ $? = 3 ]
 grep -q "$redo cases, $redo to do" <<<"$said"
 [ "$(sha256sum <"$work/out/qc.html")" = "$before" ]
 echo "batch --only: $redo cases of the exported CSV done again, the page's bytes the same"

@@ -241,6 +241,10 @@ impl Args {
     }
 }
 
+fn is_stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Cancelled))
+}
+
 /// A run and what it has come to.
 struct Session {
     args: Args,
@@ -270,8 +274,10 @@ impl Session {
             self.interrupt.at_once(None);
             self.run(todo, model, source, common)
         };
-        // What was stopped is not kept waiting for the disk: records have all that the table has.
-        let written = self.summary(if self.interrupt.requested() { Keep::Soon } else { Keep::Now });
+        if ended.as_ref().is_err_and(is_stopped) {
+            return ended;
+        }
+        let written = self.summary(Keep::Now);
         ended.and(written)?;
         self.interrupt.at_once(leaving_nothing(&self.store, &self.cases));
         self.page()?;
@@ -297,6 +303,8 @@ impl Session {
             interrupt: self.interrupt.clone(),
             resume: (*resume && only.is_none()).then_some(trust),
             gate: Mutex::new(()),
+            places: Arc::default(),
+            writing: Mutex::default(),
         });
         let progress = Progress::new(todo.len(), "cases", *quiet);
         let (sender, events) = channel();
@@ -316,7 +324,9 @@ impl Session {
             };
             // Stages that were stopped end as those that have nothing left.
             if self.interrupt.requested() {
-                self.stop(&batch, &threads, &events, &progress);
+                if let Err(error) = self.stop(&batch, &threads, &events, &progress) {
+                    progress.say(&format!("medsegx: {}", super::message(&error)));
+                }
                 break Err(anyhow::Error::from(Error::Cancelled).context("stopped; --resume goes on from here"));
             }
             if over {
@@ -335,9 +345,19 @@ impl Session {
     }
 
     /// Waits for a moment until all stages have ended, then leaves them: what they had begun leaves nothing.
-    fn stop(&mut self, batch: &Batch, threads: &[JoinHandle<()>], events: &Receiver<Event>, progress: &Progress) {
-        let until = Instant::now() + GRACE;
-        while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    fn stop(
+        &mut self,
+        batch: &Batch,
+        threads: &[JoinHandle<()>],
+        events: &Receiver<Event>,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let is_early = || begun.elapsed() < GRACE || (begun.elapsed() < 2 * GRACE && batch.gate.try_lock().is_err());
+        while !threads.iter().all(JoinHandle::is_finished) && is_early() {
             std::thread::sleep(Duration::from_millis(1));
         }
         // Whoever writes at the moment may end; nobody begins after that.
@@ -347,9 +367,15 @@ impl Session {
                 self.take(index, *row, progress);
             }
         }
+        // What was stopped is not kept waiting for the disk: records have all that the tables have.
+        let written = self.summary(Keep::Soon);
+        if gate.is_err() {
+            batch.undo();
+        }
         sweep::own(&self.store.out, &self.cases);
         // The process ends with this held.
         std::mem::forget(gate);
+        written
     }
 
     fn summary(&self, keep: Keep) -> anyhow::Result<()> {

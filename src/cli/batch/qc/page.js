@@ -386,7 +386,7 @@
     $("about").textContent = `${report.cases.length} cases · medsegx ${report.medsegx} · ${hash.slice(0, 8)}`;
     $("name").textContent = `qc-${hash.slice(0, 8)}.csv`;
     for (const { id, name, of: sorts, title } of COLUMNS) {
-      const head = element("th", { className: `c-${id}`, scope: "col" });
+      const head = element("th", { scope: "col" });
       head.dataset.column = id;
       const button = sorts ? element("button", { type: "button", title: title ?? "Sort" }, name) : name;
       if (sorts) button.addEventListener("click", () => sort(id));
