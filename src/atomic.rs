@@ -34,6 +34,28 @@ pub fn write_atomically(
     force: bool,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<()> {
+    write_atomically_and(Keep::Now, path, force, write)
+}
+
+/// When a file is safe from a loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Once it is written.
+    Now,
+    /// When the operating system comes to it: for what can be made again from other files.
+    Soon,
+}
+
+/// As [`write_atomically`], with a choice of how long it takes.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_atomically_and(
+    keep: Keep,
+    path: &Path,
+    force: bool,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<()> {
     let place = place(path, force)?;
     let folder = folder(&place);
     let mut builder = tempfile::Builder::new();
@@ -47,14 +69,18 @@ pub fn write_atomically(
     let mut file = BufWriter::with_capacity(1 << 20, file);
     write(&mut file).and_then(|()| file.flush()).map_err(|e| unwrap(path, e))?;
     let file = file.into_inner().map_err(|e| Error::io(path, "write", e.into_error()))?;
-    file.sync_all().map_err(|e| Error::io(path, "write", e))?;
+    if keep == Keep::Now {
+        file.sync_all().map_err(|e| Error::io(path, "write", e))?;
+    }
     drop(file);
 
     let renamed = if force { temporary.persist(&place) } else { temporary.persist_noclobber(&place) };
     renamed.map_err(|e| {
         if e.error.kind() == io::ErrorKind::AlreadyExists { exists(path) } else { Error::io(path, "rename", e.error) }
     })?;
-    sync_folder(folder);
+    if keep == Keep::Now {
+        sync_folder(folder);
+    }
     Ok(())
 }
 

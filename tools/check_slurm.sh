@@ -2,9 +2,21 @@
 # A real Slurm in a fresh folder, on loopback alone: an array of four shards of 24 cases as in examples/cluster, one task requeued
 # in the middle, merged to the bytes of one process. Needs Debian's slurm-wlm, slurm-wlm-basic-plugins and munge, python3, root.
 #   tools/check_slurm.sh target/release/medsegx
+# Without them it is skipped; where MEDSEGX_REQUIRE lists `slurm`, it fails.
 set -euo pipefail
 binary=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
+missing=
+for program in munged slurmctld slurmd sbatch; do
+    PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing="$missing $program"
+done
+[ "$(id -u)" = 0 ] || missing="$missing root"
+if [ -n "$missing" ]; then
+    echo "SKIPPED batch under a real Slurm: not there:$missing"
+    [[ ",${MEDSEGX_REQUIRE:-}," != *,slurm,* ]]
+    exit
+fi
+PATH=$PATH:/usr/sbin
 B=$(mktemp -d)
 chmod 755 "$B" # munged wants its socket reachable by all
 H=$(uname -n | cut -d. -f1)

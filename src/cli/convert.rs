@@ -9,6 +9,7 @@ use medsegx::weights::{convert, convert_tiny_vit};
 
 use super::files::{Named, check_outputs};
 use super::interrupt::Interrupt;
+use super::progress::Progress;
 use super::usage;
 use super::weights_output::WeightsOutput;
 
@@ -52,12 +53,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let reads: Vec<Named> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
     check_outputs(&reads, &[("--output", &output)], force)?;
     let interrupt = Interrupt::listen()?;
-    let mut watch = || interrupt.check();
+    let progress = Progress::new(0, "tensors", false);
+    let mut watch = || {
+        progress.step();
+        interrupt.check()
+    };
     let converted = match (&args.sam, &args.litemedsam) {
         (_, Some(file)) => convert_tiny_vit(file, &output, dtype.into(), force, &mut watch),
         (Some(sam), None) => convert(sam, extra, kind, &output, dtype.into(), force, &mut watch),
         (None, None) => return Err(usage("--sam or --litemedsam is missing")),
     };
+    progress.finish();
     let config = match converted {
         Err(error @ Error::Argument { .. }) => return Err(usage(&error.to_string())),
         other => other?,

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to stop and leave nothing half-written, the second ends the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -10,7 +10,13 @@ pub const EXIT_CODE: u8 = 130;
 
 /// Whether the user asked to stop.
 #[derive(Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    flag: Arc<AtomicBool>,
+    /// What the first signal does itself; see [`Interrupt::at_once`].
+    first: Arc<Mutex<Option<Act>>>,
+}
+
+type Act = Box<dyn FnOnce() + Send>;
 
 impl Interrupt {
     /// Listens from now on. Only the binary does this; the library installs no handlers.
@@ -26,7 +32,7 @@ impl Interrupt {
             }
         };
         ctrlc::set_handler(handler).context("cannot listen for interrupts")?;
-        Ok(Interrupt(flag))
+        Ok(Interrupt { flag, first: Arc::default() })
     }
 
     /// As [`Interrupt::listen`], where later signals change nothing: schedulers send several.
@@ -34,20 +40,32 @@ impl Interrupt {
     /// # Errors
     /// The operating system refuses the handler.
     pub fn listen_once() -> anyhow::Result<Interrupt> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&flag);
-        ctrlc::set_handler(move || seen.store(true, Ordering::SeqCst)).context("cannot listen for interrupts")?;
-        Ok(Interrupt(flag))
+        let (flag, first) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Option<Act>>>::default());
+        let (seen, act) = (Arc::clone(&flag), Arc::clone(&first));
+        let handler = move || {
+            seen.store(true, Ordering::SeqCst);
+            if let Some(act) = act.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                act();
+            }
+        };
+        ctrlc::set_handler(handler).context("cannot listen for interrupts")?;
+        Ok(Interrupt { flag, first })
+    }
+
+    /// While nobody looks whether a signal came, as where much is read or written in one go: the signal itself does `act`
+    /// on a thread of its own, or none of it where `None` takes its place in time.
+    pub fn at_once(&self, act: Option<Act>) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
     /// True once the user asked to stop.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.flag.load(Ordering::SeqCst)
     }
 
     /// What is set once the user asked to stop.
     pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.flag)
     }
 
     /// Goes on, or ends the run once the user asked to stop.

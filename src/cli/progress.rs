@@ -35,6 +35,7 @@ pub struct Progress {
     start: Instant,
     /// When the last line was written, and how far it was.
     last: Cell<(Option<Instant>, usize)>,
+    done: Cell<usize>,
 }
 
 enum Shown {
@@ -50,7 +51,7 @@ impl Style {
 }
 
 impl Progress {
-    /// Over `total` of `unit`, in the style that was asked for; nothing when quiet.
+    /// Over `total` of `unit`, 0 for nobody knows how many, in the style that was asked for; nothing when quiet.
     pub fn new(total: usize, unit: &'static str, quiet: bool) -> Progress {
         let style = if quiet { Style::None } else { STYLE.get().copied().unwrap_or(Style::Auto) };
         let shown = match style {
@@ -59,7 +60,7 @@ impl Progress {
             Style::Bar => Shown::Bar(bar(total, unit)),
             Style::Plain | Style::Json => Shown::Lines { json: style == Style::Json, total: Cell::new(total) },
         };
-        Progress { shown, unit, start: Instant::now(), last: Cell::new((None, 0)) }
+        Progress { shown, unit, start: Instant::now(), last: Cell::new((None, 0)), done: Cell::new(0) }
     }
 
     /// None, for a part of a run that shows its own.
@@ -67,11 +68,18 @@ impl Progress {
         Progress::new(0, "", true)
     }
 
+    /// One more is done.
+    pub fn step(&self) {
+        let done = self.done.get() + 1;
+        self.set(done);
+    }
+
     /// `done` are done.
     pub fn set(&self, done: usize) {
+        self.done.set(done);
         match &self.shown {
             Shown::Bar(bar) => bar.set_position(done as u64),
-            Shown::Lines { total, .. } => self.line(done, total.get(), "", done >= total.get()),
+            Shown::Lines { total, .. } => self.line(done, total.get(), "", done == total.get()),
         }
     }
 
@@ -85,7 +93,7 @@ impl Progress {
             }
             Shown::Lines { total, .. } => {
                 total.set(whole);
-                self.line(done, whole, beside, false);
+                self.line(done, whole, beside, done == whole);
             }
         }
     }
@@ -115,7 +123,9 @@ impl Progress {
         }
         self.last.set((Some(Instant::now()), done));
         let seconds = self.start.elapsed().as_secs_f64();
-        let left = (done > 0).then(|| seconds / done as f64 * total.saturating_sub(done) as f64);
+        let total = (total > 0).then_some(total);
+        let left = total.filter(|_| done > 0);
+        let left = left.map(|total| seconds / done as f64 * total.saturating_sub(done) as f64);
         let text = if *json {
             let object = serde_json::json!({
                 "progress": { "done": done, "total": total, "unit": self.unit, "seconds": seconds, "seconds_left": left,
@@ -125,19 +135,24 @@ impl Progress {
         } else {
             let left = left.map_or_else(String::new, |left| format!(", {left:.0} s left"));
             let gap = if beside.is_empty() { "" } else { " " };
-            format!("medsegx: {done}/{total} {}{left}{gap}{beside}", self.unit)
+            let of = total.map_or_else(String::new, |total| format!("/{total}"));
+            format!("medsegx: {done}{of} {}{left}{gap}{beside}", self.unit)
         };
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 }
 
 fn bar(total: usize, unit: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total as u64), indicatif::ProgressDrawTarget::stderr());
+    let known = (total > 0).then_some(total as u64);
+    let bar = ProgressBar::with_draw_target(known, indicatif::ProgressDrawTarget::stderr());
     if !std::io::stderr().is_terminal() {
         // The usual target draws nothing there.
         bar.set_draw_target(indicatif::ProgressDrawTarget::term_like(Box::new(Unseen)));
     }
-    let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left {{msg}}"));
+    let style = match known {
+        Some(_) => ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left {{msg}}")),
+        None => ProgressStyle::with_template(&format!("{{spinner}} {{pos}} {unit} {{msg}}")),
+    };
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

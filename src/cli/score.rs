@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use medsegx::codes::Code;
-use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels, summary};
+use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels_watched, summary};
 use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::usage;
 
 /// Score a mask against a reference mask, label by label, in three dimensions and millimetres
@@ -43,7 +44,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     same_grid(&args, &own, &volume)?;
     let (spacing, unit) = spacing(&args, &volume, &own)?;
     let chosen = (!args.label.is_empty()).then_some(args.label.as_slice());
-    let scores = score_labels(&mask, &reference, spacing, args.definition, args.tolerance, chosen)?;
+    let progress = Progress::new(0, "labels", false);
+    let mut watch = |done, total| {
+        progress.set_of(done, total, "");
+        Ok(())
+    };
+    let asked = (spacing, args.definition, args.tolerance);
+    let scores = score_labels_watched(&mask, &reference, asked, chosen, &mut watch)?;
+    progress.finish();
     let side = |axis: usize| (reference.dims()[axis] as f64 * spacing[axis]).powi(2);
     let diagonal = (side(0) + side(1) + side(2)).sqrt();
     let total = summary(&scores, args.definition, diagonal);

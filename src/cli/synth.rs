@@ -5,6 +5,7 @@ use medsegx::model::{Config, Preset};
 use medsegx::weights::{self, Weights};
 
 use super::interrupt::Interrupt;
+use super::progress::Progress;
 use super::usage;
 use super::weights_output::WeightsOutput;
 
@@ -63,8 +64,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let weights = Weights::synthetic(&config, args.seed);
     let (WeightsOutput { dtype, output, force }, tensors) = (args.file, weights::names(&config));
     let interrupt = Interrupt::listen()?;
-    let values = |name: &str| interrupt.check().and_then(|()| weights.load(name));
+    let progress = Progress::new(tensors.len(), "tensors", false);
+    let values = |name: &str| {
+        interrupt.check()?;
+        let values = weights.load(name)?;
+        progress.step();
+        Ok(values)
+    };
     weights::write(&output, force, &tensors, weights.metadata(), dtype.into(), values)?;
+    progress.finish();
     super::say(&format!("synthetic weights, for tests and benchmarks only: {}", output.display()));
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! targets, and what is doubtful. It needs no display, no graphics card and no font of the machine.
 
 mod canvas;
+mod contact;
 mod font;
 mod tile;
 
@@ -13,6 +14,7 @@ use crate::prompt::PixelBox;
 use crate::volume::{IntensityMap, LabelVolume, Volume};
 use canvas::text_width;
 pub use canvas::{Canvas, Colour};
+pub use contact::write_small_png;
 pub use tile::View;
 
 /// Most slices of a sheet, unless they are named.
@@ -47,6 +49,11 @@ const LONGEST: [usize; 2] = [352, 512];
 const FEW: usize = 6;
 /// Least width of a tile, so that what is written on it can be read.
 const NARROWEST: i64 = 200;
+
+/// The colour of the target at `place` in the legend.
+pub fn colour(place: usize) -> Colour {
+    COLOURS[place % COLOURS.len()]
+}
 
 /// What is shown of one label.
 #[derive(Clone, Debug)]
@@ -106,7 +113,7 @@ impl Sheet<'_> {
         canvas.text([GAP, GAP], SCALE, WHITE, &fitted(&self.title(&view, shown.len()), across - 2 * GAP));
         for (row, entries) in legend.iter().enumerate() {
             for &(x, target) in entries {
-                let (y, colour) = (GAP + LINE * (row as i64 + 1), COLOURS[target % COLOURS.len()]);
+                let (y, colour) = (GAP + LINE * (row as i64 + 1), colour(target));
                 canvas.fill([x, y], [7 * SCALE, 7 * SCALE], colour);
                 canvas.text([x + 9 * SCALE, y], SCALE, WHITE, &self.targets[target].name);
             }
@@ -114,7 +121,7 @@ impl Sheet<'_> {
         for (number, &slice) in shown.iter().enumerate() {
             let (column, row) = (number as i64 % columns, number as i64 / columns);
             let at = [GAP + column * (cell[0] + GAP) + (cell[0] - width) / 2, head + row * (cell[1] + GAP)];
-            self.tile(&mut canvas, &view, at, slice)?;
+            self.tile(&mut canvas, &view, at, slice, SCALE)?;
         }
         Ok(canvas)
     }
@@ -155,10 +162,10 @@ impl Sheet<'_> {
 
     fn colour(&self, label: u16) -> Option<Colour> {
         let place = self.targets.iter().position(|target| target.label == label)?;
-        Some(COLOURS[place % COLOURS.len()])
+        Some(colour(place))
     }
 
-    fn tile(&self, canvas: &mut Canvas, view: &View, at: [i64; 2], slice: usize) -> Result<()> {
+    fn tile(&self, canvas: &mut Canvas, view: &View, at: [i64; 2], slice: usize, scale: i64) -> Result<()> {
         view.draw(canvas, at, (self.image, self.map, self.labels), slice, |label| self.colour(label))?;
         let [width, height] = view.size.map(|side| side as i64);
         let nothing = OnSlice::default();
@@ -179,20 +186,20 @@ impl Sheet<'_> {
             }
         }
         let caption = format!("{} {slice}", ["i", "j", "k"][self.axis.min(2)]);
-        canvas.text([at[0] + 4, at[1] + 4], SCALE, if on.doubts.is_empty() { WHITE } else { DOUBT }, &caption);
+        canvas.text([at[0] + 4, at[1] + 4], scale, if on.doubts.is_empty() { WHITE } else { DOUBT }, &caption);
         for (line, doubt) in on.doubts.iter().enumerate() {
-            let y = at[1] + height - LINE * (on.doubts.len() - line) as i64;
-            canvas.text([at[0] + 4, y], SCALE, DOUBT, &format!("! {doubt}"));
+            let y = at[1] + height - 9 * scale * (on.doubts.len() - line) as i64;
+            canvas.text([at[0] + 4, y], scale, DOUBT, &format!("! {doubt}"));
         }
         if !on.doubts.is_empty() {
             let last = [at[0] + width - 1, at[1] + height - 1];
             (0..2).for_each(|n| canvas.frame([at[0] + n, at[1] + n], [last[0] - n, last[1] - n], 0, DOUBT));
         }
         if let Some([left, right, top, _]) = view.sides {
-            let middle = [at[0] + width / 2 - 2 * SCALE, at[1] + height / 2 - 3 * SCALE];
-            canvas.text([at[0] + 4, middle[1]], SCALE, GREY, &left.to_string());
-            canvas.text([at[0] + width - 7 * SCALE, middle[1]], SCALE, GREY, &right.to_string());
-            canvas.text([middle[0], at[1] + 4], SCALE, GREY, &top.to_string());
+            let middle = [at[0] + width / 2 - 2 * scale, at[1] + height / 2 - 3 * scale];
+            canvas.text([at[0] + 4, middle[1]], scale, GREY, &left.to_string());
+            canvas.text([at[0] + width - 7 * scale, middle[1]], scale, GREY, &right.to_string());
+            canvas.text([middle[0], at[1] + 4], scale, GREY, &top.to_string());
         }
         Ok(())
     }

@@ -60,6 +60,20 @@ pub fn score_labels(
     tolerance: f64,
     chosen: Option<&[u16]>,
 ) -> Result<Vec<LabelScore>> {
+    score_labels_watched(mask, reference, (spacing, definition, tolerance), chosen, &mut |_, _| Ok(()))
+}
+
+/// As [`score_labels`]. `watch` is told how many labels of how many are scored; its error ends the work.
+///
+/// # Errors
+/// Those of [`score_labels`] and of `watch`.
+pub fn score_labels_watched(
+    mask: &LabelVolume,
+    reference: &LabelVolume,
+    (spacing, definition, tolerance): ([f64; 3], Definition, f64),
+    chosen: Option<&[u16]>,
+    watch: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<LabelScore>> {
     if mask.dims() != reference.dims() {
         let (expected, found) = (format!("dims {:?}", reference.dims()), format!("{:?}", mask.dims()));
         return Err(Error::Argument { name: "mask", expected, found });
@@ -86,7 +100,14 @@ pub fn score_labels(
         };
         Ok(LabelScore { label, counts, scores })
     };
-    counts.into_iter().map(score).collect()
+    let total = counts.len();
+    let mut scored = Vec::with_capacity(total);
+    for entry in counts {
+        watch(scored.len(), total)?;
+        scored.push(score(entry)?);
+    }
+    watch(total, total)?;
+    Ok(scored)
 }
 
 /// What `scores` by `definition` come to; `diagonal` is that of the image, in the unit of the distances.

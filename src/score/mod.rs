@@ -11,7 +11,7 @@ pub(crate) mod surface;
 
 use std::str::FromStr;
 
-pub use labels::{LabelScore, Summary, Unscored, score_labels, summary};
+pub use labels::{LabelScore, Summary, Unscored, score_labels, score_labels_watched, summary};
 
 use crate::{Error, Result};
 use cells::Areas;

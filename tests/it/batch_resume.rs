@@ -90,7 +90,8 @@ fn what_a_case_follows_from_decides_whether_it_is_done_again() {
 fn two_workers_on_one_folder_do_each_case_once() {
     let cases = many();
     assert_eq!(cases.run("clean", &["--quiet"]).status.code(), Some(3));
-    let mut workers = [(); 2].map(|()| spawn(cases.batch("out", &["--resume", "--quiet"])));
+    // Each writes the manifest, so both are made before one of them reads it.
+    let mut workers = [(); 2].map(|()| cases.batch("out", &["--resume", "--quiet"])).map(spawn);
     let codes = workers.each_mut().map(|worker| worker.wait().unwrap().code());
     assert_eq!(codes, [Some(3); 2]);
     assert_eq!(contents(&cases.path("clean")), contents(&cases.path("out")));

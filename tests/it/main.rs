@@ -5,8 +5,10 @@ mod common;
 
 mod after;
 mod batch_merge;
+mod batch_qc;
 mod batch_resume;
 mod batch_run;
+mod batch_trouble;
 mod checkpoint_names;
 #[cfg(feature = "jpeg2000")]
 mod codecs;
@@ -60,6 +62,7 @@ mod orientation;
 mod outliers;
 mod patient_names;
 mod preview;
+mod progress;
 mod prompt;
 mod prompt_forms;
 mod ptxas;

@@ -35,3 +35,24 @@ pub fn code(error: &anyhow::Error) -> &'static str {
 pub fn is_final(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Error>(), Some(Error::DeviceLost { .. }))
 }
+
+/// What a code means, in a sentence.
+pub fn meaning(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "not-found" => "A file is not there.",
+        "no-permission" => "A file may not be read or written.",
+        "read-only" => "The file system is read-only.",
+        "disk-full" => "The disk is full.",
+        "input-output" => "A file could not be read or written.",
+        "file" => "What is in a file is malformed, cut short or not supported, or it changed while it was in use.",
+        "prompt" => "The prompt does not fit.",
+        "task" => "The task or a name of its tree is not known.",
+        "argument" => "The flags of the case do not fit.",
+        "weights" => "The weights cannot be used.",
+        "memory" => "There is too little memory.",
+        "device" => "The device failed.",
+        "missing" => "There is no result.",
+        "stale" => "The result is of other files, image or flags.",
+        _ => return None,
+    })
+}

@@ -7,6 +7,7 @@ mod lock;
 mod manifest;
 mod merge;
 mod plan;
+mod qc;
 mod run;
 mod state;
 mod summary;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use medsegx::atomic::Keep;
 use medsegx::segment::Model;
 use medsegx::{Error, Result};
 
@@ -66,6 +68,10 @@ pub struct Args {
     /// Only the cases that this file names in its column `case`, again; with a column `decision` those to `redo`
     #[arg(long, value_name = "FILE.csv", conflicts_with = "shard")]
     pub only: Option<PathBuf>,
+    /// Write qc.html too: a page to look through the cases, accept them or note what to redo. It needs nothing else and
+    /// says nothing of a patient. With --resume, cases that were done without it are done again
+    #[arg(long)]
+    pub qc: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -88,13 +94,15 @@ pub struct Args {
 pub struct NotAll(String);
 
 /// How long stages get to end by themselves once the run is asked to stop.
-const GRACE: Duration = Duration::from_millis(25);
+const GRACE: Duration = Duration::from_millis(15);
 /// How often the run looks for an interrupt.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Runs the subcommand.
 pub fn run(mut args: Args) -> anyhow::Result<()> {
     let interrupt = Interrupt::listen_once()?;
+    // Nothing is written before the first case.
+    interrupt.at_once(Some(Box::new(|| end(|| ()))));
     let cases = case::cases(manifest::read(&args.manifest, args.pattern.as_deref())?, &args.flags)?;
     if !args.merge.is_empty() {
         return merge(args, cases, interrupt);
@@ -114,19 +122,33 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let _worker = sweep::begin(&store.out, &cases)?;
     let common = args.common(&source, &store, &cases)?;
     let rows = known_rows(&args, &store, &cases, &chosen, &common)?;
-    interrupt.check()?;
     Session { args, store, cases, chosen, rows, interrupt }.all(source, common)
+}
+
+/// Ends the process as one that was stopped, after `clear`.
+fn end(clear: impl FnOnce()) {
+    super::say("medsegx: stopped; --resume goes on from here");
+    clear();
+    std::process::exit(i32::from(super::interrupt::EXIT_CODE));
 }
 
 /// Puts results together.
 fn merge(mut args: Args, cases: Vec<Case>, interrupt: Interrupt) -> anyhow::Result<()> {
     let out = args.out.take().or_else(|| args.merge.first().cloned()).unwrap_or_default();
     let store = Store::create(&out)?;
+    interrupt.at_once(leaving_nothing(&store, &cases));
     let rows = merge::rows(&cases, &args.merge, &store, args.rehash)?;
     merge::name_missing(&rows);
     let session = Session { args, store, chosen: (0..cases.len()).collect(), cases, rows, interrupt };
-    session.summary()?;
+    session.summary(Keep::Now)?;
+    session.page()?;
     session.verdict()
+}
+
+/// What a signal does while files are written that no stage writes.
+fn leaving_nothing(store: &Store, cases: &[Case]) -> Option<Box<dyn FnOnce() + Send>> {
+    let (out, cases) = (store.out.clone(), cases.to_vec());
+    Some(Box::new(move || end(|| sweep::own(&out, &cases))))
 }
 
 /// The cases of this run, in their order.
@@ -192,7 +214,7 @@ impl Args {
             weights.push(state::stamp_or(path, state::text(path), known.get(&state::text(path)))?);
         }
         let model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
-        Ok(Common { weights, model })
+        Ok(Common { weights, model, sheets: self.qc })
     }
 
     /// The most memory that the run takes, in words.
@@ -213,10 +235,14 @@ impl Args {
         Ok(text)
     }
 
-    /// Name of the table of this run.
-    fn table(&self) -> String {
-        self.shard.map_or_else(|| "summary".into(), |shard| format!("summary-shard-{}-of-{}", shard.index, shard.count))
+    /// Name of a file that this run writes at its end, without its ending.
+    fn named(&self, name: &str) -> String {
+        self.shard.map_or_else(|| name.into(), |shard| format!("{name}-shard-{}-of-{}", shard.index, shard.count))
     }
+}
+
+fn is_stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Cancelled))
 }
 
 /// A run and what it has come to.
@@ -244,10 +270,17 @@ impl Session {
             self.args.say(&format!("{count} cases, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
             drop(weights);
+            // From here on the run looks itself.
+            self.interrupt.at_once(None);
             self.run(todo, model, source, common)
         };
-        let written = self.summary();
+        if ended.as_ref().is_err_and(is_stopped) {
+            return ended;
+        }
+        let written = self.summary(Keep::Now);
         ended.and(written)?;
+        self.interrupt.at_once(leaving_nothing(&self.store, &self.cases));
+        self.page()?;
         self.verdict()
     }
 
@@ -270,6 +303,8 @@ impl Session {
             interrupt: self.interrupt.clone(),
             resume: (*resume && only.is_none()).then_some(trust),
             gate: Mutex::new(()),
+            places: Arc::default(),
+            writing: Mutex::default(),
         });
         let progress = Progress::new(todo.len(), "cases", *quiet);
         let (sender, events) = channel();
@@ -289,7 +324,9 @@ impl Session {
             };
             // Stages that were stopped end as those that have nothing left.
             if self.interrupt.requested() {
-                self.stop(&batch, &threads, &events, &progress);
+                if let Err(error) = self.stop(&batch, &threads, &events, &progress) {
+                    progress.say(&format!("medsegx: {}", super::message(&error)));
+                }
                 break Err(anyhow::Error::from(Error::Cancelled).context("stopped; --resume goes on from here"));
             }
             if over {
@@ -308,9 +345,19 @@ impl Session {
     }
 
     /// Waits for a moment until all stages have ended, then leaves them: what they had begun leaves nothing.
-    fn stop(&mut self, batch: &Batch, threads: &[JoinHandle<()>], events: &Receiver<Event>, progress: &Progress) {
-        let until = Instant::now() + GRACE;
-        while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    fn stop(
+        &mut self,
+        batch: &Batch,
+        threads: &[JoinHandle<()>],
+        events: &Receiver<Event>,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let is_early = || begun.elapsed() < GRACE || (begun.elapsed() < 2 * GRACE && batch.gate.try_lock().is_err());
+        while !threads.iter().all(JoinHandle::is_finished) && is_early() {
             std::thread::sleep(Duration::from_millis(1));
         }
         // Whoever writes at the moment may end; nobody begins after that.
@@ -320,24 +367,40 @@ impl Session {
                 self.take(index, *row, progress);
             }
         }
+        // What was stopped is not kept waiting for the disk: records have all that the tables have.
+        let written = self.summary(Keep::Soon);
+        if gate.is_err() {
+            batch.undo();
+        }
         sweep::own(&self.store.out, &self.cases);
         // The process ends with this held.
         std::mem::forget(gate);
+        written
     }
 
-    fn summary(&self) -> anyhow::Result<()> {
+    fn summary(&self, keep: Keep) -> anyhow::Result<()> {
         let rows: Vec<Row> = match self.args.shard {
             Some(_) => self.chosen.iter().map(|&index| self.rows[index].clone()).collect(),
             None => self.rows.clone(),
         };
-        Ok(summary::write(&self.store.out, &self.args.table(), &rows)?)
+        Ok(summary::write(&self.store.out, &self.args.named("summary"), &rows, keep)?)
+    }
+
+    /// The page of the cases of this run, where it was asked for. A run that was stopped has none.
+    fn page(&self) -> anyhow::Result<()> {
+        let all: Vec<usize> = match self.args.shard {
+            Some(_) => self.chosen.clone(),
+            None => (0..self.cases.len()).collect(),
+        };
+        let cases: Vec<_> = all.iter().map(|&index| (&self.cases[index], &self.rows[index])).collect();
+        if self.args.qc { Ok(qc::write(&self.store, &self.args.named("qc"), &cases)?) } else { Ok(()) }
     }
 
     /// What it came to, and whether that is all.
     fn verdict(&self) -> anyhow::Result<()> {
         let count = |status| self.chosen.iter().filter(|&&index| self.rows[index].status == status).count();
         let (done, failed, left) = (count(Status::Done), count(Status::Failed), count(Status::Pending));
-        let table = self.store.out.join(self.args.table() + ".csv");
+        let table = self.store.out.join(self.args.named("summary") + ".csv");
         if failed + left > 0 {
             let text =
                 format!("{failed} of {} cases failed, {left} were not run; see {}", self.chosen.len(), table.display());

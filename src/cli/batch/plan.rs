@@ -161,13 +161,13 @@ fn of_header(case: &Case) -> Option<[u64; 2]> {
     Some([voxels * info.channels() as u64 * info.data_type().bytes(), voxels])
 }
 
-/// The most that neighbours of the list take together: one is written, the next runs, and the one behind it is read.
+/// The most that neighbours of the list take together: one runs, while the one before is written and then the next is read.
 pub fn peak(bytes: &[Option<[u64; 2]>]) -> u64 {
     let of = |index: Option<usize>| index.and_then(|index| *bytes.get(index)?).unwrap_or_default();
     let together = |index: usize| {
         let [[_, written], [voxels, labels], [read, _]] =
             [of(index.checked_sub(1)), of(Some(index)), of(Some(index + 1))];
-        written + voxels + labels + read
+        voxels + labels + written.max(read)
     };
     (0..bytes.len()).map(together).max().unwrap_or(0)
 }
@@ -210,6 +210,7 @@ mod tests {
     #[test]
     fn the_peak_is_of_neighbours() {
         assert_eq!(peak(&[Some([10, 1]), None, Some([100, 10]), Some([20, 2]), Some([1, 1])]), 130);
+        assert_eq!(peak(&[Some([10, 90]), Some([100, 10])]), 200);
         assert_eq!(peak(&[]), 0);
     }
 }

@@ -1,10 +1,11 @@
-//! The three stages of a batch, each on a thread of its own: one case is read while the one before runs and the one
-//! before that is written. Cases are handed over, never queued, so that memory is bounded by neighbours.
+//! The three stages of a batch, each on a thread of its own: one case runs while the one before is written and then the next
+//! one is read. Never more than two are in memory.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ use crate::cli::segment::{self, Job, Ran, infer};
 use crate::cli::weights_source::WeightsSource;
 use medsegx::volume::Incoming;
 
+/// Cases in memory: one that runs, and the one before it or behind it.
+const TOGETHER: usize = 2;
 /// How often a case that another worker has is asked for again.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -41,6 +44,36 @@ pub struct Batch {
     /// Held while files of a case take their names: who holds it at the end of a stopped run knows that nothing
     /// follows.
     pub gate: Mutex<()>,
+    pub places: Arc<Places>,
+    /// Files of the case that takes its names at the moment, as far as they were not there before.
+    pub writing: Mutex<Vec<PathBuf>>,
+}
+
+/// How many cases are in memory.
+#[derive(Default)]
+pub struct Places {
+    taken: Mutex<usize>,
+    left: Condvar,
+}
+
+/// One of them, for as long as this lives.
+struct Place(Arc<Places>);
+
+impl Places {
+    /// Waits for one.
+    fn take(self: &Arc<Places>) -> Place {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.left.wait_while(taken, |taken| *taken >= TOGETHER).unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Place(Arc::clone(self))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.left.notify_one();
+    }
 }
 
 /// What the stages tell.
@@ -55,6 +88,7 @@ pub enum Event {
 struct Ready {
     index: usize,
     start: Instant,
+    _place: Place,
     _lock: Option<Lock>,
     args: segment::Args,
     job: Job,
@@ -84,7 +118,7 @@ impl Batch {
 
     /// Waits for the files of a case to be whole; whoever has this keeps others from beginning.
     fn gate(&self) -> MutexGuard<'_, ()> {
-        self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, todo: Vec<usize>, to_run: &SyncSender<(Ready, Incoming)>, events: &Sender<Event>) {
@@ -98,6 +132,10 @@ impl Batch {
                 todo.append(&mut others);
                 continue;
             };
+            let place = self.places.take();
+            if self.interrupt.requested() {
+                return;
+            }
             let start = Instant::now();
             let case = &self.cases[index];
             let lock = match self.lock(case) {
@@ -119,7 +157,7 @@ impl Batch {
             let mut stamps = Vec::new();
             match guarded(|| self.prepare(case, &mut stamps)) {
                 Ok((args, job, voxels)) => {
-                    let ready = Ready { index, start, _lock: lock, args, job, inputs: stamps };
+                    let ready = Ready { index, start, _place: place, _lock: lock, args, job, inputs: stamps };
                     if to_run.send((ready, voxels)).is_err() {
                         return;
                     }
@@ -140,7 +178,8 @@ impl Batch {
     }
 
     fn prepare(&self, case: &Case, stamps: &mut Vec<Stamp>) -> anyhow::Result<(segment::Args, Job, Incoming)> {
-        let args = case.arguments(&self.store.out, &self.model_args)?;
+        let mut args = case.arguments(&self.store.out, &self.model_args)?;
+        args.after.keep_image = self.common.sheets;
         // Before the hashes, which take a while: whatever changes later is found out at the end.
         *stamps = self.store.stamps(case, self.resume.unwrap_or(Trust::Changed))?;
         for output in case.outputs() {
@@ -211,13 +250,16 @@ impl Batch {
             if self.interrupt.requested() {
                 return;
             }
-            let written = guarded(|| self.keep(&ready, ran));
-            drop(gate);
-            match written {
+            match guarded(|| self.keep(&ready, ran)) {
                 Ok(row) => {
+                    // While the gate is held, so that whoever has it next has heard of all that is done.
                     let _ = events.send(Event::Row(ready.index, Box::new(row)));
+                    drop(gate);
                 }
-                Err(error) => self.fail(ready.index, ready.inputs, &error, ready.start, events),
+                Err(error) => {
+                    drop(gate);
+                    self.fail(ready.index, ready.inputs, &error, ready.start, events)
+                }
             }
         }
     }
@@ -231,8 +273,10 @@ impl Batch {
                 return Err(Error::file(path, "file", "the one that was opened", "another size or time").into());
             }
         }
+        *self.writing() = self.names(case).filter(|path| !path.exists()).collect();
         let mut hashes = self.hashes(stamps);
         let known = segment::Hashes::Known([hashes.image.clone(), hashes.weights.clone()]);
+        let sheet = if self.common.sheets { ran.contact(job)? } else { None };
         let written = ran.write(args, job, &self.model, Some(known))?;
         let mut row = Row::new(case, Status::Done);
         if let Some(report) = &written.report {
@@ -242,8 +286,24 @@ impl Batch {
         let mut record = self.store.record(case, stamps.clone(), &self.common, row)?;
         hashes.output = record.output_hash();
         record.row.sha256 = hashes;
+        record.sheet = sheet.map(|sheet| self.store.keep_sheet(case, sheet)).transpose()?;
         self.store.write(case, &record)?;
         Ok(record.row)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every file that a case leaves.
+    fn names(&self, case: &Case) -> impl Iterator<Item = PathBuf> {
+        let outputs = case.outputs().map(|path| self.store.out.join(path));
+        outputs.chain([self.store.sheet_file(case), self.store.record_file(case)])
+    }
+
+    /// Removes what a case has left that was in the middle of its files when the run was stopped. The process ends next.
+    pub fn undo(&self) {
+        self.writing().iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
     fn hashes(&self, stamps: &[Stamp]) -> Hashes {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::case::Case;
 use super::summary::{Row, Status};
+use crate::cli::segment::Contact;
 
 /// The folder of records and locks, below that of the results.
 pub const FOLDER: &str = ".medsegx";
@@ -52,7 +53,26 @@ pub struct Record {
     weights: Vec<Stamp>,
     /// The mask, then the others, below the folder of the results.
     outputs: Vec<Stamp>,
+    /// What the page of the batch shows, where one was asked for.
+    #[serde(default)]
+    pub sheet: Option<Picture>,
     pub row: Row,
+}
+
+/// A contact sheet beside the records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl Picture {
+    /// Whether it is there as it was left.
+    pub fn is_at(&self, path: &Path) -> bool {
+        fs::read(path).is_ok_and(|png| sha256(&png) == self.sha256)
+    }
 }
 
 /// How a file is known to be the one that was hashed.
@@ -73,6 +93,8 @@ pub struct Common {
     pub weights: Vec<Stamp>,
     /// Flags of the model that can change bits.
     pub model: Vec<String>,
+    /// Whether a case counts as done only with a picture for the page; no other file follows from it.
+    pub sheets: bool,
 }
 
 /// Size and time of a file, or of all files of a folder.
@@ -121,7 +143,7 @@ impl Store {
     /// They cannot be made.
     pub fn create(out: &Path) -> Result<Store> {
         let store = Store { out: out.to_path_buf() };
-        for name in ["cases", "locks"] {
+        for name in ["cases", "locks", "sheets"] {
             let folder = out.join(FOLDER).join(name);
             fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create", e))?;
         }
@@ -147,6 +169,16 @@ impl Store {
     /// A small file of a case that its page shows.
     pub fn sheet_file(&self, case: &Case) -> PathBuf {
         self.file(case, "sheets", "png")
+    }
+
+    /// Writes the picture of a case.
+    ///
+    /// # Errors
+    /// The disk is full or broken.
+    pub fn keep_sheet(&self, case: &Case, sheet: Contact) -> Result<Picture> {
+        write_atomically(&self.sheet_file(case), true, |file| file.write_all(&sheet.png))?;
+        let Contact { width, height, png } = sheet;
+        Ok(Picture { width, height, bytes: png.len() as u64, sha256: sha256(&png) })
     }
 
     /// The record of a case; none where there is none of this version, or not a whole one.
@@ -182,6 +214,7 @@ impl Store {
             inputs,
             weights: common.weights.clone(),
             outputs,
+            sheet: None,
             row,
         })
     }
@@ -190,6 +223,14 @@ impl Store {
     /// is noted in it.
     pub fn done(&self, case: &Case, common: &Common, trust: Trust) -> Option<Record> {
         let mut record = self.read(case).filter(|record| record.row.status == Status::Done)?;
+        if common.sheets
+            && !record
+                .sheet
+                .as_ref()
+                .is_some_and(|sheet| size_of(&self.sheet_file(case)).is_ok_and(|size| size.bytes == sheet.bytes))
+        {
+            return None;
+        }
         let outputs: Vec<&str> = case.outputs().collect();
         let inputs: Vec<&Path> = inputs(case).collect();
         if record.outputs.len() != outputs.len() || record.inputs.len() != inputs.len() {

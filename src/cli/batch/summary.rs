@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use medsegx::atomic::write_atomically;
+use medsegx::atomic::{Keep, write_atomically_and};
 use medsegx::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,11 +34,24 @@ pub struct Row {
     pub slices: u64,
     /// Those of them whose mask or picture is doubtful.
     pub doubtful: u64,
+    /// What is doubtful about which of them.
+    #[serde(default)]
+    pub doubts: Vec<Doubt>,
     /// Stable codes of what looks wrong, each once.
     pub warnings: Vec<String>,
     /// Reading, running and writing.
     pub seconds: Option<f64>,
     pub sha256: Hashes,
+}
+
+/// A doubtful slice of one target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Place of the target in the list.
+    pub target: usize,
+    pub slice: u64,
+    /// Stable codes.
+    pub codes: Vec<String>,
 }
 
 /// One target of a case.
@@ -75,6 +88,7 @@ impl Row {
             targets: Vec::new(),
             slices: 0,
             doubtful: 0,
+            doubts: Vec::new(),
             warnings: Vec::new(),
             seconds: None,
             sha256: Hashes::default(),
@@ -84,11 +98,19 @@ impl Row {
     /// Takes the numbers of a report as `medsegx segment --report` has it.
     pub fn take(&mut self, report: &Value) {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        for target in list(&report["targets"]) {
+        let names = |list: Vec<Value>| list.iter().filter_map(Value::as_str).map(String::from).collect::<Vec<_>>();
+        for (number, target) in list(&report["targets"]).iter().enumerate() {
             let slices = list(&target["slices"]);
             let agreement = slices.iter().filter_map(|slice| slice["agreement"].as_f64());
             self.slices += slices.len() as u64;
-            self.doubtful += slices.iter().filter(|slice| !list(&slice["doubtful"]).is_empty()).count() as u64;
+            let before = self.doubts.len();
+            let doubt = |slice: &Value| Doubt {
+                target: number,
+                slice: slice["slice"].as_u64().unwrap_or(0),
+                codes: names(list(&slice["doubtful"])),
+            };
+            self.doubts.extend(slices.iter().map(doubt).filter(|doubt| !doubt.codes.is_empty()));
+            self.doubtful += (self.doubts.len() - before) as u64;
             self.targets.push(Target {
                 name: target["name"].as_str().unwrap_or_default().into(),
                 label: target["label"].as_u64().unwrap_or(0),
@@ -139,7 +161,7 @@ const COLUMNS: [&str; 17] = [
 ///
 /// # Errors
 /// The disk is full or broken.
-pub fn write(out: &Path, name: &str, rows: &[Row]) -> Result<()> {
+pub fn write(out: &Path, name: &str, rows: &[Row], keep: Keep) -> Result<()> {
     let (table, lines) = (out.join(format!("{name}.csv")), out.join(format!("{name}.jsonl")));
     let broken = |error: &dyn ToString| Error::internal("the summary", error.to_string());
     let csv = csv(rows).map_err(|error| broken(&error))?;
@@ -148,8 +170,8 @@ pub fn write(out: &Path, name: &str, rows: &[Row]) -> Result<()> {
         serde_json::to_writer(&mut json, row).map_err(|error| broken(&error))?;
         json.push(b'\n');
     }
-    write_atomically(&table, true, |file| file.write_all(&csv))?;
-    write_atomically(&lines, true, |file| file.write_all(&json))
+    write_atomically_and(keep, &table, true, |file| file.write_all(&csv))?;
+    write_atomically_and(keep, &lines, true, |file| file.write_all(&json))
 }
 
 fn csv(rows: &[Row]) -> std::result::Result<Vec<u8>, csv::Error> {

@@ -13,6 +13,7 @@ use medsegx::graph::Plan;
 use serde::Serialize;
 
 use super::{Common, Work, median};
+use crate::cli::progress::Progress;
 
 /// How far f16 operands may take the logits from the CPU's in f32, and a step of the network from the same step there.
 const TOLERANCE: f64 = 5e-3;
@@ -84,8 +85,14 @@ pub(super) fn model<D: Driver>(common: &Common, batches: &[usize], cuda: Cuda<D>
     let load_seconds = start.elapsed().as_secs_f64();
     let distance_from_cpu = distance_from_cpu(common, &network)?;
     let (about, ceiling) = About::new(common, network.backend())?;
-    let rows = batches.iter().map(|&batch| model_row(common, &network, &ceiling, batch));
+    let progress = Progress::new(batches.len(), "batches", false);
+    let rows = batches.iter().map(|&batch| {
+        let row = model_row(common, &network, &ceiling, batch);
+        progress.step();
+        row
+    });
     let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+    progress.finish();
     let report = ModelReport { about, load_seconds, distance_from_cpu, rows };
     let mut out = std::io::stdout().lock();
     if common.json {
@@ -181,6 +188,8 @@ pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -
     let options = work.options();
     let mut sessions = (Session::for_probing(network, options)?, Session::for_probing(cpu, options)?);
     let mut rows = Vec::new();
+    let steps = [false, true].map(|decoder| sessions.0.plans()[usize::from(decoder)].graph.nodes.len());
+    let progress = Progress::new(steps.iter().sum(), "operations", false);
     for decoder in [false, true] {
         // Both plans share memory, so each is run just before its steps are looked at.
         work.half(&mut sessions.0, decoder)?;
@@ -188,7 +197,8 @@ pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -
         let cover = if about.free_bytes.is_some() { COVER } else { 0 };
         let times = (0..common.repeats.max(1)).map(|_| sessions.0.time_steps(decoder, batch, cover));
         let times = times.collect::<medsegx::Result<Vec<_>>>()?;
-        for step in 0..sessions.0.plans()[usize::from(decoder)].graph.nodes.len() {
+        for step in 0..steps[usize::from(decoder)] {
+            progress.step();
             let seconds = median(times.iter().map(|run| run[step].as_secs_f64()).collect());
             let mut row = kernel_row(sessions.0.plans()[usize::from(decoder)], step, seconds, &ceiling);
             row.distance_from_cpu = step_distance(&mut sessions, decoder, step)?;
@@ -202,6 +212,7 @@ pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -
             add(&mut rows, row);
         }
     }
+    progress.finish();
     print(&KernelReport { about, batch, rows }, common.json)
 }
 

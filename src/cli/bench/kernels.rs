@@ -10,6 +10,7 @@ use medsegx::graph::{Graph, Op};
 use serde::Serialize;
 
 use super::{Common, Rates, Work, describe, median};
+use crate::cli::progress::Progress;
 
 /// Options.
 #[derive(clap::Args)]
@@ -49,11 +50,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let cpu = network.backend();
     let ceiling = cpu.ceiling()?;
     let mut rows: Vec<Row> = Vec::new();
+    let steps = [false, true].map(|decoder| sessions.0.plans()[usize::from(decoder)].graph.nodes.len());
+    let progress = Progress::new(steps.iter().sum(), "operations", false);
     for decoder in [false, true] {
         // Both plans share memory, so each is run just before its steps are looked at.
         work.half(&mut sessions.0, decoder)?;
         work.half(&mut sessions.1, decoder)?;
-        for step in 0..sessions.0.plans()[usize::from(decoder)].graph.nodes.len() {
+        for step in 0..steps[usize::from(decoder)] {
+            progress.step();
             let graph = &sessions.0.plans()[usize::from(decoder)].graph;
             let node = &graph.nodes[step];
             let (op, shapes, cost) = (node.op.name(), shapes(graph, &node.op), graph.cost(step));
@@ -96,6 +100,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             });
         }
     }
+    progress.finish();
     print(&rows, &describe(network.backend(), &ceiling), common.json)
 }
 

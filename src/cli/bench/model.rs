@@ -11,6 +11,7 @@ use medsegx::executor::{Network, Session};
 use serde::Serialize;
 
 use super::{Common, Rates, Work, describe, median};
+use crate::cli::progress::Progress;
 
 /// Options.
 #[derive(clap::Args)]
@@ -67,6 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         "logits are {distance:.1e} away from the portable path's: nothing is timed"
     );
 
+    let progress = Progress::new(args.batch.len() * common.repeats.max(1), "runs", false);
     let rows = args.batch.iter().map(|&batch| {
         anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
         let mut work = Work::new(network.config(), batch);
@@ -78,6 +80,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let before = Rates::measure(cpu)?;
             times.push(work.run(&mut session)?);
             ceilings.push(before.best(Rates::measure(cpu)?));
+            progress.step();
         }
         let part = |i: usize| median(times.iter().map(|t| t[i]).collect());
         let total = median(times.iter().map(|t| t[0] + t[1]).collect());
@@ -98,6 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         })
     });
     let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+    progress.finish();
     let report = Report {
         config: common.config.name(),
         level: cpu.level().to_string(),

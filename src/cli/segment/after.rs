@@ -34,12 +34,15 @@ pub struct AfterArgs {
     /// Slices of the preview [default: those with a prompt, at most 20 of them, doubtful ones first]
     #[arg(long, value_name = "K,K,...", value_delimiter = ',', requires = "preview", help_heading = "More output")]
     pub preview_slices: Vec<usize>,
+    /// The caller makes something of the image after the run.
+    #[arg(skip)]
+    pub keep_image: bool,
 }
 
 impl AfterArgs {
     /// Whether all voxels of the image are needed once more after the run.
     pub fn keeps_image(&self) -> bool {
-        self.stats.is_some() || self.preview.is_some()
+        self.keep_image || self.stats.is_some() || self.preview.is_some()
     }
 
     /// What can be refused before any work is done.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use args::{Args, Axis, ContextArgs};
+pub use preview::Contact;
 pub use report::Hashes;
 pub use targets::context as context_of;
 
@@ -152,6 +153,13 @@ pub struct Written {
 }
 
 impl Ran {
+    /// A small picture of the run, where the voxels were kept for one.
+    pub fn contact(&self, job: &Job) -> anyhow::Result<Option<Contact>> {
+        let image = self.voxels.as_ref().and_then(Image::volume);
+        let run = |image| preview::Run { job, image, map: &self.intensity, outcome: &self.outcome };
+        image.map(|image| preview::contact(&run(image))).transpose()
+    }
+
     /// Writes the files: the mask, and what else was asked for.
     pub fn write(self, args: &Args, job: &Job, model: &Model, hashes: Option<Hashes>) -> anyhow::Result<Written> {
         let Ran { image, voxels, intensity, set_aside, outcome, cleaned, .. } = self;
@@ -169,7 +177,7 @@ impl Ran {
             stats::write(path, args, &job.targets, volume, &outcome.labels)?;
         }
         if let (Some(path), Some(volume)) = (&args.after.preview, volume) {
-            preview::write(path, args, job, volume, &intensity, &outcome)?;
+            preview::write(path, args, &preview::Run { job, image: volume, map: &intensity, outcome: &outcome })?;
         }
         let mut report = None;
         if let Some(hashes) = hashes {
