@@ -130,7 +130,7 @@ impl Trainer {
     /// How well the decoder as it is by now finds each sample from its box.
     ///
     /// # Errors
-    /// Memory.
+    /// As [`Trainer::logits`].
     pub fn scores(&mut self, samples: &[&Sample]) -> Result<Vec<Score>> {
         let logits = self.logits(samples)?;
         let (config, places) = (&self.config, &self.places);
