@@ -24,6 +24,7 @@ mod file;
 mod markups;
 mod npz;
 mod rough;
+mod rough_mask;
 mod space;
 mod write;
 
@@ -33,6 +34,7 @@ use std::str::FromStr;
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
 pub use npz::parse_npz;
 pub use rough::{Foreground, RoughOptions, fill_gaps, rough_boxes};
+pub use rough_mask::rough_targets;
 pub use write::{Markup, boxes_file, markups_file};
 
 use crate::codes::{Code, Warning};

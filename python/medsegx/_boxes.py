@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_LEVELS = ("task", "modality", "body_part", "subregion", "organ", "target")
+from ._levels import NAMES as _LEVELS
 
 
 def written(boxes: Any, name: str) -> str | bytes:

@@ -61,6 +61,15 @@ class Image:
         return labels.reshape(self.shape)
 
 
+    def laid(self, array: npt.NDArray[Any], name: str) -> Image:
+        """An array of the labels' shape, as they lie."""
+        if array.shape != self.shape:
+            raise ValueError(f"{name}: expected an array of shape {self.shape}, as the labels, found {array.shape}")
+        voxels = self.array.shape[: self.layout.channel]
+        layout = Layout(name, self.layout.axes, None, self.layout.affine)
+        return Image(array.reshape(voxels), layout, self.shape)
+
+
 def is_path(image: object) -> bool:
     return isinstance(image, (str, os.PathLike))
 
@@ -80,6 +89,20 @@ def recognise(image: Any, spacing: Any = None, affine: Any = None, axes: str | N
             raise ValueError(f"{names}: {type(image).__name__} has its own; these are for plain arrays")
         return found
     return _array(image, spacing, affine, axes)
+
+
+def mask_on(image: Image | None, mask: Any, name: str) -> Any:
+    """A mask for `image` (None for one that is a path): its path, or its array and how that lies. A plain array lies as the
+    labels of the image would."""
+    if is_path(mask):
+        return os.fspath(mask)
+    found = recognised(mask)
+    if found is None and image is None:
+        raise TypeError(f"{name}: expected a path or an image beside an image that is a path, found {type(mask).__name__}")
+    if found is None and image is not None:
+        found = image.laid(_plain(mask, name), name)
+    assert found is not None
+    return found.array, found.layout
 
 
 def _is(image: object, module: str, *names: str) -> bool:
@@ -194,16 +217,19 @@ def _channel_first(name: str, array: npt.NDArray[Any], affine: Any, keeper: Any)
     return found
 
 
-def _array(image: Any, spacing: Any, affine: Any, axes: str | None) -> Image:
+def _plain(image: Any, name: str) -> npt.NDArray[Any]:
     if np.ma.isMaskedArray(image):
-        raise TypeError("image: expected an array without a mask, found a masked array; fill it, as image.filled(0)")
+        raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it, as {name}.filled(0)")
     if type(image).__module__.split(".")[0] == "torch":
         image = image.detach().cpu().numpy()
-    if not isinstance(image, np.ndarray):
-        if not hasattr(image, "__array__") and not hasattr(image, "__array_interface__"):
-            raise TypeError(f"image: expected a path, an array or an image, found {type(image).__name__}")
-        image = np.asarray(image)
-    array, shape = np.asarray(image), image.shape
+    if not isinstance(image, np.ndarray) and not hasattr(image, "__array__") and not hasattr(image, "__array_interface__"):
+        raise TypeError(f"{name}: expected a path, an array or an image, found {type(image).__name__}")
+    return np.asarray(image)
+
+
+def _array(image: Any, spacing: Any, affine: Any, axes: str | None) -> Image:
+    array = _plain(image, "image")
+    shape = array.shape
     if array.ndim == 4 and array.shape[-1] == 1 and affine is not None:
         array = array[..., 0]
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3 and affine is None and spacing is None):

@@ -10,8 +10,7 @@ __all__ = [
     "VERSION",
     "close",
     "score",
-    "segment_array",
-    "segment_file",
+    "segment",
     "tasks",
     "tune",
 ]
@@ -59,20 +58,10 @@ class Session:
         self, region: list[float] | None, points: list[tuple[float, float, bool]], cancel: Cancel | None
     ) -> tuple[npt.NDArray[Any], int, list[float], float]: ...
 
-def segment_file(
+def segment(
     model: Model,
-    path: str | PathLike[str],
-    boxes: str | bytes,
-    levels: dict[str, Any],
-    options: dict[str, Any],
-    progress: Any,
-    cancel: Cancel | None,
-) -> _Answer: ...
-def segment_array(
-    model: Model,
-    array: npt.NDArray[Any],
-    layout: Any,
-    boxes: str | bytes,
+    image: Any,
+    boxes: str | bytes | None,
     levels: dict[str, Any],
     options: dict[str, Any],
     progress: Any,

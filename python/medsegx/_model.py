@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 
 from . import _boxes, _image, _medsegx
+from ._levels import Levels, checked, given, name_of
 from ._medsegx import Cancel
 from ._result import Prompted, Result, result
 
@@ -83,13 +84,13 @@ class Model:
         self,
         image: Any,
         *,
-        boxes: Any,
-        task: str | None = None,
-        modality: str | None = None,
-        body_part: str | None = None,
-        subregion: str | None = None,
-        organ: str | None = None,
-        target: str | None = None,
+        boxes: Any = None,
+        rough: Any = None,
+        rough_label: int | Sequence[int] | None = None,
+        rough_threshold: float | None = None,
+        rough_parts: bool = False,
+        margin: int | None = None,
+        interpolate: bool = False,
         spacing: npt.ArrayLike | None = None,
         affine: npt.ArrayLike | None = None,
         axes: str | None = None,
@@ -103,8 +104,9 @@ class Model:
         batch: int | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        **levels: Unpack[Levels],
     ) -> Result:
-        """Segments an image: boxes and the name of what to look for in, labels on the image's own grid out.
+        """Segments an image: boxes or a rough mask and the name of what to look for in, labels on the image's own grid out.
 
         Args:
             image: a path (NIfTI, NRRD, MetaImage, .npy, .png, a DICOM file, folder or zip archive); an image of nibabel,
@@ -113,8 +115,13 @@ class Model:
                 Nobody may write into an array during the call.
             boxes: rows x0, y0, z0, x1, y1, z1 of inclusive voxel indices; a dict of names and such rows, or of slices and
                 x0, y0, x1, y1; target dicts as in a boxes file; or the path of one.
-            task, modality, body_part, subregion, organ, target: a place in MedSegDB's tree (`medsegx.tasks`), for boxes that
-                name none.
+            rough: a mask, instead of boxes: a box a slice around it. A path or an image, brought to the image's grid by its
+                header; or an array of the shape of the labels, beside an image that is no path.
+            rough_label: labels of the mask that are inside, where it has several.
+            rough_threshold: values of the mask above it are inside.
+            rough_parts: a box for each separate part of a slice, not one around all of them.
+            margin: voxels added on every side of the mask.
+            interpolate: boxes on the slices between those that have one too.
             spacing: millimetres between voxels, in the order of the array's axes.
             affine: voxel indices to millimetres in RAS+.
             axes: which of x, y, z the array's axes are, as "zyx".
@@ -126,32 +133,44 @@ class Model:
             batch: slices in one batch.
             progress: called with how many slices are done, of how many; what it raises ends the run.
             cancel: stops the run from elsewhere.
+            task, modality, body_part, subregion, organ, target: a place in MedSegDB's tree (`medsegx.tasks`), for boxes that
+                name none.
 
         Raises:
             medsegx.Error: its subclasses say which kind of failure it is.
             TypeError, ValueError: an image or boxes of a form that is not taken.
             KeyboardInterrupt: Ctrl-C, within 50 ms.
         """
-        levels = given(
-            task=task, modality=modality, body_part=body_part, subregion=subregion, organ=organ, target=target
-        )
+        place = checked(levels)
         options = given(
             orient=orient, intensity=intensity, mask=str(mask), series=series, form=form, batch=batch,
             volume=None if volume is None else str(volume), axis=axis_of(slice_axis),
         )  # fmt: skip
-        asked = _boxes.written(boxes, task or target or organ or "target")
+        found = None
         if _image.is_path(image):
             _refuse(spacing=spacing, affine=affine, axes=axes)
-            answer = _medsegx.segment_file(self._native, image, asked, levels, options, progress, cancel)
-            flat, dims, shape, place, report = answer
-            labels = flat.reshape(tuple(dims), order="F") if shape is None else flat.reshape(tuple(shape))
-            return result(labels, "xyz" if shape is None else "zyx"[-len(shape) :], place, report)
-        _refuse(volume=volume, series=series, form=form)
-        found = _image.recognise(image, spacing, affine, axes)
-        flat, dims, _, place, report = _medsegx.segment_array(
-            self._native, found.array, found.layout, asked, levels, options, progress, cancel
+        else:
+            _refuse(volume=volume, series=series, form=form)
+            found = _image.recognise(image, spacing, affine, axes)
+        name = name_of(place)
+        options |= given(name=name, interpolate=interpolate or None)
+        around = given(
+            rough_label=rough_label, rough_threshold=rough_threshold, rough_parts=rough_parts or None, margin=margin
         )
-        return result(found.labels(flat, dims), found.axes, place, report)
+        if (boxes is None) == (rough is None):
+            raise ValueError(f"boxes, rough: expected one of them, found {'neither' if boxes is None else 'both'}")
+        if rough is None:
+            _refuse(**around)
+        else:
+            options |= _around(_image.mask_on(found, rough, "rough"), around)
+        asked = None if boxes is None else _boxes.written(boxes, name)
+        given_image = image if found is None else (found.array, found.layout)
+        answer = _medsegx.segment(self._native, given_image, asked, place, options, progress, cancel)
+        flat, dims, shape, matrix, report = answer
+        if found is None:
+            labels = flat.reshape(tuple(dims), order="F") if shape is None else flat.reshape(tuple(shape))
+            return result(labels, "xyz" if shape is None else "zyx"[-len(shape) :], matrix, report)
+        return result(found.labels(flat, dims), found.axes, matrix, report)
 
     async def segment_async(self, image: Any, *, cancel: Cancel | None = None, **asked: Any) -> Result:
         """As `segment`, on another thread while the event loop goes on. `progress` is called on that thread.
@@ -182,25 +201,18 @@ class Session:
         self,
         picture: npt.ArrayLike,
         *,
-        task: str | None = None,
-        modality: str | None = None,
-        body_part: str | None = None,
-        subregion: str | None = None,
-        organ: str | None = None,
-        target: str | None = None,
         intensity: str | None = None,
         cancel: Cancel | None = None,
+        **levels: Unpack[Levels],
     ) -> None:
         """Encodes a slice [height, width] or [height, width, 3]; without `intensity` by its own minimum and maximum,
         8-bit values as they are."""
         found = _image.recognise(picture)
         if len(found.shape) != 2:
             raise ValueError(f"picture: expected [height, width] or [height, width, 3], found shape {np.shape(picture)}")
-        levels = given(
-            task=task, modality=modality, body_part=body_part, subregion=subregion, organ=organ, target=target
-        )
+        place = checked(levels)
         self._shape = None
-        height, width = self._native.set_slice(found.array, found.layout, levels, intensity, cancel)
+        height, width = self._native.set_slice(found.array, found.layout, place, intensity, cancel)
         self._shape = (height, width)
 
     def prompt(
@@ -214,13 +226,23 @@ class Session:
         return Prompted(*self._native.prompt(region, clicks, cancel))
 
 
-def given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def _around(rough: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for of a rough mask."""
+    label = options.get("rough_label", [])
+    labels = [int(one) for one in (label if isinstance(label, Iterable) else [label])]
+    if labels and "rough_threshold" in options:
+        raise ValueError("rough_label, rough_threshold: expected one of them, found both")
+    if any(label < 0 for label in labels):
+        raise ValueError(f"rough_label: expected labels from 0 on, found {labels}")
+    margin = int(options.get("margin", 0))
+    if margin < 0:
+        raise ValueError(f"margin: expected a number of voxels from 0 on, found {margin}")
+    return {**options, "rough": rough, "rough_label": labels, "margin": margin}
 
 
 def _refuse(**values: Any) -> None:
     if more := given(**values):
-        raise ValueError(f"{', '.join(more)}: expected none for an image of this kind, found {more!r}")
+        raise ValueError(f"{', '.join(more)}: expected none for an image or prompt of this kind, found {more!r}")
 
 
 def axis_of(name: str) -> int:

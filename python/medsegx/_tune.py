@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from . import _medsegx
+from ._levels import Levels, checked
 from ._medsegx import Cancel
-from ._model import DEMO, Progress, axis_of, given
+from ._model import DEMO, Progress, axis_of
 from ._tools import native
 
 
@@ -64,12 +65,6 @@ def tune(
     output: str | os.PathLike[str],
     *,
     label: int,
-    task: str | None = None,
-    modality: str | None = None,
-    body_part: str | None = None,
-    subregion: str | None = None,
-    organ: str | None = None,
-    target: str | None = None,
     path: str | os.PathLike[str] | None = None,
     slices: str | Sequence[int] = "all",
     steps: int = 50,
@@ -86,6 +81,7 @@ def tune(
     force: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    **levels: Unpack[Levels],
 ) -> Tuned:
     """Tunes the mask decoder of the weights at `path` (None: the demo weights) and writes a file for `Model(tuned=...)`.
 
@@ -118,9 +114,9 @@ def tune(
         device=device,
         threads=threads,
     )
-    levels = given(task=task, modality=modality, body_part=body_part, subregion=subregion, organ=organ, target=target)
+    place = checked(levels)
     natives = [(native(image), native(labels)) for image, labels in pairs]
-    found = json.loads(_medsegx.tune(natives, plan, levels, progress, cancel))
+    found = json.loads(_medsegx.tune(natives, plan, place, progress, cancel))
     return Tuned(
         path=Path(plan.output) if found["written"] else None,
         before=found["before"],

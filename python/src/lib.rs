@@ -20,8 +20,7 @@ fn _medsegx(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Cancel>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
-    module.add_function(wrap_pyfunction!(segment::segment_file, module)?)?;
-    module.add_function(wrap_pyfunction!(segment::segment_array, module)?)?;
+    module.add_function(wrap_pyfunction!(segment::segment_image, module)?)?;
     module.add_function(wrap_pyfunction!(tools::tasks, module)?)?;
     module.add_function(wrap_pyfunction!(tools::score, module)?)?;
     module.add_function(wrap_pyfunction!(tune::tune_decoder, module)?)?;

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::errors::{argument, raised};
-use crate::run::run;
+use crate::run::{Memory, run};
 
 /// What `medsegx.Model` is made around.
 #[pyclass(frozen, module = "medsegx._medsegx", name = "Model")]
@@ -36,12 +36,12 @@ impl Model {
         precision: &str,
     ) -> PyResult<Model> {
         let options = options(device, threads, precision).map_err(|error| raised(py, &error))?;
-        let inner = run(py, None, None, move |job| {
+        let inner = run(py, Memory::Own, None, None, move |job| {
             let mut weights = Weights::open(&path, Access::Map)?;
+            weights.set_stop(Some(Arc::clone(&job.stop)));
             if let Some(tuned) = tuned {
                 weights.tune(Tuned::open(&tuned)?)?;
             }
-            job.check()?;
             segment::Model::load(&weights, &options)
         })?;
         Ok(Model { inner: Arc::new(inner), threads, process: std::process::id() })

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use medsegx::segment::volume::Observer;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
@@ -18,6 +18,9 @@ use crate::errors;
 /// How long the main thread waits between two looks at its signals. A stop takes effect within a task of a step, so that
 /// this is most of what passes between Ctrl-C and KeyboardInterrupt.
 const POLL: Duration = Duration::from_millis(10);
+
+/// How long work that has its own memory may take to see that it was stopped. Then it is left to end by itself.
+const PATIENCE: Duration = Duration::from_millis(15);
 
 /// Stop flags of the runs of this process, and whether the interpreter is on its way out.
 static RUNS: Mutex<Runs> = Mutex::new(Runs { stops: Vec::new(), closing: false });
@@ -89,7 +92,7 @@ pub fn close(py: Python<'_>) {
     });
 }
 
-/// A run that [`close`] knows of, until it is dropped with the interpreter attached.
+/// A run that [`close`] knows of, until its work has ended and its caller is back with the interpreter attached.
 struct Registered(Arc<AtomicBool>);
 
 impl Registered {
@@ -137,6 +140,15 @@ impl Observer for Job {
     }
 }
 
+/// Whose memory work reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// What it owns. After Ctrl-C it need not be waited for.
+    Own,
+    /// An array of the caller's, who goes on when it has ended.
+    Lent,
+}
+
 enum Event<T> {
     Progress(usize, usize),
     Done(std::thread::Result<medsegx::Result<T>>),
@@ -146,11 +158,12 @@ enum Event<T> {
 /// of how much; what it raises stops the run and comes through.
 pub fn run<T: Send + 'static>(
     py: Python<'_>,
+    memory: Memory,
     cancel: Option<&Cancel>,
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&mut Job) -> medsegx::Result<T> + Send + 'static,
 ) -> PyResult<T> {
-    let registered = Registered::new()?;
+    let registered = Arc::new(Registered::new()?);
     let stop = &registered.0;
     if let Some(cancel) = cancel {
         cancel.watch(stop);
@@ -163,12 +176,14 @@ pub fn run<T: Send + 'static>(
         Box::new(move |done, total| drop(sender.send(Event::Progress(done, total)))) as Box<_>
     });
     let mut job = Job { stop: Arc::clone(stop), progress: told };
+    let working = Arc::clone(&registered);
     let thread = std::thread::Builder::new().name("medsegx-run".into()).spawn(move || {
+        let _working = working;
         let outcome = catch_unwind(AssertUnwindSafe(|| job.check().and_then(|()| work(&mut job))));
         drop(sender.send(Event::Done(outcome)));
     });
     let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("medsegx: no thread can be had: {error}")))?;
-    let mut raised = None;
+    let (mut raised, mut since) = (None, Instant::now());
     let outcome = loop {
         let happened = match py.detach(|| next(&mut events, in_main_thread)) {
             Ok(Event::Done(outcome)) => break outcome,
@@ -181,7 +196,12 @@ pub fn run<T: Send + 'static>(
         };
         if let Err(error) = happened {
             stop.store(true, Ordering::SeqCst);
-            raised = raised.or(Some(error));
+            if raised.is_none() {
+                (raised, since) = (Some(error), Instant::now());
+            }
+        }
+        if let Some(error) = raised.take_if(|_| memory == Memory::Own && in_main_thread && since.elapsed() > PATIENCE) {
+            return Err(error);
         }
     };
     let joined = py.detach(|| thread.join());

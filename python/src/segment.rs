@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use medsegx::mask::MaskChoice;
-use medsegx::prompt::{Grid, Point, Target, parse_boxes, read_boxes};
+use medsegx::prompt::{Grid, Point, RoughOptions, Target, fill_gaps, parse_boxes, read_boxes, rough_targets};
 use medsegx::segment::report::{self, Described, describe, merge};
 use medsegx::segment::volume::{Outcome, Request, segment_slices};
 use medsegx::segment::{Capacity, Segmenter};
@@ -24,6 +24,7 @@ use crate::array::Array;
 use crate::errors::{argument, raised};
 use crate::model::Model;
 use crate::run::{Cancel, Job, run};
+use crate::tools::{Given, Source};
 
 /// Boxes as `medsegx/_boxes.py` hands them over.
 #[derive(FromPyObject)]
@@ -53,10 +54,22 @@ pub struct Layout {
     intercept: f64,
 }
 
-/// What is asked for, whatever the image.
+/// Where boxes come from.
+enum Prompts {
+    /// The text of a boxes file.
+    Text(Vec<u8>),
+    File(PathBuf),
+    /// Around this mask.
+    Rough(Source, RoughOptions),
+}
+
+/// What is asked for, whatever the image and the boxes.
 pub struct Ask {
-    pub query: Query,
-    boxes: Boxes,
+    query: Query,
+    /// What a target without a name is called.
+    name: String,
+    /// Boxes on the slices between those that have one.
+    interpolate: bool,
     axis: usize,
     orient: Orientation,
     intensity: Option<Intensity>,
@@ -104,60 +117,76 @@ pub fn context(query: &Query, steered: bool, name: &str) -> Result<Option<Contex
     resolve_for(query, steered)
 }
 
+/// What a target is called in an error.
+fn place(name: &str) -> String {
+    format!("target '{}'", name.escape_debug())
+}
+
 fn parsed<T: std::str::FromStr<Err = medsegx::Error>>(text: Option<&str>) -> Result<Option<T>> {
     text.map(str::parse).transpose()
 }
 
-/// Segments a file: (labels, x fastest; dims; shape of the file as an array or None; affine or None; report as JSON).
-#[pyfunction]
+/// Segments a file or an array that nobody changes meanwhile: (labels, x fastest; dims; shape of the file as an array
+/// or None; affine or None; report as JSON). Boxes, or a rough mask among the options.
+#[pyfunction(name = "segment")]
 #[allow(clippy::too_many_arguments)]
-pub fn segment_file<'py>(
+pub fn segment_image<'py>(
     py: Python<'py>,
     model: &Bound<'py, Model>,
-    path: PathBuf,
-    boxes: Boxes,
+    image: Given<'py>,
+    boxes: Option<Boxes>,
     levels: &Bound<'py, PyDict>,
     options: &Bound<'py, PyDict>,
     progress: Option<&Bound<'py, PyAny>>,
     cancel: Option<&Cancel>,
 ) -> PyResult<Answer<'py>> {
-    let (model, ask) = (model.get().here()?, Ask::new(py, model.get(), boxes, levels, options)?);
-    let done = run(py, cancel, progress, move |job| timed(|| of_file(&model, &path, &ask, job)))?;
+    let (model, ask) = (model.get().here()?, Ask::new(py, model.get(), levels, options)?);
+    let mut prompts = Prompts::new(py, boxes, options)?;
+    let image = Source::new(py, image)?;
+    let rough = if let Prompts::Rough(rough, _) = &prompts { Some(rough) } else { None };
+    let memory = Source::memory(std::iter::once(&image).chain(rough));
+    let done = run(py, memory, cancel, progress, move |job| {
+        timed(|| match image {
+            Source::File(path) => of_file(&model, &path, &ask, &mut prompts, job),
+            Source::Lent(lent) => of_array(&model, *lent, &ask, &mut prompts, job),
+        })
+    })?;
     answer(py, done)
 }
 
-/// Segments an array that nobody changes meanwhile; the answer is that of `segment_file`.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)]
-pub fn segment_array<'py>(
-    py: Python<'py>,
-    model: &Bound<'py, Model>,
-    array: &Bound<'py, PyUntypedArray>,
-    layout: Layout,
-    boxes: Boxes,
-    levels: &Bound<'py, PyDict>,
-    options: &Bound<'py, PyDict>,
-    progress: Option<&Bound<'py, PyAny>>,
-    cancel: Option<&Cancel>,
-) -> PyResult<Answer<'py>> {
-    let (model, ask) = (model.get().here()?, Ask::new(py, model.get(), boxes, levels, options)?);
-    let lent = lent(py, array, layout)?;
-    let done = run(py, cancel, progress, move |job| timed(|| of_array(&model, lent, &ask, job)))?;
-    answer(py, done)
+impl Prompts {
+    fn new(py: Python<'_>, boxes: Option<Boxes>, options: &Bound<'_, PyDict>) -> PyResult<Prompts> {
+        let Some(rough) = options.get_item("rough")? else {
+            return Ok(match boxes {
+                Some(Boxes::Text(text)) => Prompts::Text(text),
+                Some(Boxes::File(path)) => Prompts::File(path),
+                None => return Err(raised(py, &argument("boxes, rough", "one of them", "neither"))),
+            });
+        };
+        let rough = Source::new(py, rough.extract()?)?;
+        let flag = |name: &str| Ok::<_, PyErr>(options.get_item(name)?.map(|value| value.extract()).transpose()?);
+        let labels: Option<Vec<u32>> = options.get_item("rough_label")?.map(|value| value.extract()).transpose()?;
+        let threshold = options.get_item("rough_threshold")?.map(|value| value.extract::<f64>()).transpose()?;
+        let margin = options.get_item("margin")?.map(|value| value.extract::<u32>()).transpose()?;
+        let options = RoughOptions {
+            labels: labels.unwrap_or_default(),
+            threshold,
+            margin: margin.unwrap_or(0),
+            parts: flag("rough_parts")?.unwrap_or(false),
+            interpolate: flag("interpolate")?.unwrap_or(false),
+        };
+        Ok(Prompts::Rough(rough, options))
+    }
 }
 
 impl Ask {
-    fn new(
-        py: Python<'_>,
-        model: &Model,
-        boxes: Boxes,
-        levels: &Bound<'_, PyDict>,
-        options: &Bound<'_, PyDict>,
-    ) -> PyResult<Ask> {
+    fn new(py: Python<'_>, model: &Model, levels: &Bound<'_, PyDict>, options: &Bound<'_, PyDict>) -> PyResult<Ask> {
         let text = |name: &str| options.get_item(name)?.map(|value| value.extract::<String>()).transpose();
         let number = |name: &str| options.get_item(name)?.map(|value| value.extract::<usize>()).transpose();
         let (orient, intensity, mask, form) = (text("orient")?, text("intensity")?, text("mask")?, text("form")?);
         let choice = SeriesChoice { series: text("series")?, volume: text("volume")?, threads: model.threads };
+        let interpolate = options.get_item("interpolate")?.map(|value| value.extract()).transpose()?.unwrap_or(false);
+        let name = text("name")?.unwrap_or_else(|| "target".into());
         let (query, axis, batch) = (query(levels)?, number("axis")?.unwrap_or(2), number("batch")?);
         let ask = || {
             if let Some(batch) = batch.filter(|batch| !(1..=512).contains(batch)) {
@@ -165,7 +194,8 @@ impl Ask {
             }
             Ok(Ask {
                 query,
-                boxes,
+                name,
+                interpolate,
                 axis,
                 orient: parsed(orient.as_deref())?.unwrap_or_default(),
                 intensity: parsed(intensity.as_deref())?,
@@ -205,13 +235,13 @@ pub struct LentArray {
     pub volume: Lent<Array>,
 }
 
-fn of_file(model: &Arc<segment::Model>, path: &Path, ask: &Ask, job: &mut Job) -> Result<Done> {
+fn of_file(model: &Arc<segment::Model>, path: &Path, ask: &Ask, prompts: &mut Prompts, job: &mut Job) -> Result<Done> {
     let options = OpenOptions { form: ask.form, ..OpenOptions::default() };
     let opening = Opening::open_chosen(path, &options, &ask.choice)?;
     let info = opening.info().clone();
     let frame = info.frame(ask.axis, ask.orient)?;
     let incoming = Incoming::start(opening, ask.intensity, &frame, false)?;
-    let targets = ask.targets(&info, &frame, model)?;
+    let targets = ask.targets(prompts, &info, &frame, model, job)?;
     let mut segmenter = ask.segmenter(model, &targets, job)?;
     let mut image = incoming.wait_unless(&job.stop)?;
     let requests: Vec<Request> = targets.iter().map(|target| target.request.clone()).collect();
@@ -223,11 +253,17 @@ fn of_file(model: &Arc<segment::Model>, path: &Path, ask: &Ask, job: &mut Job) -
     Ok(ask.done(&run, &targets, outcome, Some(path)))
 }
 
-fn of_array(model: &Arc<segment::Model>, lent: LentArray, ask: &Ask, job: &mut Job) -> Result<Done> {
+fn of_array(
+    model: &Arc<segment::Model>,
+    lent: LentArray,
+    ask: &Ask,
+    prompts: &mut Prompts,
+    job: &mut Job,
+) -> Result<Done> {
     let mut volume = lent.volume;
     volume.lender_mut().follow(&job.stop);
     let frame = volume.info().frame(ask.axis, ask.orient)?;
-    let targets = ask.targets(volume.info(), &frame, model)?;
+    let targets = ask.targets(prompts, volume.info(), &frame, model, job)?;
     let (map, set_aside) = volume.examine(ask.intensity)?;
     let mut segmenter = ask.segmenter(model, &targets, job)?;
     let requests: Vec<Request> = targets.iter().map(|target| target.request.clone()).collect();
@@ -237,24 +273,40 @@ fn of_array(model: &Arc<segment::Model>, lent: LentArray, ask: &Ask, job: &mut J
 }
 
 impl Ask {
-    fn targets(&self, image: &VolumeInfo, frame: &SliceFrame, model: &segment::Model) -> Result<Vec<Asked>> {
+    fn targets(
+        &self,
+        prompts: &mut Prompts,
+        image: &VolumeInfo,
+        frame: &SliceFrame,
+        model: &segment::Model,
+        job: &Job,
+    ) -> Result<Vec<Asked>> {
         let (grid, steered) = (Grid::of(image, frame.axis()), model.config().adapters.is_some());
         resolve_for(&self.query, false)?; // the call's own names, before those of the boxes
-        let (path, targets) = match &self.boxes {
-            Boxes::Text(text) => (Path::new("boxes"), parse_boxes(text, Path::new("boxes"), &grid)?),
-            Boxes::File(path) => (path.as_path(), read_boxes(path, &grid)?),
+        let around_mask = matches!(prompts, Prompts::Rough(..));
+        let (mut targets, file) = match prompts {
+            Prompts::Text(text) => (parse_boxes(text, Path::new("boxes"), &grid)?, None),
+            Prompts::File(path) => (read_boxes(path, &grid)?, Some(path.as_path())),
+            Prompts::Rough(rough, options) => {
+                context(&self.query, steered, &place(&self.name))?;
+                let rough = rough.labels(job, Some(image), &options.labels)?;
+                (rough_targets(&self.name, &self.query, &rough, options, &grid, image)?, None)
+            }
         };
+        if self.interpolate && !around_mask {
+            targets.iter_mut().for_each(|target| fill_gaps(&mut target.boxes));
+        }
         let asked = |target: Target| {
             let Target { name, label, query, boxes, points, warnings } = target;
             let clicks = |points: Vec<Point>| points.iter().map(|p| (p.x, p.y, p.inside)).collect();
             let points = points.into_iter().map(|(slice, points)| (slice, clicks(points))).collect();
-            let place = format!("target '{}'", name.escape_debug());
-            let context = context(&query.or(&self.query), steered, &place).map_err(|error| match error {
-                error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. }) if path.is_file() => {
-                    error.in_file(path, &place)
-                }
-                error => error,
-            })?;
+            let context =
+                context(&query.or(&self.query), steered, &place(&name)).map_err(|error| match (error, file) {
+                    (error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. }), Some(file)) => {
+                        error.in_file(file, &place(&name))
+                    }
+                    (error, _) => error,
+                })?;
             Ok(Asked { name, request: Request { label, context, boxes, points }, warnings })
         };
         targets.into_iter().map(asked).collect()

@@ -13,7 +13,7 @@ use pyo3::types::PyDict;
 
 use crate::errors::{argument, raised};
 use crate::model::Model;
-use crate::run::{Cancel, run};
+use crate::run::{Cancel, Memory, run};
 use crate::segment::{Layout, context, lent, query};
 
 /// What `medsegx.Session` is made around.
@@ -43,7 +43,7 @@ impl Session {
     fn new(py: Python<'_>, model: &Model, mask: &str, points: usize) -> PyResult<Session> {
         let model = model.here()?;
         let choice: MaskChoice = mask.parse().map_err(|error| raised(py, &error))?;
-        let state = run(py, None, None, move |_| {
+        let state = run(py, Memory::Own, None, None, move |_| {
             let capacity = Capacity { batch: 1, points: points + 2, mask_prompt: false };
             let segmenter = Segmenter::new(&model, capacity, choice)?;
             Ok(State { segmenter, frame: None, points: Vec::new() })
@@ -65,7 +65,7 @@ impl Session {
         let query = query(levels)?;
         let rule: Option<Intensity> = intensity.map(str::parse).transpose().map_err(|error| raised(py, &error))?;
         let mut volume = lent(py, array, layout)?.volume;
-        run(py, cancel, None, move |job| {
+        run(py, Memory::Lent, cancel, None, move |job| {
             volume.lender_mut().follow(&job.stop);
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             state.frame = None;
@@ -92,7 +92,7 @@ impl Session {
         cancel: Option<&Cancel>,
     ) -> PyResult<(Bound<'py, PyAny>, usize, Vec<f64>, f64)> {
         let state = self.here()?;
-        let found = run(py, cancel, None, move |job| {
+        let found = run(py, Memory::Lent, cancel, None, move |job| {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             state.segmenter.set_stop(Some(Arc::clone(&job.stop)));
             state.prompt(region, &points)

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use medsegx::score::{Definition, score_labels, summary};
 use medsegx::taxonomy::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, search};
-use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume};
+use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Opening, Volume, VolumeInfo};
 use medsegx::{Error, Result};
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use serde_json::json;
 
 use crate::errors::raised;
-use crate::run::{Cancel, run};
+use crate::run::{Cancel, Job, Memory, run};
 use crate::segment::{Layout, LentArray, lent};
 
 /// A target with its place in the tree and its row of the task embedding.
@@ -27,10 +27,10 @@ pub fn tasks(text: &str) -> (Vec<&'static str>, Vec<Task>) {
     (MODALITIES.iter().map(|modality| modality.name).collect(), search(text).iter().map(place).collect())
 }
 
-/// A mask as a file or as an array and how it lies.
+/// An image or mask as a file or as an array and how it lies.
 #[derive(FromPyObject)]
 #[allow(clippy::large_enum_variant)] // two of them a call
-pub enum Mask<'py> {
+pub enum Given<'py> {
     File(PathBuf),
     Array(Bound<'py, PyUntypedArray>, Layout),
 }
@@ -43,10 +43,10 @@ pub enum Source {
 
 impl Source {
     /// Takes it from the caller, who keeps an array alive.
-    pub fn new(py: Python<'_>, mask: Mask<'_>) -> PyResult<Source> {
-        Ok(match mask {
-            Mask::File(path) => Source::File(path),
-            Mask::Array(array, layout) => Source::Lent(Box::new(lent(py, &array, layout)?)),
+    pub fn new(py: Python<'_>, given: Given<'_>) -> PyResult<Source> {
+        Ok(match given {
+            Given::File(path) => Source::File(path),
+            Given::Array(array, layout) => Source::Lent(Box::new(lent(py, &array, layout)?)),
         })
     }
 
@@ -58,10 +58,33 @@ impl Source {
         }
     }
 
-    /// All of it, in memory of its own.
-    pub fn volume(self) -> Result<Volume> {
+    /// Whose memory a run with all of `sources` reads.
+    pub fn memory<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Memory {
+        let lent = sources.into_iter().any(|source| matches!(source, Source::Lent(_)));
+        if lent { Memory::Lent } else { Memory::Own }
+    }
+
+    /// Ends reading of the caller's memory soon after the job is stopped.
+    pub fn follow(&mut self, job: &Job) {
+        if let Source::Lent(lent) = self {
+            lent.volume.lender_mut().follow(&job.stop);
+        }
+    }
+
+    /// All of an image, in memory of its own.
+    pub fn volume(&mut self, job: &Job) -> Result<Volume> {
+        self.follow(job);
         match self {
-            Source::File(path) => Volume::open(path, &OpenOptions::default()),
+            Source::File(path) => Opening::open(path, &OpenOptions::default())?.beside(Ok)?.join_unless(&job.stop),
+            Source::Lent(lent) => lent.volume.whole(),
+        }
+    }
+
+    /// All of a label map; of objects that lie on an image those `on` it, and of several labels `chosen` ones.
+    pub fn labels(&mut self, job: &Job, on: Option<&VolumeInfo>, chosen: &[u32]) -> Result<Volume> {
+        self.follow(job);
+        match self {
+            Source::File(path) => Volume::open_labels(path, &OpenOptions::LABELS, on, chosen),
             Source::Lent(lent) => lent.volume.whole(),
         }
     }
@@ -72,8 +95,8 @@ impl Source {
 #[allow(clippy::too_many_arguments)]
 pub fn score(
     py: Python<'_>,
-    mask: Mask<'_>,
-    reference: Mask<'_>,
+    mask: Given<'_>,
+    reference: Given<'_>,
     spacing: Option<[f64; 3]>,
     definition: &str,
     tolerance: f64,
@@ -81,9 +104,12 @@ pub fn score(
     cancel: Option<&Cancel>,
 ) -> PyResult<String> {
     let definition: Definition = definition.parse().map_err(|error| raised(py, &error))?;
-    let (mask, reference) = (Source::new(py, mask)?, Source::new(py, reference)?);
-    run(py, cancel, None, move |job| {
-        let (mask, reference) = (mask.volume()?, reference.volume()?);
+    let (mut mask, mut reference) = (Source::new(py, mask)?, Source::new(py, reference)?);
+    run(py, Source::memory([&mask, &reference]), cancel, None, move |job| {
+        let chosen: Vec<u32> = labels.iter().flatten().map(|&label| label.into()).collect();
+        let reference = reference.labels(job, None, &chosen)?;
+        job.check()?;
+        let mask = mask.labels(job, Some(&reference), &chosen)?;
         job.check()?;
         check_place(&mask, &reference)?;
         let known = [&reference, &mask].into_iter().find_map(|volume| volume.geometry()).map(Geometry::spacing);

@@ -1,6 +1,5 @@
 //! `medsegx.tune`: a few labelled slices in, a tuned decoder out, as the command line does it.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +10,9 @@ use medsegx::segment::volume::Observer as _;
 use medsegx::segment::{Capacity, Model, ModelOptions, Segmenter};
 use medsegx::taxonomy::{Context, Query};
 use medsegx::tune::{
-    AdamW, Example, Labelled, Observer, Options, Outcome, Slices, Trainer, TrainerOptions, Validate, Validation, tune,
+    AdamW, Example, Labelled, Observer, Options, Record, Slices, Trainer, TrainerOptions, Validate, tune,
 };
 use medsegx::volume::{Intensity, Orientation, Volume};
-use medsegx::weights::tuned::{BASE, Tuned};
 use medsegx::weights::{Access, Weights, sha256};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -24,7 +22,7 @@ use crate::errors::{argument, raised};
 use crate::model::options;
 use crate::run::{Cancel, Job, run};
 use crate::segment::{context, query};
-use crate::tools::{Mask, Source};
+use crate::tools::{Given, Source};
 
 /// What is not an image.
 #[derive(FromPyObject)]
@@ -68,7 +66,7 @@ pub struct Plan {
 #[pyfunction(name = "tune")]
 pub fn tune_decoder(
     py: Python<'_>,
-    pairs: Vec<(Mask<'_>, Mask<'_>)>,
+    pairs: Vec<(Given<'_>, Given<'_>)>,
     plan: Plan,
     levels: &Bound<'_, PyDict>,
     progress: Option<&Bound<'_, PyAny>>,
@@ -80,7 +78,8 @@ pub fn tune_decoder(
         .map(|(image, labels)| Ok((Source::new(py, image)?, Source::new(py, labels)?)))
         .collect::<PyResult<_>>()?;
     let model = options(&plan.device, plan.threads, "f32").map_err(|error| raised(py, &error))?;
-    run(py, cancel, progress, move |job| plan.run(pairs, &query, &model, job))
+    let memory = Source::memory(pairs.iter().flat_map(|(image, labels)| [image, labels]));
+    run(py, memory, cancel, progress, move |job| plan.run(pairs, &query, &model, job))
 }
 
 struct Follower<'a>(&'a mut Job);
@@ -109,12 +108,14 @@ impl Plan {
                 self.output.display().to_string(),
             ));
         }
-        let weights = Weights::open(&self.weights, Access::Map)?;
+        let mut weights = Weights::open(&self.weights, Access::Map)?;
+        weights.set_stop(Some(Arc::clone(&job.stop)));
         let steered = weights.config().adapters.is_some();
         let context = context(query, steered, "the label")?;
         let adam = AdamW { rate: self.rate, ..AdamW::default() };
         let trainer = TrainerOptions { threads: self.threads, adam, ..TrainerOptions::default() };
         let mut trainer = Trainer::new(&weights, trainer)?;
+        trainer.set_stop(&job.stop);
         let mut seen = Seen::default();
         let examples = self.examples(pairs, &weights, model, &trainer, context.as_ref(), job, &mut seen)?;
         let options = Options {
@@ -131,17 +132,24 @@ impl Plan {
         let outcome = tune(&mut trainer, &examples, options, &mut Follower(job))?;
         job.check()?;
         if outcome.steps > 0 {
-            let base = weights.sha256()?.unwrap_or_default();
-            let metadata = self.metadata(query, context.as_ref(), base, &seen, &examples, &outcome);
-            let tensor = |trained: &medsegx::tune::Trained| {
-                Ok((trained.name.clone(), trained.shape.clone(), trainer.value(&trained.name)?.to_vec()))
+            let named = [&query.task, &query.target, &query.organ].into_iter().flatten().next();
+            let record = Record {
+                base: &weights.sha256()?.unwrap_or_default(),
+                name: named.map_or("target", String::as_str),
+                label: self.label,
+                context: context.as_ref(),
+                images: &seen.images,
+                labels: &seen.labels,
+                examples: &examples,
+                options: &options,
+                rate: self.rate,
+                outcome: &outcome,
             };
-            let tensors = trainer.trained().iter().map(tensor).collect::<Result<Vec<_>>>()?;
-            Tuned::write(&self.output, self.force, &tensors, metadata)?;
+            record.write(&trainer, &self.output, self.force)?;
         }
         let score = |score: &medsegx::tune::Score| json!({ "ellipse": score.ellipse, "choice": score.choice, "best": score.best });
         let report = json!({
-            "written": outcome.steps > 0, "validation": validation(&outcome), "before": score(&outcome.before),
+            "written": outcome.steps > 0, "validation": outcome.validation.name(), "before": score(&outcome.before),
             "after": score(&outcome.after), "steps": outcome.steps, "losses": outcome.losses, "slices": examples.len(),
             "skipped": seen.skipped,
         });
@@ -168,11 +176,13 @@ impl Plan {
         let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
         segmenter.set_stop(Some(Arc::clone(&job.stop)));
         let mut all = Vec::new();
-        for (number, (image, labels)) in pairs.into_iter().enumerate() {
+        for (number, (mut image, mut labels)) in pairs.into_iter().enumerate() {
             job.check()?;
             seen.images.extend(image.path().map(hash).transpose()?.flatten());
             seen.labels.extend(labels.path().map(hash).transpose()?.flatten());
-            let (image, labels): (Volume, Volume) = (image.volume()?, labels.volume()?);
+            let image = image.volume(job)?;
+            let labels: Volume = labels.labels(job, Some(&image), &[])?;
+            job.check()?;
             let frame = image.frame(self.axis, orient)?;
             let map = rule.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
             let labelled = Labelled {
@@ -189,52 +199,6 @@ impl Plan {
             seen.skipped.extend(skipped.into_iter().map(|slice| (number, slice)));
         }
         Ok(all)
-    }
-
-    fn metadata(
-        &self,
-        query: &Query,
-        context: Option<&Context>,
-        base: String,
-        seen: &Seen,
-        examples: &[Example],
-        outcome: &Outcome,
-    ) -> BTreeMap<String, String> {
-        let slices: Vec<String> = examples.iter().map(|e| format!("{}:{}", e.volume, e.slice)).collect();
-        let name = [&query.task, &query.target, &query.organ].into_iter().flatten().next();
-        let dice = |score: f64| format!("{score:.4}");
-        let mut all = BTreeMap::from([
-            (BASE, base),
-            ("groups", "decoder".into()),
-            ("task", name.cloned().unwrap_or_else(|| "target".into())),
-            ("label", self.label.to_string()),
-            (Tuned::IMAGES, seen.images.join(" ")),
-            ("labels_sha256", seen.labels.join(" ")),
-            ("slices", slices.join(" ")),
-            ("steps", outcome.steps.to_string()),
-            ("rate", self.rate.to_string()),
-            ("batch", self.step_slices.to_string()),
-            ("jitter", self.jitter.to_string()),
-            ("seed", self.seed.to_string()),
-            ("loss", format!("{:.6}", outcome.losses[1])),
-            (Tuned::VALIDATION, validation(outcome).into()),
-            ("dice_before", dice(outcome.before.choice)),
-            ("dice_after", dice(outcome.after.choice)),
-            ("dice_ellipse", dice(outcome.before.ellipse)),
-        ]);
-        if let Some(Context { modality, organ: [part, subregion, organ], task }) = context {
-            all.insert("context", format!("{modality} {part} {subregion} {organ} {task}"));
-        }
-        all.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
-    }
-}
-
-fn validation(outcome: &Outcome) -> &'static str {
-    match outcome.validation {
-        Validation::None => "none",
-        Validation::Slices(_) => "slices",
-        Validation::Volumes(_) => Tuned::BY_VOLUME,
-        Validation::LeaveOneOut => "leave-one-out",
     }
 }
 

@@ -1,5 +1,6 @@
 """What the tests share. They run against the installed wheel, never against the source tree."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ ROOT = HERE.parents[1]
 assert HERE.parent not in pathlib.Path(medsegx.__file__).resolve().parents, "the wheel is to be tested, not the source"
 
 PHANTOM = ROOT / "tests/data/phantom.nii.gz"
+PHANTOM_LABELS = ROOT / "tests/data/phantom_labels.nii.gz"
 PHANTOM_BOXES = ROOT / "tests/data/phantom_boxes.json"
 
 
@@ -54,6 +56,8 @@ def small():
     return pattern((24, 20, 6))
 
 
+# All orders and signs of axes.
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 BOX = [5, 4, 2, 18, 15, 3]
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 

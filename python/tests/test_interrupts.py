@@ -11,7 +11,7 @@ import time
 import medsegx
 import numpy as np
 import pytest
-from conftest import AFFINE, BOX, pattern
+from conftest import AFFINE, BOX, PHANTOM, PHANTOM_LABELS, pattern
 
 # A run of some seconds: many slices.
 PRELUDE = """
@@ -94,12 +94,51 @@ assert signal.getsignal(signal.SIGINT) is handler
 """
 
 
-def milliseconds(body, tries=3):
+# Ctrl-C a third of the way into what is done twice: loading, and the encoding of the slices of a tuning.
+TWICE = """
+import os, signal, sys, threading, time
+import medsegx
+weights, image, labels, output = sys.argv[1:]
+def load():
+    medsegx.Model(weights, device="cpu", threads=1)
+def tune(steps=1, progress=None):
+    medsegx.tune(image, labels, output, label=1, task="CT_Liver", slices=[8, 10, 12], steps=steps, validate="none",
+                 threads=1, force=True, progress=progress)
+def strike(wait):
+    global sent
+    wait()
+    sent = time.monotonic()
+    os.kill(os.getpid(), signal.SIGINT)
+def struck(work, wait):
+    threading.Thread(target=strike, args=[wait], daemon=True).start()
+    try:
+        work()
+    except KeyboardInterrupt:
+        print("MS", 1000 * (time.monotonic() - sent))
+    else:
+        sys.exit("it was not interrupted")
+def third(work):
+    start = time.monotonic()
+    work()
+    whole = time.monotonic() - start
+    struck(work, lambda: time.sleep(whole / 3))
+"""
+
+LOADING = "load()  # the file is in memory then\nthird(load)"
+ENCODING = "third(tune)\nassert os.path.exists(output)"
+STEPS = """
+began = threading.Event()
+struck(lambda: tune(10_000, lambda done, total: began.set()), began.wait)
+assert not os.path.exists(output)
+"""
+
+
+def milliseconds(body, *args, prelude=PRELUDE, tries=3):
     """The least of some tries: a machine that does other work must not decide."""
     found = []
     for _ in range(tries):
-        script = textwrap.dedent(PRELUDE) + body
-        done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120)
+        script = textwrap.dedent(prelude) + body
+        done = subprocess.run([sys.executable, "-P", "-c", script, *map(str, args)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         found.append(float(done.stdout.split("MS")[1]))
         if found[-1] < 50:
@@ -111,6 +150,24 @@ def milliseconds(body, tries=3):
 @pytest.mark.parametrize("body", [SCRIPT, COROUTINE, TO_THREAD, ASYNC_FORM, HANDLER], ids=["script", "coroutine", "to_thread", "async form", "handler"])
 def test_ctrl_c_stops_a_run_within_50_ms(body):
     assert milliseconds(body) < 50
+
+
+@pytest.fixture(scope="session")
+def large(cli, tmp_path_factory):
+    """Weights that take a while to load."""
+    path = tmp_path_factory.mktemp("weights") / "large.safetensors"
+    assert cli("synth", "--config", "vit_b", "--dtype", "bf16", "-o", path)[0] == 0
+    yield path
+    path.unlink()
+
+
+def test_ctrl_c_stops_loading_within_50_ms(large):
+    assert milliseconds(LOADING, large, "", "", "", prelude=TWICE) < 50
+
+
+@pytest.mark.parametrize("body", [ENCODING, STEPS], ids=["slices", "steps"])
+def test_ctrl_c_stops_a_tuning_within_50_ms(body, tmp_path):
+    assert milliseconds(body, "", PHANTOM, PHANTOM_LABELS, tmp_path / "tuned.safetensors", prelude=TWICE) < 50
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,7 @@ import subprocess
 import medsegx
 import numpy as np
 import pytest
-from conftest import AFFINE, BOX, PHANTOM, ROOT, pattern
-
-PHANTOM_LABELS = ROOT / "tests/data/phantom_labels.nii.gz"
+from conftest import AFFINE, BOX, PHANTOM, PHANTOM_LABELS, ROOT, pattern
 
 
 def test_a_session_encodes_once_and_prompts_many_times(model):

@@ -29,6 +29,7 @@ mod decoder;
 mod layers;
 mod loss;
 mod parameters;
+mod record;
 mod run;
 mod sample;
 mod slices;
@@ -37,6 +38,7 @@ mod upscaling;
 
 pub use loss::SampleLoss;
 pub use parameters::{AdamW, Trained};
+pub use record::Record;
 pub use run::{Example, Observer, Options, Outcome, Validate, Validation, tune};
 pub use sample::{Sample, Score};
 pub use slices::{Labelled, Slices};

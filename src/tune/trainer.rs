@@ -1,6 +1,7 @@
 //! The decoder in training: parameters, gradients, steps.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::decoder::{Decoder, Given};
 use super::loss::SampleLoss;
@@ -87,6 +88,11 @@ impl Trainer {
         })
     }
 
+    /// Ends what is being computed with [`Error::Cancelled`] soon after `stop` is set.
+    pub fn set_stop(&mut self, stop: &Arc<AtomicBool>) {
+        self.multipliers.iter_mut().for_each(|multiplier| multiplier.set_stop(Some(Arc::clone(stop))));
+    }
+
     /// Every trained tensor.
     pub fn trained(&self) -> &[Trained] {
         &self.table.0
@@ -114,7 +120,7 @@ impl Trainer {
     /// Computes the gradients of a batch: samples, and a box for each in pixels of the model's frame.
     ///
     /// # Errors
-    /// Memory.
+    /// Memory; [`Error::Cancelled`].
     pub fn gradients(&mut self, batch: &[(&Sample, [f32; 4])]) -> Result<Vec<SampleLoss>> {
         while self.gradients.len() < batch.len() {
             self.gradients.push(zeros(self.table.len(), "gradients")?);
@@ -132,14 +138,14 @@ impl Trainer {
             let mut d = std::mem::take(&mut pass.logits);
             *loss = loss::loss(m.level(), &mut d, &sample.label, options.mean_share, weight);
             decoder.back(m, values, &pass, &d, gradient);
-        });
+        })?;
         Ok(losses)
     }
 
     /// Computes the gradients of a batch and takes a step. The mean loss before it.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the loss is not finite, and no step is taken then; memory.
+    /// [`Error::Argument`] where the loss is not finite, and no step is taken then; memory; [`Error::Cancelled`].
     pub fn step(&mut self, batch: &[(&Sample, [f32; 4])]) -> Result<f64> {
         let losses = self.gradients(batch)?;
         let mean = losses.iter().map(|loss| loss.total).sum::<f64>() / losses.len().max(1) as f64;
@@ -160,7 +166,7 @@ impl Trainer {
     /// Logits `[M, L, L]` of these masks of each sample with its own box.
     ///
     /// # Errors
-    /// Memory.
+    /// Memory; [`Error::Cancelled`].
     pub fn logits(&mut self, samples: &[&Sample]) -> Result<Vec<Vec<f32>>> {
         let count = self.masks().count();
         let Trainer { decoder, frozen, values, multipliers, places, .. } = self;
@@ -173,7 +179,7 @@ impl Trainer {
             for map in pass.logits.chunks_exact(pass.logits.len() / count) {
                 raster.extend(places.iter().map(|&place| map[place]));
             }
-        });
+        })?;
         Ok(all)
     }
 
@@ -185,22 +191,25 @@ impl Trainer {
     }
 }
 
-/// Calls `work` for each of `items`, on a thread for each of `multipliers`.
+/// Calls `work` for each of `items`, on a thread for each of `multipliers`; an error once those are stopped.
 fn each<T: Send>(
     multipliers: &mut [Multiplier],
     items: impl ExactSizeIterator<Item = T> + Send,
     work: impl Fn(&mut Multiplier, T) + Sync,
-) {
+) -> Result<()> {
     let count = items.len().min(multipliers.len()).max(1);
     let items = Mutex::new(items);
     let (items, work) = (&items, &work);
     let serve = move |m: &mut Multiplier| {
         loop {
+            if m.is_stopped() {
+                break;
+            }
             let Some(item) = items.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
             work(m, item);
         }
     };
-    let Some((own, others)) = multipliers[..count].split_first_mut() else { return };
+    let Some((own, others)) = multipliers[..count].split_first_mut() else { return Ok(()) };
     std::thread::scope(|scope| {
         // A thread that cannot be had is done without: this one does everything if need be.
         for m in others {
@@ -208,6 +217,7 @@ fn each<T: Send>(
         }
         serve(own);
     });
+    if own.is_stopped() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 impl Trainer {
@@ -251,7 +261,7 @@ impl Trainer {
     /// How well the decoder as it is by now finds each sample from its box.
     ///
     /// # Errors
-    /// Memory.
+    /// As [`Trainer::logits`].
     pub fn scores(&mut self, samples: &[&Sample]) -> Result<Vec<Score>> {
         let logits = self.logits(samples)?;
         let (config, places) = (&self.config, &self.places);

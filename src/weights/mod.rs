@@ -36,6 +36,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use convert::{convert, convert_tiny_vit};
 pub use describe::{AdapterDescription, Description, describe, is_weights};
@@ -63,6 +64,7 @@ pub struct Weights {
     config: Config,
     /// Values that stand in for those of the file.
     tuned: BTreeMap<String, Vec<f32>>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 enum Values {
@@ -107,6 +109,7 @@ impl Weights {
             metadata: synth::metadata(config, seed),
             config: config.clone(),
             tuned: BTreeMap::new(),
+            stop: None,
         }
     }
 
@@ -123,7 +126,20 @@ impl Weights {
         let Header { tensors, metadata } = header::parse(&path, &json, file)?;
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
         let config = sizes::config(&path, &shapes, metadata.get("kind").map(String::as_str))?;
-        Ok(Self { path, values: Values::Stored(source), tensors, metadata, config, tuned: BTreeMap::new() })
+        let (values, tuned) = (Values::Stored(source), BTreeMap::new());
+        Ok(Self { path, values, tensors, metadata, config, tuned, stop: None })
+    }
+
+    /// Ends reading of values, and with it the loading of a model, with [`Error::Cancelled`] soon after `stop` is set.
+    pub fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
+        self.stop = stop;
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        match &self.stop {
+            Some(stop) if stop.load(Ordering::Relaxed) => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
     }
 
     /// The file, or what stands for it.
@@ -207,6 +223,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::load_part`], but for the values themselves.
     pub(crate) fn read_part(&self, name: &str, first: usize, values: &mut [f32]) -> Result<()> {
+        self.check_stop()?;
         let tensor = self.tensor(name)?;
         if first.checked_add(values.len()).is_none_or(|end| end > tensor.len()) {
             let (expected, found) =
@@ -264,7 +281,7 @@ impl Weights {
     /// # Errors
     /// As [`Digest::compute`].
     pub fn sha256(&self) -> Result<Option<String>> {
-        self.digest().map(|digest| digest.compute(&self.path)).transpose()
+        self.digest().map(|digest| digest.compute_while(&self.path, &|| self.check_stop())).transpose()
     }
 }
 

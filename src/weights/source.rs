@@ -170,6 +170,11 @@ impl Digest {
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] when the file `path`, which is only named, can no longer be read whole.
     pub fn compute(&self, path: &Path) -> Result<String> {
+        self.compute_while(path, &|| Ok(()))
+    }
+
+    /// As [`Digest::compute`], which ends with what `check` returns, once it is an error.
+    pub(super) fn compute_while(&self, path: &Path, check: &dyn Fn() -> Result<()>) -> Result<String> {
         let (file, length) = match self {
             Digest::File(file, length) => (file, *length),
             Digest::Owned(bytes) => return Ok(sha256(bytes)),
@@ -178,6 +183,7 @@ impl Digest {
         check_length(path, file, length)?;
         let (mut hash, mut buffer, mut start) = (Sha256::new(), vec![0; 1 << 20], 0);
         while start < length {
+            check()?;
             let piece = buffer.len().min(usize::try_from(length - start).unwrap_or(usize::MAX));
             read_exact_at(file, &mut buffer[..piece], start).map_err(|e| Error::io(path, "read", e))?;
             hash.update(&buffer[..piece]);

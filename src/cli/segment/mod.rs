@@ -5,7 +5,6 @@ mod args;
 mod output;
 mod preview;
 mod report;
-mod rough;
 mod stats;
 mod targets;
 

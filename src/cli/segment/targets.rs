@@ -8,10 +8,9 @@ use medsegx::prompt::{self, Grid, PixelBox, RoughOptions, Target};
 use medsegx::segment::report;
 use medsegx::segment::volume::Request;
 use medsegx::taxonomy::{self, Context, Query};
-use medsegx::volume::{SliceFrame, VolumeInfo};
+use medsegx::volume::{OpenOptions, SliceFrame, Volume, VolumeInfo};
 
 use super::args::{Args, ContextArgs, PromptArgs};
-use super::rough;
 use crate::cli::usage;
 
 /// One target with all that the segmenter asks of it.
@@ -26,6 +25,13 @@ pub struct JobTarget {
 }
 
 impl JobTarget {
+    fn of(target: Target, context: Option<Context>) -> JobTarget {
+        let Target { name, label, boxes, points, warnings, .. } = target;
+        let clicks = |points: Vec<prompt::Point>| points.iter().map(|p| (p.x, p.y, p.inside)).collect();
+        let points = points.into_iter().map(|(slice, points)| (slice, clicks(points))).collect();
+        JobTarget { name, label, context, boxes, points, warnings }
+    }
+
     /// What the segmenter is asked.
     pub fn request(&self) -> Request {
         let JobTarget { label, context, boxes, points, .. } = self;
@@ -66,8 +72,10 @@ pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bo
         target.boxes = typed("--box3d", prompt::volume_box(*box3d, "box3d", &grid))?;
         target.warnings.extend_from_slice(notes);
     } else if let Some(path) = rough {
-        let tracks = rough::boxes(path, &args.prompts.rough_options(), &grid, volume, &mut target.warnings)?;
-        return Ok(of_tracks(target, tracks));
+        let options = args.prompts.rough_options();
+        let rough = Volume::open_labels(path, &OpenOptions::LABELS, Some(volume), &options.labels)?;
+        let targets = prompt::rough_targets(&target.name, &query, &rough, &options, &grid, volume)?;
+        return Ok(targets.into_iter().map(|one| JobTarget::of(one, target.context)).collect());
     } else if let Some(text) = points {
         let slice = typed("--points", prompt::chosen_slice(*slice, "points", &grid))?;
         let (width, height) = grid.slice_size();
@@ -75,20 +83,6 @@ pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bo
         target.points.insert(slice, points.iter().map(|p| (p.x, p.y, p.inside)).collect());
     }
     Ok(vec![target])
-}
-
-/// One target a track, all with the same label; the first has the warnings.
-fn of_tracks(target: JobTarget, tracks: Vec<BTreeMap<usize, PixelBox>>) -> Vec<JobTarget> {
-    let several = tracks.len() > 1;
-    let of_track = |(index, boxes): (usize, BTreeMap<usize, PixelBox>)| JobTarget {
-        name: if several { format!("{}, part {}", target.name, index + 1) } else { target.name.clone() },
-        label: target.label,
-        context: target.context,
-        boxes,
-        points: BTreeMap::new(),
-        warnings: if index == 0 { target.warnings.clone() } else { Vec::new() },
-    };
-    tracks.into_iter().enumerate().map(of_track).collect()
 }
 
 /// What is wrong with a prompt that was typed is a wrong argument; in a file it is a failed run.
@@ -111,17 +105,17 @@ pub fn context(name: &str, query: &Query, steered: bool) -> anyhow::Result<Optio
 fn from_file(path: &Path, defaults: &Query, grid: &Grid, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
     context("", defaults, false)?; // the flags' own names, before the file's
     let convert = |target: Target| {
-        let Target { name, label, query, boxes, points, warnings } = target;
-        let context = context(&name, &query.or(defaults), steered).map_err(|error| match error.downcast() {
-            Ok(error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. })) => {
-                error.in_file(path, &format!("target '{}'", name.escape_debug())).into()
-            }
-            Ok(error) => error.into(),
-            Err(error) => error,
-        })?;
-        let clicks = |points: Vec<prompt::Point>| points.iter().map(|p| (p.x, p.y, p.inside)).collect();
-        let points = points.into_iter().map(|(slice, points)| (slice, clicks(points))).collect();
-        Ok(JobTarget { name, label, context, boxes, points, warnings })
+        let context =
+            context(&target.name, &target.query.clone().or(defaults), steered).map_err(|error| {
+                match error.downcast() {
+                    Ok(error @ (medsegx::Error::Taxonomy { .. } | medsegx::Error::Argument { .. })) => {
+                        error.in_file(path, &format!("target '{}'", target.name.escape_debug())).into()
+                    }
+                    Ok(error) => error.into(),
+                    Err(error) => error,
+                }
+            })?;
+        Ok(JobTarget::of(target, context))
     };
     prompt::read_boxes(path, grid)?.into_iter().map(convert).collect()
 }

@@ -2,7 +2,6 @@
 
 mod args;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -16,11 +15,11 @@ use medsegx::model::Masks;
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::taxonomy::Context;
 use medsegx::tune::{
-    AdamW, Example, Labelled, Observer, Options, Outcome, Slices, Trainer, TrainerOptions, Validation, tune,
+    AdamW, Example, Labelled, Observer, Options, Outcome, Record, Slices, Trainer, TrainerOptions, Validation, tune,
 };
 use medsegx::volume::{Intensity, OpenOptions, Volume};
 use medsegx::weights::Weights;
-use medsegx::weights::tuned::{BASE, Tuned};
+use medsegx::weights::tuned::Tuned;
 
 use super::interrupt::Interrupt;
 use super::progress::Progress;
@@ -60,12 +59,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let why = if outcome.stopped { "stopped before anything was better" } else { "validation did not improve" };
         bail!("{why}: the weights are kept as they are, and {} is not written", args.output.display());
     }
-    let metadata = metadata(&args, &name, context.as_ref(), (hash, hashes), &examples, &outcome);
-    let tensor = |trained: &medsegx::tune::Trained| {
-        Ok((trained.name.clone(), trained.shape.clone(), trainer.value(&trained.name)?.to_vec()))
+    let record = Record {
+        base: &hash,
+        name: &name,
+        label: args.label.value,
+        context: context.as_ref(),
+        images: &hashes.images,
+        labels: &hashes.labels,
+        examples: &examples,
+        options: &options,
+        rate: args.tuning.rate,
+        outcome: &outcome,
     };
-    let tensors = trainer.trained().iter().map(tensor).collect::<medsegx::Result<Vec<_>>>()?;
-    Tuned::write(&args.output, args.force, &tensors, metadata)?;
+    record.write(&trainer, &args.output, args.force)?;
     if args.quiet { Ok(()) } else { super::print(&format!("wrote {}\n", args.output.display())) }
 }
 
@@ -137,16 +143,6 @@ impl Observer for Watcher {
     }
 }
 
-/// How it was validated, for the metadata.
-fn validation(outcome: &Outcome) -> &'static str {
-    match outcome.validation {
-        Validation::None => "none",
-        Validation::Slices(_) => "slices",
-        Validation::Volumes(_) => Tuned::BY_VOLUME,
-        Validation::LeaveOneOut => "leave-one-out",
-    }
-}
-
 fn summary(args: &Args, name: &str, masks: Masks, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
     let mut text = String::new();
     let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
@@ -170,42 +166,6 @@ fn summary(args: &Args, name: &str, masks: Masks, examples: &[Example], outcome:
     let stopped = if outcome.stopped { "; stopped early" } else { "" };
     writeln!(text, "loss {first:.4} to {last:.4}; kept: step {}{stopped}", outcome.steps)?;
     Ok(text)
-}
-
-fn metadata(
-    args: &Args,
-    name: &str,
-    context: Option<&Context>,
-    (base, hashes): (String, Hashes),
-    examples: &[Example],
-    outcome: &Outcome,
-) -> BTreeMap<String, String> {
-    let tuning = &args.tuning;
-    let slices: Vec<String> = examples.iter().map(|e| format!("{}:{}", e.volume, e.slice)).collect();
-    let dice = |score: f64| format!("{score:.4}");
-    let mut all = BTreeMap::from([
-        (BASE, base),
-        ("groups", "decoder".into()),
-        ("task", name.into()),
-        ("label", args.label.value.to_string()),
-        (Tuned::IMAGES, hashes.images.join(" ")),
-        ("labels_sha256", hashes.labels.join(" ")),
-        ("slices", slices.join(" ")),
-        ("steps", outcome.steps.to_string()),
-        ("rate", tuning.rate.to_string()),
-        ("batch", tuning.step_slices.to_string()),
-        ("jitter", tuning.jitter.to_string()),
-        ("seed", tuning.seed.to_string()),
-        ("loss", format!("{:.6}", outcome.losses[1])),
-        (Tuned::VALIDATION, validation(outcome).into()),
-        ("dice_before", dice(outcome.before.choice)),
-        ("dice_after", dice(outcome.after.choice)),
-        ("dice_ellipse", dice(outcome.before.ellipse)),
-    ]);
-    if let Some(Context { modality, organ: [part, subregion, organ], task }) = context {
-        all.insert("context", format!("{modality} {part} {subregion} {organ} {task}"));
-    }
-    all.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
 }
 
 /// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned on.

@@ -1,5 +1,8 @@
 //! Products whose right side is packed for this one product.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::backend::cpu::Level;
 use crate::backend::cpu::product::{Dense, Panel, Single, panel_product};
 use crate::backend::cpu::simd::{Kernel, Simd};
@@ -19,11 +22,21 @@ pub(crate) struct Multiplier {
     panel: Vec<f32>,
     sums: Vec<f32>,
     turned: Vec<f32>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Multiplier {
     pub fn new(level: Level) -> Multiplier {
-        Multiplier { level, panel: Vec::new(), sums: Vec::new(), turned: Vec::new() }
+        Multiplier { level, panel: Vec::new(), sums: Vec::new(), turned: Vec::new(), stop: None }
+    }
+
+    /// Leaves out products from when `stop` is set on: whoever set it takes no results.
+    pub fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
+        self.stop = stop;
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     pub fn level(&self) -> Level {
@@ -33,6 +46,9 @@ impl Multiplier {
     /// `out = left right`, `[rows, columns]`, or `out += left right`; `left` is `[rows, inputs]`. An element is the sum of
     /// blocks of inputs in their order, whatever the number of rows and columns.
     pub fn multiply(&mut self, left: &[f32], right: Right<'_>, inputs: usize, out: &mut [f32], add: bool) {
+        if self.is_stopped() {
+            return;
+        }
         let rows = left.len() / inputs.max(1);
         let Multiplier { level, panel, sums, .. } = self;
         level.run(Multiply { left, right, rows, inputs, out, add, panel, sums });

@@ -1,28 +1,57 @@
-//! `--rough MASK`: read, brought to the image's grid, and made into boxes.
+//! Targets from a rough mask: a volume that is brought to the image's grid and made into boxes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use medsegx::codes::{Code, Place, Warning};
-use medsegx::prompt::{Foreground, Grid, PixelBox, RoughOptions, rough_boxes};
-use medsegx::volume::{OpenOptions, Volume, VolumeInfo};
+use super::{Foreground, Grid, PixelBox, RoughOptions, Target, rough_boxes};
+use crate::codes::{Code, Place, Warning};
+use crate::taxonomy::Query;
+use crate::volume::{Volume, VolumeInfo};
+use crate::{Error, Result};
 
-/// The boxes of each track of the mask at `path`.
-pub fn boxes(
-    path: &Path,
+/// What is to be found around a rough mask on an image: one target, or with [`RoughOptions::parts`] one for each part,
+/// all with label 1; the first has the warnings. The mask is opened as labels, with those of `options`.
+///
+/// # Errors
+/// [`Error::File`] that names the mask: no foreground, or none inside the image; several labels of which none was asked
+/// for; colour; another grid without a place in the patient; [`Error::Memory`].
+pub fn rough_targets(
+    name: &str,
+    query: &Query,
+    rough: &Volume,
+    options: &RoughOptions,
+    grid: &Grid,
+    image: &VolumeInfo,
+) -> Result<Vec<Target>> {
+    let mut warnings = Vec::new();
+    let tracks = boxes(rough, options, grid, image, &mut warnings)?;
+    let several = tracks.len() > 1;
+    let of_track = |(index, boxes): (usize, BTreeMap<usize, PixelBox>)| Target {
+        name: if several { format!("{name}, part {}", index + 1) } else { name.into() },
+        label: 1,
+        query: query.clone(),
+        boxes,
+        points: BTreeMap::new(),
+        warnings: if index == 0 { std::mem::take(&mut warnings) } else { Vec::new() },
+    };
+    Ok(tracks.into_iter().enumerate().map(of_track).collect())
+}
+
+/// The boxes of each track of the mask.
+fn boxes(
+    rough: &Volume,
     options: &RoughOptions,
     grid: &Grid,
     image: &VolumeInfo,
     warnings: &mut Vec<Warning>,
-) -> medsegx::Result<Vec<BTreeMap<usize, PixelBox>>> {
-    let rough = Volume::open_labels(path, &OpenOptions::LABELS, Some(image), &options.labels)?;
+) -> Result<Vec<BTreeMap<usize, PixelBox>>> {
+    let path = rough.path();
     warnings.extend(rough.warnings().iter().filter(|warning| warning.code.place() == Place::Prompt).cloned());
     if rough.channels() != 1 {
         let found = "colour: paint labels as grey levels or as the indices of a palette";
-        return Err(medsegx::Error::file(path, "rough mask", "a label a voxel", found));
+        return Err(Error::file(path, "rough mask", "a label a voxel", found));
     }
     let named = |error| match error {
-        medsegx::Error::Prompt { what, expected, found } => medsegx::Error::file(path, what, expected, found),
+        Error::Prompt { what, expected, found } => Error::file(path, what, expected, found),
         other => other,
     };
     let (slope, intercept) = rough.scaling();
@@ -30,9 +59,9 @@ pub fn boxes(
     let foreground = Foreground::of((0..rough.voxels().len()).map(value), options, warnings).map_err(named)?;
     let count = grid.dims.iter().product::<usize>();
     let mut inside = Vec::new();
-    let refused = |_| medsegx::Error::Memory { what: "the rough mask".into(), bytes: count as u64 };
+    let refused = |_| Error::Memory { what: "the rough mask".into(), bytes: count as u64 };
     inside.try_reserve_exact(count).map_err(refused)?;
-    match way_over(path, &rough, image, warnings)? {
+    match way_over(rough, image, warnings)? {
         None => inside.extend((0..count).map(|index| foreground.holds(value(index)))),
         Some(way) => {
             let [ni, nj, _] = grid.dims;
@@ -40,7 +69,7 @@ pub fn boxes(
             inside.extend((0..count).map(|index| place(index).is_some_and(|at| foreground.holds(value(at)))));
             if !inside.contains(&true) {
                 let found = "none: it lies elsewhere by its header";
-                return Err(medsegx::Error::file(path, "rough mask", "foreground inside the image", found));
+                return Err(Error::file(path, "rough mask", "foreground inside the image", found));
             }
         }
     }
@@ -50,19 +79,15 @@ pub fn boxes(
 /// From voxels of the image to voxels of the rough mask, where they are not the same.
 type Way = [[f64; 4]; 3];
 
-/// How the rough mask gets to the image's grid: by indices where they are the same or nothing else is known, else by the
-/// headers.
-fn way_over(
-    path: &Path,
-    rough: &Volume,
-    image: &VolumeInfo,
-    warnings: &mut Vec<Warning>,
-) -> medsegx::Result<Option<Way>> {
+/// How the rough mask gets to the image's grid: by indices where they are the same or nothing else is known, else by
+/// the headers.
+fn way_over(rough: &Volume, image: &VolumeInfo, warnings: &mut Vec<Warning>) -> Result<Option<Way>> {
+    let path = rough.path();
     let same_size = rough.dims() == image.dims();
     let (Some(from), Some(to)) = (rough.geometry(), image.geometry()) else {
         if !same_size {
             let (expected, found) = (format!("dims {:?}, as the image", image.dims()), format!("{:?}", rough.dims()));
-            return Err(medsegx::Error::file(path, "rough mask", expected, found));
+            return Err(Error::file(path, "rough mask", expected, found));
         }
         if rough.geometry().is_some() != image.geometry().is_some() {
             let message = format!(
@@ -79,7 +104,7 @@ fn way_over(
     }
     let Some(inverse) = from.inverse() else {
         let found = "an affine that cannot be inverted";
-        return Err(medsegx::Error::file(
+        return Err(Error::file(
             path,
             "rough mask",
             "the grid of the image, or a header that says where it lies",
