@@ -2,7 +2,7 @@
 
     python3 tools/make_phantom.py tests/data
 
-phantom.nii.gz (int16 HU, RAS, 2 x 2 x 5 mm), phantom_labels.nii.gz (uint8), phantom_boxes.json (tight box of every organ in every slice).
+phantom.nii.gz (int16 HU, LAS, 2 x 2 x 5 mm), phantom_labels.nii.gz (uint8), phantom_boxes.json (tight box of every organ in every slice).
 Everything is computed from formulas and one seed; no scan of a person went into it.
 """
 import gzip
@@ -21,7 +21,7 @@ MIN_PIXELS = 30
 
 
 def grid():
-    """x to the patient's right is negative, y to the front and z to the head are positive, in mm from the middle"""
+    """x to the patient's left, y to the front and z to the head are positive, in mm from the middle"""
     return np.meshgrid(*((np.arange(n) - (n - 1) / 2) * s for n, s in zip(SHAPE, SPACING)), indexing="ij")
 
 
@@ -126,7 +126,8 @@ def write_nifti(path, array, kind):
     struct.pack_into("<2h", header, 252, 0, 1)
     for row in range(3):
         line = [0.0] * 4
-        line[row], line[3] = SPACING[row], -(SHAPE[row] - 1) / 2 * SPACING[row]
+        step = -SPACING[row] if row == 0 else SPACING[row]                   # NIfTI's x grows to the right
+        line[row], line[3] = step, -(SHAPE[row] - 1) / 2 * step
         struct.pack_into("<4f", header, 280 + 16 * row, *line)
     header[344:348] = b"n+1\0"
     with open(path, "wb") as f:
