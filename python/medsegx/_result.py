@@ -45,7 +45,7 @@ class Result:
     """Labels on the image's own grid.
 
     `labels` has the axes of the input (uint8, or uint16 for labels above 255; 0 is background): those of the array, of
-    nibabel's `dataobj` for a file with a place in the patient, of NumPy for .npy and .png. `axes` names them, `affine` takes
+    nibabel's `dataobj` for a file with a place in the patient, of NumPy for .npy, .npz and .png. `axes` names them, `affine` takes
     voxel indices i, j, k = x, y, z to millimetres in RAS+, None for pictures and plain .npy files.
     """
 

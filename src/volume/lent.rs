@@ -80,12 +80,14 @@ impl VolumeInfo {
         Ok(self)
     }
 
-    /// The shape in which NumPy has such a file where its axes are y, x or z, y, x: a .npy array or a picture.
+    /// The shape in which NumPy has such a file where its axes are y, x or z, y, x: an array of .npy or .npz, or a picture.
     pub fn array_shape(&self) -> Option<Vec<usize>> {
         let [width, height, slices] = self.dims;
         match self.container {
             Container::Npy { picture: true } | Container::Png => Some(vec![height, width]),
-            Container::Npy { picture: false } => Some(vec![slices, height, width]),
+            Container::Npy { picture: false } | Container::Raster { format: "npz", .. } => {
+                Some(vec![slices, height, width])
+            }
             _ => None,
         }
     }

@@ -49,6 +49,7 @@ fn images_have_their_spacing_and_masks_go_back_as_segs() {
         let path = written(folder.path(), "case.npz", &case(deflated));
         let volume = Volume::open(&path, &OpenOptions::default()).unwrap();
         assert_eq!((volume.dims(), volume.spacing()), ([5, 4, 3], Some([0.5, 0.75, 2.0])));
+        assert_eq!(volume.array_shape(), Some(vec![3, 4, 5]));
         let voxels: Vec<u8> = (0..60).map(|v| (v * 37 % 251) as u8).collect();
         assert_eq!(volume.voxels(), &Voxels::U8(voxels));
         assert_eq!(volume.warnings().iter().map(|w| w.code).collect::<Vec<_>>(), [Code::NoOrientation]);
