@@ -132,15 +132,11 @@ impl Sheet<'_> {
         own.unwrap_or(0).clamp(LONGEST[0], LONGEST[1])
     }
 
-    /// What the sheet shows, and how it lies.
+    /// What the sheet shows; letters beside each slice say how it lies.
     fn title(&self, view: &View, shown: usize) -> String {
         let name = self.image.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let lies = match view.sides {
-            Some(['R', ..]) => "patient's right on the left",
-            Some(['A', ..]) => "patient's front on the left",
-            _ => "as stored",
-        };
-        format!("{name}: {shown} of {} slices with prompts, {lies}", self.slices.len())
+        let lies = if view.sides.is_some() { "" } else { ", as stored" };
+        format!("{name}: {shown} of {} slices with prompts{lies}", self.slices.len())
     }
 
     /// Places of the legend's entries, line by line: x and which target. One colour for targets that share a label.
