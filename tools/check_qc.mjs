@@ -1,7 +1,8 @@
 // The page of a batch in a real browser, driven over a pipe:
 //     node check_qc.mjs FOLDER_OF_NODE_MODULES CHROMIUM qc.html FOLDER_OF_RESULTS
-// It loads, sorts, filters, obeys the keyboard, keeps notes over a reload and nobody else's, exports and loads CSV; no error
-// on the console, no request. Writes qc.csv, screenshot.png and large.png into the folder, for batch --only and for eyes.
+// It loads, sorts, filters, obeys the keyboard, keeps notes over a reload and nobody else's, exports and loads CSV;
+// no error on the console, no request. Writes qc.csv, screenshot.png and large.png into the folder, for batch
+// --only and for eyes.
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The page of `medsegx batch --qc` with 500 cases in Debian's Chromium (package chromium; node, npm), and its CSV back in
-# `batch --only`.
+# The page of `medsegx batch --qc` with 500 cases in Debian's Chromium (package chromium; node, npm), and its CSV
+# back in `batch --only`.
 #   tools/check_qc.sh target/release/medsegx [FOLDER FOR SCREENSHOTS]
 # Without a browser it is skipped; where MEDSEGX_REQUIRE lists `browser`, it fails.
 set -euo pipefail

@@ -1,6 +1,7 @@
 #!/bin/bash
-# A real Slurm in a fresh folder, on loopback alone: an array of four shards of 24 cases as in examples/cluster, one task requeued
-# in the middle, merged to the bytes of one process. Needs Debian's slurm-wlm, slurm-wlm-basic-plugins and munge, python3, root.
+# A real Slurm in a fresh folder, on loopback alone: an array of four shards of 24 cases as in examples/cluster, one
+# task requeued in the middle, merged to the bytes of one process. Needs Debian's slurm-wlm, slurm-wlm-basic-plugins
+# and munge, python3, root.
 #   tools/check_slurm.sh target/release/medsegx
 # Without them it is skipped; where MEDSEGX_REQUIRE lists `slurm`, it fails.
 set -euo pipefail

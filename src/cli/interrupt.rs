@@ -52,8 +52,8 @@ impl Interrupt {
         Ok(Interrupt { flag, first })
     }
 
-    /// While nobody looks whether a signal came, as where much is read or written in one go: the signal itself does `act`
-    /// on a thread of its own, or none of it where `None` takes its place in time.
+    /// While nobody looks whether a signal came, as where much is read or written in one go: the signal itself does
+    /// `act` on a thread of its own, or none of it where `None` takes its place in time.
     pub fn at_once(&self, act: Option<Act>) {
         *self.first.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }

@@ -39,7 +39,8 @@ impl Sheet<'_> {
     }
 }
 
-/// As [`write_png`](super::write_png), with fewer bits: 64 levels of grey, 32 of each colour; what is drawn keeps its colour.
+/// As [`write_png`](super::write_png), with fewer bits: 64 levels of grey, 32 of each colour; what is drawn keeps
+/// its colour.
 ///
 /// # Errors
 /// Whatever `out` returns.

@@ -1,5 +1,5 @@
-//! `medsegx batch --qc`: the page has all cases and their pictures, no place outside, no name of a patient, and the same bytes
-//! however its results came to be. `tools/check_qc.sh` opens it in a browser.
+//! `medsegx batch --qc`: the page has all cases and their pictures, no place outside, no name of a patient, and the
+//! same bytes however its results came to be. `tools/check_qc.sh` opens it in a browser.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! What goes wrong beside a batch: a disk that is full, a folder that is read-only, an image that vanishes, a signal before the
-//! first case. The case in trouble fails with its reason, the others are done, and `--resume` mends it.
+//! What goes wrong beside a batch: a disk that is full, a folder that is read-only, an image that vanishes, a
+//! signal before the first case. The case in trouble fails with its reason, the others are done, and `--resume`
+//! mends it.
 #![cfg(unix)]
 
 use std::fs;

@@ -161,7 +161,8 @@ fn of_header(case: &Case) -> Option<[u64; 2]> {
     Some([voxels * info.channels() as u64 * info.data_type().bytes(), voxels])
 }
 
-/// The most that neighbours of the list take together: one runs, while the one before is written and then the next is read.
+/// The most that neighbours of the list take together: one runs, while the one before is written and then the next
+/// is read.
 pub fn peak(bytes: &[Option<[u64; 2]>]) -> u64 {
     let of = |index: Option<usize>| index.and_then(|index| *bytes.get(index)?).unwrap_or_default();
     let together = |index: usize| {

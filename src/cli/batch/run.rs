@@ -1,5 +1,5 @@
-//! The three stages of a batch, each on a thread of its own: one case runs while the one before is written and then the next
-//! one is read. Never more than two are in memory.
+//! The three stages of a batch, each on a thread of its own: one case runs while the one before is written and then
+//! the next one is read. Never more than two are in memory.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -301,7 +301,8 @@ impl Batch {
         outputs.chain([self.store.sheet_file(case), self.store.record_file(case)])
     }
 
-    /// Removes what a case has left that was in the middle of its files when the run was stopped. The process ends next.
+    /// Removes what a case has left that was in the middle of its files when the run was stopped. The process ends
+    /// next.
     pub fn undo(&self) {
         self.writing().iter().for_each(|path| drop(std::fs::remove_file(path)));
     }

@@ -1,5 +1,6 @@
-//! `--qc`: one page with a row a case, to look through and to decide on each. It holds all that it shows, loads nothing, and
-//! says nothing of a patient: neither headers nor paths, but the names that the manifest gives to cases and targets.
+//! `--qc`: one page with a row a case, to look through and to decide on each. It holds all that it shows, loads
+//! nothing, and says nothing of a patient: neither headers nor paths, but the names that the manifest gives to cases
+//! and targets.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
