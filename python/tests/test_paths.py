@@ -16,12 +16,18 @@ def box_of(shape):
 
 
 def test_the_phantom_is_that_of_the_command_line(model, cli, tmp_path):
-    code, _ = cli("segment", PHANTOM, "--boxes", PHANTOM_BOXES, "-o", tmp_path / "mask.nii", "--report", tmp_path / "r.json",
+    file = json.loads(PHANTOM_BOXES.read_text())
+    for target in file["targets"]:
+        middle = sorted(target["slices"], key=int)[len(target["slices"]) // 2 :][:2]
+        target["slices"] = {slice_: target["slices"][slice_] for slice_ in middle}
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps(file))
+    code, _ = cli("segment", PHANTOM, "--boxes", boxes, "-o", tmp_path / "mask.nii", "--report", tmp_path / "r.json",
                   "--quiet", "--threads", 2)  # fmt: skip
     assert code == 0
     expected = np.asarray(nibabel.load(tmp_path / "mask.nii").dataobj)
-    by_path = model.segment(PHANTOM, boxes=PHANTOM_BOXES)
-    by_image = model.segment(nibabel.load(PHANTOM), boxes=json.loads(PHANTOM_BOXES.read_text()))
+    by_path = model.segment(PHANTOM, boxes=boxes)
+    by_image = model.segment(nibabel.load(PHANTOM), boxes=file)
     assert len(np.unique(expected)) == 8
     for found in (by_path, by_image):
         assert found.labels.dtype == expected.dtype and found.labels.tobytes("F") == expected.tobytes("F")
@@ -176,7 +182,7 @@ def test_errors_have_the_command_lines_text_and_code(model, cli, tmp_path):
         with pytest.raises(error) as raised:
             model.segment(image, boxes=boxes, task=task, **more)
         assert isinstance(raised.value, medsegx.Error) and type(raised.value).__module__ == "medsegx._errors"
-        assert said[-1] == f"medsegx: {raised.value}" and code == raised.value.code
+        assert f"medsegx: {raised.value}" in said and code == raised.value.code  # the usage may follow
     with pytest.raises(medsegx.FileError):
         medsegx.Model(bad)
     with pytest.raises(medsegx.ArgumentError) as raised:
