@@ -61,6 +61,7 @@ mod patient_names;
 mod preview;
 mod prompt;
 mod prompt_forms;
+mod propagate;
 mod ptxas;
 mod raster;
 mod readable;
