@@ -2,7 +2,9 @@
 //! painted on the volume's own grid.
 
 mod doubts;
+mod follow;
 mod paint;
+mod propagate;
 mod settle;
 
 use std::collections::BTreeSet;
@@ -21,6 +23,7 @@ use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, SliceSource, StoredSlice, Volume};
 pub use doubts::doubts_of_mask;
 use paint::Painter;
+pub use propagate::{End, Propagated, PropagationRule, Stop, propagate};
 use settle::{Decoded, Settled, Settler};
 
 /// One thing to segment.

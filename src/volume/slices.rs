@@ -85,6 +85,15 @@ impl SliceFrame {
         [columns[0], rows[0], columns[1], rows[1]]
     }
 
+    /// The reverse of [`SliceFrame::to_slice`].
+    pub fn to_stored(&self, slice: [f64; 4]) -> [f64; 4] {
+        let [x0, y0, x1, y1] = slice;
+        let (columns, rows) = (self.flip(self.column, [x0, x1]), self.flip(self.row, [y0, y1]));
+        let swapped = self.column.axis > self.row.axis;
+        let (x, y) = if swapped { (rows, columns) } else { (columns, rows) };
+        [x[0], y[0], x[1], y[1]]
+    }
+
     fn flip(&self, along: InPlane, [low, high]: [f64; 2]) -> [f64; 2] {
         let last = self.dims[along.axis] as f64 - 1.0;
         if along.reversed { [last - high, last - low] } else { [low, high] }

@@ -65,6 +65,7 @@ mod preview;
 mod progress;
 mod prompt;
 mod prompt_forms;
+mod propagate;
 mod ptxas;
 mod raster;
 mod readable;

@@ -174,6 +174,10 @@ pub struct PromptArgs {
     /// line
     #[arg(long, conflicts_with_all = ["pixel_box", "box3d", "points"])]
     pub interpolate: bool,
+    /// Boxes on the slices beyond, too: from the outermost boxes on, slice after slice, as far as the image goes on looking like
+    /// the target; those between two boxes on straight lines. The rule and where it ended are in the report
+    #[arg(long, conflicts_with_all = ["points", "interpolate"])]
+    pub propagate: bool,
     /// Points on one slice, label 1 inside and 0 outside (SAM weights)
     #[arg(long, value_name = "x,y,label;...", group = "prompt", allow_hyphen_values = true)]
     pub points: Option<String>,

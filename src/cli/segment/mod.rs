@@ -4,13 +4,14 @@ mod after;
 mod args;
 mod output;
 mod preview;
+mod propagation;
 mod report;
 mod stats;
 mod targets;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,10 +49,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let hashes = args.report.is_some().then(|| Hashes::start(&args.input, &job.source));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
-    let capacity = args.model.capacity(&model, capacity, args.mask, job.prompts())?;
+    let capacity = args.model.capacity(&model, capacity, args.mask, job.most_prompts(&args))?;
     let mut segmenter = Segmenter::new(&model, capacity, args.mask)?;
-    if let Some(folder) = &args.embeddings {
-        segmenter.keep(0, Some(EmbeddingFolder::open(folder, &job.source.sha256()?, &model)?))?;
+    let open =
+        |folder: &PathBuf| -> anyhow::Result<_> { Ok(EmbeddingFolder::open(folder, &job.source.sha256()?, &model)?) };
+    let folder = args.embeddings.as_ref().map(open).transpose()?;
+    let kept = propagation::embeddings_to_keep(&args, &job, &segmenter);
+    if folder.is_some() || kept > 0 {
+        segmenter.keep(kept, folder)?;
     }
     let loaded = start.elapsed();
     let interrupt = Interrupt::listen()?;
@@ -84,8 +89,10 @@ pub fn infer(
         super::tune::warn_elsewhere(tuned, &args.input)?;
     }
     job.warn(image.info(), args);
+    segmenter.set_stop(Some(interrupt.flag()));
+    let propagated = propagation::run(args, job, &mut image, segmenter, &interrupt)?;
+    progress.set_of(0, job.prompts(), "");
     let mut watcher = Watcher::new(args, job, image.info(), segmenter, interrupt, progress)?;
-    segmenter.set_stop(Some(watcher.interrupt.flag()));
     let mut requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
     let cleaning = args.after.cleaning();
     if !cleaning.is_empty() {
@@ -118,6 +125,7 @@ pub fn infer(
         set_aside,
         outcome,
         cleaned,
+        propagated,
         mask,
         logits,
         start,
@@ -136,6 +144,8 @@ pub struct Ran {
     outcome: Outcome,
     /// What was done to the masks after the network.
     cleaned: serde_json::Value,
+    /// How boxes got to slices that had none.
+    propagated: serde_json::Value,
     mask: Option<MaskStream>,
     logits: Option<LogitsFile>,
     /// When the job began, and how long loading took.
@@ -161,7 +171,7 @@ impl Ran {
 
     /// Writes the files: the mask, and what else was asked for.
     pub fn write(self, args: &Args, job: &Job, model: &Model, hashes: Option<Hashes>) -> anyhow::Result<Written> {
-        let Ran { image, voxels, intensity, set_aside, outcome, cleaned, .. } = self;
+        let Ran { image, voxels, intensity, set_aside, outcome, cleaned, propagated, .. } = self;
         let written = Instant::now();
         let of_file = match self.mask {
             Some(mask) => mask.finish(&outcome.labels, args.force).map(|()| Vec::new())?,
@@ -183,7 +193,8 @@ impl Ran {
             let (load, read, write) = (self.load, self.read, written.elapsed());
             let times = report::Times { load, read, write, total: self.start.elapsed() };
             let (image, intensity, outcome) = (&image, &intensity, &outcome);
-            let done = report::Done { image, intensity, set_aside, model, outcome, of_file, times, cleaned };
+            let done =
+                report::Done { image, intensity, set_aside, model, outcome, of_file, times, cleaned, propagated };
             report = Some(report::value(args, job, hashes, &done)?);
         }
         if let (Some(path), Some(report)) = (&args.report, &report) {
@@ -221,7 +232,8 @@ impl Job {
         output::check_name(args, &info)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
         args.after.check(&info, frame.slices())?;
-        let voxels = Incoming::start(opening, args.intensity, &frame, args.after.keeps_image())?;
+        let voxels =
+            Incoming::start(opening, args.intensity, &frame, args.after.keeps_image() || args.prompts.propagate)?;
         let targets = targets::targets(args, &info, &frame, steered)?;
         let output = Output::prepare(args, &info, &targets)?;
         Ok((Job { frame, targets, source, output }, voxels))
@@ -235,6 +247,11 @@ impl Job {
     /// Boxed slices of all targets.
     pub fn prompts(&self) -> usize {
         self.targets.iter().map(|t| t.boxes.len() + t.points.len()).sum()
+    }
+
+    /// As [`Job::prompts`], before it is known how far `--propagate` gets.
+    pub fn most_prompts(&self, args: &Args) -> usize {
+        if args.prompts.propagate { self.targets.len() * self.frame.slices() } else { self.prompts() }
     }
 
     /// Says what is doubtful about the masks.

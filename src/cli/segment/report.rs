@@ -40,6 +40,8 @@ pub struct Done<'a> {
     pub times: Times,
     /// What was done to the masks after the network.
     pub cleaned: Value,
+    /// How boxes got to slices that had none.
+    pub propagated: Value,
 }
 
 /// SHA-256 of input and weights.
@@ -87,6 +89,7 @@ pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Res
         "threads": args.model.threads,
         "slices": { "orient": format!("{:?}", args.orient).to_lowercase() },
         "cleaning": done.cleaned,
+        "propagation": done.propagated,
         "seconds": {
             "load": times.load.as_secs_f64(),
             "read": times.read.as_secs_f64(),

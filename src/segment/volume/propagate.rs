@@ -1,0 +1,268 @@
+//! Boxes on a few slices into boxes on all slices of a target: from the outermost given ones on, slice after slice, until the
+//! target ends.
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::Request;
+use super::follow::{Look, Smoothed};
+use crate::error::{Error, Result};
+use crate::image::Runs;
+use crate::memory::zeros;
+use crate::prompt::{PixelBox, fill_gaps};
+use crate::segment::{Prompt, Segmenter, prompt_points};
+use crate::volume::{IntensityMap, SliceFrame, Volume};
+
+/// How a box gets from slice to slice, and when that ends.
+///
+/// The next slice's box encloses the pixels that lie within `reach` of the last mask and whose value (a mean of 3 x 3) is within
+/// `likeness` standard deviations of the median inside the mask of the given box; it is `margin` pixels larger on each side,
+/// since the mean draws edges in. Medians are of the mask without its edge, and the deviation is from the median of
+/// absolute deviations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PropagationRule {
+    /// Pixels around the last mask in which the target may go on.
+    pub reach: usize,
+    /// Robust standard deviations.
+    pub likeness: f64,
+    /// Pixels that the box is larger than what was found, on each side.
+    pub margin: usize,
+    /// The target ends where fewer pixels look like it than this share of those on the slice before (there: of the mask).
+    pub least_share: f64,
+    /// It ends where the mask has a lower Dice with the mask before.
+    pub least_dice: f64,
+    /// It ends where the masks of the box agree less.
+    pub least_agreement: f64,
+    /// It ends where the mask covers this share of the slice.
+    pub most_of_slice: f64,
+}
+
+impl Default for PropagationRule {
+    fn default() -> Self {
+        PropagationRule {
+            reach: 1,
+            likeness: 3.0,
+            margin: 1,
+            least_share: 0.4,
+            least_dice: 0.4,
+            least_agreement: 0.3,
+            most_of_slice: 0.95,
+        }
+    }
+}
+
+/// Why a target goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The next slice does not exist.
+    Border,
+    /// Too little on the next slice looks like it.
+    Share,
+    /// The next mask is empty.
+    Empty,
+    /// The next mask is elsewhere.
+    Dice,
+    /// The masks of the next box disagree.
+    Agreement,
+    /// The next mask covers the whole slice.
+    WholeSlice,
+}
+
+/// One end of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct End {
+    /// The last slice that has a box.
+    pub slice: usize,
+    /// Why it is the last.
+    pub stop: Stop,
+    /// What fell below or rose above the rule's limit on the next slice; `None` at the border and of an empty mask.
+    pub value: Option<f64>,
+}
+
+/// What became of one request.
+#[derive(Clone, Debug, Serialize)]
+pub struct Propagated {
+    /// The slices whose boxes were given.
+    pub given: Vec<usize>,
+    /// The lower and the upper end.
+    pub ends: [End; 2],
+}
+
+/// A target on its way in one direction.
+struct Front {
+    request: usize,
+    up: bool,
+    slice: usize,
+    region: PixelBox,
+    look: Option<Look>,
+    mask: Vec<bool>,
+    /// Pixels that looked like the target on the slice before.
+    like: usize,
+}
+
+/// Gives `requests` boxes on all slices that their targets reach: those between given ones on straight lines, those beyond
+/// by `rule`. Each target is segmented on the way; with [`Segmenter::keep`] the encoder need not run again for the masks. Calls
+/// `go_on` once a batch.
+///
+/// # Errors
+/// [`Error::Prompt`] for requests with points or without boxes, a slice or box outside; [`Error::Cancelled`] where `go_on` breaks;
+/// memory; a device that fails.
+pub fn propagate(
+    segmenter: &mut Segmenter,
+    volume: &Volume,
+    slices: &SliceFrame,
+    map: &IntensityMap,
+    requests: &mut [Request],
+    rule: &PropagationRule,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Vec<Propagated>> {
+    let mut fronts = Vec::new();
+    let mut done = Vec::new();
+    for (request, of) in requests.iter_mut().enumerate() {
+        let given: Vec<usize> = of.boxes.keys().copied().collect();
+        let (Some((&first, &low)), Some((&last, &high))) = (of.boxes.first_key_value(), of.boxes.last_key_value())
+        else {
+            return Err(refused(of, "none"));
+        };
+        if !of.points.is_empty() {
+            return Err(refused(of, "points"));
+        }
+        if last >= slices.slices() {
+            return Err(refused(of, &format!("a box on slice {last} of {}", slices.slices())));
+        }
+        fill_gaps(&mut of.boxes);
+        let end = |slice| End { slice, stop: Stop::Border, value: None };
+        done.push(Propagated { given, ends: [end(first), end(last)] });
+        for (up, slice, region) in [(false, first, low), (true, last, high)] {
+            fronts.push(Front { request, up, slice, region, look: None, mask: Vec::new(), like: 0 });
+        }
+    }
+    segmenter.abandon();
+    let run = Run { volume, slices, map, rule };
+    while !fronts.is_empty() {
+        let mut further = Vec::new();
+        while !fronts.is_empty() {
+            let batch: Vec<Front> = fronts.drain(..fronts.len().min(segmenter.batch())).collect();
+            if go_on().is_break() {
+                return Err(Error::Cancelled);
+            }
+            for (front, stop) in run.step(segmenter, requests, batch)? {
+                match stop {
+                    None => further.push(front),
+                    Some((stop, value)) => {
+                        let of = &requests[front.request].boxes;
+                        let last = if front.up { of.last_key_value() } else { of.first_key_value() };
+                        let slice = last.map_or(front.slice, |(&slice, _)| slice);
+                        done[front.request].ends[usize::from(front.up)] = End { slice, stop, value };
+                    }
+                }
+            }
+        }
+        fronts = further;
+    }
+    Ok(done)
+}
+
+fn refused(request: &Request, found: &str) -> Error {
+    let what = format!("the target with label {}", request.label);
+    Error::Prompt { what, expected: "a box on one slice or more, to propagate".into(), found: found.into() }
+}
+
+/// Why a front stopped, and by which value.
+type Stopped = Option<(Stop, Option<f64>)>;
+
+struct Run<'a> {
+    volume: &'a Volume,
+    slices: &'a SliceFrame,
+    map: &'a IntensityMap,
+    rule: &'a PropagationRule,
+}
+
+impl Run<'_> {
+    /// Segments the fronts' slices and moves each front on.
+    fn step(
+        &self,
+        segmenter: &mut Segmenter,
+        requests: &mut [Request],
+        batch: Vec<Front>,
+    ) -> Result<Vec<(Front, Stopped)>> {
+        let (mut points, mut frames) = (Vec::new(), Vec::new());
+        for (slot, front) in batch.iter().enumerate() {
+            let stored = self.volume.stored_slice(self.slices, front.slice, self.map)?;
+            let frame = segmenter.place_stored(slot, &stored, requests[front.request].context.as_ref())?;
+            let mut corners = Vec::new();
+            prompt_points(&frame, &[], Some(self.slices.to_slice(front.region.corners())), &mut corners);
+            points.push(corners);
+            frames.push(frame);
+        }
+        segmenter.encode(batch.len())?;
+        let prompts = points.iter().enumerate().map(|(slot, points)| Prompt { slot, points, mask: None });
+        segmenter.decode(&prompts.collect::<Vec<_>>())?;
+        let (height, width) = self.slices.shape();
+        let mut mask = zeros(height * width, "a mask")?;
+        let mut moved = Vec::new();
+        for (index, mut front) in batch.into_iter().enumerate() {
+            let verdict = segmenter.verdict(index);
+            segmenter.mask(index, verdict.chosen, &frames[index], &mut mask)?;
+            let mut stop = self.judge(&front, &mask, verdict.measures.agreement())?;
+            if stop.is_none() {
+                requests[front.request].boxes.insert(front.slice, front.region);
+                front.mask = mask.iter().map(|&pixel| pixel != 0).collect();
+                stop = self.advance(&mut front)?;
+            }
+            moved.push((front, stop));
+        }
+        Ok(moved)
+    }
+
+    /// Whether the mask of the front's slice ends the target. That of a given box ends it only by being empty.
+    fn judge(&self, front: &Front, mask: &[u8], agreement: f64) -> Result<Stopped> {
+        let pixels = mask.iter().filter(|&&pixel| pixel != 0).count();
+        if pixels == 0 {
+            return Ok(Some((Stop::Empty, None)));
+        }
+        if front.look.is_none() {
+            return Ok(None);
+        }
+        let covered = pixels as f64 / mask.len() as f64;
+        let before: Vec<u8> = front.mask.iter().map(|&inside| u8::from(inside)).collect();
+        let dice = Runs::new(mask)?.dice(&Runs::new(&before)?);
+        let PropagationRule { least_dice, least_agreement, most_of_slice, .. } = *self.rule;
+        Ok([
+            (covered >= most_of_slice, Stop::WholeSlice, covered),
+            (dice < least_dice, Stop::Dice, dice),
+            (agreement < least_agreement, Stop::Agreement, agreement),
+        ]
+        .into_iter()
+        .find_map(|(ends, stop, value)| ends.then_some((stop, Some(value)))))
+    }
+
+    /// Puts the front on the next slice, with its box there.
+    fn advance(&self, front: &mut Front) -> Result<Stopped> {
+        let next = if front.up { front.slice.checked_add(1) } else { front.slice.checked_sub(1) };
+        let Some(next) = next.filter(|&next| next < self.slices.slices()) else {
+            return Ok(Some((Stop::Border, None)));
+        };
+        let look = match front.look {
+            Some(look) => look,
+            None => {
+                front.like = front.mask.iter().filter(|&&inside| inside).count();
+                Smoothed::of(self.volume, self.slices, front.slice)?.look(&front.mask, self.map)
+            }
+        };
+        front.look = Some(look);
+        let found = Smoothed::of(self.volume, self.slices, next)?.follow(&front.mask, look, self.rule);
+        let share = found.as_ref().map_or(0.0, |found| found.pixels as f64 / front.like.max(1) as f64);
+        let Some(found) = found.filter(|_| share >= self.rule.least_share) else {
+            return Ok(Some((Stop::Share, Some(share))));
+        };
+        let ((height, width), [x0, y0, x1, y1]) = (self.slices.shape(), found.corners);
+        let (low, margin) = (|at: usize| at.saturating_sub(self.rule.margin), self.rule.margin);
+        let corners = [low(x0), low(y0), (x1 + margin).min(width - 1), (y1 + margin).min(height - 1)];
+        let [x0, y0, x1, y1] = self.slices.to_stored(corners.map(|at| at as f64)).map(|at| at as i64);
+        (front.slice, front.region, front.like) = (next, PixelBox { x0, y0, x1, y1 }, found.pixels);
+        Ok(None)
+    }
+}
