@@ -1,9 +1,16 @@
 """Ways to choose one of three masks without the ground truth; the same definitions as the engine's (src/mask.rs)."""
 import numpy as np
 
-from validate import dice, tight_box
-
 CONTINUITY_WEIGHT = 0.25
+
+
+def dice(a, b):
+    return 2 * (a & b).sum((-1, -2)) / np.maximum(a.sum((-1, -2)) + b.sum((-1, -2)), 1)
+
+
+def tight_box(mask):
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return columns[0], rows[0], columns[-1], rows[-1]
 
 
 def box_agreement(mask, box):
@@ -26,9 +33,13 @@ def stability(logits, offset):
 
 def measures(logits, box):
     """logits [3, H, W] -> name -> score of the three masks"""
+    return scores(logits, np.array([box_agreement(m, box) for m in logits > 0]))
+
+
+def scores(logits, b):
+    """As `measures`, where the masks' box agreements are known."""
     masks = logits > 0
     some = masks.any((1, 2))
-    b = np.array([box_agreement(m, box) for m in masks])
     s = {d: np.array([stability(x, d) for x in logits]) for d in (0.5, 1.0, 2.0, 4.0)}
     pair = np.array([[dice(p, q) for q in masks] for p in masks])
     c = (pair.sum(1) - pair.diagonal()) / 2

@@ -3,17 +3,9 @@ import numpy as np
 import torch
 
 import pictures
+from rules import dice, tight_box
 
 SEED, PROMPTS = 990001, 6
-
-
-def dice(a, b):
-    return 2 * (a & b).sum((-1, -2)) / np.maximum(a.sum((-1, -2)) + b.sum((-1, -2)), 1)
-
-
-def tight_box(mask):
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1], rows[-1]
 
 
 def ellipse(box):
