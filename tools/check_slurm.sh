@@ -98,7 +98,13 @@ for _ in $(seq 200); do
 done
 [ -n "$pending" ]
 scontrol update "jobid=${array}_$pending" StartTime=now
-sbatch $flags --wait --dependency="afterany:$array" "$here/../examples/cluster/slurm-merge.sh"
+sbatch $flags --wait --dependency="afterany:$array" "$here/../examples/cluster/slurm-merge.sh" || [ $? = 3 ]
+# Seen now and then: the dependency holds while the requeued task still waits. The merge may run again at any time.
+for _ in $(seq 600); do
+    [ -z "$(squeue -h -j "$array")" ] && break
+    sleep 0.1
+done
+sbatch $flags --wait "$here/../examples/cluster/slurm-merge.sh"
 # Into a variable: a reader that stops early would end scontrol by SIGPIPE, and with it this script.
 shown=$(scontrol show job "$array")
 states=$(grep -o 'JobState=[A-Z]*' <<<"$shown" | sort | uniq -c)
