@@ -1,7 +1,10 @@
 //! Nothing that leaves the program says who the patient is: names, numbers and birth dates of DICOM files and of free text in
-//! other headers are looked for in all outputs.
+//! other headers are looked for in all outputs. A DICOM SEG or RTSTRUCT alone is the patient's, as its series is.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use crate::common::command::{medsegx, weights};
 use crate::common::dicom_file::{DicomFile, text};
@@ -54,7 +57,7 @@ fn nrrd(folder: &Path) -> PathBuf {
     path
 }
 
-/// Every file below `folder`, unpacked where it is compressed.
+/// Every file below `folder`, unpacked where something in it is compressed: gzip, zlib (PNG, MetaImage) and entries of zip.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -65,12 +68,25 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
         let bytes = std::fs::read(&path).unwrap();
         let mut all = bytes.clone();
-        for at in (0..bytes.len()).filter(|&at| bytes[at..].starts_with(&[0x1f, 0x8b, 8])) {
-            let _ = std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&bytes[at..]), &mut all);
+        for at in 0..bytes.len() {
+            unpack(&bytes[at..], &mut all);
         }
         found.push((path, all));
     }
     found
+}
+
+/// Appends what is compressed at the beginning of `bytes`, if anything is.
+fn unpack(bytes: &[u8], out: &mut Vec<u8>) {
+    match bytes {
+        [0x1f, 0x8b, 8, ..] => drop(MultiGzDecoder::new(bytes).read_to_end(out)),
+        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => drop(ZlibDecoder::new(bytes).read_to_end(out)),
+        [b'P', b'K', 3, 4, ..] if bytes.len() > 30 && bytes[8] == 8 => {
+            let [name, extra] = [26, 28].map(|at| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])));
+            drop(DeflateDecoder::new(bytes.get(30 + name + extra..).unwrap_or_default()).read_to_end(out));
+        }
+        _ => {}
+    }
 }
 
 fn holds(bytes: &[u8]) -> Option<&'static str> {
@@ -81,39 +97,104 @@ fn holds(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
+/// Runs medsegx on `image`, and holds what it prints to have no secret.
+fn quiet_about(image: &str, arguments: &[&str]) {
+    let done = medsegx(arguments);
+    let said = String::from_utf8_lossy(&done.stderr).to_string();
+    assert!(done.status.success(), "{arguments:?}: {said}");
+    for (what, bytes) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
+        assert_eq!(holds(bytes), None, "{what} of {arguments:?} on {image}");
+    }
+}
+
+const TASK: [&str; 2] = ["--task", "CT_Liver"];
+
+/// Masks of `image` in all formats that name nobody, and all other files that `segment` writes.
+fn segment(image: &str, path: &dyn Fn(&str) -> String) {
+    let model = ["--weights", weights().to_str().unwrap(), "--device", "cpu"];
+    let run = |output: &str, more: &[&str]| {
+        let (output, fixed) = (path(output), ["--box3d", "5,6,0,30,31,0", "--verbose"]);
+        quiet_about(image, &[&["segment", image, "-o", &output][..], &TASK, &fixed, &model, more].concat());
+    };
+    for mask in ["m.nii", "m.nii.gz", "m.seg.nrrd", "m.nrrd", "m.mha", "m.npy", "m.npz"] {
+        run(mask, &[]);
+    }
+    let [report, logits, kept] = ["r.json", "l.npy", "kept"].map(path);
+    let [table, figures, preview] = ["s.csv", "s.json", "p.png"].map(path);
+    let files = ["--report", &report, "--logits", &logits, "--embeddings", &kept, "--preview", &preview];
+    run("more.nii", &[&files[..], &["--stats", &table]].concat());
+    run("again.nii", &["--stats", &figures]);
+}
+
+/// A label map made of boxes, a decoder tuned on it, scores against it, and a batch of one case.
+fn other_commands(image: &str, folder: &Path, path: &dyn Fn(&str) -> String) {
+    let boxes = path("boxes.json");
+    let target = r#"{"name": "liver", "task": "CT_Liver", "label": 1, "box3d": [5, 6, 0, 30, 31, 1]}"#;
+    let file = format!(r#"{{"version": 1, "space": "voxel", "inclusive": true, "targets": [{target}]}}"#);
+    std::fs::write(&boxes, file).unwrap();
+    let [labels, markups, tuned, out] = ["labels.nii.gz", "boxes.mrk.json", "t.safetensors", "out"].map(path);
+    let model = ["--weights", weights().to_str().unwrap(), "--device", "cpu"];
+    for made in [&labels, &markups] {
+        quiet_about(image, &["boxes", &boxes, "--image", image, "-o", made]);
+    }
+    let tune = ["tune", image, "--labels", &labels, "--label", "1=CT_Liver", "-o", &tuned];
+    quiet_about(image, &[&tune[..], &["--steps", "2", "--validate", "none"], &model].concat());
+    quiet_about(image, &["score", &path("m.nii"), &labels]);
+    let manifest = folder.join("manifest.jsonl");
+    let case = serde_json::json!({ "image": image, "boxes": boxes, "output": "case.nii.gz" });
+    std::fs::write(&manifest, case.to_string()).unwrap();
+    let batch = ["batch", manifest.to_str().unwrap(), "--out", &out];
+    quiet_about(image, &[&batch[..], &model, &["--"], &TASK].concat());
+}
+
 #[test]
 fn no_output_names_the_patient() {
     let inputs = tempfile::tempdir().unwrap();
     for image in [series(inputs.path()), nifti(inputs.path()), nrrd(inputs.path())] {
-        let is_picture = |bytes: &[u8]| holds(bytes).is_some();
         let stored = if image.is_dir() { contents(&image).remove(0).1 } else { std::fs::read(&image).unwrap() };
-        assert!(is_picture(&stored), "the input has what is looked for: {}", image.display());
+        assert!(holds(&stored).is_some(), "the input has what is looked for: {}", image.display());
         let outputs = tempfile::tempdir().unwrap();
         let path = |name: &str| outputs.path().join(name).to_str().unwrap().to_string();
         let image = image.to_str().unwrap();
-        let clean = |what: &str, bytes: &[u8]| assert_eq!(holds(bytes), None, "{what} of {image}");
-        for mask in ["m.nii", "m.seg.nrrd"] {
-            let (mask, report, logits, kept) = (path(mask), path("r.json"), path("l.npy"), path("kept"));
-            let fixed =
-                ["segment", image, "-o", &mask, "--force", "--verbose", "--device", "cpu", "--task", "CT_Liver"];
-            let files = ["--report", &report, "--logits", &logits, "--embeddings", &kept];
-            let model = ["--weights", weights().to_str().unwrap(), "--box3d", "5,6,0,30,31,0"];
-            let done = medsegx(&[&fixed[..], &files, &model].concat());
-            let said = String::from_utf8_lossy(&done.stderr).to_string();
-            assert!(done.status.success(), "{said}");
-            clean("stdout", &done.stdout);
-            clean("stderr", &done.stderr);
-        }
+        segment(image, &path);
+        other_commands(image, outputs.path(), &path);
         let files = contents(outputs.path());
-        assert!(files.len() >= 5, "masks, report, logits and embeddings: {files:?}");
-        files.iter().for_each(|(path, bytes)| clean(&path.display().to_string(), bytes));
+        let is_there = |ending: &str| files.iter().any(|(path, _)| path.to_str().unwrap().ends_with(ending));
+        for ending in
+            ["p.png", "m.nrrd", "m.mha", "m.npz", "s.csv", "s.json", "t.safetensors", "summary.csv", "summary.jsonl"]
+        {
+            assert!(is_there(ending), "{ending}");
+        }
+        let kept = Path::new(&path("kept")).to_path_buf();
+        assert!(files.iter().any(|(path, _)| path.starts_with(&kept)), "kept embeddings");
+        for (path, bytes) in &files {
+            assert_eq!(holds(bytes), None, "{} of {image}", path.display());
+        }
         // What a refusal says.
         let refused = medsegx(&["segment", image, "-o", &path("x.nii"), "--task", "CT_Liver", "--box", "900,1,901,2"]);
         assert!(!refused.status.success());
-        clean("refusal", &refused.stderr);
+        assert_eq!(holds(&refused.stderr), None, "refusal of {image}");
         for flags in [&["info", image][..], &["info", image, "--json"]] {
-            let told = medsegx(flags);
-            clean("info", &[told.stdout, told.stderr].concat());
+            quiet_about(image, flags);
+        }
+    }
+}
+
+/// SEG and RTSTRUCT belong to the patient: name, number and birth date are once in them, where the series has them, and no
+/// other element that the series has them in is taken over.
+#[test]
+fn masks_as_dicom_name_the_patient_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = series(folder.path());
+    let image = image.to_str().unwrap();
+    for name in ["m.dcm", "m.rtstruct.dcm"] {
+        let mask = folder.path().join(name);
+        let model = ["--weights", weights().to_str().unwrap(), "--device", "cpu", "--box3d", "5,6,0,30,31,0"];
+        quiet_about(image, &[&["segment", image, "-o", mask.to_str().unwrap()][..], &TASK, &model].concat());
+        let bytes = std::fs::read(&mask).unwrap();
+        for secret in SECRETS {
+            let times = bytes.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
+            assert_eq!(times, 1, "{secret} in {name}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Work on one thread's stack, lent to others. Nothing is allocated.
+//! Work on one thread's stack, lent to others. Nothing is allocated, unless more than [`QUEUE`] lenders wait.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,6 +11,12 @@ use std::time::{Duration, Instant};
 
 /// Called with the number of the thread that does a share of it.
 pub(super) type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Lenders that have room to wait for their turn from the start.
+const QUEUE: usize = 64;
+
+/// How often a lender that waits for its turn looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a panic carries.
 pub(super) type Payload = Box<dyn Any + Send>;
@@ -52,9 +59,10 @@ struct State {
     panic: Option<Payload>,
     /// No more rounds.
     shut: bool,
-    /// Lenders that have come, and those that have gone: they take turns in the order in which they come.
+    /// Counts the lenders that have come: the ticket of the next one.
     came: usize,
-    went: usize,
+    /// Tickets of the lenders that are here, in the order in which they came. It is the first one's turn.
+    queue: VecDeque<usize>,
 }
 
 impl State {
@@ -67,15 +75,17 @@ impl Door {
     pub fn new(patience: Duration) -> Door {
         let (round, over) = (AtomicUsize::new(0), AtomicBool::new(true));
         let (opened, left, turn) = (Condvar::new(), Condvar::new(), Condvar::new());
-        Door { state: Mutex::default(), round, over, opened, left, turn, patience }
+        let state = Mutex::new(State { queue: VecDeque::with_capacity(QUEUE), ..State::default() });
+        Door { state, round, over, opened, left, turn, patience }
     }
 
-    /// Lends `work` to `seats` other threads and returns when all of them have done their shares.
+    /// Lends `work` to `seats` other threads and returns when all of them have done their shares. Where `stop` is set before
+    /// the lender's turn has come, nothing is lent.
     ///
     /// # Errors
     /// What a share panicked with.
-    pub fn lend(&self, work: Work<'_>, seats: usize) -> Result<(), Payload> {
-        self.lend_beside(work, seats, || ())
+    pub fn lend(&self, work: Work<'_>, seats: usize, stop: Option<&AtomicBool>) -> Result<(), Payload> {
+        self.lend_beside(work, seats, stop, || ())
     }
 
     /// Does share 0 of `work` here, and lends it to at most `seats` other threads: those that have come when share 0 is
@@ -89,18 +99,28 @@ impl Door {
             own = catch_unwind(AssertUnwindSafe(|| work(0)));
             self.close();
         };
-        let others = self.lend_beside(work, seats, here);
+        let others = self.lend_beside(work, seats, None, here);
         own.and(others)
     }
 
-    /// Lends `work`, calls `here`, which must not panic, and waits until the round is over.
+    /// Lends `work`, calls `here`, which must not panic, and waits until the round is over. Nothing of that where `stop` is
+    /// set before its turn.
     #[allow(unsafe_code, reason = "scoped threads would be started each time")]
-    fn lend_beside(&self, work: Work<'_>, seats: usize, here: impl FnOnce()) -> Result<(), Payload> {
+    fn lend_beside(
+        &self,
+        work: Work<'_>,
+        seats: usize,
+        stop: Option<&AtomicBool>,
+        here: impl FnOnce(),
+    ) -> Result<(), Payload> {
         // SAFETY: threads call `work` from where they took a seat until they leave, and find it in `State::work` alone.
-        // Between `open` and the end of `finish` nothing panics, so this function does not end, in either way, before
-        // `finish` has seen that no seat is free and nobody inside, and emptied `State::work` under the same lock.
+        // Once `open` has put it there nothing panics, so this function does not end, in either way, before `finish` has
+        // seen that no seat is free and nobody inside, and emptied `State::work` under the same lock. Where `open` says no
+        // it has not put it there.
         let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
-        self.open(work, seats);
+        if !self.open(work, seats, stop) {
+            return Ok(());
+        }
         here();
         self.finish()
     }
@@ -110,17 +130,29 @@ impl Door {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, work: Work<'static>, seats: usize) {
+    /// Begins a round when the lenders before have gone; false where `stop` was set before that.
+    fn open(&self, work: Work<'static>, seats: usize, stop: Option<&AtomicBool>) -> bool {
         let mut state = self.lock();
         let ticket = state.came;
         state.came = ticket.wrapping_add(1);
-        state = self.turn.wait_while(state, |state| state.went != ticket).unwrap_or_else(PoisonError::into_inner);
+        state.queue.push_back(ticket);
+        while state.queue.front() != Some(&ticket) {
+            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                state.queue.retain(|&waiting| waiting != ticket);
+                return false;
+            }
+            state = match stop {
+                None => self.turn.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(_) => self.turn.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
         state.work = Some(work);
         state.seats = seats;
         self.over.store(state.is_over(), Ordering::Relaxed);
         let wake = state.asleep.min(seats);
         self.next_round(state);
         (0..wake).for_each(|_| self.opened.notify_one());
+        true
     }
 
     fn next_round(&self, mut state: MutexGuard<'_, State>) {
@@ -142,8 +174,8 @@ impl Door {
         state = self.left.wait_while(state, |state| !state.is_over()).unwrap_or_else(PoisonError::into_inner);
         state.lender_asleep = false;
         state.work = None;
-        state.went = state.went.wrapping_add(1);
-        let (others, panic) = (state.went != state.came, state.panic.take());
+        state.queue.pop_front();
+        let (others, panic) = (!state.queue.is_empty(), state.panic.take());
         drop(state);
         if others {
             self.turn.notify_all();

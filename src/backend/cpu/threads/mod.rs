@@ -85,10 +85,10 @@ impl Threads {
 
     /// Calls `work` once, on thread 0, when the runs that were asked for before are over. A panic goes on here. On a
     /// thread of any pool, which must not wait for itself, `work` runs at once and has that thread alone. Once `stop` is
-    /// set no task begins.
+    /// set no task begins, and a run that waits for others gives up.
     ///
     /// # Errors
-    /// Those of `work`; [`Error::Cancelled`] where a task was left out; [`Error::Device`] in a child after fork, which has
+    /// Those of `work`; [`Error::Cancelled`] where a task was left out or the run's turn never came; [`Error::Device`] in a child after fork, which has
     /// none of the threads.
     pub fn inside(&self, stop: Option<&AtomicBool>, work: impl FnOnce(&Team<'_>) -> Result<()> + Send) -> Result<()> {
         if std::process::id() != self.process {
@@ -105,8 +105,11 @@ impl Threads {
             let (work, outcome) = &mut *run.lock().unwrap_or_else(PoisonError::into_inner);
             *outcome = work.take().map(|work| work(&team).and_then(|()| team.check()));
         };
-        self.doors.runs.lend(&on_thread_0, 1).unwrap_or_else(|payload| resume_unwind(payload));
-        let (_, outcome) = run.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.doors.runs.lend(&on_thread_0, 1, stop).unwrap_or_else(|payload| resume_unwind(payload));
+        let (left, outcome) = run.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if left.is_some() {
+            return Err(Error::Cancelled);
+        }
         let lost = || Error::Internal { place: "backend::cpu::threads".into(), what: "a run was not done".into() };
         outcome.unwrap_or_else(|| Err(lost()))
     }

@@ -275,3 +275,45 @@ fn the_threads_of_another_process_are_not_waited_for() {
     threads.process ^= 1;
     threads.inside(None, |_| Ok(())).unwrap();
 }
+
+#[test]
+fn a_run_that_waits_gives_up_once_it_is_to_stop() {
+    let threads = Threads::new(2).unwrap();
+    let (begun, go_on) = (Barrier::new(2), Barrier::new(2));
+    let (stop, given_up, behind) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let come = |count| {
+        while threads.doors.runs.came() < count {
+            thread::yield_now();
+        }
+    };
+    let count_one = |_: &Team<'_>| {
+        behind.fetch_add(1, SeqCst);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            run(&threads, |_| {
+                begun.wait();
+                go_on.wait();
+            });
+        });
+        begun.wait();
+        let waiting = scope.spawn(|| {
+            threads.inside(Some(&stop), |_| {
+                given_up.fetch_add(1, SeqCst);
+                Ok(())
+            })
+        });
+        come(2);
+        let last = scope.spawn(|| run(&threads, count_one));
+        come(3);
+        assert!(!waiting.is_finished() && !last.is_finished());
+        stop.store(true, SeqCst);
+        // The first run is still going on when the second has given up.
+        assert!(matches!(waiting.join().unwrap(), Err(Error::Cancelled)));
+        assert!(!last.is_finished());
+        go_on.wait();
+    });
+    assert_eq!((given_up.load(SeqCst), behind.load(SeqCst)), (0, 1), "who waits behind has their turn");
+    run(&threads, count_one);
+    assert_eq!(behind.load(SeqCst), 2);
+}
