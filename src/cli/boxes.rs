@@ -10,8 +10,9 @@ use medsegx::volume::{
     Form, LabelVolume, OpenOptions, Opening, Orientation, Segment, SeriesChoice, Volume, VolumeInfo, mask_writer,
 };
 
+use super::console::usage;
+use super::files;
 use super::segment::Axis;
-use super::{files, usage};
 
 /// Turn boxes from one form into another: boxes files, markups of 3D Slicer, .npz files with boxes, and label maps
 #[derive(clap::Args)]
@@ -69,13 +70,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         paint(&args, &targets, &info)?;
     }
     if !args.quiet {
-        targets.iter().flat_map(|target| &target.warnings).for_each(super::warn);
+        targets.iter().flat_map(|target| &target.warnings).for_each(super::console::warn);
         let lines = targets.iter().map(|target| {
             let (boxes, points) = (target.boxes.len(), target.points.values().map(Vec::len).sum::<usize>());
             let points = if points > 0 { format!(", {points} points") } else { String::new() };
             format!("{}: label {}, {boxes} boxes{points}\n", target.name.escape_debug(), target.label)
         });
-        super::print(&(lines.collect::<String>() + &format!("wrote {}\n", args.output.display())))?;
+        super::console::print(&(lines.collect::<String>() + &format!("wrote {}\n", args.output.display())))?;
     }
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use medsegx::atomic::write_atomically;
 
 /// Print completions for a shell: medsegx completions bash > ~/.local/share/bash-completion/completions/medsegx
@@ -26,18 +25,17 @@ pub struct ManArgs {
     force: bool,
 }
 
-/// Prints completions.
-pub fn run(args: Args) -> anyhow::Result<()> {
+/// Prints completions of `all`.
+pub fn run(args: Args, all: &mut clap::Command) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "medsegx", &mut text);
-    super::print(&String::from_utf8(text)?)
+    clap_complete::generate(args.shell, all, "medsegx", &mut text);
+    super::console::print(&String::from_utf8(text)?)
 }
 
-/// Prints or writes man pages.
-pub fn man(args: ManArgs) -> anyhow::Result<()> {
-    let mut all = super::Cli::command();
+/// Prints or writes man pages of `all`.
+pub fn man(args: ManArgs, mut all: clap::Command) -> anyhow::Result<()> {
     all.build();
-    let Some(out) = &args.out else { return super::print(&String::from_utf8(page(all)?)?) };
+    let Some(out) = &args.out else { return super::console::print(&String::from_utf8(page(all)?)?) };
     std::fs::create_dir_all(out).with_context(|| format!("{}: cannot create", out.display()))?;
     let subcommands: Vec<clap::Command> = all.get_subcommands().filter(|c| c.get_name() != "help").cloned().collect();
     for command in std::iter::once(all).chain(subcommands) {

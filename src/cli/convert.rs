@@ -7,10 +7,10 @@ use medsegx::Error;
 use medsegx::model::Kind;
 use medsegx::weights::{convert, convert_tiny_vit};
 
+use super::console::usage;
 use super::files::{Named, check_outputs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::usage;
 use super::weights_output::WeightsOutput;
 
 /// Convert published PyTorch checkpoints to a weights file. Nothing in them is executed
@@ -69,6 +69,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         other => other?,
     };
     let (depth, width, size) = (config.depth(), config.width, config.image_size);
-    super::say(&format!("{}: {depth} blocks of width {width}, {size} px", output.display()));
+    super::console::say(&format!("{}: {depth} blocks of width {width}, {size} px", output.display()));
     Ok(())
 }

@@ -15,7 +15,7 @@ pub fn is_listed(path: &Path, choice: &SeriesChoice) -> bool {
 /// All series and volumes at `path`.
 pub fn listing(path: &Path, json: bool) -> anyhow::Result<String> {
     let listing = dicom::list(path, None)?;
-    if json { super::info::json(&listing) } else { Ok(text(&listing)?) }
+    if json { super::console::json(&listing) } else { Ok(text(&listing)?) }
 }
 
 fn text(listing: &Listing) -> Result<String, std::fmt::Error> {

@@ -74,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let compared = compare(&expected, &sets, &scored);
     let failed: Vec<_> = scored.iter().flat_map(|scored| &scored.failed).collect();
-    failed.iter().for_each(|error| super::say(&format!("medsegx: {error}")));
+    failed.iter().for_each(|error| super::console::say(&format!("medsegx: {error}")));
     if failed.is_empty() { compared } else { Err(NotAll(failed.len()).into()) }
 }
 
@@ -148,7 +148,7 @@ fn summary(sets: &[Set], scored: &[Scored]) -> anyhow::Result<()> {
             writeln!(text, "  {count} pictures without a label left out: {}, ...", first.display())?;
         }
     }
-    super::print(&text)
+    super::console::print(&text)
 }
 
 /// Prints every published row beside the result and fails if one is missing or differs.
@@ -156,7 +156,7 @@ fn compare(expected: &[Expected], sets: &[Set], scored: &[Scored]) -> anyhow::Re
     let results: Vec<(&str, &[Row])> =
         sets.iter().zip(scored).map(|(set, scored)| (set.name.as_str(), scored.rows.as_slice())).collect();
     let compared: Vec<_> = expected.iter().map(|table| (table, table.compare(&results))).collect();
-    super::print(&comparison(&compared)?)?;
+    super::console::print(&comparison(&compared)?)?;
     let rows = || compared.iter().flat_map(|(_, rows)| rows);
     match rows().filter(|row| row.fails).count() {
         0 => Ok(()),

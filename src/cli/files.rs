@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use medsegx::atomic::check_writable;
 
-use super::usage;
+use super::console::usage;
 
 /// A file and the argument that names it, for messages.
 pub type Named<'a> = (&'static str, &'a Path);

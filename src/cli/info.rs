@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use medsegx::volume::{self, OpenOptions, SeriesChoice};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
-use serde::Serialize;
 
 /// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
 #[derive(clap::Args)]
@@ -26,11 +25,11 @@ pub struct Args {
 
 /// Prints the description.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    super::print(&if weights::is_weights(&args.file) { weights(&args.file, args.json)? } else { image(&args)? })
-}
-
-pub fn json(described: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(described)? + "\n")
+    super::console::print(&if weights::is_weights(&args.file) {
+        weights(&args.file, args.json)?
+    } else {
+        image(&args)?
+    })
 }
 
 fn table(lines: &[(&str, String)]) -> String {
@@ -44,15 +43,15 @@ fn image(args: &Args) -> anyhow::Result<String> {
         return super::dicom::listing(&args.file, args.json);
     }
     let image = volume::describe_chosen(&args.file, &OpenOptions::default(), &choice)?;
-    if args.json { json(&image) } else { Ok(image_text(&image)) }
+    if args.json { super::console::json(&image) } else { Ok(image_text(&image)) }
 }
 
 fn weights(path: &Path, as_json: bool) -> anyhow::Result<String> {
     if let Ok(tuned) = Tuned::open(path) {
-        return if as_json { json(&tuned.metadata()) } else { Ok(tuned_text(&tuned)) };
+        return if as_json { super::console::json(&tuned.metadata()) } else { Ok(tuned_text(&tuned)) };
     }
     let weights = weights::describe(&Weights::open(path, Access::Read)?)?;
-    if as_json { json(&weights) } else { Ok(weights_text(&weights)) }
+    if as_json { super::console::json(&weights) } else { Ok(weights_text(&weights)) }
 }
 
 fn tuned_text(tuned: &Tuned) -> String {

@@ -37,5 +37,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let (registers, shared) = known.unwrap_or_else(|| ("?".into(), "?".into()));
         writeln!(table, "{entry:28} {threads:7} {registers:>9} {shared:>6} {bound:13} {tile}")?;
     }
-    super::print(&table)
+    super::console::print(&table)
 }

@@ -4,9 +4,11 @@ mod batch;
 mod bench;
 mod boxes;
 mod completions;
+mod console;
 mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
+mod digest;
 mod eval;
 mod files;
 mod info;
@@ -27,14 +29,12 @@ mod tune;
 mod weights_output;
 mod weights_source;
 
-use std::io::{Read, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use medsegx::codes::Warning;
-use sha2::{Digest, Sha256};
+
+use console::{Usage, message, say};
 
 /// Fast, local and dependable segmentation of medical images with MedSegX. Research software, not a medical device.
 #[derive(Parser)]
@@ -75,8 +75,8 @@ pub fn main() -> ExitCode {
     let Cli { progress, command } = Cli::parse();
     progress.choose();
     let Err(error) = run(command) else { return ExitCode::SUCCESS };
-    if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        usage.exit();
+    if let Some(Usage(message)) = error.downcast_ref() {
+        subcommand().error(ErrorKind::ArgumentConflict, message).exit();
     }
     let code = exit_code(&error);
     say(&format!("medsegx: {}", message(&error)));
@@ -91,13 +91,13 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Batch(args) => batch::run(*args),
         Command::Bench(args) => bench::run(args),
         Command::Boxes(args) => boxes::run(args),
-        Command::Completions(args) => completions::run(args),
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Convert(args) => convert::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Info(args) => info::run(args),
         #[cfg(feature = "cuda")]
         Command::Kernels(args) => kernels::run(args),
-        Command::Man(args) => completions::man(args),
+        Command::Man(args) => completions::man(args, Cli::command()),
         Command::Plan(args) => plan::run(args),
         Command::Score(args) => score::run(args),
         Command::Segment(args) => segment::run(*args),
@@ -105,19 +105,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tasks(args) => tasks::run(args),
         Command::Tune(args) => tune::run(*args),
     }
-}
-
-/// An error and its causes, each once: the library's errors already end with their cause.
-fn message(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// Exit code for what the arguments got wrong.
@@ -133,57 +120,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(medsegx::Error::Cancelled) => interrupt::EXIT_CODE,
         _ => 1,
     }
-}
-
-/// Prints a text; a reader that closed the pipe has seen enough.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Says a line on stderr. Where nobody can hear it the run goes on; `eprintln!` would panic.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Says what looks wrong although the run goes on.
-fn warn(warning: &Warning) {
-    say(&format!("medsegx: warning: {warning} [{}]", warning.code.name()));
-}
-
-/// SHA-256 of a file in lower-case hexadecimal; of a folder that of the contents of its files, one after the other in the
-/// order of their names.
-fn sha256(path: &Path) -> medsegx::Result<String> {
-    let mut hasher = Sha256::new();
-    hash_into(&mut hasher, path)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn hash_into(hasher: &mut Sha256, path: &Path) -> medsegx::Result<()> {
-    let failed = |e| medsegx::Error::io(path, "read", e);
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-        let mut entries: Vec<_> = entries.map_err(failed)?.iter().map(std::fs::DirEntry::path).collect();
-        entries.sort();
-        let linked = |path: &Path| path.is_dir() && path.is_symlink();
-        return entries.iter().filter(|path| !linked(path)).try_for_each(|path| hash_into(hasher, path));
-    }
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(()),
-            length => hasher.update(&buffer[..length]),
-        }
-    }
-}
-
-/// A mistake in the arguments that only shows when they are seen together; the process ends with 2.
-fn usage(message: &str) -> anyhow::Error {
-    subcommand().error(ErrorKind::ArgumentConflict, message).into()
 }
 
 /// The subcommand that this process was started with, whose usage belongs to what is wrong with its arguments.

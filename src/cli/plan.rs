@@ -97,7 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let memory = memory(&config, dtype, &cpu, &plans);
     let [encoder, decoder] = &plans;
     let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
-    super::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
+    super::console::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
 }
 
 /// The most memory of a model and a session on a CPU, as a run with `args` makes them. On another device this is a bound of

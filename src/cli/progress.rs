@@ -101,8 +101,8 @@ impl Progress {
     /// Says a line above the bar.
     pub fn say(&self, line: &str) {
         match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| super::say(line)),
-            Shown::Lines { .. } => super::say(line),
+            Shown::Bar(bar) => bar.suspend(|| super::console::say(line)),
+            Shown::Lines { .. } => super::console::say(line),
         }
     }
 

@@ -7,8 +7,8 @@ use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels_wat
 use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume};
 use serde_json::{Value, json};
 
+use super::console::usage;
 use super::progress::Progress;
-use super::usage;
 
 /// Score a mask against a reference mask, label by label, in three dimensions and millimetres
 #[derive(clap::Args)]
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let diagonal = (side(0) + side(1) + side(2)).sqrt();
     let total = summary(&scores, args.definition, diagonal);
     let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total };
-    super::print(&if args.json { all.json()? } else { all.text() })
+    super::console::print(&if args.json { all.json()? } else { all.text() })
 }
 
 /// Both masks: one that has a grid of its own first, on which the other may have to be brought.
@@ -213,5 +213,5 @@ fn short(value: Option<f64>) -> String {
 
 /// Says what looks wrong with a mask. There is no code for it: reports of runs never have it.
 fn say(warning: &str) {
-    super::say(&format!("medsegx: warning: {warning}"));
+    super::console::say(&format!("medsegx: warning: {warning}"));
 }

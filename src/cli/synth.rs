@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use medsegx::model::{Config, Preset};
 use medsegx::weights::{self, Weights};
 
+use super::console::usage;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::usage;
 use super::weights_output::WeightsOutput;
 
 /// Write synthetic weights for tests and benchmarks. They are not trained and segment nothing
@@ -73,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     weights::write(&output, force, &tensors, weights.metadata(), dtype.into(), values)?;
     progress.finish();
-    super::say(&format!("synthetic weights, for tests and benchmarks only: {}", output.display()));
+    super::console::say(&format!("synthetic weights, for tests and benchmarks only: {}", output.display()));
     Ok(())
 }
 

@@ -23,7 +23,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             None => bail!("nothing in the task tree is called '{query}'"),
         }
     }
-    super::print(&if args.json { json(&found)? } else { tree(&found) })
+    super::console::print(&if args.json { json(&found)? } else { tree(&found) })
 }
 
 fn tree(found: &[&Target]) -> String {

@@ -25,14 +25,14 @@ impl WeightsSource {
             #[cfg(feature = "demo-weights")]
             None => {
                 if !quiet {
-                    super::say(&format!("medsegx: {}", medsegx::weights::demo::NOTICE));
+                    super::console::say(&format!("medsegx: {}", medsegx::weights::demo::NOTICE));
                 }
                 Ok(WeightsSource::Demo)
             }
             #[cfg(not(feature = "demo-weights"))]
             None => {
                 let _ = quiet;
-                Err(super::usage("--weights FILE is missing, and this build has no demo weights"))
+                Err(super::console::usage("--weights FILE is missing, and this build has no demo weights"))
             }
         }
     }
@@ -64,7 +64,7 @@ impl WeightsSource {
     /// The file cannot be read.
     pub fn sha256(&self) -> medsegx::Result<String> {
         match self {
-            WeightsSource::File(path) => super::sha256(path),
+            WeightsSource::File(path) => super::digest::sha256(path),
             #[cfg(feature = "demo-weights")]
             WeightsSource::Demo => Ok(medsegx::weights::sha256(medsegx::weights::demo::FILE)),
         }

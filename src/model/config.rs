@@ -1,6 +1,31 @@
 //! Every size of the network. Read off the tensor shapes of a weights file, never typed by a user.
 
-use super::mask_decoder::Masks;
+/// Which masks a run returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Masks {
+    /// Mask 0 alone.
+    Single,
+    /// Masks 1 to 3.
+    Three,
+}
+
+impl Masks {
+    /// Index of the first returned mask among the four.
+    pub fn first(self) -> usize {
+        match self {
+            Masks::Single => 0,
+            Masks::Three => 1,
+        }
+    }
+
+    /// M.
+    pub fn count(self) -> usize {
+        match self {
+            Masks::Single => 1,
+            Masks::Three => 3,
+        }
+    }
+}
 
 /// What a checkpoint is used as: the same shapes differ in pre-processing and in the choice of the mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `mask_decoder`: embedding and prompts to logit maps (MODEL.md sections 4 and 5).
 
-use super::config::Config;
+use super::config::{Config, Masks};
 use super::layers::{dense, linear, norm, residual};
 use super::prompt_encoder::{self, GAUSSIAN, projections};
 use crate::graph::op::{
@@ -15,33 +15,6 @@ const EPS: f32 = 1e-5;
 const EPS_2D: f32 = 1e-6;
 /// Layers of the two-way transformer.
 const LAYERS: usize = 2;
-
-/// Which masks a run returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Masks {
-    /// Mask 0 alone.
-    Single,
-    /// Masks 1 to 3.
-    Three,
-}
-
-impl Masks {
-    /// Index of the first returned mask among the four.
-    pub fn first(self) -> usize {
-        match self {
-            Masks::Single => 0,
-            Masks::Three => 1,
-        }
-    }
-
-    /// M.
-    pub fn count(self) -> usize {
-        match self {
-            Masks::Single => 1,
-            Masks::Three => 3,
-        }
-    }
-}
 
 /// What distinguishes one decoder graph from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

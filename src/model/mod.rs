@@ -8,5 +8,5 @@ pub mod mask_decoder;
 pub mod prompt_encoder;
 pub mod tiny_vit;
 
-pub use config::{Adapters, Config, Kind, Preset, Stage, TinyVit};
-pub use mask_decoder::{Masks, Prompts};
+pub use config::{Adapters, Config, Kind, Masks, Preset, Stage, TinyVit};
+pub use mask_decoder::Prompts;

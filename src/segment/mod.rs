@@ -40,10 +40,13 @@
 //! # }
 //! ```
 
+mod capacity;
 mod engine;
 pub mod frame;
 mod kept;
 mod model;
+mod picture;
+mod points;
 pub mod report;
 pub mod volume;
 
@@ -53,91 +56,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use crate::executor::{Point, Prompt};
+pub use capacity::Capacity;
 pub use frame::Frame;
 use kept::Kept;
 pub use kept::{EmbeddingFolder, KeptCounts};
 pub use model::{Device, Model, ModelOptions};
+pub use picture::Picture;
+pub(crate) use points::check_points_trained;
+pub use points::prompt_points;
 
 use crate::error::{Error, Result};
-use crate::executor::SessionOptions;
 use crate::mask::{self, MaskChoice, Measures, Rule, Verdict, box_of_logits};
+use crate::memory::zeros;
 use crate::model::{Kind, Masks};
 use crate::taxonomy::Context;
 use crate::volume::StoredSlice;
 use engine::{Engine, Source};
-
-/// Point labels of the prompt encoder (MODEL.md section 4).
-mod label {
-    pub const NOT_A_POINT: i32 = -1;
-    pub const BACKGROUND: i32 = 0;
-    pub const FOREGROUND: i32 = 1;
-    pub const BOX_FIRST: i32 = 2;
-    pub const BOX_LAST: i32 = 3;
-}
-
-/// How much a session can hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// Pictures in one batch of the encoder, and prompts in one of the decoder.
-    pub batch: usize,
-    /// Prompt points of one prompt; a box takes two.
-    pub points: usize,
-    /// Whether mask prompts will be given.
-    pub mask_prompt: bool,
-}
-
-impl Default for Capacity {
-    fn default() -> Self {
-        Capacity { batch: 1, points: 2, mask_prompt: false }
-    }
-}
-
-impl Capacity {
-    /// What the executor makes room for.
-    fn options(self, kind: Kind, choice: MaskChoice) -> Result<SessionOptions> {
-        let batch = self.batch.max(1);
-        let (points, mask_prompt) = (self.points.max(2), self.mask_prompt);
-        Ok(SessionOptions { slices: batch, prompts: batch, points, mask_prompt, masks: masks_for(kind, choice)? })
-    }
-
-    /// This capacity with a batch for `slices` slices: on a GPU the largest power of two that they can fill and whose network
-    /// half of the free memory holds, so that slices, masks and a second session still fit; on a CPU, where a larger batch gains little, 4 small pictures
-    /// or a large one.
-    ///
-    /// # Errors
-    /// A mask that the model does not have; a device that fails.
-    pub fn with_batch_for(self, model: &Model, choice: MaskChoice, slices: usize) -> Result<Capacity> {
-        let Some(free) = model.free_bytes()? else {
-            let batch = if model.config().kind == Kind::MedSegX { 4 } else { 1 };
-            return Ok(Capacity { batch, ..self });
-        };
-        let mut batch = slices.clamp(1, MOST_SLICES).next_power_of_two();
-        while batch > 1 {
-            let capacity = Capacity { batch, ..self };
-            if model.session_bytes(capacity.options(model.config().kind, choice)?)? <= free / 2 {
-                break;
-            }
-            batch /= 2;
-        }
-        Ok(Capacity { batch, ..self })
-    }
-}
-
-/// Largest batch that is chosen without being asked for: beyond it a GPU gains little and the first mask comes later.
-const MOST_SLICES: usize = 64;
-
-/// One slice as grey levels or colour.
-#[derive(Clone, Copy, Debug)]
-pub struct Picture<'a> {
-    /// `[height, width, channels]`.
-    pub pixels: &'a [u8],
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// 1 or 3.
-    pub channels: usize,
-}
+use picture::check_picture;
+use points::region_of;
 
 /// One thread's session on a [`Model`], with all the memory of a run.
 pub struct Segmenter {
@@ -495,78 +431,4 @@ impl Segmenter {
         }
         self.engine.masks(prompts, tokens.start - first..tokens.end - first, frame, out)
     }
-}
-
-/// The box of a prompt, in its frame.
-fn region_of(points: &[Point]) -> Option<[f32; 4]> {
-    let corner = |label: i32| points.iter().find(|point| point.label == label).map(|point| [point.x, point.y]);
-    let ([x0, y0], [x1, y1]) = (corner(label::BOX_FIRST)?, corner(label::BOX_LAST)?);
-    Some([x0, y0, x1, y1])
-}
-
-/// Points of one prompt in the model's frame: `points` of the slice `(x, y, foreground)`, then the corners of the box, or
-/// one padding point where there are points and no box.
-pub fn prompt_points(frame: &Frame, points: &[(f64, f64, bool)], region: Option<[f64; 4]>, out: &mut Vec<Point>) {
-    out.clear();
-    out.extend(points.iter().map(|&(x, y, foreground)| {
-        let [x, y] = frame.point(x, y);
-        Point { x, y, label: if foreground { label::FOREGROUND } else { label::BACKGROUND } }
-    }));
-    match region.map(|region| frame.region(region)) {
-        Some([x0, y0, x1, y1]) => {
-            out.push(Point { x: x0, y: y0, label: label::BOX_FIRST });
-            out.push(Point { x: x1, y: y1, label: label::BOX_LAST });
-        }
-        None if !out.is_empty() => out.push(Point { x: 0.0, y: 0.0, label: label::NOT_A_POINT }),
-        None => {}
-    }
-}
-
-/// Refuses points for weights that were never trained with any.
-pub(crate) fn check_points_trained(kind: Kind) -> Result<()> {
-    if kind.takes_points() {
-        return Ok(());
-    }
-    let expected = "a box, or SAM weights: MedSegX and LiteMedSAM were not trained with points".into();
-    Err(Error::Prompt { what: "points".into(), expected, found: "points".into() })
-}
-
-/// The decoder's output that a choice of mask needs.
-fn masks_for(kind: Kind, choice: MaskChoice) -> Result<Masks> {
-    match (choice, kind) {
-        (MaskChoice::Fixed(0), Kind::MedSegX) => Err(Error::Argument {
-            name: "mask",
-            expected: "auto, 1, 2 or 3: MedSegX was not trained to give a single mask".into(),
-            found: "0".into(),
-        }),
-        (MaskChoice::Fixed(1..=3), Kind::LiteMedSam) => Err(Error::Argument {
-            name: "mask",
-            expected: "auto or 0: LiteMedSAM was trained to give a single mask".into(),
-            found: format!("{choice:?}"),
-        }),
-        (MaskChoice::Auto, kind) => Ok(kind.masks()),
-        (MaskChoice::Fixed(0), _) => Ok(Masks::Single),
-        (MaskChoice::Fixed(1..=3), _) => Ok(Masks::Three),
-        (MaskChoice::Fixed(other), _) => {
-            Err(Error::Argument { name: "mask", expected: "auto, 0, 1, 2 or 3".into(), found: other.to_string() })
-        }
-    }
-}
-
-fn check_picture(picture: &Picture<'_>) -> Result<()> {
-    let Picture { pixels, height, width, channels } = *picture;
-    let length = height.checked_mul(width).and_then(|area| area.checked_mul(channels));
-    if matches!(channels, 1 | 3) && length == Some(pixels.len()) {
-        return Ok(());
-    }
-    let found = format!("{} bytes for {height} x {width} x {channels}", pixels.len());
-    Err(Error::Argument { name: "picture", expected: "height x width x 1 or 3 bytes".into(), found })
-}
-
-fn zeros<T: bytemuck::Zeroable + Clone>(length: usize, what: &str) -> Result<Vec<T>> {
-    let bytes = (length * size_of::<T>()) as u64;
-    let mut values = Vec::new();
-    values.try_reserve_exact(length).map_err(|_| Error::Memory { what: what.into(), bytes })?;
-    values.resize(length, T::zeroed());
-    Ok(values)
 }

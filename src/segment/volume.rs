@@ -3,13 +3,13 @@
 
 mod doubts;
 mod follow;
+mod outcome;
 mod paint;
 mod propagate;
+mod request;
 mod settle;
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Frame, Prompt, Segmenter, check_points_trained, prompt_points};
 use crate::codes::Code;
@@ -22,118 +22,12 @@ use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, SliceSource, StoredSlice, Volume};
 pub use doubts::doubts_of_mask;
+pub use follow::PropagationRule;
+pub use outcome::{Outcome, SliceOutcome, Stages};
 use paint::Painter;
-pub use propagate::{End, Propagated, PropagationRule, Stop, propagate};
+pub use propagate::{End, Propagated, Stop, propagate};
+pub use request::{Observer, Request};
 use settle::{Decoded, Settled, Settler};
-
-/// One thing to segment.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Value in the mask.
-    pub label: u16,
-    /// Where it stands in MedSegDB's tree; plain SAM needs none.
-    pub context: Option<Context>,
-    /// A box a slice, in stored indices, by index along the slicing axis.
-    pub boxes: std::collections::BTreeMap<usize, PixelBox>,
-    /// Points `(x, y, foreground)` in stored indices, for requests without boxes: a slice and its points.
-    pub points: std::collections::BTreeMap<usize, Vec<(f64, f64, bool)>>,
-}
-
-impl Request {
-    /// Whether it asks for anything on `slice`.
-    fn is_on(&self, slice: usize) -> bool {
-        self.boxes.contains_key(&slice) || self.points.get(&slice).is_some_and(|points| !points.is_empty())
-    }
-
-    /// The slices that it asks for, ascending.
-    fn prompted(&self) -> impl Iterator<Item = usize> {
-        let slices: BTreeSet<usize> = self.boxes.keys().chain(self.points.keys()).copied().collect();
-        slices.into_iter().filter(|&slice| self.is_on(slice))
-    }
-}
-
-/// What happens between the batches of a long run.
-pub trait Observer {
-    /// Called after each batch with how many prompts are done, of how many. `Break` cancels the run.
-    fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()>;
-
-    /// Whether [`Observer::logits`] is to be called; it costs a GPU their download.
-    fn wants_logits(&self) -> bool {
-        false
-    }
-
-    /// Raw logits `[M, L, L]` of prompt `index`: prompts are counted by ascending slice, then in the order of requests.
-    ///
-    /// # Errors
-    /// Whatever stops the run.
-    fn logits(&mut self, index: usize, logits: &[f32]) -> Result<()>;
-
-    /// Called as the run goes on: the slices below `end`, counted along the slicing axis, have their final `labels`. `end`
-    /// grows from call to call; the last one has the number of slices.
-    ///
-    /// # Errors
-    /// Whatever stops the run.
-    fn settled(&mut self, end: usize, labels: &LabelVolume) -> Result<()> {
-        let _ = (end, labels);
-        Ok(())
-    }
-}
-
-/// One segmented slice of one request.
-#[derive(Clone, Debug)]
-pub struct SliceOutcome {
-    /// Which request.
-    pub request: usize,
-    /// Index along the slicing axis.
-    pub slice: usize,
-    /// The box, in stored indices.
-    pub region: Option<PixelBox>,
-    /// The chosen mask, and what is known of all of them.
-    pub verdict: Verdict,
-    /// Foreground pixels of the chosen mask.
-    pub pixels: u64,
-    /// Mean Dice of the chosen mask with those of the same request on the slices before and after; `None` without any.
-    pub continuity: Option<f64>,
-    /// Bits of [`Code`]s: what is doubtful about the picture or the mask.
-    pub doubts: u64,
-}
-
-impl SliceOutcome {
-    /// Mean Dice among the masks; `None` where the chosen one is empty, which agrees with nothing.
-    pub fn agreement(&self) -> Option<f64> {
-        (self.pixels > 0).then(|| self.verdict.measures.agreement())
-    }
-}
-
-/// Where the time of a run went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stages {
-    /// Waiting for voxels of a volume that is still being read.
-    pub wait: Duration,
-    /// Cutting slices and mapping them to grey levels and to the model's picture.
-    pub prepare: Duration,
-    /// Image encoder. A GPU has the work in its queue by then and not behind it: what is left counts as decoding.
-    pub encode: Duration,
-    /// Prompt encoder, mask decoder, and scores of the masks.
-    pub decode: Duration,
-    /// Choosing masks, resizing them, painting labels.
-    pub restore: Duration,
-}
-
-/// A segmented volume.
-pub struct Outcome {
-    /// Labels on the volume's own grid. Where masks overlap, the later request wins.
-    pub labels: LabelVolume,
-    /// Voxels of `labels` that each request has, after later ones were painted over it: those of all requests with one
-    /// label add up to the voxels with that label.
-    pub voxels: Vec<u64>,
-    /// Voxels of each request's masks that later requests have.
-    pub covered: Vec<u64>,
-    /// By ascending slice, then in the order of requests.
-    pub slices: Vec<SliceOutcome>,
-    /// Where the time went.
-    pub stages: Stages,
-}
 
 /// A prompt whose picture is placed in the batch.
 struct Pending {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::info::Container;
-use super::mask_writer::{all_segments, wrong};
+use super::mask_bytes::{all_segments, wrong};
 use super::{Geometry, LabelVolume, Segment, SeriesChoice, VolumeInfo};
 use crate::atomic::write_atomically;
 use crate::codes::{Code, Warning};

@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 
 use flate2::write::{GzDecoder, GzEncoder};
 
-use super::mask_writer::{self, Format, nifti_start, plane_bytes};
+use super::mask_bytes::{gzip, plane_bytes, wrong};
+use super::mask_writer::{self, Format, nifti_start};
 use super::{SliceFrame, VolumeInfo};
 use crate::atomic::write_atomically;
 use crate::image::LabelVolume;
@@ -91,7 +92,7 @@ impl MaskStream {
     /// Waits for the compressor: the whole file, or why there is none.
     fn compressed(&mut self) -> Result<Vec<u8>> {
         drop(self.pieces.take());
-        let internal = |what: String| mask_writer::wrong(&self.path, &what);
+        let internal = |what: String| wrong(&self.path, &what);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(Ok(bytes))) => Ok(bytes),
             Some(Ok(Err(error))) => match error.downcast::<Error>() {
@@ -120,15 +121,15 @@ fn plane_size(info: &VolumeInfo, highest: u16) -> usize {
 /// The gzip file of `start` and all pieces. Planes are compressed one by one, as [`mask_writer::write`] does: the same mask
 /// gives the same bytes.
 fn compress(start: Vec<u8>, plane: usize, pieces: &Receiver<Vec<u8>>) -> io::Result<Vec<u8>> {
-    let mut gzip = mask_writer::gzip(Compressed::default());
+    let mut packed = gzip(Compressed::default());
     let mut proof = Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
-    gzip.write_all(&start)?;
-    proof.add(start, &gzip)?;
+    packed.write_all(&start)?;
+    proof.add(start, &packed)?;
     for piece in pieces {
-        piece.chunks(plane.max(1)).try_for_each(|plane| gzip.write_all(plane))?;
-        proof.add(piece, &gzip)?;
+        piece.chunks(plane.max(1)).try_for_each(|plane| packed.write_all(plane))?;
+        proof.add(piece, &packed)?;
     }
-    let bytes = gzip.finish()?.0;
+    let bytes = packed.finish()?.0;
     proof.finish(&bytes)?;
     Ok(bytes)
 }
@@ -244,9 +245,9 @@ mod tests {
     #[test]
     fn a_byte_that_changes_between_is_found() {
         let piece: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
-        let mut gzip = mask_writer::gzip(Compressed::default());
-        gzip.write_all(&piece).unwrap();
-        let bytes = gzip.finish().unwrap().0;
+        let mut packed = gzip(Compressed::default());
+        packed.write_all(&piece).unwrap();
+        let bytes = packed.finish().unwrap().0;
         let proof = || Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
         let check = |meant: &[&[u8]], bytes: &[u8]| {
             let mut proof = proof();

@@ -6,16 +6,14 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
-use std::ops::Range;
 use std::path::Path;
 
 use ::png::BitDepth;
-use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
 
 #[cfg(feature = "dicom")]
 use super::dicom_mask::{DicomMask, DicomOptions};
 use super::info::Container;
+use super::mask_bytes::{all_segments, gzip, plane_bytes, wrong};
 use super::nifti::Header;
 use super::raster_writer;
 use super::{OpenOptions, Opening, VolumeInfo, npy, npz, png};
@@ -228,25 +226,6 @@ fn write_png(mask: &LabelVolume, shown: Shown, out: &mut impl Write) -> io::Resu
     }
 }
 
-/// The named labels, and those of the mask that have no name.
-pub(super) fn all_segments(mask: &LabelVolume, named: &[Segment]) -> Vec<Segment> {
-    let mut found = vec![false; 1 << 16];
-    match mask.labels() {
-        Labels::U8(labels) => labels.iter().for_each(|&label| found[usize::from(label)] = true),
-        Labels::U16(labels) => labels.iter().for_each(|&label| found[usize::from(label)] = true),
-    }
-    let mut segments: Vec<Segment> = Vec::new();
-    for segment in named {
-        found[usize::from(segment.label)] = false;
-        if segments.iter().all(|known| known.label != segment.label) {
-            segments.push(segment.clone());
-        }
-    }
-    let unnamed = (1..=u16::MAX).filter(|&label| found[usize::from(label)]);
-    segments.extend(unnamed.map(|label| Segment { label, name: format!("Segment {label}") }));
-    segments
-}
-
 /// H x W for a picture, else slices x H x W.
 fn npy_shape(volume: &VolumeInfo) -> Vec<usize> {
     let [width, height, slices] = volume.dims();
@@ -254,11 +233,6 @@ fn npy_shape(volume: &VolumeInfo) -> Vec<usize> {
         Container::Npy { picture: true } | Container::Png => vec![height, width],
         _ => vec![slices, height, width],
     }
-}
-
-/// A compressor into `out`: no name, no time, so that the same mask gives the same bytes.
-pub(super) fn gzip<W: Write>(out: W) -> GzEncoder<W> {
-    GzBuilder::new().write(out, Compression::default())
 }
 
 fn write_nifti(volume: &VolumeInfo, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
@@ -280,26 +254,6 @@ pub(super) fn nifti_start(volume: &VolumeInfo, wide: bool) -> (Header, Vec<u8>) 
     let header = mask_header(volume, wide);
     let start = [&header.bytes[..], &[0; 4]].concat();
     (header, start)
-}
-
-/// Labels of some planes in a NIfTI file.
-pub(super) fn plane_bytes(mask: &LabelVolume, planes: Range<usize>, big_endian: bool) -> Result<Vec<u8>> {
-    let [width, height, _] = mask.dims();
-    let area = width * height;
-    let values = planes.start * area..planes.end * area;
-    match mask.labels() {
-        Labels::U8(labels) => {
-            let mut bytes = reserve(values.len(), "planes of the mask")?;
-            bytes.extend_from_slice(&labels[values]);
-            Ok(bytes)
-        }
-        Labels::U16(labels) => {
-            let mut bytes = reserve(2 * values.len(), "planes of the mask")?;
-            let order = |l: &u16| if big_endian { l.to_be_bytes() } else { l.to_le_bytes() };
-            bytes.extend(labels[values].iter().flat_map(order));
-            Ok(bytes)
-        }
-    }
 }
 
 /// The input's header with only those fields changed that describe voxels instead of space, and without free text, which may
@@ -425,8 +379,4 @@ fn compare_places(volume: &VolumeInfo, written: &VolumeInfo, path: &Path) -> Res
         (Some(_), None) => Err(wrong(path, "its geometry is not there")),
         _ => Ok(()),
     }
-}
-
-pub(super) fn wrong(path: &Path, what: &str) -> Error {
-    Error::Internal { place: format!("mask {}", path.display()), what: what.into() }
 }

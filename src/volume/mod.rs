@@ -38,6 +38,7 @@ mod label_slice;
 mod labels;
 mod lent;
 mod levels;
+mod mask_bytes;
 mod mask_stream;
 pub mod mask_writer;
 mod metaimage;

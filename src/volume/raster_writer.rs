@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
 use super::VolumeInfo;
-use super::mask_writer::{gzip, plane_bytes};
+use super::mask_bytes::{gzip, plane_bytes};
 use super::raster::to_lps;
 use crate::image::legend::{Segment, colour};
 use crate::image::{LabelVolume, Labels};

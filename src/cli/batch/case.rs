@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches as _};
 use medsegx::{Error, Result};
 
-use super::manifest::{Flags, Line};
+use super::line::{Flags, Line};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::segment;
 
@@ -218,6 +218,11 @@ fn below(path: &str, place: &str) -> Result<String> {
             Err(Error::Argument { name: "output", expected: format!("{place}: a path below --out"), found })
         }
     }
+}
+
+/// A path as JSON can hold it.
+pub fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 #[cfg(test)]

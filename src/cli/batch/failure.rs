@@ -4,11 +4,13 @@ use std::io::ErrorKind;
 
 use medsegx::Error;
 
+use crate::cli::console::Usage;
+
 /// The name of an error.
 pub fn code(error: &anyhow::Error) -> &'static str {
     let Some(error) = error.downcast_ref::<Error>() else {
         // What the arguments got wrong only shows when they are seen together.
-        return if error.is::<clap::Error>() { "argument" } else { "other" };
+        return if error.is::<Usage>() { "argument" } else { "other" };
     };
     match error {
         Error::Io { source, .. } => match source.kind() {
@@ -56,3 +58,8 @@ pub fn meaning(code: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// Some cases failed or are missing; the others are done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAll(pub String);

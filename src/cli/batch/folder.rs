@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use medsegx::{Error, Result};
 
 use super::case::{IMAGES, without_ending};
-use super::manifest::Line;
+use super::line::Line;
 
 /// Lists the images below `root` in the order of their names. `pattern` is of paths below it: `*` within a folder, `**`
 /// any folders. Without one these are the images that lie in it; of a BIDS data set those of all subjects and sessions.

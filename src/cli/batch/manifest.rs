@@ -1,47 +1,18 @@
 //! What a batch is to do, as its user wrote it: a table with a case a line, or folders of images.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use medsegx::{Error, Result};
 use serde::Deserialize;
 
 use super::folder;
+use super::line::{Flags, Line};
 
 /// Largest manifest that is read, in bytes.
 const LARGEST_FILE: u64 = 256 << 20;
 
 /// The columns of a CSV file, and the keys of a line of JSON.
 const COLUMNS: [&str; 6] = ["image", "boxes", "rough", "task", "output", "flags"];
-
-/// One case as it was asked for. Relative paths are those of `base`.
-#[derive(Clone, Debug, Default)]
-pub struct Line {
-    /// Where it was asked for, for messages.
-    pub place: String,
-    pub base: PathBuf,
-    pub image: String,
-    pub boxes: Option<String>,
-    pub rough: Option<String>,
-    pub task: Option<String>,
-    /// Below the folder of the results.
-    pub output: Option<String>,
-    pub flags: Flags,
-}
-
-/// More flags of `medsegx segment`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Flags {
-    /// Quoted as in a shell.
-    Text(String),
-    Words(Vec<String>),
-}
-
-impl Default for Flags {
-    fn default() -> Flags {
-        Flags::Words(Vec::new())
-    }
-}
 
 /// Reads a manifest, or lists the images of a folder.
 ///

@@ -9,6 +9,7 @@ use medsegx::atomic::write_atomically;
 use medsegx::{Error, Result};
 
 use super::case::Case;
+use super::failure::NotAll;
 use super::state::{Record, Store};
 use super::summary::{Row, Status};
 
@@ -33,7 +34,7 @@ pub fn rows(cases: &[Case], folders: &[PathBuf], out: &Store, rehash: bool) -> a
             (Some(first), Some(record)) if !first.is_like(&record) => {
                 let (one, other) = (&first.row.case, &record.row.case);
                 let text = format!("{one} and {other} were made with different weights: do one of them again");
-                return Err(super::NotAll(text).into());
+                return Err(NotAll(text).into());
             }
             _ => {}
         }
@@ -97,9 +98,9 @@ fn same_folder(a: &Path, b: &Path) -> bool {
 pub fn name_missing(rows: &[Row]) {
     let left: Vec<&Row> = rows.iter().filter(|row| row.status != Status::Done).collect();
     for row in left.iter().take(NAMED) {
-        crate::cli::say(&format!("medsegx: {}: {} [{}]", row.case, row.message, row.code));
+        crate::cli::console::say(&format!("medsegx: {}: {} [{}]", row.case, row.message, row.code));
     }
     if left.len() > NAMED {
-        crate::cli::say(&format!("medsegx: and {} more", left.len() - NAMED));
+        crate::cli::console::say(&format!("medsegx: and {} more", left.len() - NAMED));
     }
 }

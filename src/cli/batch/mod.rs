@@ -3,6 +3,7 @@
 mod case;
 mod failure;
 mod folder;
+mod line;
 mod lock;
 mod manifest;
 mod merge;
@@ -12,6 +13,8 @@ mod run;
 mod state;
 mod summary;
 mod sweep;
+
+pub use failure::NotAll;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -88,11 +91,6 @@ pub struct Args {
     pub flags: Vec<String>,
 }
 
-/// Some cases failed or are missing; the others are done.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotAll(String);
-
 /// How long stages get to end by themselves once the run is asked to stop.
 const GRACE: Duration = Duration::from_millis(15);
 /// How often the run looks for an interrupt.
@@ -116,7 +114,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     if args.dry_run {
         let memory = args.memory(args.model.open(&source)?.config(), &cases, &chosen)?;
-        return super::print(&format!("{} of {} cases; {memory}\n", chosen.len(), cases.len()));
+        return super::console::print(&format!("{} of {} cases; {memory}\n", chosen.len(), cases.len()));
     }
     let store = Store::create(args.out.as_deref().unwrap_or(Path::new(".")))?;
     let _worker = sweep::begin(&store.out, &cases)?;
@@ -127,7 +125,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
 
 /// Ends the process as one that was stopped, after `clear`.
 fn end(clear: impl FnOnce()) {
-    super::say("medsegx: stopped; --resume goes on from here");
+    super::console::say("medsegx: stopped; --resume goes on from here");
     clear();
     std::process::exit(i32::from(super::interrupt::EXIT_CODE));
 }
@@ -193,7 +191,7 @@ fn known_rows(args: &Args, store: &Store, cases: &[Case], chosen: &[usize], comm
 impl Args {
     fn say(&self, line: &str) {
         if !self.quiet {
-            super::say(&format!("medsegx: {line}"));
+            super::console::say(&format!("medsegx: {line}"));
         }
     }
 
@@ -203,7 +201,7 @@ impl Args {
         let mut known: HashMap<String, Stamp> = HashMap::new();
         before.iter().for_each(|record| record.weights_into(&mut known));
         let mut weights = vec![match source {
-            WeightsSource::File(path) => state::stamp_or(path, state::text(path), known.get(&state::text(path)))?,
+            WeightsSource::File(path) => state::stamp_or(path, case::text(path), known.get(&case::text(path)))?,
             #[cfg(feature = "demo-weights")]
             WeightsSource::Demo => {
                 let size = state::Size { bytes: medsegx::weights::demo::FILE.len() as u64, time: 0 };
@@ -211,7 +209,7 @@ impl Args {
             }
         }];
         if let Some(path) = &self.model.tuned {
-            weights.push(state::stamp_or(path, state::text(path), known.get(&state::text(path)))?);
+            weights.push(state::stamp_or(path, case::text(path), known.get(&case::text(path)))?);
         }
         let model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
         Ok(Common { weights, model, sheets: self.qc })
@@ -325,7 +323,7 @@ impl Session {
             // Stages that were stopped end as those that have nothing left.
             if self.interrupt.requested() {
                 if let Err(error) = self.stop(&batch, &threads, &events, &progress) {
-                    progress.say(&format!("medsegx: {}", super::message(&error)));
+                    progress.say(&format!("medsegx: {}", super::console::message(&error)));
                 }
                 break Err(anyhow::Error::from(Error::Cancelled).context("stopped; --resume goes on from here"));
             }
@@ -407,7 +405,7 @@ impl Session {
             return Err(NotAll(text).into());
         }
         if !self.args.quiet {
-            super::print(&format!("{done} cases done; see {}\n", table.display()))?;
+            super::console::print(&format!("{done} cases done; see {}\n", table.display()))?;
         }
         Ok(())
     }

@@ -176,7 +176,7 @@ pub fn peak(bytes: &[Option<[u64; 2]>]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::case::cases;
-    use super::super::manifest::{Flags, Line};
+    use super::super::line::{Flags, Line};
     use super::*;
 
     fn list(depths: &[usize]) -> Vec<Case> {

@@ -326,7 +326,7 @@ impl Batch {
         let case = &self.cases[index];
         let mut row = Row::new(case, Status::Failed);
         row.code = failure::code(error).into();
-        row.message = crate::cli::message(error);
+        row.message = crate::cli::console::message(error);
         row.seconds = Some((start.elapsed().as_secs_f64() * 1e3).round() / 1e3);
         row.sha256 = self.hashes(&stamps);
         // Where it cannot be written the row is still in the summary, and a later run tries the case again either way.

@@ -83,7 +83,7 @@ impl Row {
             status,
             code: String::new(),
             message: String::new(),
-            image: super::state::text(&case.image),
+            image: super::case::text(&case.image),
             output: case.output.clone(),
             targets: Vec::new(),
             slices: 0,

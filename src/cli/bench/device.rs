@@ -12,7 +12,7 @@ use medsegx::executor::{Network, Session};
 use medsegx::graph::Plan;
 use serde::Serialize;
 
-use super::{Common, Work, median};
+use super::common::{Common, Work, median};
 use crate::cli::progress::Progress;
 
 /// How far f16 operands may take the logits from the CPU's in f32, and a step of the network from the same step there.

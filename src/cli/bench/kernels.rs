@@ -9,7 +9,7 @@ use medsegx::graph::op;
 use medsegx::graph::{Graph, Op};
 use serde::Serialize;
 
-use super::{Common, Rates, Work, describe, median};
+use super::common::{Common, Rates, Work, describe, ensure_ceiling, median};
 use crate::cli::progress::Progress;
 
 /// Options.
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let gbytes = bytes as f64 / seconds * 1e-9;
             let share_of_fma_ceiling =
                 rates.seconds(if is_pairs { [0.0, cost.flop as f64] } else { [cost.flop as f64, 0.0] }) / seconds;
-            super::ensure_ceiling(share_of_fma_ceiling, &format!("{op} {shapes}"))?;
+            ensure_ceiling(share_of_fma_ceiling, &format!("{op} {shapes}"))?;
             rows.push(Row {
                 op,
                 shapes,

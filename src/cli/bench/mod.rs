@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cuda")]
 mod cards;
+mod common;
 #[cfg(feature = "cuda")]
 mod device;
 #[cfg(feature = "cuda")]
@@ -10,24 +11,10 @@ mod kernels;
 mod model;
 mod turns;
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use clap::Subcommand;
-use medsegx::backend::Backend;
-#[cfg(feature = "ptxvm")]
-use medsegx::backend::Launches;
-use medsegx::backend::cpu::{Ceiling, Cpu, CpuOptions, Level, Precision};
 #[cfg(feature = "cuda")]
 use medsegx::backend::cuda::Cuda;
-#[cfg(feature = "ptxvm")]
-use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
-use medsegx::executor::{Network, Point, Prompt, Session, SessionOptions, Slice};
-use medsegx::model::{Config, Masks};
 use medsegx::segment::Device;
-use medsegx::weights::{Weights, synth};
-
-use super::named::{Named, named};
 
 /// Measure the model and its kernels
 #[derive(clap::Args)]
@@ -47,44 +34,6 @@ enum What {
     Floors(floors::Args),
     /// One slice for each line of standard input, its milliseconds to standard output: for taking turns with other engines
     Turns(turns::Args),
-}
-
-/// What both benches need.
-#[derive(clap::Args)]
-struct Common {
-    /// tiny, vit_b, vit_l, vit_h, litemedsam or mobile_sam, with synthetic weights
-    #[arg(long, default_value = "vit_b", value_parser = named)]
-    config: Named,
-    /// 256 is MedSegX, 1024 plain SAM
-    #[arg(long, default_value = "256", value_parser = ["256", "1024"])]
-    image_size: String,
-    /// cpu, cuda or cuda:N; in builds with ptxvm also ptxvm, where times say nothing of a GPU
-    #[arg(long, default_value = "cpu")]
-    device: Device,
-    /// CPU threads; default: all
-    #[arg(long)]
-    threads: Option<usize>,
-    /// Instructions: portable, avx2 or avx512; default: the widest of this processor
-    #[arg(long, value_parser = level)]
-    level: Option<Level>,
-    /// f32, or bf16 for the large products
-    #[arg(long, default_value = "f32", value_parser = crate::cli::model_args::precision)]
-    precision: Precision,
-    /// Runs of each measurement; their median counts
-    #[arg(long, default_value_t = 9)]
-    repeats: usize,
-    /// JSON instead of a table
-    #[arg(long)]
-    json: bool,
-}
-
-fn level(text: &str) -> Result<Level, String> {
-    match text {
-        "portable" => Ok(Level::Portable),
-        "avx2" => Ok(Level::Avx2),
-        "avx512" => Ok(Level::Avx512),
-        _ => Err("one of portable, avx2, avx512".into()),
-    }
 }
 
 /// Runs one of the benches.
@@ -114,162 +63,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Floors(args) => floors::run(&args),
         What::Turns(args) => turns::run(&args),
     }
-}
-
-impl Common {
-    fn config(&self) -> Config {
-        self.config.config(self.image_size == "256")
-    }
-
-    fn cpu(&self) -> medsegx::Result<Cpu> {
-        Cpu::new(CpuOptions { threads: self.threads, level: self.level, precision: self.precision })
-    }
-
-    /// A device that this build cannot bench, or that is no single one.
-    fn refuse(&self, device: Device) -> anyhow::Error {
-        anyhow::anyhow!("--device: expected cpu, or cuda:N in a build with CUDA, found {device:?}")
-    }
-
-    /// The interpreter of the CUDA kernels.
-    #[cfg(feature = "ptxvm")]
-    fn ptxvm(&self, checks: Checks, launches: Launches) -> medsegx::Result<Cuda<Interpreter>> {
-        let at_hand = || std::thread::available_parallelism().map_or(1, usize::from);
-        let interpreter = Interpreter::new(self.threads.unwrap_or_else(at_hand), checks);
-        Cuda::new(interpreter.with_launches(launches))
-    }
-
-    /// The path that every other is compared with.
-    fn portable(&self) -> medsegx::Result<Cpu> {
-        Cpu::new(CpuOptions { threads: self.threads, level: Some(Level::Portable), precision: Precision::F32 })
-    }
-
-    /// How far results may be from the portable path's: both in f32 are within 1e-5 of the truth.
-    fn tolerance(&self) -> f64 {
-        match self.precision {
-            Precision::F32 => 2e-5,
-            Precision::Bf16 => 4e-2,
-        }
-    }
-
-    fn network<B: Backend>(&self, backend: B) -> medsegx::Result<Arc<Network<B>>> {
-        Ok(Arc::new(Network::load(&Weights::synthetic(&self.config(), 0), backend)?))
-    }
-}
-
-/// A made-up picture for each of `count` slices, and a box on each.
-struct Work {
-    pixels: Vec<Vec<u8>>,
-    logits: Vec<f32>,
-    iou: Vec<f32>,
-}
-
-impl Work {
-    fn new(config: &Config, count: usize) -> Work {
-        let side = config.image_size;
-        let one = |case: usize| {
-            let planes = synth::image(case % 3);
-            let at = |y: usize, x: usize, c: usize| planes[(c * 256 + y * 256 / side) * 256 + x * 256 / side];
-            (0..side * side * 3).map(|i| at(i / 3 / side, i / 3 % side, i % 3)).collect()
-        };
-        let logits = vec![0.0; count * 3 * config.logits_size().pow(2)];
-        Work { pixels: (0..count).map(one).collect(), logits, iou: vec![0.0; 4 * count] }
-    }
-
-    fn options(&self) -> SessionOptions {
-        let count = self.pixels.len();
-        SessionOptions { slices: count, prompts: count, points: 2, mask_prompt: false, masks: Masks::Three }
-    }
-
-    /// Seconds of encoding and of decoding.
-    fn run<B: Backend>(&mut self, session: &mut Session<B>) -> medsegx::Result<[f64; 2]> {
-        Ok([self.half(session, false)?, self.half(session, true)?])
-    }
-
-    /// Encodes, or decodes what was encoded; seconds.
-    fn half<B: Backend>(&mut self, session: &mut Session<B>, decoder: bool) -> medsegx::Result<f64> {
-        let points = Work::corners(session);
-        // Taken out so that the rest can be borrowed meanwhile.
-        let (mut logits, mut iou) = (std::mem::take(&mut self.logits), std::mem::take(&mut self.iou));
-        let (slices, prompts) = self.asks(session, &points);
-        let start = Instant::now();
-        let done = if decoder { session.decode(&prompts, &mut logits, &mut iou) } else { session.encode(&slices) };
-        let seconds = start.elapsed().as_secs_f64();
-        (self.logits, self.iou) = (logits, iou);
-        done.map(|()| seconds)
-    }
-
-    /// Seconds of both on a device that has the pictures.
-    #[cfg(feature = "cuda")]
-    fn time<B: Backend>(&self, session: &mut Session<B>) -> medsegx::Result<f64> {
-        let points = Work::corners(session);
-        let (slices, prompts) = self.asks(session, &points);
-        Ok(session.time_run(&slices, &prompts)?.as_secs_f64())
-    }
-
-    fn corners<B: Backend>(session: &Session<B>) -> [Point; 2] {
-        let side = session.network().config().image_size as f32;
-        let corner = |at: f32, label| Point { x: at * side, y: at * side, label };
-        [corner(0.3, 2), corner(0.7, 3)]
-    }
-
-    fn asks<'a, B: Backend>(
-        &'a self,
-        session: &Session<B>,
-        points: &'a [Point; 2],
-    ) -> (Vec<Slice<'a>>, Vec<Prompt<'a>>) {
-        let side = session.network().config().image_size as f32;
-        let scaling = [0.01712, 0.01751, 0.01743, -2.118, -2.036, -1.804, side, side];
-        let slice = |pixels| Slice { pixels, scaling, context: [2, 1, 4, 17, 59] };
-        let prompt = |slot| Prompt { slot, points: &points[..], mask: None };
-        (self.pixels.iter().map(|pixels| slice(pixels)).collect(), (0..self.pixels.len()).map(prompt).collect())
-    }
-}
-
-/// Rates of multiply-adds at one moment.
-struct Rates {
-    gflops: f64,
-    pair_gflops: Option<f64>,
-}
-
-impl Rates {
-    fn measure(cpu: &Cpu) -> medsegx::Result<Rates> {
-        Ok(Rates { gflops: cpu.fma_rate()?, pair_gflops: cpu.pair_rate()? })
-    }
-
-    /// The greater of both moments': a run between them is compared with no less than the processor could do.
-    fn best(self, other: Rates) -> Rates {
-        let pairs = [self.pair_gflops, other.pair_gflops];
-        Rates { gflops: self.gflops.max(other.gflops), pair_gflops: pairs.into_iter().flatten().reduce(f64::max) }
-    }
-
-    /// Seconds of as many floating-point operations in f32, and of as many in products of bf16.
-    fn seconds(&self, [single, pairs]: [f64; 2]) -> f64 {
-        1e-9 * (single / self.gflops + pairs / self.pair_gflops.unwrap_or(self.gflops))
-    }
-}
-
-/// Nothing is faster than its ceiling; 3 % are left to the clock and to a processor that changes its frequency.
-fn ensure_ceiling(share: f64, what: &str) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        share <= 1.03,
-        "{what}: {:.0} % of the rate of multiply-adds, which no run can reach: the rate was measured wrong, or the machine \
-         was busy while it was and idle while the run was",
-        100.0 * share
-    );
-    Ok(())
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// The line that says what the numbers below are to be compared with.
-fn describe(cpu: &Cpu, ceiling: &Ceiling) -> String {
-    let Ceiling { gflops, pair_gflops, gbytes } = ceiling;
-    let (level, threads) = (cpu.level(), cpu.threads());
-    let pairs = pair_gflops.map(|rate| format!(", {rate:.0} of bf16 pairs")).unwrap_or_default();
-    format!(
-        "{level}, {threads} threads; measured ceiling {gflops:.0} GFLOP/s of FMA{pairs}, {gbytes:.1} GB/s of copies"
-    )
 }

@@ -10,7 +10,7 @@ use medsegx::backend::cpu::Cpu;
 use medsegx::executor::{Network, Session};
 use serde::Serialize;
 
-use super::{Common, Rates, Work, describe, median};
+use super::common::{Common, Rates, Work, describe, ensure_ceiling, median};
 use crate::cli::progress::Progress;
 
 /// Options.
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let gflops = flop.iter().sum::<f64>() / total * 1e-9;
         let shares = times.iter().zip(&ceilings).map(|(t, rates)| rates.seconds(flop) / (t[0] + t[1]));
         let share_of_fma_ceiling = median(shares.collect());
-        super::ensure_ceiling(share_of_fma_ceiling, &format!("batch {batch}"))?;
+        ensure_ceiling(share_of_fma_ceiling, &format!("batch {batch}"))?;
         let per_slice = 1e3 / batch as f64;
         Ok(Row {
             batch,

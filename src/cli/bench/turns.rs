@@ -43,7 +43,7 @@ pub struct Args {
 /// logits.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (&[x0, y0, x1, y1], &[modality, part, subregion, organ, task]) = (&args.region[..], &args.context[..]) else {
-        return Err(crate::cli::usage("--box takes four numbers and --context five"));
+        return Err(crate::cli::console::usage("--box takes four numbers and --context five"));
     };
     let array = npy::read(&args.picture, 1 << 26)?;
     let (&[height, width, channels @ (1 | 3)], Voxels::U8(pixels)) = (&array.shape[..], &array.values) else {
@@ -60,13 +60,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     // Labels of the corners of a box (MODEL.md section 4).
     let points = [Point { x: x0, y: y0, label: 2 }, Point { x: x1, y: y1, label: 3 }];
 
-    crate::cli::print("ready\n")?;
+    crate::cli::console::print("ready\n")?;
     for line in std::io::stdin().lock().lines() {
         line?;
         let start = Instant::now();
         segmenter.encode(1)?;
         segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }])?;
-        crate::cli::print(&format!("{:.3}\n", 1e3 * start.elapsed().as_secs_f64()))?;
+        crate::cli::console::print(&format!("{:.3}\n", 1e3 * start.elapsed().as_secs_f64()))?;
     }
     let (logits, side) = (segmenter.logits(0)?, model.config().logits_size());
     write_atomically(&args.logits, true, |file| npy::write(file, &[logits.len() / (side * side), side, side], logits))?;

@@ -1,62 +1,19 @@
 //! What is done with masks after the network: cleaning, where it is asked for.
 
-use std::path::PathBuf;
-
 use medsegx::codes::{Code, Warning};
 use medsegx::mask::{Cleaned, Cleaning};
 use medsegx::segment::volume::{Outcome, Request};
 use medsegx::volume::VolumeInfo;
 use serde_json::{Value, json};
 
+use super::args::AfterArgs;
 use super::targets::JobTarget;
 
-/// What is done to masks, in the order of the flags. Each label is one mask, whatever it was prompted with.
-#[derive(clap::Args)]
-pub struct AfterArgs {
-    /// Smooth the surface of masks: a Gaussian of so many millimetres, standard deviation, in three dimensions
-    #[arg(long, value_name = "MM")]
-    pub smooth: Option<f64>,
-    /// Fill holes of masks: what is enclosed in three dimensions, and not another target
-    #[arg(long)]
-    pub fill_holes: bool,
-    /// Drop parts of masks of less than so many cubic millimetres; voxels that touch at a corner are in one part
-    #[arg(long, value_name = "MM3")]
-    pub min_volume: Option<f64>,
-    /// Keep the N largest parts of each mask
-    #[arg(long, value_name = "N")]
-    pub largest: Option<usize>,
-    /// What each mask measures: volume, surface, place, parts, the image's values inside
-    #[arg(long, value_name = "FILE.json|csv", help_heading = "More output")]
-    pub stats: Option<PathBuf>,
-    /// A picture of the run: slices with outlines, boxes and names, right side up, doubtful slices marked
-    #[arg(long, value_name = "FILE.png", help_heading = "More output")]
-    pub preview: Option<PathBuf>,
-    /// Slices of the preview [default: those with a prompt, at most 20 of them, doubtful ones first]
-    #[arg(long, value_name = "K,K,...", value_delimiter = ',', requires = "preview", help_heading = "More output")]
-    pub preview_slices: Vec<usize>,
-    /// The caller makes something of the image after the run.
-    #[arg(skip)]
-    pub keep_image: bool,
-}
-
-impl AfterArgs {
-    /// Whether all voxels of the image are needed once more after the run.
-    pub fn keeps_image(&self) -> bool {
-        self.keep_image || self.stats.is_some() || self.preview.is_some()
-    }
-
-    /// What can be refused before any work is done.
-    pub fn check(&self, image: &VolumeInfo, slices: usize) -> medsegx::Result<()> {
-        super::preview::check(self, slices)?;
-        self.stats.as_deref().map_or(Ok(()), super::stats::check)?;
-        self.cleaning().check(image.spacing())
-    }
-
-    /// What is asked for.
-    pub fn cleaning(&self) -> Cleaning {
-        let AfterArgs { smooth, fill_holes, min_volume, largest, .. } = *self;
-        Cleaning { smooth_mm: smooth, fill_holes, min_volume_mm3: min_volume, largest }
-    }
+/// What can be refused before any work is done.
+pub fn check(args: &AfterArgs, image: &VolumeInfo, slices: usize) -> medsegx::Result<()> {
+    super::preview::check(args, slices)?;
+    args.stats.as_deref().map_or(Ok(()), super::stats::check)?;
+    args.cleaning().check(image.spacing())
 }
 
 /// What cleaning did to one label.

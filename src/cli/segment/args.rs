@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use medsegx::codes::Warning;
+use medsegx::mask::Cleaning;
 use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
 use medsegx::volume::{Form, Intensity, Orientation};
 
-use super::after::AfterArgs;
-use super::output::DicomArgs;
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
 
@@ -207,4 +206,67 @@ impl Args {
 
 fn given<'a>(files: &[(&'static str, Option<&'a PathBuf>)]) -> Vec<Named<'a>> {
     files.iter().filter_map(|&(name, path)| Some((name, path?.as_path()))).collect()
+}
+
+/// What is done to masks, in the order of the flags. Each label is one mask, whatever it was prompted with.
+#[derive(clap::Args)]
+pub struct AfterArgs {
+    /// Smooth the surface of masks: a Gaussian of so many millimetres, standard deviation, in three dimensions
+    #[arg(long, value_name = "MM")]
+    pub smooth: Option<f64>,
+    /// Fill holes of masks: what is enclosed in three dimensions, and not another target
+    #[arg(long)]
+    pub fill_holes: bool,
+    /// Drop parts of masks of less than so many cubic millimetres; voxels that touch at a corner are in one part
+    #[arg(long, value_name = "MM3")]
+    pub min_volume: Option<f64>,
+    /// Keep the N largest parts of each mask
+    #[arg(long, value_name = "N")]
+    pub largest: Option<usize>,
+    /// What each mask measures: volume, surface, place, parts, the image's values inside
+    #[arg(long, value_name = "FILE.json|csv", help_heading = "More output")]
+    pub stats: Option<PathBuf>,
+    /// A picture of the run: slices with outlines, boxes and names, right side up, doubtful slices marked
+    #[arg(long, value_name = "FILE.png", help_heading = "More output")]
+    pub preview: Option<PathBuf>,
+    /// Slices of the preview [default: those with a prompt, at most 20 of them, doubtful ones first]
+    #[arg(long, value_name = "K,K,...", value_delimiter = ',', requires = "preview", help_heading = "More output")]
+    pub preview_slices: Vec<usize>,
+    /// The caller makes something of the image after the run.
+    #[arg(skip)]
+    pub keep_image: bool,
+}
+
+impl AfterArgs {
+    /// Whether all voxels of the image are needed once more after the run.
+    pub fn keeps_image(&self) -> bool {
+        self.keep_image || self.stats.is_some() || self.preview.is_some()
+    }
+
+    /// What is asked for.
+    pub fn cleaning(&self) -> Cleaning {
+        let AfterArgs { smooth, fill_holes, min_volume, largest, .. } = *self;
+        Cleaning { smooth_mm: smooth, fill_holes, min_volume_mm3: min_volume, largest }
+    }
+}
+
+/// What goes with an output that is DICOM.
+#[derive(clap::Args)]
+pub struct DicomArgs {
+    /// How a DICOM SEG stores its segments: a bit for each, or their numbers (fewer programs read those)
+    #[arg(long, value_name = "binary|labelmap", value_enum)]
+    pub seg: Option<SegKind>,
+    /// A DICOM file for each segment, NAME-LABEL.dcm: what reads only one segment of a SEG reads these
+    #[arg(long)]
+    pub split: bool,
+    /// Deflate the DICOM file as a whole (fewer programs read that)
+    #[arg(long)]
+    pub deflate: bool,
+}
+
+/// How segments are stored.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SegKind {
+    Binary,
+    Labelmap,
 }

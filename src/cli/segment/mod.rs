@@ -2,6 +2,7 @@
 
 mod after;
 mod args;
+mod job;
 mod output;
 mod preview;
 mod propagation;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use args::{Args, Axis, ContextArgs};
+pub use job::Job;
 pub use preview::Contact;
 pub use report::Hashes;
 pub use targets::context as context_of;
@@ -25,8 +27,7 @@ use medsegx::model::Config;
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::volume::{
-    Image, Incoming, IntensityMap, LabelVolume, MaskStream, OpenOptions, Opening, SeriesChoice, SetAside, SliceFrame,
-    VolumeInfo,
+    Image, Incoming, IntensityMap, LabelVolume, MaskStream, OpenOptions, Opening, SeriesChoice, SetAside, VolumeInfo,
 };
 use medsegx::weights::Weights;
 
@@ -110,7 +111,7 @@ pub fn infer(
     };
     let removed = after::warn_of_removed(&cleaned, &mut job.targets);
     if !args.quiet {
-        image.info().warnings()[told..].iter().chain(&removed).for_each(super::warn);
+        image.info().warnings()[told..].iter().chain(&removed).for_each(super::console::warn);
         job.warn_of_masks(&outcome);
     }
     outcome.stages.wait += waited + rest.elapsed();
@@ -178,7 +179,7 @@ impl Ran {
             None => job.output.write(args, &image, &outcome.labels)?,
         };
         if !args.quiet {
-            of_file.iter().for_each(super::warn);
+            of_file.iter().for_each(super::console::warn);
         }
         self.logits.map(LogitsFile::finish).transpose()?;
         let volume = voxels.as_ref().and_then(Image::volume);
@@ -204,14 +205,6 @@ impl Ran {
     }
 }
 
-/// All that is known before the voxels. Everything that can be refused without them is refused here.
-pub struct Job {
-    pub frame: SliceFrame,
-    pub targets: Vec<JobTarget>,
-    pub source: WeightsSource,
-    pub output: Output,
-}
-
 impl Job {
     /// Opens the input of `args` and begins to read it.
     pub fn prepare(args: &Args, source: WeightsSource, config: &Config) -> anyhow::Result<(Job, Incoming)> {
@@ -231,27 +224,12 @@ impl Job {
         let info = opening.info().clone();
         output::check_name(args, &info)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
-        args.after.check(&info, frame.slices())?;
+        after::check(&args.after, &info, frame.slices())?;
         let voxels =
             Incoming::start(opening, args.intensity, &frame, args.after.keeps_image() || args.prompts.propagate)?;
         let targets = targets::targets(args, &info, &frame, steered)?;
         let output = Output::prepare(args, &info, &targets)?;
         Ok((Job { frame, targets, source, output }, voxels))
-    }
-
-    /// Prompt points of the largest prompt, padding included.
-    pub fn points(&self) -> usize {
-        self.targets.iter().map(|t| t.points.values().map(|p| p.len() + 1).max().unwrap_or(2)).max().unwrap_or(2)
-    }
-
-    /// Boxed slices of all targets.
-    pub fn prompts(&self) -> usize {
-        self.targets.iter().map(|t| t.boxes.len() + t.points.len()).sum()
-    }
-
-    /// As [`Job::prompts`], before it is known how far `--propagate` gets.
-    pub fn most_prompts(&self, args: &Args) -> usize {
-        if args.prompts.propagate { self.targets.len() * self.frame.slices() } else { self.prompts() }
     }
 
     /// Says what is doubtful about the masks.
@@ -279,9 +257,9 @@ impl Job {
 /// A line each of the first, and how many more there are.
 fn warn_of_some(warnings: &[&Warning]) {
     const MOST: usize = 20;
-    warnings.iter().take(MOST).for_each(|warning| super::warn(warning));
+    warnings.iter().take(MOST).for_each(|warning| super::console::warn(warning));
     if warnings.len() > MOST {
-        super::say(&format!("medsegx: and {} more warnings", warnings.len() - MOST));
+        super::console::say(&format!("medsegx: and {} more warnings", warnings.len() - MOST));
     }
 }
 
@@ -289,7 +267,7 @@ fn warn_of_some(warnings: &[&Warning]) {
 fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
     let model = Model::load(&weights, &args.model.options())?;
     if let (Some(reason), true) = (model.fallback(), args.verbose) {
-        super::say(&format!("medsegx: on the CPU: {reason}"));
+        super::console::say(&format!("medsegx: on the CPU: {reason}"));
     }
     Ok(Arc::new(model))
 }
@@ -350,7 +328,7 @@ impl Observer for Watcher {
 fn warn_of_folder(args: &Args, segmenter: &Segmenter) {
     if let (Some(folder), counts @ 1..) = (&args.embeddings, segmenter.kept().unwritten) {
         let message = format!("{}: {counts} embeddings could not be written", folder.display());
-        super::warn(&Warning::new(Code::EmbeddingsUnwritten, message));
+        super::console::warn(&Warning::new(Code::EmbeddingsUnwritten, message));
     }
 }
 
@@ -362,5 +340,5 @@ fn summary(job: &Job, outcome: &Outcome, output: &Path) -> anyhow::Result<()> {
         writeln!(text, "{}: {count} slice{plural}, {voxels} voxels", target.name.escape_debug())?;
     }
     writeln!(text, "wrote {}", output.display())?;
-    super::print(&text)
+    super::console::print(&text)
 }

@@ -2,34 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use medsegx::codes::Warning;
 use medsegx::volume::{LabelVolume, Segment, VolumeInfo, mask_writer};
 
-use super::args::Args;
+use super::args::{Args, SegKind};
 use super::targets::JobTarget;
-use crate::cli::usage;
-
-/// What goes with an output that is DICOM.
-#[derive(clap::Args)]
-pub struct DicomArgs {
-    /// How a DICOM SEG stores its segments: a bit for each, or their numbers (fewer programs read those)
-    #[arg(long, value_name = "binary|labelmap", value_enum)]
-    pub seg: Option<SegKind>,
-    /// A DICOM file for each segment, NAME-LABEL.dcm: what reads only one segment of a SEG reads these
-    #[arg(long)]
-    pub split: bool,
-    /// Deflate the DICOM file as a whole (fewer programs read that)
-    #[arg(long)]
-    pub deflate: bool,
-}
-
-/// How segments are stored.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SegKind {
-    Binary,
-    Labelmap,
-}
+use crate::cli::console::usage;
 
 /// Where the mask goes.
 pub struct Output {

@@ -9,8 +9,8 @@ use medsegx::preview::{Canvas, OnSlice, Sheet, Shown, write_png, write_small_png
 use medsegx::segment::volume::Outcome;
 use medsegx::volume::{IntensityMap, Volume};
 
-use super::after::AfterArgs;
-use super::{Args, Job};
+use super::args::{AfterArgs, Args};
+use super::job::Job;
 
 /// Refuses a name that promises another format, and slices that the image does not have.
 pub fn check(args: &AfterArgs, slices: usize) -> medsegx::Result<()> {

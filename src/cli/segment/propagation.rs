@@ -7,8 +7,9 @@ use medsegx::segment::volume::{Propagated, PropagationRule, Request, propagate};
 use medsegx::volume::Image;
 use serde_json::{Value, json};
 
+use super::args::Args;
+use super::job::Job;
 use super::targets::JobTarget;
-use super::{Args, Job};
 use crate::cli::interrupt::Interrupt;
 
 /// Most bytes of embeddings that are kept from finding the boxes for making the masks.

@@ -13,8 +13,9 @@ use medsegx::segment::volume::Outcome;
 use medsegx::volume::{IntensityMap, SetAside, VolumeInfo};
 use serde_json::{Value, json};
 
+use super::args::Args;
+use super::job::Job;
 use super::targets::JobTarget;
-use super::{Args, Job};
 use crate::cli::weights_source::WeightsSource;
 
 /// Wall-clock times outside the network.
@@ -55,7 +56,7 @@ impl Hashes {
     /// Starts hashing.
     pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
         let (input, weights) = (input.to_path_buf(), weights.clone());
-        Hashes::Coming(std::thread::spawn(move || Ok([crate::cli::sha256(&input)?, weights.sha256()?])))
+        Hashes::Coming(std::thread::spawn(move || Ok([crate::cli::digest::sha256(&input)?, weights.sha256()?])))
     }
 
     fn join(self) -> anyhow::Result<[String; 2]> {

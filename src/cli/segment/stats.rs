@@ -8,7 +8,7 @@ use medsegx::stats::{LabelStats, PERCENTILE_DEFINITION, SD_DEFINITION, SURFACE_D
 use medsegx::volume::{LabelVolume, Volume};
 use serde_json::{Value, json};
 
-use super::Args;
+use super::args::Args;
 use super::targets::JobTarget;
 
 /// Whether the name says how to write it.

@@ -11,7 +11,7 @@ use medsegx::taxonomy::{self, Context, Query};
 use medsegx::volume::{OpenOptions, SliceFrame, Volume, VolumeInfo};
 
 use super::args::{Args, ContextArgs, PromptArgs};
-use crate::cli::usage;
+use crate::cli::console::usage;
 
 /// One target with all that the segmenter asks of it.
 pub struct JobTarget {

@@ -53,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let outcome = tune(&mut trainer, &examples, options, &mut watcher)?;
     watcher.progress.finish();
     if !args.quiet {
-        super::print(&summary(&args, &name, trainer.masks(), &examples, &outcome)?)?;
+        super::console::print(&summary(&args, &name, trainer.masks(), &examples, &outcome)?)?;
     }
     if outcome.steps == 0 {
         let why = if outcome.stopped { "stopped before anything was better" } else { "validation did not improve" };
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         outcome: &outcome,
     };
     record.write(&trainer, &args.output, args.force)?;
-    if args.quiet { Ok(()) } else { super::print(&format!("wrote {}\n", args.output.display())) }
+    if args.quiet { Ok(()) } else { super::console::print(&format!("wrote {}\n", args.output.display())) }
 }
 
 fn trainer(args: &Args, weights: &Weights) -> medsegx::Result<Trainer> {
@@ -100,8 +100,8 @@ fn examples(
     for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
         let image = Volume::open(image_path, &OpenOptions::default())?;
         let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[])?;
-        hashes.images.push(super::sha256(image_path)?);
-        hashes.labels.push(super::sha256(labels_path)?);
+        hashes.images.push(super::digest::sha256(image_path)?);
+        hashes.labels.push(super::digest::sha256(labels_path)?);
         let frame = image.frame(args.axis.index(), args.orient)?;
         let map = args.intensity.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
         let labelled = Labelled {
@@ -118,7 +118,7 @@ fn examples(
         if !skipped.is_empty() && !args.quiet {
             let (path, label) = (labels_path.display(), args.label.value);
             let message = format!("{path}: label {label} is lost at the model's size on slices {skipped:?}: left out");
-            super::warn(&Warning::new(Code::LabelsLost, message));
+            super::console::warn(&Warning::new(Code::LabelsLost, message));
         }
     }
     Ok((all, hashes))
@@ -174,7 +174,7 @@ pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
     if found.is_validated_by_volume() {
         return Ok(());
     }
-    let own = super::sha256(image)?;
+    let own = super::digest::sha256(image)?;
     if found.images().any(|hash| hash == own) {
         return Ok(());
     }
@@ -183,6 +183,6 @@ pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
         tuned.display(),
         image.display()
     );
-    super::warn(&Warning::new(Code::TunedElsewhere, message));
+    super::console::warn(&Warning::new(Code::TunedElsewhere, message));
     Ok(())
 }

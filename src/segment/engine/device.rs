@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Engine, Source, kept_for};
+use super::interface::{Engine, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::intake::{Intake, Recipe};
@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 use crate::executor::{Prompt, Session, Slice};
 use crate::graph::{Plan, ValueId};
 use crate::mask::{Counts, Measures, pixels_of_box};
+use crate::memory::zeros;
 use crate::model::{image_encoder, mask_decoder};
-use crate::segment::{Frame, zeros};
+use crate::segment::Frame;
 use crate::volume::{DataType, Intensity, IntensityMap};
 
 pub(super) struct OnDevice<D: Driver> {
@@ -97,7 +98,7 @@ impl Kind {
     }
 
     fn recipe<D: Driver>(&self, backend: &Cuda<D>) -> Result<Arc<Recipe<D>>> {
-        let resizer = super::picture_resizer(&self.frame, self.channels)?;
+        let resizer = bilinear_resizer(&self.frame, self.channels)?;
         let levels = (&self.map, self.data_type, self.scaling);
         Ok(Arc::new(backend.recipe(&resizer, self.channels, levels, self.frame.scales_by_range())?))
     }
@@ -244,7 +245,7 @@ impl<D: Driver> Engine for OnDevice<D> {
             })?;
         }
         for (prompt, (&region, measures)) in regions.iter().zip(out).enumerate() {
-            let predicted = super::predicted(iou, prompt, masks.first());
+            let predicted = predicted(iou, prompt, masks.first());
             let both = |a: usize, b: usize| counter.both(prompt, a + b - 1);
             *measures =
                 Measures::of_counts(masks.count(), |m| counts(counter, side, prompt, m), both, region, predicted);
@@ -307,7 +308,7 @@ impl<D: Driver> OnDevice<D> {
     /// The resizer of masks, on the device.
     fn prepare_masks(&mut self, frame: &Frame) -> Result<()> {
         let (backend, side) = (self.session.network().backend(), self.side);
-        let make = || Ok(Arc::new(backend.mask_resizer(&super::logit_resizer(side, frame)?)?));
+        let make = || Ok(Arc::new(backend.mask_resizer(&logit_resizer(side, frame)?)?));
         kept_for(&mut self.resizer, frame, make).map(drop)
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{Engine, Source, kept_for};
+use super::interface::{Engine, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
@@ -12,8 +12,9 @@ use crate::image::area::AreaResizer;
 use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::{Candidates, Measures};
 use crate::memory::grow_to;
+use crate::memory::zeros;
+use crate::segment::Frame;
 use crate::segment::frame::Filter;
-use crate::segment::{Frame, zeros};
 
 pub(super) struct OnHost {
     session: Session<Cpu>,
@@ -44,7 +45,7 @@ enum PictureResizer {
 impl PictureResizer {
     fn new(frame: &Frame, channels: usize) -> Result<PictureResizer> {
         Ok(match frame.filter() {
-            Filter::Bilinear => PictureResizer::Bilinear(super::picture_resizer(frame, channels)?),
+            Filter::Bilinear => PictureResizer::Bilinear(bilinear_resizer(frame, channels)?),
             Filter::Area => PictureResizer::Area(AreaResizer::new(frame.slice, frame.valid, channels)?),
         })
     }
@@ -149,7 +150,7 @@ impl Engine for OnHost {
         let first_token = self.session.options().masks.first();
         let maps = self.logits.chunks_exact(self.stride());
         for (prompt, ((&region, logits), measures)) in regions.iter().zip(maps).zip(out).enumerate() {
-            let predicted_iou = super::predicted(iou, prompt, first_token);
+            let predicted_iou = predicted(iou, prompt, first_token);
             *measures =
                 Measures::new(&Candidates { logits, side: self.side, first_token, prompt: region, predicted_iou });
         }
@@ -169,7 +170,7 @@ impl Engine for OnHost {
 
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
         self.prepare_masks(frame)?;
-        let resizer = kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
+        let resizer = kept_for(&mut self.resizer, frame, || logit_resizer(self.side, frame))?;
         let (area, plane) = (frame.slice[0] * frame.slice[1], self.side * self.side);
         self.restored.clear();
         self.restored.resize(area, 0.0);
@@ -185,7 +186,7 @@ impl Engine for OnHost {
 
 impl OnHost {
     fn prepare_masks(&mut self, frame: &Frame) -> Result<()> {
-        kept_for(&mut self.resizer, frame, || super::logit_resizer(self.side, frame))?;
+        kept_for(&mut self.resizer, frame, || logit_resizer(self.side, frame))?;
         grow_to(&mut self.restored, frame.slice[0] * frame.slice[1], "a restored slice")
     }
 }

@@ -1,6 +1,6 @@
 //! What is doubtful about the masks of a run: each slice by itself, then a line a request.
 
-use super::{Outcome, SliceOutcome};
+use super::outcome::{Outcome, SliceOutcome};
 use crate::codes::{Code, Warning};
 
 /// Share of its box that a mask has to fill to be doubtful; an ellipse fills 0.785 of it.

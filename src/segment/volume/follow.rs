@@ -1,10 +1,49 @@
 //! Where a target goes on on the next slice: the pixels around the last mask that look like it.
 
-use super::propagate::PropagationRule;
+use serde::Serialize;
+
 use crate::error::Result;
 use crate::image::IntensityMap;
 use crate::memory::reserve;
 use crate::volume::{SliceFrame, Volume};
+
+/// How a box gets from slice to slice, and when that ends.
+///
+/// The next slice's box encloses the pixels that lie within `reach` of the last mask and whose value (a mean of 3 x 3) is within
+/// `likeness` standard deviations of the median inside the mask of the given box; it is `margin` pixels larger on each side,
+/// since the mean draws edges in. Medians are of the mask without its edge, and the deviation is from the median of
+/// absolute deviations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PropagationRule {
+    /// Pixels around the last mask in which the target may go on.
+    pub reach: usize,
+    /// Robust standard deviations.
+    pub likeness: f64,
+    /// Pixels that the box is larger than what was found, on each side.
+    pub margin: usize,
+    /// The target ends where fewer pixels look like it than this share of those on the slice before (there: of the mask).
+    pub least_share: f64,
+    /// It ends where the mask has a lower Dice with the mask before.
+    pub least_dice: f64,
+    /// It ends where the masks of the box agree less.
+    pub least_agreement: f64,
+    /// It ends where the mask covers this share of the slice.
+    pub most_of_slice: f64,
+}
+
+impl Default for PropagationRule {
+    fn default() -> Self {
+        PropagationRule {
+            reach: 1,
+            likeness: 3.0,
+            margin: 1,
+            least_share: 0.4,
+            least_dice: 0.4,
+            least_agreement: 0.3,
+            most_of_slice: 0.95,
+        }
+    }
+}
 
 /// Times that a mask is eroded to leave out its edge, which is mixed with what lies beside.
 const EDGE: usize = 2;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::{Observer, Request};
+use super::request::{Observer, Request};
 use crate::error::Result;
 use crate::image::Runs;
 use crate::memory::reserve;

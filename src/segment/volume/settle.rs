@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::SliceOutcome;
+use super::outcome::SliceOutcome;
 use crate::image::Runs;
 use crate::mask::{CONTINUITY_WEIGHT, Chain};
 

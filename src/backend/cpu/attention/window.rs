@@ -2,7 +2,7 @@
 
 /// The real tokens of a window.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Window {
+pub(crate) struct Window {
     pub grid: usize,
     /// g.
     pub side: usize,

@@ -17,8 +17,9 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::case::Case;
+use super::case::text;
 use super::failure;
-use super::state::{Picture, Store, text};
+use super::state::{Picture, Store};
 use super::summary::{Doubt, Row, Status};
 
 const HTML: &str = include_str!("page.html");
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn messages_lose_their_paths() {
         use super::super::case::cases;
-        use super::super::manifest::{Flags, Line};
+        use super::super::line::{Flags, Line};
         let line = Line {
             image: "DOE^JANE/ct.nii".into(),
             output: Some("a.nii".into()),
