@@ -20,6 +20,10 @@ fn series(folder: &Path) -> PathBuf {
     for index in 0..2_u16 {
         let samples: Vec<u16> = (0..40 * 36).map(|i| (i * 37 + index) % 251).collect();
         let mut file = DicomFile::slice(40, 36, [0.0, 0.0, f64::from(index)], &samples);
+        // What a DICOM mask refers to: the instance, the study, the frame of reference.
+        file.set(text(0x0008_0018, "UI", &format!("1.2.3.4.{}", index + 1)));
+        file.set(text(0x0020_000D, "UI", "1.2.9"));
+        file.set(text(0x0020_0052, "UI", "1.2.8"));
         file.set(text(0x0010_0010, "PN", "Quastel^Ottokar"));
         file.set(text(0x0010_0020, "LO", "PX4471193"));
         file.set(text(0x0010_0030, "DA", "19610229"));
