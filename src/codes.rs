@@ -1,5 +1,5 @@
-//! Stable codes of what a run says although it goes on: it is probably not what its user meant. One table for the command
-//! line, its reports, the C library and `docs/codes.md`.
+//! Stable codes of what a run says although it goes on: it is probably not what its user meant. One table for the
+//! command line, its reports, the C library and `docs/codes.md`.
 //!
 //! A code's name and number never change their meaning and are never used again; new ones come at the end.
 

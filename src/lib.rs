@@ -6,9 +6,9 @@
 //! volume -> slices -> prompts + context -> graph -> plan -> executor -> backend -> logits -> chosen mask -> volume
 //! ```
 //!
-//! Dimension letters, used everywhere: `B` slices or prompts in a batch, `H` `W` pixels, `S` side of the model's picture,
-//! `N` image tokens, `D` encoder width, `h` heads, `d` head dim, `E` experts, `R` bottleneck, `e` embedding of the
-//! context, `P` prompt width, `T` prompt-side tokens, `M` masks.
+//! Dimension letters, used everywhere: `B` slices or prompts in a batch, `H` `W` pixels, `S` side of the model's
+//! picture, `N` image tokens, `D` encoder width, `h` heads, `d` head dim, `E` experts, `R` bottleneck, `e` embedding of
+//! the context, `P` prompt width, `T` prompt-side tokens, `M` masks.
 //!
 //! A volume and a box in, a mask out ([`segment`] is the whole path on one page):
 //!

@@ -1,9 +1,9 @@
 //! Several logit maps of one prompt -> the mask to keep, and how sure.
 //!
-//! MedSegX's IoU head and its mask 0 were never trained, and the published scores pick the best mask by the ground truth.
-//! Without one, a [`Rule`] scores the masks from what is at hand: the prompt box, the logits and each other. Rules are
-//! pure functions of [`Measures`], so that they can be compared on slices whose truth is known. Nothing here allocates
-//! except the pass over the slices of a volume, [`Chain`].
+//! MedSegX's IoU head and its mask 0 were never trained, and the published scores pick the best mask by the ground
+//! truth. Without one, a [`Rule`] scores the masks from what is at hand: the prompt box, the logits and each other.
+//! Rules are pure functions of [`Measures`], so that they can be compared on slices whose truth is known. Nothing here
+//! allocates except the pass over the slices of a volume, [`Chain`].
 //!
 //! ```
 //! use medsegx::mask::{Candidates, MaskChoice, Rule, choose};
@@ -100,8 +100,8 @@ impl std::str::FromStr for MaskChoice {
     }
 }
 
-/// How masks are scored. The highest score wins, the lowest index among equals. Except for [`Rule::PredictedIou`] an empty
-/// mask scores 0.
+/// How masks are scored. The highest score wins, the lowest index among equals. Except for [`Rule::PredictedIou`] an
+/// empty mask scores 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// How well the mask fills the prompt box and stays inside it.
@@ -172,8 +172,8 @@ pub struct Measure {
     pub area: u32,
     /// First and last column and row inside, `[x0, y0, x1, y1]`; `None` for an empty mask.
     pub tight_box: Option<[u32; 4]>,
-    /// IoU of the tight box and the prompt box, times the share of the mask inside the prompt box; 1 without a prompt box,
-    /// 0 for an empty mask.
+    /// IoU of the tight box and the prompt box, times the share of the mask inside the prompt box; 1 without a prompt
+    /// box, 0 for an empty mask.
     pub box_agreement: f64,
     /// Area above `+`[`STABILITY_OFFSET`] over area above `-`[`STABILITY_OFFSET`]; 0 where nothing is above.
     pub stability: f64,

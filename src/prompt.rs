@@ -1,11 +1,12 @@
 //! Prompts in voxels of the input: boxes and points as typed, files of boxes, rough masks; and their way into the
 //! model's frame.
 //!
-//! A box is a rectangle of one slice, in inclusive indices of the stored array. On a slice, x runs along the lower of the
-//! two axes that are not the slicing axis, y along the higher one.
+//! A box is a rectangle of one slice, in inclusive indices of the stored array. On a slice, x runs along the lower of
+//! the two axes that are not the slicing axis, y along the higher one.
 //!
-//! Voxel boxes have to lie inside the image: an index that does not exist means another convention (one-based, exclusive
-//! ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are clamped.
+//! Voxel boxes have to lie inside the image: an index that does not exist means another convention (one-based,
+//! exclusive ends, other axis order), and guessing would segment the wrong thing. Boxes in millimetres and margins are
+//! clamped.
 //!
 //! ```
 //! use medsegx::prompt::{Grid, PixelBox, volume_box};
@@ -85,7 +86,8 @@ pub struct Target {
     pub label: u16,
     /// What the target says of its place in MedSegDB's tree.
     pub query: Query,
-    /// A box a slice, by index along the slicing axis. A target with several on one slice comes as several of one label.
+    /// A box a slice, by index along the slicing axis. A target with several on one slice comes as several of one
+    /// label.
     pub boxes: BTreeMap<usize, PixelBox>,
     /// Points in pixels of the slice, for targets without boxes.
     pub points: BTreeMap<usize, Vec<Point>>,
@@ -102,8 +104,8 @@ pub struct Grid {
     pub axis: usize,
     /// Voxel indices to millimetres, RAS+, as in NIfTI; `None` for an input without geometry.
     pub affine: Option<[[f64; 4]; 4]>,
-    /// Where the image has two affines that differ and none was chosen: the millimetres between them. Boxes in millimetres
-    /// are refused then.
+    /// Where the image has two affines that differ and none was chosen: the millimetres between them. Boxes in
+    /// millimetres are refused then.
     pub forms_apart: Option<f64>,
 }
 
@@ -169,9 +171,9 @@ impl PixelBox {
     }
 }
 
-/// First and last voxel of a stretch that is given by two numbers in either order. A fraction names the voxel whose centre
-/// is nearest; exactly between two voxels it is the one inside the stretch. What the numbers lacked of two ascending
-/// indices is noted with `what`. Where the ends are not `inclusive` the higher number is one voxel on.
+/// First and last voxel of a stretch that is given by two numbers in either order. A fraction names the voxel whose
+/// centre is nearest; exactly between two voxels it is the one inside the stretch. What the numbers lacked of two
+/// ascending indices is noted with `what`. Where the ends are not `inclusive` the higher number is one voxel on.
 pub(crate) fn stretch(a: f64, b: f64, inclusive: bool, what: &str, notes: &mut Vec<Warning>) -> (i64, i64) {
     let Stretch { first, last, low, high, swapped, rounded } = Stretch::of(a, b, inclusive);
     let once = |notes: &mut Vec<Warning>, code: Code, message: String| {

@@ -1,5 +1,5 @@
-//! What a mask measures: volume, surface, place, parts, and the image's values inside. What cannot be said is absent, with
-//! the reason, and never 0.
+//! What a mask measures: volume, surface, place, parts, and the image's values inside. What cannot be said is absent,
+//! with the reason, and never 0.
 //!
 //! Places in millimetres are those of the image's affine, x to the Right, y Anterior, z Superior.
 

@@ -1,7 +1,8 @@
 //! MedSegDB's tree of modalities, organs and tasks: names become rows of the model's context embeddings.
 //!
 //! Names are forgiving: case, underscores, hyphens and spaces do not count, and trailing digits of a target are cut
-//! (`CT_ThoracicSpine7` is `ThoracicSpine`). Nothing else is guessed; a wrong name is an error that suggests the nearest.
+//! (`CT_ThoracicSpine7` is `ThoracicSpine`). Nothing else is guessed; a wrong name is an error that suggests the
+//! nearest.
 //!
 //! ```
 //! use medsegx::taxonomy::{Query, resolve};
@@ -135,10 +136,10 @@ pub const UNSEEN: &str = "unseen";
 
 /// Looks a query up in the tree.
 ///
-/// The target comes from `target`, else from `task`. A known target implies body part, subregion and organ, and its task
-/// row ([`UNSEEN_TASK`] where the published list has none). The target `unseen`, a query without target, or a task whose
-/// target the tree does not know, uses [`UNSEEN_TASK`]; the three levels then have to be named, or without a task the
-/// organ alone where the tree has it once.
+/// The target comes from `target`, else from `task`. A known target implies body part, subregion and organ, and its
+/// task row ([`UNSEEN_TASK`] where the published list has none). The target `unseen`, a query without target, or a task
+/// whose target the tree does not know, uses [`UNSEEN_TASK`]; the three levels then have to be named, or without a task
+/// the organ alone where the tree has it once.
 ///
 /// # Errors
 /// [`Error::Taxonomy`] for a name that the tree does not have, [`Error::Argument`] for a level that nothing names.
@@ -182,8 +183,8 @@ pub fn resolve(query: &Query) -> Result<Context> {
     })
 }
 
-/// As [`resolve`] for weights that are `steered` by a context; for others `None`, and no level need be named, but a name
-/// that is there must be right.
+/// As [`resolve`] for weights that are `steered` by a context; for others `None`, and no level need be named, but a
+/// name that is there must be right.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -326,8 +327,8 @@ fn shortened(name: &str) -> String {
     name.chars().take(LONGEST_NAME).collect()
 }
 
-/// The shortest name that holds `name`, else the one with the smallest edit distance; the first of equals, and none where
-/// nothing is near.
+/// The shortest name that holds `name`, else the one with the smallest edit distance; the first of equals, and none
+/// where nothing is near.
 fn nearest(name: &str, names: &[&str]) -> Option<String> {
     let wanted = key(&shortened(name));
     let holding = names.iter().filter(|name| wanted.len() >= 3 && key(name).contains(&wanted));

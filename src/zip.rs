@@ -1,5 +1,5 @@
-//! The records of a zip archive, stored or deflated, by its central directory. Counts, sizes and ratios are checked before
-//! anything is unpacked; encryption, several disks and other methods are refused.
+//! The records of a zip archive, stored or deflated, by its central directory. Counts, sizes and ratios are checked
+//! before anything is unpacked; encryption, several disks and other methods are refused.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -97,7 +97,8 @@ impl Record {
         Ok(bytes)
     }
 
-    /// Its bytes as they are inflated. Reading fails where they are not as many as the directory says, or have another checksum.
+    /// Its bytes as they are inflated. Reading fails where they are not as many as the directory says, or have another
+    /// checksum.
     pub fn reader<R: Read + Seek>(&self, path: &Path, mut file: R) -> Result<impl Read + use<R>> {
         file.seek(SeekFrom::Start(self.start)).map_err(|e| Error::io(path, "read", e))?;
         let packed = BufReader::new(file.take(self.packed));

@@ -1,5 +1,6 @@
 //! What the C programs of tests/capi compare with, as plain files: a picture, its box and context, and golden logits.
-//! Written to the folder that MEDSEGX_CAPI_FIXTURE names, which tests/capi/run.sh sets; without it only sizes are checked.
+//! Written to the folder that MEDSEGX_CAPI_FIXTURE names, which tests/capi/run.sh sets; without it only sizes are
+//! checked.
 
 mod common;
 

@@ -75,8 +75,8 @@ impl Array {
         }
     }
 
-    /// Values of a plane, each read from its place by `read`; rows that lie together are taken whole where `plain` says that
-    /// bytes are values.
+    /// Values of a plane, each read from its place by `read`; rows that lie together are taken whole where `plain` says
+    /// that bytes are values.
     fn gather<T: Voxel>(
         &self,
         axis: usize,

@@ -1,5 +1,5 @@
-//! Long calls: work on a thread of the engine's, while the calling thread has let go of the interpreter, passes progress on
-//! and listens for Ctrl-C.
+//! Long calls: work on a thread of the engine's, while the calling thread has let go of the interpreter, passes
+//! progress on and listens for Ctrl-C.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +15,8 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::errors;
 
-/// How long the main thread waits between two looks at its signals. A stop takes effect within a task of a step, so that
-/// this is most of what passes between Ctrl-C and KeyboardInterrupt.
+/// How long the main thread waits between two looks at its signals. A stop takes effect within a task of a step, so
+/// that this is most of what passes between Ctrl-C and KeyboardInterrupt.
 const POLL: Duration = Duration::from_millis(10);
 
 /// How long work that has its own memory may take to see that it was stopped. Then it is left to end by itself.
@@ -36,7 +36,8 @@ fn runs() -> MutexGuard<'static, Runs> {
 
 /// A way to stop calls from elsewhere: another thread, a button, a task.
 ///
-/// Give it as `cancel=` to any number of calls. Once `set()`, those that run raise CancelledError soon, later ones at once.
+/// Give it as `cancel=` to any number of calls. Once `set()`, those that run raise CancelledError soon, later ones at
+/// once.
 #[pyclass(frozen, module = "medsegx")]
 #[derive(Default)]
 pub struct Cancel {
@@ -76,8 +77,8 @@ impl Cancel {
     }
 }
 
-/// Stops all runs, waits until they have ended, and refuses new ones. Registered with `atexit`: a thread that came back to
-/// an interpreter that shuts down would be ended in the middle of native code.
+/// Stops all runs, waits until they have ended, and refuses new ones. Registered with `atexit`: a thread that came back
+/// to an interpreter that shuts down would be ended in the middle of native code.
 #[pyfunction]
 pub fn close(py: Python<'_>) {
     {
@@ -154,8 +155,8 @@ enum Event<T> {
     Done(std::thread::Result<medsegx::Result<T>>),
 }
 
-/// Does `work` on a thread of its own and waits for it without the interpreter. `progress` is called with how much is done,
-/// of how much; what it raises stops the run and comes through.
+/// Does `work` on a thread of its own and waits for it without the interpreter. `progress` is called with how much is
+/// done, of how much; what it raises stops the run and comes through.
 pub fn run<T: Send + 'static>(
     py: Python<'_>,
     memory: Memory,
@@ -234,8 +235,8 @@ fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
     threading.call_method0("get_ident")?.eq(ident)
 }
 
-/// A handler of SIGINT for the length of a call, where the one found only takes note of the signal, as asyncio's does: the
-/// one found is called, then KeyboardInterrupt is raised.
+/// A handler of SIGINT for the length of a call, where the one found only takes note of the signal, as asyncio's does:
+/// the one found is called, then KeyboardInterrupt is raised.
 struct Sigint {
     found: Py<PyAny>,
 }

@@ -90,8 +90,8 @@ impl Observer for Follower<'_> {
     }
 }
 
-/// What was seen of the images: hashes of files, of which an array has none, and slices (image, slice) that were left out
-/// because the label is lost at the model's size.
+/// What was seen of the images: hashes of files, of which an array has none, and slices (image, slice) that were left
+/// out because the label is lost at the model's size.
 #[derive(Default)]
 struct Seen {
     images: Vec<String>,

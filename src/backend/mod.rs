@@ -36,13 +36,13 @@ pub trait Backend: Send + Sync + 'static {
     /// The word for reports: `cpu`, `cuda:0`.
     fn name(&self) -> String;
 
-    /// The graph as this backend runs it, for [`Plan::new`]: how each value is stored, what each kernel needs besides, and
-    /// operations that are one kernel as one. Inputs, outputs and parameters keep their places; [`Backend::write`] and
-    /// [`Backend::read`] always speak the graph's element type.
+    /// The graph as this backend runs it, for [`Plan::new`]: how each value is stored, what each kernel needs besides,
+    /// and operations that are one kernel as one. Inputs, outputs and parameters keep their places; [`Backend::write`]
+    /// and [`Backend::read`] always speak the graph's element type.
     fn lower(&self, graph: Graph) -> Graph;
 
-    /// Converts a parameter for the steps of the lowered `graph` that use it. Called once a parameter while loading; the
-    /// result serves graphs of any batch.
+    /// Converts a parameter for the steps of the lowered `graph` that use it. Called once a parameter while loading;
+    /// the result serves graphs of any batch.
     ///
     /// # Errors
     /// Memory, a device that fails, and what reading returns.
@@ -72,14 +72,15 @@ pub trait Backend: Send + Sync + 'static {
     /// A device that fails.
     fn write(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, first: usize, bytes: &[u8]) -> Result<()>;
 
-    /// Copies the first slices of a value to host bytes, in the graph's element type, after every step so far has ended.
+    /// Copies the first slices of a value to host bytes, in the graph's element type, after every step so far has
+    /// ended.
     ///
     /// # Errors
     /// A device that fails.
     fn read(&self, arena: &mut Self::Arena, plan: &Plan, id: ValueId, bytes: &mut [u8]) -> Result<()>;
 
-    /// Makes later runs in this arena end with [`Error::Cancelled`](crate::Error::Cancelled) soon after `stop` is set. A device
-    /// whose runs are short or cannot be stopped ignores it.
+    /// Makes later runs in this arena end with [`Error::Cancelled`](crate::Error::Cancelled) soon after `stop` is set.
+    /// A device whose runs are short or cannot be stopped ignores it.
     fn set_stop(&self, _arena: &mut Self::Arena, _stop: Option<Arc<AtomicBool>>) {}
 
     /// Runs every step of `plan` for the first `active` slices, in order.
@@ -90,8 +91,8 @@ pub trait Backend: Send + Sync + 'static {
         (0..plan.graph.nodes.len()).try_for_each(|step| self.run(arena, plan, params, step, active))
     }
 
-    /// Records the run that [`Backend::run_all`] would do, without doing it; `None` where that gains nothing. Every kernel
-    /// has to have run before.
+    /// Records the run that [`Backend::run_all`] would do, without doing it; `None` where that gains nothing. Every
+    /// kernel has to have run before.
     ///
     /// # Errors
     /// A device that fails.

@@ -19,7 +19,8 @@ use super::segment::Axis;
 pub struct Args {
     /// Boxes file (.json), markups (.mrk.json), .npz with boxes, or a label map that segment would read as an image
     input: PathBuf,
-    /// Boxes file (.json), markups (.mrk.json), or a label map of rectangles (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .png)
+    /// Boxes file (.json), markups (.mrk.json), or a label map of rectangles (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha,
+    /// .npy, .png)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Image that the boxes belong to; a label map is one itself

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a file in lower-case hexadecimal; of a folder that of the contents of its files, one after the other in the
-/// order of their names.
+/// SHA-256 of a file in lower-case hexadecimal; of a folder that of the contents of its files, one after the other in
+/// the order of their names.
 pub fn sha256(path: &Path) -> medsegx::Result<String> {
     let mut hasher = Sha256::new();
     hash_into(&mut hasher, path)?;

@@ -20,7 +20,8 @@ use super::model_args::ModelArgs;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
 
-/// Score a model on MedSegDB folders as published: DSC, HD95 and NSD of the best of its masks and of the mask it chooses itself
+/// Score a model on MedSegDB folders as published: DSC, HD95 and NSD of the best of its masks and of the mask it
+/// chooses itself
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the set: DATASET/TASK/... (internal) or cross_site|cross_task/TASK/DATASET/... (external)
@@ -31,7 +32,8 @@ pub struct Args {
     /// Folder for the reports: NAME.md and NAME.csv as published, NAME-choice.md for the engine's own choice
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Published table to compare with, may be repeated; fails for a missing row or a DSC that differs by more than 0.005
+    /// Published table to compare with, may be repeated; fails for a missing row or a DSC that differs by more than
+    /// 0.005
     #[arg(long, value_name = "FILE.csv")]
     expect: Vec<PathBuf>,
     /// Replace existing reports

@@ -110,7 +110,8 @@ fn run(command: Command) -> anyhow::Result<()> {
 /// Exit code for what the arguments got wrong.
 const WRONG_ARGUMENTS: u8 = 2;
 
-/// 2 for what the arguments got wrong, 3 for a run that did a part, 130 for one that was asked to stop, 1 for one that failed.
+/// 2 for what the arguments got wrong, 3 for a run that did a part, 130 for one that was asked to stop, 1 for one that
+/// failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<eval::NotAll>() || error.is::<batch::NotAll>() {
         return 3;

@@ -100,8 +100,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     super::console::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
 }
 
-/// The most memory of a model and a session on a CPU, as a run with `args` makes them. On another device this is a bound of
-/// what it takes of the host.
+/// The most memory of a model and a session on a CPU, as a run with `args` makes them. On another device this is a
+/// bound of what it takes of the host.
 pub fn bound(config: &Config, args: &super::model_args::ModelArgs) -> anyhow::Result<usize> {
     let threads = args.threads.map(usize::from);
     let cpu = Cpu::new(CpuOptions { threads, precision: args.precision, ..CpuOptions::default() })?;

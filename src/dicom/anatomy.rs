@@ -43,8 +43,8 @@ const SNOMED: &str = "SCT";
 const ANATOMY: (&str, &str) = ("123037004", "Anatomical Structure");
 const ABNORMAL: (&str, &str) = ("49755003", "Morphologically Abnormal Structure");
 
-/// SNOMED CT codes from `totalsegmentator_snomed_mapping.csv` of TotalSegmentator 2.18.0 (Apache-2.0): words of a name, each
-/// of which may stand for it, code and meaning.
+/// SNOMED CT codes from `totalsegmentator_snomed_mapping.csv` of TotalSegmentator 2.18.0 (Apache-2.0): words of a name,
+/// each of which may stand for it, code and meaning.
 const STRUCTURES: &[(&[&str], &str, &str)] = &[
     (&["adrenalgland", "adrenal"], "23451007", "Adrenal gland"),
     (&["aorta"], "15825003", "Aorta"),
@@ -94,8 +94,8 @@ const SIDED: &[(&str, &str, &str)] = &[
 /// Words of a task's name that say how it was pictured.
 const MODALITIES: [&str; 10] = ["cbct", "ct", "cta", "mri", "mr", "us", "xray", "fundus", "endos", "colonos"];
 
-/// The property of a structure of this `name`: a code of SNOMED CT where the name is known, else one of a private scheme
-/// that is the same for the same name.
+/// The property of a structure of this `name`: a code of SNOMED CT where the name is known, else one of a private
+/// scheme that is the same for the same name.
 pub fn property(name: &str) -> Property {
     let mut words: Vec<String> = words(name);
     if words.len() > 1 && MODALITIES.contains(&words[0].as_str()) {

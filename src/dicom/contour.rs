@@ -1,8 +1,8 @@
 //! Outlines of masks, and masks of outlines, in columns and rows of a slice: the centre of the first pixel is 0, 0.
 //!
-//! An outline runs a quarter of a pixel inside the mask, around a hole a quarter inside it too: whether a reader fills pixels
-//! by their centres, draws edges in, or rounds corners, the mask is the same. A hole is joined to its outline by a slit
-//! (keyhole), since readers differ in what contours within each other mean.
+//! An outline runs a quarter of a pixel inside the mask, around a hole a quarter inside it too: whether a reader fills
+//! pixels by their centres, draws edges in, or rounds corners, the mask is the same. A hole is joined to its outline by
+//! a slit (keyhole), since readers differ in what contours within each other mean.
 
 /// How far an outline runs inside the mask.
 const INSET: f64 = 0.25;

@@ -1,7 +1,7 @@
 //! One data set: the elements of [`tags::READ`], by what the file says of their encoding.
 //!
-//! Own code, because dicom-object 0.10.1 cannot open a file with a private sequence of VR UN and takes a RescaleSlope of VR
-//! UN for the code of its first character. A value of the wrong count or kind is an error, never a default.
+//! Own code, because dicom-object 0.10.1 cannot open a file with a private sequence of VR UN and takes a RescaleSlope
+//! of VR UN for the code of its first character. A value of the wrong count or kind is an error, never a default.
 
 use super::tags::{self, Tag, Vr};
 

@@ -131,7 +131,8 @@ fn check_orientation(directions: &[f64; 6]) -> Flawed<()> {
     Ok(())
 }
 
-/// Rows, then columns. In the patient's plane (also where that is an estimate by calibration) before the detector's plane.
+/// Rows, then columns. In the patient's plane (also where that is an estimate by calibration) before the detector's
+/// plane.
 fn spacing(set: &DataSet) -> Flawed<(Option<[f64; 2]>, Option<&'static str>)> {
     let sources = [
         (tags::PIXEL_SPACING, None),

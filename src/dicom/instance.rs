@@ -1,4 +1,5 @@
-//! What one file's tags say: its series, the shape of its frames, and for each frame where it lies and how it is scaled.
+//! What one file's tags say: its series, the shape of its frames, and for each frame where it lies and how it is
+//! scaled.
 
 use std::path::Path;
 

@@ -61,7 +61,8 @@ pub struct ListedVolume {
 /// Lists what is at `path`; the headers are read by so many threads.
 ///
 /// # Errors
-/// [`crate::Error::Io`] for a folder that cannot be listed; [`crate::Error::File`] where there is no DICOM image at all.
+/// [`crate::Error::Io`] for a folder that cannot be listed; [`crate::Error::File`] where there is no DICOM image at
+/// all.
 pub fn list(path: &Path, threads: Option<usize>) -> Result<Listing> {
     let scan = Scan::read(path, threads)?;
     let series = scan.series.iter().map(|(uid, files)| ListedSeries {

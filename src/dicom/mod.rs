@@ -1,8 +1,8 @@
-//! DICOM series in: files, folders and zip archives as volumes of slices; segmentations and structure sets that belong to them in
-//! and out.
+//! DICOM series in: files, folders and zip archives as volumes of slices; segmentations and structure sets that belong
+//! to them in and out.
 //!
-//! Positions, orientations and spacings are DICOM's own (millimetres, x to the Left, y Posterior, z Superior) until a volume
-//! is made of them, whose affine is RAS as everywhere else in this library.
+//! Positions, orientations and spacings are DICOM's own (millimetres, x to the Left, y Posterior, z Superior) until a
+//! volume is made of them, whose affine is RAS as everywhere else in this library.
 
 mod anatomy;
 mod bits;

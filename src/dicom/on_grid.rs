@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::image::{LabelVolume, Labels};
 
-/// Labels of the voxels of a volume of `dims`, whose first voxel is `start` in the mask and whose neighbours along columns,
-/// rows and slices are `steps` apart in it.
+/// Labels of the voxels of a volume of `dims`, whose first voxel is `start` in the mask and whose neighbours along
+/// columns, rows and slices are `steps` apart in it.
 pub struct OnGrid<'a> {
     pub mask: &'a LabelVolume,
     pub dims: [usize; 3],

@@ -198,7 +198,8 @@ impl Reader {
         Ok(Some(Head { tag, vr: Some(vr), length }))
     }
 
-    /// The meta group's transfer syntax. The group's length is not needed, and not believed: it ends where another begins.
+    /// The meta group's transfer syntax. The group's length is not needed, and not believed: it ends where another
+    /// begins.
     fn meta(&mut self) -> Flawed<Option<String>> {
         let mut syntax = None;
         while self.stream.peek(2)?.starts_with(&[2, 0]) {

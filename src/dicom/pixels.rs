@@ -193,8 +193,8 @@ impl Slices {
         Ok(())
     }
 
-    /// Whether samples are still luminance and colour when they are decoded. A JPEG stream that says so itself is believed:
-    /// writers often leave the tag as it was before they compressed.
+    /// Whether samples are still luminance and colour when they are decoded. A JPEG stream that says so itself is
+    /// believed: writers often leave the tag as it was before they compressed.
     fn is_ybr(&self, slice: Slice) -> Result<bool> {
         let instance = &self.instances[slice.instance];
         let tagged = matches!(instance.photometric, Photometric::YbrFull | Photometric::YbrFull422);

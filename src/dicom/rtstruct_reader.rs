@@ -63,7 +63,8 @@ struct Closed {
 /// Labels of the structures at `path`, numbered as they are there; only those of `chosen`, where some are.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Memory`]; [`Error::File`] for structures whose numbers are no labels, and for what is malformed.
+/// [`Error::Io`]; [`Error::Memory`]; [`Error::File`] for structures whose numbers are no labels, and for what is
+/// malformed.
 pub fn read_structures(path: &Path, grid: &VoxelGrid, chosen: &[u32]) -> Result<(Vec<u16>, Vec<Oddity>)> {
     let length = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
     let parsed = parse_wanted(Place::file(path, length).open()?, wanted).map_err(|flaw| flaw.at(path))?;

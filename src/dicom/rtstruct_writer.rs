@@ -15,8 +15,8 @@ const FRAME_OF_REFERENCE: u32 = 0x0020_0052;
 const CONTOUR_IMAGES: u32 = 0x3006_0016;
 const REFERENCED_ROI: u32 = 0x3006_0084;
 
-/// Writes a structure of each of `segments`, numbered by its label. The representations are implicit, since an outline may be
-/// longer than 65534 bytes.
+/// Writes a structure of each of `segments`, numbered by its label. The representations are implicit, since an outline
+/// may be longer than 65534 bytes.
 ///
 /// # Errors
 /// What `out` returns.

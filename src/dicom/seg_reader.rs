@@ -1,5 +1,5 @@
-//! DICOM segmentations in: BINARY, LABELMAP and FRACTIONAL as labels on a grid of their own, from their first slice to their
-//! last. Slices that are left out are empty.
+//! DICOM segmentations in: BINARY, LABELMAP and FRACTIONAL as labels on a grid of their own, from their first slice to
+//! their last. Slices that are left out are empty.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -114,8 +114,8 @@ impl Header {
 /// Reads the segmentation at `path`; of segments only those with one of the labels `chosen`, where some are.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Memory`]; [`Error::File`] for frames that are of no even grid, for more than `most` voxels, and
-/// for whatever is malformed.
+/// [`Error::Io`]; [`Error::Memory`]; [`Error::File`] for frames that are of no even grid, for more than `most` voxels,
+/// and for whatever is malformed.
 pub fn read_segmentation(path: &Path, chosen: &[u32], most: u64) -> Result<ReadSegmentation> {
     let length = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
     let place = Place::file(path, length);

@@ -1,7 +1,7 @@
 //! DICOM segmentations out: a frame for each slice of each segment, on the grid of the series that they belong to.
 //!
-//! Frames lie where their slices lie to the letter, name them as their source, run without gaps from the first slice of a
-//! segment to its last, and are sorted by segment, then by slice: what the readers at hand agree on.
+//! Frames lie where their slices lie to the letter, name them as their source, run without gaps from the first slice of
+//! a segment to its last, and are sorted by segment, then by slice: what the readers at hand agree on.
 
 use std::io::{self, Write};
 

@@ -167,8 +167,8 @@ pub struct Chosen {
 /// Finds the one volume that is `wanted`, and refuses what is not one.
 ///
 /// # Errors
-/// As [`Scan::read`]; [`Error::File`] for several series or volumes without a choice, and for slices that are no volume,
-/// with their files and places.
+/// As [`Scan::read`]; [`Error::File`] for several series or volumes without a choice, and for slices that are no
+/// volume, with their files and places.
 pub fn open(path: &Path, wanted: &Wanted) -> Result<Chosen> {
     let (instances, unreadable) = Scan::read(path, wanted.threads)?.chosen(wanted)?;
     let stack = stack(path, &instances, wanted)?;

@@ -11,7 +11,8 @@ use crate::codes::Code;
 const MOST_KINDS: usize = 256;
 /// Two frames this near to each other along the normal are at one place, where pixels are not smaller still.
 const SAME_PLACE: f64 = 0.01;
-/// How far a slice may lie from the fitted line: this share of a step, or this many mm (positions are rounded in files).
+/// How far a slice may lie from the fitted line: this share of a step, or this many mm (positions are rounded in
+/// files).
 const OFF_STEP: f64 = 0.05;
 const OFF_MM: f64 = 0.1;
 
@@ -193,8 +194,8 @@ impl<'a> Series<'a> {
         found.push(refused(key.join(","), slices, problem));
     }
 
-    /// The slices by their value of an index; `None` where it does not separate volumes: each value has to be at more than
-    /// one place (a time a slice is no time of a volume), and fewer slices have to share a place.
+    /// The slices by their value of an index; `None` where it does not separate volumes: each value has to be at more
+    /// than one place (a time a slice is no time of a volume), and fewer slices have to share a place.
     fn parts(&self, slices: &[Slice], name: &str, places: usize) -> Option<Vec<(String, Vec<Slice>)>> {
         let mut parts: Vec<(String, Vec<Slice>)> = Vec::new();
         let mut by_value = std::collections::HashMap::new();

@@ -1,8 +1,8 @@
-//! What an object that belongs to a series takes over from it: the patient and study that it is filed under, references to
-//! its slices, and their places as the series spells them.
+//! What an object that belongs to a series takes over from it: the patient and study that it is filed under, references
+//! to its slices, and their places as the series spells them.
 //!
-//! This is the one place that reads a patient's identity. It goes into objects that are filed with their series, and nowhere
-//! else: no message, report or picture is made of what is read here.
+//! This is the one place that reads a patient's identity. It goes into objects that are filed with their series, and
+//! nowhere else: no message, report or picture is made of what is read here.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -223,7 +223,8 @@ impl Study {
         })
     }
 
-    /// A data set of an object of this study: the patient, the study, and who made it. `modality` has a series of its own.
+    /// A data set of an object of this study: the patient, the study, and who made it. `modality` has a series of its
+    /// own.
     pub fn object(&self, class: &str, instance: &str, series: &str, modality: &str, number: i64) -> Set {
         let mut set = Set::new();
         for (tag, letters, value) in &self.copied {

@@ -75,9 +75,9 @@ pub struct Scored {
     pub failed: Vec<Error>,
 }
 
-/// Scores every case of a set. `contexts` says whether the model is steered by MedSegDB's tree; `progress` gets the number
-/// of cases done after each batch and may end the run. A case whose arrays cannot be read or are not MedSegDB's is listed
-/// and does not stop the others.
+/// Scores every case of a set. `contexts` says whether the model is steered by MedSegDB's tree; `progress` gets the
+/// number of cases done after each batch and may end the run. A case whose arrays cannot be read or are not MedSegDB's
+/// is listed and does not stop the others.
 ///
 /// # Errors
 /// A task that the tree does not know (before anything is run); what the predictor or `progress` returns.

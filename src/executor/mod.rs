@@ -213,8 +213,8 @@ impl<B: Backend> Session<B> {
         self.network.backend().read(&mut self.arena, plan, id, bytemuck::cast_slice_mut(values))
     }
 
-    /// Takes embeddings `[b, N, P]` that [`Session::embeddings`] gave in place of encoding their slices: the i-th becomes
-    /// slot i of the prompts that follow.
+    /// Takes embeddings `[b, N, P]` that [`Session::embeddings`] gave in place of encoding their slices: the i-th
+    /// becomes slot i of the prompts that follow.
     ///
     /// # Errors
     /// Too many, or no whole number of them; a device that fails.
@@ -361,8 +361,8 @@ impl<B: Backend> Session<B> {
         self.decoders.iter().position(|(of, _)| of.points == points && of.mask == mask_prompt).unwrap_or(0)
     }
 
-    /// Time of encoding `slices` and answering `prompts` on a device that has the pictures: without their upload, which no
-    /// step's time depends on, and without any download. The small inputs are uploaded.
+    /// Time of encoding `slices` and answering `prompts` on a device that has the pictures: without their upload, which
+    /// no step's time depends on, and without any download. The small inputs are uploaded.
     ///
     /// # Errors
     /// As [`Session::encode`] and [`Session::answer`].
@@ -374,9 +374,9 @@ impl<B: Backend> Session<B> {
         backend.between(&start, &backend.mark()?)
     }
 
-    /// Time of each step of the encoder's or the decoder's plan as they follow each other in a run. `cover` runs go ahead,
-    /// so that a device with a queue does not wait for the host. For a session made by [`Session::for_probing`], on what
-    /// its inputs hold by now: elsewhere a run leaves other values in their memory.
+    /// Time of each step of the encoder's or the decoder's plan as they follow each other in a run. `cover` runs go
+    /// ahead, so that a device with a queue does not wait for the host. For a session made by [`Session::for_probing`],
+    /// on what its inputs hold by now: elsewhere a run leaves other values in their memory.
     ///
     /// # Errors
     /// A device that fails.

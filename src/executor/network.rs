@@ -28,8 +28,8 @@ impl<B: Backend> Network<B> {
         Network::new(weights.config(), weights, backend)
     }
 
-    /// Makes every parameter that any encoder or decoder graph of `config` can ask for, on as many threads as the backend
-    /// takes. Each thread has memory of its own for numbers that were just read.
+    /// Makes every parameter that any encoder or decoder graph of `config` can ask for, on as many threads as the
+    /// backend takes. Each thread has memory of its own for numbers that were just read.
     ///
     /// # Errors
     /// What `tensors` return, a tensor of the wrong size, memory, or a device that fails.

@@ -14,8 +14,8 @@ pub(super) struct Stage<B: Backend> {
     runs: Vec<Run<B::Recording>>,
 }
 
-/// A number of slices or prompts that comes once, as the last of a volume may, is not worth a recording; and a first run
-/// outside of one loads the kernels and names the step that fails.
+/// A number of slices or prompts that comes once, as the last of a volume may, is not worth a recording; and a first
+/// run outside of one loads the kernels and names the step that fails.
 enum Run<R> {
     Never,
     Once,

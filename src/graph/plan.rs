@@ -1,5 +1,5 @@
-//! Where every value of a graph lives: lifetimes and arena offsets, computed once, so that a run allocates nothing. Storage, scratch
-//! and fused operations are the lowered graph's: nothing is inferred from a plan afterwards.
+//! Where every value of a graph lives: lifetimes and arena offsets, computed once, so that a run allocates nothing.
+//! Storage, scratch and fused operations are the lowered graph's: nothing is inferred from a plan afterwards.
 
 use super::{Graph, Role, Value, ValueId};
 

@@ -191,8 +191,9 @@ impl Statistics {
         Self::of_extremes(values, slope, intercept).unwrap_or_else(|| Self::of_each(values, slope, intercept))
     }
 
-    /// Of integers only the least and the greatest are looked at, which is many times as fast: rounding keeps the order, so
-    /// theirs are the extremes, and where both are finite all are. `None` for whatever needs a look at each value.
+    /// Of integers only the least and the greatest are looked at, which is many times as fast: rounding keeps the
+    /// order, so theirs are the extremes, and where both are finite all are. `None` for whatever needs a look at each
+    /// value.
     fn of_extremes<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Option<Self> {
         let &first = values.first().filter(|_| T::INTEGER)?;
         let (low, high) = values.iter().fold((first, first), |(low, high), &value| {
@@ -221,8 +222,8 @@ impl Statistics {
     }
 }
 
-/// The two percentiles of `slope x value + intercept` over all of `positive`, which is put into another order; `None` when
-/// it is empty.
+/// The two percentiles of `slope x value + intercept` over all of `positive`, which is put into another order; `None`
+/// when it is empty.
 pub(crate) fn percentiles_of<T: Voxel>(positive: &mut [T], slope: f64, intercept: f64) -> Option<[f64; 2]> {
     let value = |v: T| slope * v.to_f64() + intercept;
     let last = positive.len().checked_sub(1)?;

@@ -144,7 +144,8 @@ impl Resizer {
         Ok(())
     }
 
-    /// Resizes one plane of f32, the top left corner of `source` with `source_width` values a row, to `target` `[h, w]`.
+    /// Resizes one plane of f32, the top left corner of `source` with `source_width` values a row, to `target` `[h,
+    /// w]`.
     ///
     /// # Errors
     /// [`Error::Argument`] when a buffer does not fit.

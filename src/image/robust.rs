@@ -29,10 +29,10 @@ pub struct SetAside {
 
 /// Least and greatest of `slope x value + intercept` over `values`, which are put into another order, without
 ///
-/// - padding: the least or greatest value, where at least one in a thousand has it, it is below -1024 or at least 32767, and
-///   a quarter of the width of the rest lies between;
-/// - isolated extremes: of the outermost thousandth at each end those that lie beyond the others by more than half of their
-///   width. Where the others are all alike the outermost ten thousandth is taken, then the next tenth.
+/// - padding: the least or greatest value, where at least one in a thousand has it, it is below -1024 or at least
+///   32767, and a quarter of the width of the rest lies between;
+/// - isolated extremes: of the outermost thousandth at each end those that lie beyond the others by more than half of
+///   their width. Where the others are all alike the outermost ten thousandth is taken, then the next tenth.
 ///
 /// `None` without values; they have to be finite.
 pub(crate) fn robust_of<T: Voxel>(values: &mut [T], slope: f64, intercept: f64) -> Option<([f64; 2], SetAside)> {

@@ -1,6 +1,6 @@
 //! What an [`IntensityMap`] does to values of one stored type, without its arithmetic: grey levels never fall as values
-//! grow (or never rise, where the slope is negative), so 255 thresholds say all of it. A device finds levels by comparing
-//! and gives the very bytes that the host's f64 gives.
+//! grow (or never rise, where the slope is negative), so 255 thresholds say all of it. A device finds levels by
+//! comparing and gives the very bytes that the host's f64 gives.
 
 use super::intensity::IntensityMap;
 use super::voxel::DataType;
@@ -11,12 +11,12 @@ const STEPS: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Levels of the stored values of one type.
 ///
-/// A key is the bits of a value, changed so that levels never fall as keys grow: integers lose their sign by a flipped top
-/// bit, floats are ordered like integers, and a negative slope turns all of it round.
+/// A key is the bits of a value, changed so that levels never fall as keys grow: integers lose their sign by a flipped
+/// top bit, floats are ordered like integers, and a negative slope turns all of it round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Thresholds {
-    /// The level of the least key, then the greatest key that is still below each further level; all ones for levels that
-    /// no value has.
+    /// The level of the least key, then the greatest key that is still below each further level; all ones for levels
+    /// that no value has.
     pub table: Vec<u64>,
     /// The stored type.
     pub data_type: DataType,

@@ -12,8 +12,8 @@ const REACH: f64 = 4.0;
 /// What is done to a mask after the network, in the order of the fields. Nothing unless asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Cleaning {
-    /// Smooth the surface: a Gaussian whose standard deviation is so many millimetres over the mask, of which what is above
-    /// 0.5 is kept.
+    /// Smooth the surface: a Gaussian whose standard deviation is so many millimetres over the mask, of which what is
+    /// above 0.5 is kept.
     pub smooth_mm: Option<f64>,
     /// Fill holes: what is not the mask and does not reach around it across faces.
     pub fill_holes: bool,
@@ -66,9 +66,9 @@ impl Cleaning {
         Ok(())
     }
 
-    /// Cleans the mask where `labels` has one of `of`; what is added gets the first of them. Voxels of other labels are never
-    /// taken. `spacing` is in millimetres; `voxel` in cubic millimetres, which is less than their product where axes are not
-    /// at right angles.
+    /// Cleans the mask where `labels` has one of `of`; what is added gets the first of them. Voxels of other labels are
+    /// never taken. `spacing` is in millimetres; `voxel` in cubic millimetres, which is less than their product where
+    /// axes are not at right angles.
     ///
     /// # Errors
     /// As [`Cleaning::check`]; [`Error::Memory`].
@@ -293,7 +293,8 @@ mod tests {
         assert_eq!((done.smoothed_in, done.smoothed_out), (0, 3), "of the spike the foot stays, the border straight");
         assert_eq!(labels.get(index([7, 0, 0])), Some(1));
 
-        // What is one slice of 5 mm thin stays under a Gaussian that is narrow against it, and goes when lying in plane.
+        // What is one slice of 5 mm thin stays under a Gaussian that is narrow against it, and goes when lying in
+        // plane.
         let slab = |axis: usize| move |at: [i64; 3]| at[axis] == 3;
         let thin = Cleaning { smooth_mm: Some(2.0), ..Cleaning::default() };
         let mut across = drawn([20, 13, 7], slab(2), nothing).0;

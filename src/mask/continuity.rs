@@ -7,8 +7,9 @@ use super::MOST_MASKS;
 /// One mask a slice such that the sum of all scores plus a weight times the sum of how well neighbours go together is
 /// highest: Viterbi's algorithm, the lowest index among equals.
 ///
-/// Slices come one by one, and choices come out as soon as no later slice can change them: each mask of the last slice has
-/// one best way there, and once all those ways pass through the same mask of a slice, that one and all before it stay.
+/// Slices come one by one, and choices come out as soon as no later slice can change them: each mask of the last slice
+/// has one best way there, and once all those ways pass through the same mask of a slice, that one and all before it
+/// stay.
 pub struct Chain {
     masks: usize,
     weight: f64,
@@ -27,9 +28,9 @@ impl Chain {
         Chain { masks, weight, best: [0.0; MOST_MASKS], from: VecDeque::new(), ancestors: [0; MOST_MASKS] }
     }
 
-    /// Adds a slice, of whose `scores` the first masks count; `together(a, b)` says how well mask `a` of the slice before
-    /// and mask `b` of this one go together. Choices that are certain with it are appended to `decided`, one a slice, from
-    /// where the last call ended.
+    /// Adds a slice, of whose `scores` the first masks count; `together(a, b)` says how well mask `a` of the slice
+    /// before and mask `b` of this one go together. Choices that are certain with it are appended to `decided`, one a
+    /// slice, from where the last call ended.
     pub fn push(
         &mut self,
         scores: &[f64; MOST_MASKS],

@@ -5,8 +5,8 @@ use crate::memory::{push, zeros};
 use crate::score::surface::Crop;
 use crate::volume::LabelVolume;
 
-/// Sizes of the parts of a mask in voxels, largest first. Voxels that touch at a face, an edge or a corner are in one part.
-/// The mask is where `labels` has one of `of`.
+/// Sizes of the parts of a mask in voxels, largest first. Voxels that touch at a face, an edge or a corner are in one
+/// part. The mask is where `labels` has one of `of`.
 ///
 /// # Errors
 /// [`Error::Memory`](crate::Error::Memory).

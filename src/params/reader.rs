@@ -14,7 +14,8 @@ pub struct Reader<'a> {
     tensors: &'a dyn Tensors,
     /// The whole of a parameter that cannot be made piece by piece.
     whole: Option<Vec<f32>>,
-    /// Numbers that were just read, from the first cache line on; the memory of whoever makes one parameter after another.
+    /// Numbers that were just read, from the first cache line on; the memory of whoever makes one parameter after
+    /// another.
     rows: &'a mut Vec<f32>,
 }
 

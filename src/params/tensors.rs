@@ -67,8 +67,8 @@ pub trait Numbers {
         None
     }
 
-    /// `len` numbers of whole rows of a band, from its element `first` on. They may be NaN or infinite: who finds one asks
-    /// [`Numbers::check`].
+    /// `len` numbers of whole rows of a band, from its element `first` on. They may be NaN or infinite: who finds one
+    /// asks [`Numbers::check`].
     ///
     /// # Errors
     /// What reading them returns.

@@ -127,8 +127,8 @@ fn dense_position(
     Ok(out)
 }
 
-/// pe of the centre of each token: sines, then cosines (MODEL.md section 4). `gaussian` is `[2, P/2]`. An angle is the sum
-/// of one of the column's and one of the row's, so that few sines are needed.
+/// pe of the centre of each token: sines, then cosines (MODEL.md section 4). `gaussian` is `[2, P/2]`. An angle is the
+/// sum of one of the column's and one of the row's, so that few sines are needed.
 fn positions(gaussian: &[f32], grid: usize) -> Result<Vec<Vec<f64>>> {
     let half = gaussian.len() / 2;
     let along = |frequencies: &[f32]| -> Vec<Vec<[f64; 2]>> {

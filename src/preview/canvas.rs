@@ -46,7 +46,8 @@ impl Canvas {
         }
     }
 
-    /// The border of the rectangle from `first` to `last` pixel; of `dash` pixels and as many left out, where that is not 0.
+    /// The border of the rectangle from `first` to `last` pixel; of `dash` pixels and as many left out, where that is
+    /// not 0.
     pub fn frame(&mut self, first: [i64; 2], last: [i64; 2], dash: i64, colour: Colour) {
         let drawn = |step: i64| dash == 0 || step / dash % 2 == 0;
         let near = |value: i64, end: usize| value.clamp(-1, end as i64);
@@ -60,7 +61,8 @@ impl Canvas {
         }
     }
 
-    /// Text with its upper left corner at `at`, each pixel of the font `scale` pixels wide, on a shadow that keeps it legible.
+    /// Text with its upper left corner at `at`, each pixel of the font `scale` pixels wide, on a shadow that keeps it
+    /// legible.
     pub fn text(&mut self, at: [i64; 2], scale: i64, colour: Colour, text: &str) {
         let text = plain(text);
         for (offset, colour) in [(scale.max(2) / 2, [0, 0, 0]), (0, colour)] {

@@ -1,5 +1,5 @@
-//! A picture of a run to look at: slices with the outlines of their masks, the boxes that prompted them, the names of the
-//! targets, and what is doubtful. It needs no display, no graphics card and no font of the machine.
+//! A picture of a run to look at: slices with the outlines of their masks, the boxes that prompted them, the names of
+//! the targets, and what is doubtful. It needs no display, no graphics card and no font of the machine.
 
 mod canvas;
 mod contact;
@@ -97,7 +97,8 @@ impl Sheet<'_> {
     /// Draws it.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for a slice that the image does not have; [`Error::Memory`](crate::Error::Memory).
+    /// [`Error::Argument`](crate::Error::Argument) for a slice that the image does not have;
+    /// [`Error::Memory`](crate::Error::Memory).
     pub fn draw(&self) -> Result<Canvas> {
         let shown = if self.chosen.is_empty() { choose(self.slices, MOST_SLICES) } else { self.chosen.to_vec() };
         let longest = if shown.len() > FEW { LONGEST[0] } else { self.large() };

@@ -18,9 +18,9 @@ pub struct View {
 }
 
 impl View {
-    /// Right side up by the image's affine, as radiologists look at it: the patient's right, or front, is on the left, what
-    /// is up or in front is at the top. Pixels are as wide and high as voxels are; the longer side has `longest` of them.
-    /// An image without a place in the patient lies as it is stored.
+    /// Right side up by the image's affine, as radiologists look at it: the patient's right, or front, is on the left,
+    /// what is up or in front is at the top. Pixels are as wide and high as voxels are; the longer side has `longest`
+    /// of them. An image without a place in the patient lies as it is stored.
     ///
     /// # Errors
     /// As [`VolumeInfo::frame`].

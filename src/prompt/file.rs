@@ -1,5 +1,5 @@
-//! The boxes file: one JSON object, version 1. Written for hostile input: unknown and duplicate keys are errors, the shape
-//! is fixed so that nothing nests, and sizes are limited before anything grows.
+//! The boxes file: one JSON object, version 1. Written for hostile input: unknown and duplicate keys are errors, the
+//! shape is fixed so that nothing nests, and sizes are limited before anything grows.
 //!
 //! ```json
 //! { "version": 1, "space": "voxel", "inclusive": true,
@@ -40,7 +40,8 @@ const MOST_TARGETS: usize = u16::MAX as usize;
 /// Reads the targets of a boxes file, of markups of 3D Slicer, or of the `boxes` of an .npz file.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::File`] for a malformed file and [`Error::Prompt`] for a box that makes no sense for this grid.
+/// [`Error::Io`], [`Error::File`] for a malformed file and [`Error::Prompt`] for a box that makes no sense for this
+/// grid.
 pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
     let mut file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
     if zip::holds_archive(path, &mut file)? {
@@ -55,7 +56,8 @@ pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
     parse_boxes(&bytes, path, grid)
 }
 
-/// Parses the contents of a boxes file or of markups of 3D Slicer; `path` is for messages, and names markups without a name.
+/// Parses the contents of a boxes file or of markups of 3D Slicer; `path` is for messages, and names markups without a
+/// name.
 ///
 /// # Errors
 /// As [`read_boxes`].
@@ -298,7 +300,8 @@ fn ascending<const N: usize>(a: [f64; N], b: [f64; N], what: &str, notes: &mut V
 }
 
 impl Convert<'_> {
-    /// Converts one target that may have at most `left` boxes; several of one label where it has several boxes on a slice.
+    /// Converts one target that may have at most `left` boxes; several of one label where it has several boxes on a
+    /// slice.
     fn target(&self, raw: RawTarget, left: usize) -> Result<Vec<Target>> {
         if raw.label == 0 {
             return Err(self.error("label", "1 or more (0 is background)", 0));

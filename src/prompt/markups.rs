@@ -1,8 +1,9 @@
 //! Markups of 3D Slicer (`.mrk.json`): boxes and point lists as its users draw them.
 //!
-//! A box lies where Slicer shows it: around its control point, whatever `center` says. Its place is turned into voxels by
-//! the image's affine; a box that is turned against the voxels is cut slice by slice, and each cut enclosed by a rectangle.
-//! Fields that are of no use here are passed over, whatever they hold; numbers are checked before they count.
+//! A box lies where Slicer shows it: around its control point, whatever `center` says. Its place is turned into voxels
+//! by the image's affine; a box that is turned against the voxels is cut slice by slice, and each cut enclosed by a
+//! rectangle. Fields that are of no use here are passed over, whatever they hold; numbers are checked before they
+//! count.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -84,8 +85,8 @@ pub(super) fn is_markups(bytes: &[u8]) -> bool {
     probe.is_ok_and(|probe| probe.markups.is_some() && probe.version.is_none())
 }
 
-/// The targets of a file of markups: boxes of one name are one target, and so are lists of points. `path` is for messages,
-/// and names what has no name.
+/// The targets of a file of markups: boxes of one name are one target, and so are lists of points. `path` is for
+/// messages, and names what has no name.
 pub(super) fn parse(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>> {
     let file: File = serde_json::from_slice(bytes)
         .map_err(|error| Error::file(path, "markups", "a file of 3D Slicer's markups", error))?;

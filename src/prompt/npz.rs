@@ -1,5 +1,5 @@
-//! The `boxes` of an .npz file as MedSAM's challenges have them: `[N, 4]` of x0, y0, x1, y1 for a picture, `[N, 6]` of x0, y0,
-//! z0, x1, y1, z1 for a volume `[z, y, x]`, inclusive. Box n is label n + 1.
+//! The `boxes` of an .npz file as MedSAM's challenges have them: `[N, 4]` of x0, y0, x1, y1 for a picture, `[N, 6]` of
+//! x0, y0, z0, x1, y1, z1 for a volume `[z, y, x]`, inclusive. Box n is label n + 1.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek};

@@ -42,8 +42,9 @@ impl Foreground {
         }
     }
 
-    /// What is meant by a mask of `values`: its one positive label, or, where values lie between whole ones, those above
-    /// half of the largest, above 0 where there are negative ones. A threshold that was not asked for is a warning.
+    /// What is meant by a mask of `values`: its one positive label, or, where values lie between whole ones, those
+    /// above half of the largest, above 0 where there are negative ones. A threshold that was not asked for is a
+    /// warning.
     ///
     /// # Errors
     /// [`Error::Prompt`] for a mask of several labels of which none was asked for, or without the ones asked for.

@@ -1,8 +1,8 @@
 //! Boxes in millimetres of the patient frame, through the image's affine into voxels.
 //!
-//! A face belongs to the voxel whose centre is nearest; one between two voxels to the one inside the box. Where the image's
-//! axes are oblique to the patient's, the voxel box encloses all corners. Parts outside the image are cut off. Both are
-//! noted.
+//! A face belongs to the voxel whose centre is nearest; one between two voxels to the one inside the box. Where the
+//! image's axes are oblique to the patient's, the voxel box encloses all corners. Parts outside the image are cut off.
+//! Both are noted.
 
 use super::{Grid, PixelBox, VolumeBox, check_range};
 use crate::codes::{Code, Warning};

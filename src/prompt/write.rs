@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Grid, PixelBox, Target};
 use crate::{Error, Result};
 
-/// The boxes file of `targets`: voxels, inclusive, slices along the axis that they were read for. Targets that follow each
-/// other with one label are one with several boxes a slice.
+/// The boxes file of `targets`: voxels, inclusive, slices along the axis that they were read for. Targets that follow
+/// each other with one label are one with several boxes a slice.
 ///
 /// # Errors
 /// [`Error::Prompt`] for points, which a boxes file cannot hold.
@@ -95,8 +95,8 @@ impl Markup {
     }
 }
 
-/// A file of markups with a box for each run of slices on which a target has the same rectangle, around the voxels' bodies.
-/// It has all that Slicer needs to show a box: control point, center, size and orientation.
+/// A file of markups with a box for each run of slices on which a target has the same rectangle, around the voxels'
+/// bodies. It has all that Slicer needs to show a box: control point, center, size and orientation.
 ///
 /// # Errors
 /// [`Error::Prompt`] for an image without a place in the patient, or whose axes are not at right angles: Slicer's boxes

@@ -1,8 +1,8 @@
-//! Surfaces between voxel centres: which cells of 2 x 2 (x 2) neighbouring voxels a surface runs through, and how much of
-//! it each has. These are the surface elements of DeepMind's surface-distance.
+//! Surfaces between voxel centres: which cells of 2 x 2 (x 2) neighbouring voxels a surface runs through, and how much
+//! of it each has. These are the surface elements of DeepMind's surface-distance.
 
-/// Triangles of marching cubes for each neighbour code below 128, those of a code and of its complement being the same: for
-/// each triangle how large its shadows across the three axes are, in eighths of a face of the cell. Numbers of
+/// Triangles of marching cubes for each neighbour code below 128, those of a code and of its complement being the same:
+/// for each triangle how large its shadows across the three axes are, in eighths of a face of the cell. Numbers of
 /// surface-distance's table of normals (Copyright 2018 Google Inc., Apache-2.0), without their signs.
 #[rustfmt::skip]
 static TRIANGLES: [&[[u8; 3]]; 128] = [
@@ -57,8 +57,8 @@ static TRIANGLES: [&[[u8; 3]]; 128] = [
     &[[2, 2, 0], [2, 2, 0], [1, 1, 1]], &[[1, 1, 1], [1, 1, 1]], &[[1, 1, 1], [1, 1, 1]], &[[1, 1, 1]],
 ];
 
-/// Area in mm² (length in mm, with two axes) of the surface in a cell, by its neighbour code: bit by bit from the highest,
-/// the voxels of the cell with the last axis the fastest.
+/// Area in mm² (length in mm, with two axes) of the surface in a cell, by its neighbour code: bit by bit from the
+/// highest, the voxels of the cell with the last axis the fastest.
 pub(super) enum Areas {
     /// Two axes.
     Contours([f64; 16]),

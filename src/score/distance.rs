@@ -83,7 +83,8 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Replaces `count` values, `stride` apart from the first on, by the least of `value + (spacing x steps)^2` over all.
+    /// Replaces `count` values, `stride` apart from the first on, by the least of `value + (spacing x steps)^2` over
+    /// all.
     fn pass(&mut self, values: &mut [f64], stride: usize, count: usize, spacing: f64) {
         self.pieces.clear();
         let square = spacing * spacing;

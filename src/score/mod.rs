@@ -1,8 +1,8 @@
-//! Mask against mask: Dice, the 95th percentile of surface distances and the share of surface within a tolerance, by the
-//! definitions of four packages that give them these names and different numbers.
+//! Mask against mask: Dice, the 95th percentile of surface distances and the share of surface within a tolerance, by
+//! the definitions of four packages that give them these names and different numbers.
 //!
-//! A grid with a single voxel along an axis is two-dimensional: its masks have contours instead of surfaces. The border of
-//! the image is surface where a mask touches it, in all definitions.
+//! A grid with a single voxel along an axis is two-dimensional: its masks have contours instead of surfaces. The border
+//! of the image is surface where a mask touches it, in all definitions.
 
 mod cells;
 pub(crate) mod distance;
@@ -193,8 +193,8 @@ fn surface_of(inside: &[bool], crop: &Crop, elements: Option<&Areas>) -> Result<
     }
 }
 
-/// Area of the surface of a mask of [`Grid::dims`] in square millimetres; in millimetres its contour's length on a grid of
-/// one slice. By marching cubes, so that neither voxels' faces nor their edges count too much.
+/// Area of the surface of a mask of [`Grid::dims`] in square millimetres; in millimetres its contour's length on a grid
+/// of one slice. By marching cubes, so that neither voxels' faces nor their edges count too much.
 ///
 /// # Errors
 /// [`Error::Memory`].

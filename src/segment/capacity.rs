@@ -31,9 +31,9 @@ impl Capacity {
         Ok(SessionOptions { slices: batch, prompts: batch, points, mask_prompt, masks: masks_for(kind, choice)? })
     }
 
-    /// This capacity with a batch for `slices` slices: on a GPU the largest power of two that they can fill and whose network
-    /// half of the free memory holds, so that slices, masks and a second session still fit; on a CPU, where a larger batch gains little, 4 small pictures
-    /// or a large one.
+    /// This capacity with a batch for `slices` slices: on a GPU the largest power of two that they can fill and whose
+    /// network half of the free memory holds, so that slices, masks and a second session still fit; on a CPU, where a
+    /// larger batch gains little, 4 small pictures or a large one.
     ///
     /// # Errors
     /// A mask that the model does not have; a device that fails.

@@ -121,9 +121,9 @@ impl Segmenter {
         })
     }
 
-    /// From now on keeps the embeddings of the last `slices` slices under their contexts, and looks in `folder` for others
-    /// and leaves new ones there: [`Segmenter::encode`] runs the encoder only where one is missing, to the same bits. Takes
-    /// `4 N P` bytes (256 KB at 256 px and P = 256) for each of `slices` and of the batch, all at once.
+    /// From now on keeps the embeddings of the last `slices` slices under their contexts, and looks in `folder` for
+    /// others and leaves new ones there: [`Segmenter::encode`] runs the encoder only where one is missing, to the same
+    /// bits. Takes `4 N P` bytes (256 KB at 256 px and P = 256) for each of `slices` and of the batch, all at once.
     ///
     /// # Errors
     /// [`Error::Memory`].
@@ -185,8 +185,8 @@ impl Segmenter {
         self.engine.prepare(&frame, channels)
     }
 
-    /// Takes a picture into `slot` of the next encoder batch. The first one behind [`Segmenter::encode`] begins a new batch,
-    /// all of whose slots have to be filled.
+    /// Takes a picture into `slot` of the next encoder batch. The first one behind [`Segmenter::encode`] begins a new
+    /// batch, all of whose slots have to be filled.
     ///
     /// # Errors
     /// [`Error::Argument`] for a slot beyond the batch, a picture of the wrong length, or a context that is missing or
@@ -282,8 +282,8 @@ impl Segmenter {
         Ok(())
     }
 
-    /// Decodes prompts in the model's frame, all with the same number of points, and measures their masks; logits, scores
-    /// and masks are then there by index.
+    /// Decodes prompts in the model's frame, all with the same number of points, and measures their masks; logits,
+    /// scores and masks are then there by index.
     ///
     /// # Errors
     /// [`Error::Prompt`] for more prompts than the batch holds or prompts that differ in shape; a device that fails.
@@ -292,8 +292,9 @@ impl Segmenter {
         self.finish()
     }
 
-    /// As [`Segmenter::decode`] up to the waiting: pictures of the next batch can be placed while a device is at work. What
-    /// was asked for is there behind [`Segmenter::finish`], which has to come before the next pictures are encoded.
+    /// As [`Segmenter::decode`] up to the waiting: pictures of the next batch can be placed while a device is at work.
+    /// What was asked for is there behind [`Segmenter::finish`], which has to come before the next pictures are
+    /// encoded.
     ///
     /// # Errors
     /// As [`Segmenter::decode`].
@@ -316,8 +317,8 @@ impl Segmenter {
         check_points_trained(self.model.config().kind)
     }
 
-    /// Makes later runs end with [`Error::Cancelled`] soon after `stop` is set: on a CPU within a task of a step, on a GPU
-    /// with the batch. The session is good for another run then.
+    /// Makes later runs end with [`Error::Cancelled`] soon after `stop` is set: on a CPU within a task of a step, on a
+    /// GPU with the batch. The session is good for another run then.
     pub fn set_stop(&mut self, stop: Option<Arc<AtomicBool>>) {
         self.engine.set_stop(stop);
     }
@@ -328,10 +329,10 @@ impl Segmenter {
         self.engine.abandon();
     }
 
-    /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and [`Segmenter::mask`] do
-    /// for `prompts` on the first `slices` pictures, all of `frame`: then one more such batch can be placed and begun before
-    /// this one is finished. With `masks` all masks are wanted, and come to the host together. False where the device cannot,
-    /// or embeddings are kept: nothing has happened then.
+    /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and
+    /// [`Segmenter::mask`] do for `prompts` on the first `slices` pictures, all of `frame`: then one more such batch
+    /// can be placed and begun before this one is finished. With `masks` all masks are wanted, and come to the host
+    /// together. False where the device cannot, or embeddings are kept: nothing has happened then.
     ///
     /// # Errors
     /// As [`Segmenter::begin`]; two batches that are not finished.
@@ -365,8 +366,8 @@ impl Segmenter {
         region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
     }
 
-    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_whole`], and measures their
-    /// masks. Logits are there until the next run, masks until the next but one.
+    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_whole`], and measures
+    /// their masks. Logits are there until the next run, masks until the next but one.
     ///
     /// # Errors
     /// A device that fails.
@@ -378,8 +379,8 @@ impl Segmenter {
         self.engine.measure(&self.regions, iou, &mut self.measures)
     }
 
-    /// Raw logits `[M, L, L]` of prompt `index` of the last decoded batch. On a GPU the first call after a batch downloads
-    /// those of all prompts.
+    /// Raw logits `[M, L, L]` of prompt `index` of the last decoded batch. On a GPU the first call after a batch
+    /// downloads those of all prompts.
     ///
     /// # Errors
     /// Memory; a device that fails.
@@ -392,8 +393,8 @@ impl Segmenter {
         mask::judge(self.measures[index], self.masks.first(), self.choice, Rule::of(self.model.config().kind))
     }
 
-    /// Whether a volume's masks are chosen with regard to the neighbouring slices: for MedSegX's three candidates, unless
-    /// the user chose. Plain SAM has its IoU head.
+    /// Whether a volume's masks are chosen with regard to the neighbouring slices: for MedSegX's three candidates,
+    /// unless the user chose. Plain SAM has its IoU head.
     pub fn chooses_among_neighbours(&self) -> bool {
         self.choice == MaskChoice::Auto && self.masks == Masks::Three && self.model.config().kind == Kind::MedSegX
     }
@@ -407,7 +408,8 @@ impl Segmenter {
         self.mask_run(index..index + 1, token..token + 1, frame, out)
     }
 
-    /// As [`Segmenter::mask`], several masks of several prompts on slices of one size: `[prompts, tokens, height, width]`.
+    /// As [`Segmenter::mask`], several masks of several prompts on slices of one size: `[prompts, tokens, height,
+    /// width]`.
     ///
     /// # Errors
     /// As [`Segmenter::mask`].

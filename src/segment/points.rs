@@ -21,8 +21,8 @@ pub(super) fn region_of(points: &[Point]) -> Option<[f32; 4]> {
     Some([x0, y0, x1, y1])
 }
 
-/// Points of one prompt in the model's frame: `points` of the slice `(x, y, foreground)`, then the corners of the box, or
-/// one padding point where there are points and no box.
+/// Points of one prompt in the model's frame: `points` of the slice `(x, y, foreground)`, then the corners of the box,
+/// or one padding point where there are points and no box.
 pub fn prompt_points(frame: &Frame, points: &[(f64, f64, bool)], region: Option<[f64; 4]>, out: &mut Vec<Point>) {
     out.clear();
     out.extend(points.iter().map(|&(x, y, foreground)| {

@@ -38,8 +38,8 @@ pub struct Target<'a> {
     pub warnings: &'a [Warning],
 }
 
-/// A report of `outcome`, which has as many requests as there are `targets`. Files, hashes and times that the caller alone
-/// knows can be added by [`merge`].
+/// A report of `outcome`, which has as many requests as there are `targets`. Files, hashes and times that the caller
+/// alone knows can be added by [`merge`].
 pub fn describe(run: &Described, targets: &[Target], outcome: &Outcome) -> Value {
     let Described { image, intensity, set_aside, frame, model, choice } = run;
     let by_request = outcome.by_request();

@@ -1,5 +1,5 @@
-//! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder, labels
-//! painted on the volume's own grid.
+//! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder,
+//! labels painted on the volume's own grid.
 
 mod doubts;
 mod follow;
@@ -203,8 +203,8 @@ impl Run<'_> {
         Ok((slot, frame))
     }
 
-    /// Encodes the placed pictures and begins to decode what waits on them. The last prompts are left in flight, so that a
-    /// device works while the next pictures are placed.
+    /// Encodes the placed pictures and begins to decode what waits on them. The last prompts are left in flight, so
+    /// that a device works while the next pictures are placed.
     fn flush(&mut self) -> Result<()> {
         if self.slots.is_empty() {
             return Ok(());
@@ -228,8 +228,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while that
-    /// runs.
+    /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while
+    /// that runs.
     fn begin_whole(&mut self) -> Result<bool> {
         let Some(first) = self.pending.first() else { return Ok(false) };
         let (frame, points) = (first.frame, first.points.len());

@@ -267,8 +267,8 @@ impl Layer {
         LayerPass { own, to_image, mlp: [x, hidden], back, norms: [norm1, norm2, norm3, norm4] }
     }
 
-    /// `d_tokens` and `d_image` become the derivatives by what came into the layer; `d_first` gains. What comes into the
-    /// first layer as image is not trained, and left alone.
+    /// `d_tokens` and `d_image` become the derivatives by what came into the layer; `d_first` gains. What comes into
+    /// the first layer as image is not trained, and left alone.
     fn back(
         &self,
         m: &mut Multiplier,

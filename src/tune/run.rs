@@ -62,8 +62,8 @@ impl Default for Options {
 
 /// Follows a tuning.
 pub trait Observer {
-    /// Called after each step with how many were taken in all, of how many, and the loss. `Break` ends the tuning: the best
-    /// that is known by then is kept.
+    /// Called after each step with how many were taken in all, of how many, and the loss. `Break` ends the tuning: the
+    /// best that is known by then is kept.
     fn step(&mut self, done: usize, total: usize, loss: f64) -> ControlFlow<()>;
 }
 
@@ -110,8 +110,8 @@ struct Moment {
 /// Tunes on `examples`.
 ///
 /// # Errors
-/// [`Error::Argument`] for no examples, steps or slices of a batch, a share that is not between 0 and 1, or a loss that is not finite;
-/// memory.
+/// [`Error::Argument`] for no examples, steps or slices of a batch, a share that is not between 0 and 1, or a loss that
+/// is not finite; memory.
 pub fn tune(
     trainer: &mut Trainer,
     examples: &[Example],
@@ -246,7 +246,8 @@ impl Run<'_> {
         Ok(mean(&self.trainer.scores(&samples)?))
     }
 
-    /// Takes steps on the examples of `on`, unless it was ended; `look` is called at each moment. How many steps were taken.
+    /// Takes steps on the examples of `on`, unless it was ended; `look` is called at each moment. How many steps were
+    /// taken.
     fn train(
         &mut self,
         on: &[usize],

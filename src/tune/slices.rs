@@ -111,8 +111,8 @@ impl Labelled<'_> {
         })
     }
 
-    /// Encodes the chosen slices and makes examples of them. Of a whole volume, slices whose label is lost at the model's
-    /// size are left out, as long as some remain; `skipped` gets them.
+    /// Encodes the chosen slices and makes examples of them. Of a whole volume, slices whose label is lost at the
+    /// model's size are left out, as long as some remain; `skipped` gets them.
     ///
     /// # Errors
     /// As [`Labelled::choose`] and [`Trainer::sample`], with the slice; what encoding returns.

@@ -25,8 +25,8 @@ pub struct TrainerOptions {
     pub level: Option<Level>,
     /// The optimiser.
     pub adam: AdamW,
-    /// What of the mean of the three masks' losses is added to the least of them. The published loss has none of it, and
-    /// then nothing teaches masks by which to choose without the truth.
+    /// What of the mean of the three masks' losses is added to the least of them. The published loss has none of it,
+    /// and then nothing teaches masks by which to choose without the truth.
     pub mean_share: f64,
 }
 
@@ -58,7 +58,8 @@ impl Trainer {
     /// The decoder of MedSegX or LiteMedSAM, as `weights` have it.
     ///
     /// # Errors
-    /// [`Error::Argument`] for plain SAM or MedSAM, or instructions that the processor lacks; what reading returns; memory.
+    /// [`Error::Argument`] for plain SAM or MedSAM, or instructions that the processor lacks; what reading returns;
+    /// memory.
     pub fn new(weights: &Weights, options: TrainerOptions) -> Result<Trainer> {
         let config = weights.config().clone();
         if !matches!(config.kind, Kind::MedSegX | Kind::LiteMedSam) {
@@ -224,8 +225,8 @@ impl Trainer {
     /// A sample of a slice of `frame`: its `embedding` `[N, P]`, and its `label` `[height, width]`, not 0 inside.
     ///
     /// # Errors
-    /// [`Error::Prompt`] for a label that is empty, fills the slice, or is lost at the model's size; [`Error::Argument`] for
-    /// lengths that do not fit.
+    /// [`Error::Prompt`] for a label that is empty, fills the slice, or is lost at the model's size;
+    /// [`Error::Argument`] for lengths that do not fit.
     pub fn sample(&self, embedding: &[f32], frame: &Frame, label: &[u8]) -> Result<Sample> {
         let [height, width] = frame.slice;
         let lengths = [embedding.len(), label.len()];

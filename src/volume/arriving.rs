@@ -13,7 +13,8 @@ use crate::{Error, Result};
 
 /// Bytes of voxels in one slab, unless a single plane has more.
 const SLAB: usize = 1 << 21;
-/// Bytes of voxels that may be read ahead: a CT of 300 slices whole, so that reading does not wait while weights are loaded.
+/// Bytes of voxels that may be read ahead: a CT of 300 slices whole, so that reading does not wait while weights are
+/// loaded.
 const AHEAD: usize = 1 << 28;
 
 /// Where slices come from: a volume in memory, or one that is still being read.
@@ -49,8 +50,8 @@ impl SliceSource for &Volume {
     }
 }
 
-/// A volume that is read on a thread of its own, as slabs of planes across z in the order of the file. Only the slab of the
-/// last slice and those that were read ahead are in memory.
+/// A volume that is read on a thread of its own, as slabs of planes across z in the order of the file. Only the slab of
+/// the last slice and those that were read ahead are in memory.
 pub struct Arriving {
     info: VolumeInfo,
     slabs: Receiver<Voxels>,
@@ -71,7 +72,8 @@ impl Opening<BufReader<File>> {
     /// Reads the voxels on another thread, slab by slab; itself where the file does not have them plane by plane.
     ///
     /// # Errors
-    /// [`Error::Io`] where no thread can be had; the errors of reading come with the slices, or from [`Arriving::finish`].
+    /// [`Error::Io`] where no thread can be had; the errors of reading come with the slices, or from
+    /// [`Arriving::finish`].
     pub fn arriving(self) -> Result<std::result::Result<Arriving, Self>> {
         let changed = self.options.labels || self.options.nan.is_some() && self.info.data_type.range().is_none();
         match self.rest {
@@ -151,7 +153,8 @@ impl Arriving {
         Ok(slab)
     }
 
-    /// Looks at the grey levels that `map` makes of what comes; [`Arriving::finish`] adds to the warnings what they say.
+    /// Looks at the grey levels that `map` makes of what comes; [`Arriving::finish`] adds to the warnings what they
+    /// say.
     pub fn check_levels(&mut self, map: &IntensityMap) {
         let values = self.info.dims().iter().product::<usize>() * self.info.channels();
         self.levels = Some((LevelCounts::new(values), *map));
@@ -162,8 +165,8 @@ impl Arriving {
         self.reading.take().ok_or_else(lost)?.join()
     }
 
-    /// Reads on to the end of the file, whose checksum decides whether all before it was right, and returns how long reading
-    /// took. [`SliceSource::info`] then has all warnings.
+    /// Reads on to the end of the file, whose checksum decides whether all before it was right, and returns how long
+    /// reading took. [`SliceSource::info`] then has all warnings.
     ///
     /// # Errors
     /// As [`Opening::finish`].

@@ -86,8 +86,8 @@ impl DicomMask {
     /// several either all are written or none that is new.
     ///
     /// # Errors
-    /// As [`write_atomically`]; [`Error::File`] for more than 255 segments; [`Error::Internal`] for a file that does not
-    /// read back.
+    /// As [`write_atomically`]; [`Error::File`] for more than 255 segments; [`Error::Internal`] for a file that does
+    /// not read back.
     pub fn write(&self, mask: &LabelVolume, segments: &[Segment], path: &Path, force: bool) -> Result<Vec<Warning>> {
         let segments = &all_segments(mask, segments);
         let grid = OnGrid { mask, dims: self.source.dims, start: self.way.start, steps: self.way.steps };

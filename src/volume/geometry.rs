@@ -32,7 +32,8 @@ pub struct Geometry {
     pub qform_code: i64,
     /// `sform_code`.
     pub sform_code: i64,
-    /// Where both forms are set and differ: the largest distance in millimetres between the places that they give a corner.
+    /// Where both forms are set and differ: the largest distance in millimetres between the places that they give a
+    /// corner.
     pub forms_apart: Option<f64>,
     /// The form that was chosen by hand.
     pub chosen: Option<Form>,
@@ -154,7 +155,8 @@ impl Geometry {
         inverse.iter().flatten().all(|v| v.is_finite()).then_some(inverse)
     }
 
-    /// The largest distance in millimetres between the places that this and `other` give a corner of a volume of `dims`.
+    /// The largest distance in millimetres between the places that this and `other` give a corner of a volume of
+    /// `dims`.
     pub fn distance(&self, other: &Geometry, dims: [usize; 3]) -> f64 {
         corner_distance(&self.affine, &other.affine, dims.map(|n| n as u64).as_slice())
     }
@@ -248,8 +250,8 @@ fn qform(header: &Header, zooms: &[f64; 3], warnings: &mut Vec<Warning>) -> Affi
 }
 
 impl Header {
-    /// A header of a grid of `dims` with this affine in mm, in both forms under `code`; of a sheared one in the sform only,
-    /// since a quaternion has no shear.
+    /// A header of a grid of `dims` with this affine in mm, in both forms under `code`; of a sheared one in the sform
+    /// only, since a quaternion has no shear.
     pub fn with_affine(dims: [usize; 3], affine: &Affine, code: i64) -> Self {
         const MILLIMETRES: i64 = 2;
         let mut header = Self::without_geometry(dims);
@@ -334,8 +336,8 @@ fn differ(sform: &Affine, qform: &Affine, dims: &[u64]) -> Option<f64> {
     (apart > 0.01 * voxel).then_some(apart)
 }
 
-/// The form that ITK, and with it 3D Slicer and ANTs, reads where both are set: the sform only if its code is 1 (scanner)
-/// and its spacing is that of `pixdim`.
+/// The form that ITK, and with it 3D Slicer and ANTs, reads where both are set: the sform only if its code is 1
+/// (scanner) and its spacing is that of `pixdim`.
 fn itk_reads(sform_code: i64, sform: &Affine, zooms: &[f64; 3]) -> Form {
     let spacing = |c: usize| dot(&column(sform, c), &column(sform, c)).sqrt();
     let fits = (0..3).all(|c| (spacing(c) - zooms[c]).abs() <= 1e-3 * zooms[c]);

@@ -33,8 +33,8 @@ enum Source {
 }
 
 impl Incoming {
-    /// Begins to read. `rule` is the one asked for; without one it is the rule for such a file. With `keep` all voxels are
-    /// there at the end.
+    /// Begins to read. `rule` is the one asked for; without one it is the rule for such a file. With `keep` all voxels
+    /// are there at the end.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) where no thread can be had.

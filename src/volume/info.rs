@@ -35,7 +35,8 @@ pub(super) enum Container {
         picture: bool,
     },
     Png,
-    /// `header`: of NIfTI masks, with the geometry and nothing else. `volumes`: values of a voxel of which one was chosen.
+    /// `header`: of NIfTI masks, with the geometry and nothing else. `volumes`: values of a voxel of which one was
+    /// chosen.
     Raster {
         format: &'static str,
         header: nifti::Header,

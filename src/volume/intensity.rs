@@ -101,8 +101,8 @@ impl Intensity {
         ))
     }
 
-    /// The rule's numbers where they do not depend on the values and the type in which those are stored rules out all that
-    /// [`Intensity::resolve`] refuses; `None` where it takes a look at them.
+    /// The rule's numbers where they do not depend on the values and the type in which those are stored rules out all
+    /// that [`Intensity::resolve`] refuses; `None` where it takes a look at them.
     pub fn resolve_unseen(self, info: &VolumeInfo) -> Option<IntensityMap> {
         if matches!(self, Intensity::MinMax | Intensity::Robust) {
             return None;

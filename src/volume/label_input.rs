@@ -5,13 +5,13 @@ use super::{LabelVolume, Volume, Voxel, Voxels};
 use crate::image::voxels::with_voxels;
 use crate::{Error, Result};
 
-/// How far a value may be from a whole number before it counts as none: further than what is left of a mask that was saved with an
-/// image's slope.
+/// How far a value may be from a whole number before it counts as none: further than what is left of a mask that was
+/// saved with an image's slope.
 const ROUNDING: f64 = 1e-3;
 
 impl LabelVolume {
-    /// The labels that `volume` holds, each value taken as the nearest whole number, and how many were none. A PNG whose
-    /// only values are 0 and 255 is a mask that is to be seen: 255 is label 1.
+    /// The labels that `volume` holds, each value taken as the nearest whole number, and how many were none. A PNG
+    /// whose only values are 0 and 255 is a mask that is to be seen: 255 is label 1.
     ///
     /// # Errors
     /// [`Error::File`] for colour, and for values that are no number from 0 to 65535; [`Error::Memory`].

@@ -124,8 +124,9 @@ fn brought_over(volume: Volume, image: &VolumeInfo) -> Result<Volume> {
 }
 
 impl Volume {
-    /// Opens a label map: what [`Volume::open`] does, of an .npz `segs` or `gts`, a DICOM SEG and an RTSTRUCT, of which only segments with one of `labels`
-    /// are taken where some are given. They come on the grid of the image `on` where that has a place.
+    /// Opens a label map: what [`Volume::open`] does, of an .npz `segs` or `gts`, a DICOM SEG and an RTSTRUCT, of which
+    /// only segments with one of `labels` are taken where some are given. They come on the grid of the image `on` where
+    /// that has a place.
     ///
     /// # Errors
     /// As [`Volume::open`]; [`Error::File`] for an RTSTRUCT without an image that has a place.

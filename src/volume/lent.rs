@@ -1,5 +1,5 @@
-//! Volumes whose voxels somebody else keeps, an array of the host's for instance: looked at plane by plane, never copied
-//! whole but for the rules of intensity that sort all values.
+//! Volumes whose voxels somebody else keeps, an array of the host's for instance: looked at plane by plane, never
+//! copied whole but for the rules of intensity that sort all values.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use crate::{Error, Result};
 
 /// Who keeps the voxels.
 pub trait Lender: Send {
-    /// The stored values of plane `index` across `axis` (0, 1, 2 for x, y, z), in the order of [`Voxels`] without that axis
-    /// and of the type that the volume's [`VolumeInfo`] names.
+    /// The stored values of plane `index` across `axis` (0, 1, 2 for x, y, z), in the order of [`Voxels`] without that
+    /// axis and of the type that the volume's [`VolumeInfo`] names.
     ///
     /// # Errors
     /// Memory, or whatever keeps the voxels from being read.
@@ -34,8 +34,8 @@ pub struct Lent<L> {
 }
 
 impl VolumeInfo {
-    /// Of an array without a place in the patient, for which the rules of a .npy file hold: `picture` tells that it has no
-    /// axis of slices. `name` stands for a path in messages.
+    /// Of an array without a place in the patient, for which the rules of a .npy file hold: `picture` tells that it has
+    /// no axis of slices. `name` stands for a path in messages.
     ///
     /// # Errors
     /// [`Error::Argument`] for an axis without voxels, or channels that are neither 1 nor 3.
@@ -54,8 +54,8 @@ impl VolumeInfo {
         Ok(VolumeInfo::new(Path::new(name), Container::Npy { picture }, dims, channels, data_type))
     }
 
-    /// The same with voxels that lie in the patient by `affine`, indices to millimetres in RAS+: then the rules of a NIfTI
-    /// file hold. What looks wrong with the affine is added to the warnings.
+    /// The same with voxels that lie in the patient by `affine`, indices to millimetres in RAS+: then the rules of a
+    /// NIfTI file hold. What looks wrong with the affine is added to the warnings.
     ///
     /// # Errors
     /// [`Error::File`] for numbers that are not finite.
@@ -80,7 +80,8 @@ impl VolumeInfo {
         Ok(self)
     }
 
-    /// The shape in which NumPy has such a file where its axes are y, x or z, y, x: an array of .npy or .npz, or a picture.
+    /// The shape in which NumPy has such a file where its axes are y, x or z, y, x: an array of .npy or .npz, or a
+    /// picture.
     pub fn array_shape(&self) -> Option<Vec<usize>> {
         let [width, height, slices] = self.dims;
         match self.container {
@@ -104,8 +105,8 @@ impl<L: Lender> Lent<L> {
         &mut self.lender
     }
 
-    /// What `rule`, or without one the rule for such a volume, makes of its values, and what it left out of its limits; adds
-    /// to the warnings what the grey levels in use say.
+    /// What `rule`, or without one the rule for such a volume, makes of its values, and what it left out of its limits;
+    /// adds to the warnings what the grey levels in use say.
     ///
     /// # Errors
     /// As [`Intensity::examine`].

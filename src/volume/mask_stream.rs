@@ -1,8 +1,8 @@
-//! A .nii.gz mask that is compressed, and proven to inflate to what was meant, on a thread of its own while later slices are
-//! still being segmented.
+//! A .nii.gz mask that is compressed, and proven to inflate to what was meant, on a thread of its own while later
+//! slices are still being segmented.
 //!
-//! The compressed file waits in memory, where a mask of long runs takes little, so that a run that ends early has nothing to
-//! leave behind; at the end it is written, read back and given its name.
+//! The compressed file waits in memory, where a mask of long runs takes little, so that a run that ends early has
+//! nothing to leave behind; at the end it is written, read back and given its name.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -35,8 +35,9 @@ pub struct MaskStream {
 }
 
 impl MaskStream {
-    /// Begins the mask of a volume whose labels are at most `highest`, where it can be written as slices of `frame` become
-    /// final: to .nii.gz, with slices across z. `None` for others, which [`mask_writer::write`] writes at the end.
+    /// Begins the mask of a volume whose labels are at most `highest`, where it can be written as slices of `frame`
+    /// become final: to .nii.gz, with slices across z. `None` for others, which [`mask_writer::write`] writes at the
+    /// end.
     ///
     /// # Errors
     /// As [`mask_writer::check`]; [`Error::Io`] where no thread can be had.
@@ -118,8 +119,8 @@ fn plane_size(info: &VolumeInfo, highest: u16) -> usize {
     width * height * if highest > 255 { 2 } else { 1 }
 }
 
-/// The gzip file of `start` and all pieces. Planes are compressed one by one, as [`mask_writer::write`] does: the same mask
-/// gives the same bytes.
+/// The gzip file of `start` and all pieces. Planes are compressed one by one, as [`mask_writer::write`] does: the same
+/// mask gives the same bytes.
 fn compress(start: Vec<u8>, plane: usize, pieces: &Receiver<Vec<u8>>) -> io::Result<Vec<u8>> {
     let mut packed = gzip(Compressed::default());
     let mut proof = Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
@@ -228,7 +229,8 @@ mod tests {
 
     #[test]
     fn pieces_come_out_as_they_went_in_wherever_they_are_cut() {
-        // Discs that move from plane to plane, as masks have them: where such data are cut shows in the compressed bytes.
+        // Discs that move from plane to plane, as masks have them: where such data are cut shows in the compressed
+        // bytes.
         let disc = |i: usize| {
             let [x, y, z] = [i % 400, i / 400 % 300, i / 120_000];
             u8::from(x.abs_diff(150 + 5 * z).pow(2) + y.abs_diff(140 + z).pow(2) < 4000 + 60 * z)

@@ -1,8 +1,8 @@
 //! Masks out: labels on the input's own grid, in the format that the output's name asks for.
 //!
 //! A NIfTI mask of a NIfTI input keeps the header bit for bit (version, byte order, forms, codes, `pixdim`, units) save
-//! for what describes the voxels and for free text. A PNG mask is made to be seen: 0 and 255 of one label, colours of a palette whose indices
-//! are the labels of several. The file is read back and compared before it takes its name.
+//! for what describes the voxels and for free text. A PNG mask is made to be seen: 0 and 255 of one label, colours of a
+//! palette whose indices are the labels of several. The file is read back and compared before it takes its name.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
@@ -256,8 +256,8 @@ pub(super) fn nifti_start(volume: &VolumeInfo, wide: bool) -> (Header, Vec<u8>) 
     (header, start)
 }
 
-/// The input's header with only those fields changed that describe voxels instead of space, and without free text, which may
-/// name the patient. Of a 4-D file with several
+/// The input's header with only those fields changed that describe voxels instead of space, and without free text,
+/// which may name the patient. Of a 4-D file with several
 /// time points the mask has three axes; axes of one are kept.
 fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let mut header = match &volume.container {

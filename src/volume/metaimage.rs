@@ -154,7 +154,8 @@ fn affine(pairs: &Pairs, axes: usize, warnings: &mut Vec<Warning>) -> Parsed<Opt
     }
     let offset = list(&["Offset", "Position", "Origin"], axes)?.unwrap_or(vec![0.0; axes]);
     let matrix = list(&["TransformMatrix", "Rotation", "Orientation"], axes * axes)?;
-    // The numbers of axis k stand together; of a slice, and of a volume with time, the space of three axes is made or taken.
+    // The numbers of axis k stand together; of a slice, and of a volume with time, the space of three axes is made or
+    // taken.
     let number = |axis: usize, row: usize| match &matrix {
         Some(matrix) if axis < axes && row < axes => matrix[axis * axes + row],
         _ => f64::from(u8::from(axis == row)),

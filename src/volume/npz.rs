@@ -160,7 +160,8 @@ fn spacing(archive: &Archive, record: &zip::Record) -> Result<[f64; 3]> {
     })
 }
 
-/// Of an image whose spacing is known and whose place is not: as ITK places what says no more, Left, Posterior, Superior.
+/// Of an image whose spacing is known and whose place is not: as ITK places what says no more, Left, Posterior,
+/// Superior.
 fn placed(path: &Path, dims: [usize; 3], [x, y, z]: [f64; 3], values: &Voxels) -> Result<VolumeInfo> {
     let affine = [[-x, 0.0, 0.0, 0.0], [0.0, -y, 0.0, 0.0], [0.0, 0.0, z, 0.0], [0.0, 0.0, 0.0, 1.0]];
     let header = Header::with_affine(dims, &affine, 1);

@@ -46,7 +46,8 @@ pub(super) enum Rest {
 
 impl Opening<BufReader<File>> {
     /// Opens .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W) or .png, or an .npz
-    /// (`imgs` and `spacing`); with the feature `dicom` also a DICOM file, or a folder or zip archive of one series of one volume.
+    /// (`imgs` and `spacing`); with the feature `dicom` also a DICOM file, or a folder or zip archive of one series of
+    /// one volume.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Memory`], and [`Error::File`] for a header that is malformed or not supported.

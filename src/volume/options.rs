@@ -37,8 +37,8 @@ pub struct OpenOptions {
     pub form: Option<Form>,
     /// What values that are NaN or infinite become; `None` leaves them, and most rules of intensity refuse them.
     pub nan: Option<f64>,
-    /// Whether the file is meant as a label map: of a PNG with a palette its indices are read, not its colours, and where
-    /// all three channels of colour are alike one of them.
+    /// Whether the file is meant as a label map: of a PNG with a palette its indices are read, not its colours, and
+    /// where all three channels of colour are alike one of them.
     pub labels: bool,
 }
 
@@ -62,8 +62,8 @@ impl Default for OpenOptions {
 pub struct SeriesChoice {
     /// Series Instance UID. Needed only where there are several series.
     pub series: Option<String>,
-    /// Key of a volume, or its number from 1. Needed only where a series has several volumes. Of another file with several
-    /// time points it is the time point, from 0.
+    /// Key of a volume, or its number from 1. Needed only where a series has several volumes. Of another file with
+    /// several time points it is the time point, from 0.
     pub volume: Option<String>,
     /// Threads that read and decode; all of the machine by default.
     pub threads: Option<usize>,

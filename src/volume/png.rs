@@ -105,8 +105,8 @@ fn narrowed(wide: &[u16], warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
     Ok(values)
 }
 
-/// Writes a picture of `size` width, height with 8 or 16 bits; `values` are big endian, grey levels or indices of a `palette`
-/// of red, green, blue.
+/// Writes a picture of `size` width, height with 8 or 16 bits; `values` are big endian, grey levels or indices of a
+/// `palette` of red, green, blue.
 pub(super) fn write(
     out: &mut impl Write,
     size: [usize; 2],

@@ -1,5 +1,5 @@
-//! Masks as NRRD, as 3D Slicer's segmentations (.seg.nrrd) and as MetaImage. Only what every reader understands alike: LPS,
-//! directions and origin, three axes, little endian, one gzip member or zlib stream in the same file.
+//! Masks as NRRD, as 3D Slicer's segmentations (.seg.nrrd) and as MetaImage. Only what every reader understands alike:
+//! LPS, directions and origin, three axes, little endian, one gzip member or zlib stream in the same file.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

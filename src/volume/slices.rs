@@ -14,8 +14,8 @@ pub enum Orientation {
     /// As stored: column = the lower of the two axes in the slice, row = the other.
     #[default]
     Stored,
-    /// As in the volume re-ordered to Right, Anterior, Superior by permuting and flipping its axes: columns run along the
-    /// lower of the slice's two patient axes, rows along the other, both towards R, A or S.
+    /// As in the volume re-ordered to Right, Anterior, Superior by permuting and flipping its axes: columns run along
+    /// the lower of the slice's two patient axes, rows along the other, both towards R, A or S.
     Ras,
 }
 
@@ -166,8 +166,8 @@ impl VolumeInfo {
         2
     }
 
-    /// How slices across `axis` (0, 1, 2 for i, j, k of the stored array) are cut out. `orientation` turns only the picture:
-    /// axis, slice numbers and boxes stay those of the stored array.
+    /// How slices across `axis` (0, 1, 2 for i, j, k of the stored array) are cut out. `orientation` turns only the
+    /// picture: axis, slice numbers and boxes stay those of the stored array.
     ///
     /// # Errors
     /// [`Error::Argument`] for an axis above 2; [`Error::File`] when `Ras` is asked of a file without a geometry.

@@ -55,8 +55,8 @@ impl StoredSlice<'_> {
         self.volume.slice_u8_in(self.frame, self.index, self.map, out)
     }
 
-    /// Whether all pixels inside `region`, `[x0, y0, x1, y1]` of the slice, inclusive, or of the whole slice become one grey
-    /// level.
+    /// Whether all pixels inside `region`, `[x0, y0, x1, y1]` of the slice, inclusive, or of the whole slice become one
+    /// grey level.
     pub fn is_blank(&self, region: Option<[f64; 4]>) -> bool {
         let [height, width, channels] = self.shape();
         let last = [width, height].map(|length| length.saturating_sub(1));
@@ -74,8 +74,8 @@ impl StoredSlice<'_> {
         (y0..=y1.min(last[1])).all(|y| (x0..=x1.min(last[0])).all(|x| alike(y, x)))
     }
 
-    /// Copies the stored values to `out`, a row every `pitch` bytes; what lies behind a row is left as it is. `out` has room
-    /// for all rows, and a row for its values.
+    /// Copies the stored values to `out`, a row every `pitch` bytes; what lies behind a row is left as it is. `out` has
+    /// room for all rows, and a row for its values.
     pub fn gather(&self, out: &mut [u8], pitch: usize) {
         with_voxels!(self.volume.voxels(), values => self.gather_from(values, out, pitch));
     }

@@ -1,5 +1,5 @@
-//! Weights as others store them: names with wrappers before them, which are taken off, and networks and file formats that are
-//! none of this engine's, which are named.
+//! Weights as others store them: names with wrappers before them, which are taken off, and networks and file formats
+//! that are none of this engine's, which are named.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ const WRAPPERS: [&str; 4] = ["module.", "model.", "_orig_mod.", "state_dict."];
 /// The parts of an image encoder, by which one that was saved alone is known.
 const ENCODER: [&str; 6] = ["patch_embed.", "pos_embed", "blocks.", "neck.", "modal_embed.", "organ_embed."];
 
-/// The same values by the published names: without wrappers, and with `image_encoder.` before the names of an encoder that
-/// was saved alone. As they are where two names would become one.
+/// The same values by the published names: without wrappers, and with `image_encoder.` before the names of an encoder
+/// that was saved alone. As they are where two names would become one.
 pub(super) fn renamed<T>(values: BTreeMap<String, T>) -> BTreeMap<String, T> {
     let names: Vec<&str> = values.keys().map(String::as_str).collect();
     let new = published(&names);

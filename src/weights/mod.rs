@@ -77,8 +77,8 @@ impl Weights {
     /// Opens and validates a safetensors file; no values are read yet.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::File`] when its header is malformed, [`Error::Weights`] with every
-    /// missing, unexpected and misshapen tensor.
+    /// [`Error::Io`] when it cannot be read, [`Error::File`] when its header is malformed, [`Error::Weights`] with
+    /// every missing, unexpected and misshapen tensor.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         Self::validate(path.to_path_buf(), Source::open(path, access)?)
     }

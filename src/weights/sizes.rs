@@ -27,7 +27,8 @@ const SHOWN_OF_ANOTHER: usize = 3;
 /// Heads of the decoder's attention, which no shape shows.
 const DECODER_HEADS: usize = 8;
 
-/// The configuration of the model with exactly these tensors. `kind` is what the metadata say; a 1024 px model needs it.
+/// The configuration of the model with exactly these tensors. `kind` is what the metadata say; a 1024 px model needs
+/// it.
 ///
 /// # Errors
 /// [`Error::Weights`] with every missing, unexpected and misshapen tensor.

@@ -17,8 +17,8 @@ use crate::{Error, Result};
 /// How a file is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Mapped into memory: nothing is copied but the values themselves. Values that need no conversion are read straight
-    /// into place.
+    /// Mapped into memory: nothing is copied but the values themselves. Values that need no conversion are read
+    /// straight into place.
     ///
     /// A file that is cut short in place *while it is being loaded* ends the process (SIGBUS), which no library can
     /// prevent without a signal handler; its length is checked before every piece to make that window small. Once

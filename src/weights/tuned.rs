@@ -1,5 +1,5 @@
-//! What tuning made of some tensors of a model, in a file of its own: safetensors with these tensors alone in f32, under
-//! their names in the merged model, and metadata that say what they belong to and how they came about.
+//! What tuning made of some tensors of a model, in a file of its own: safetensors with these tensors alone in f32,
+//! under their names in the merged model, and metadata that say what they belong to and how they came about.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -121,8 +121,8 @@ impl Weights {
     /// Puts tuned tensors on top; [`Weights::metadata`] and hashes stay those of the base.
     ///
     /// # Errors
-    /// [`Error::File`] for tensors of another base or without one; [`Error::Tensor`] for a name or shape that this model
-    /// does not have; what reading the base for its hash returns.
+    /// [`Error::File`] for tensors of another base or without one; [`Error::Tensor`] for a name or shape that this
+    /// model does not have; what reading the base for its hash returns.
     pub fn tune(&mut self, tuned: Tuned) -> Result<()> {
         let own = self.sha256()?.unwrap_or_else(|| "weights without a file".into());
         let base = tuned.metadata.get(BASE).map_or("none", String::as_str);

@@ -48,8 +48,8 @@ pub fn shared(check: &str, relative: &str) -> Option<PathBuf> {
     None
 }
 
-/// Leaves a check out for want of something of a `kind`, by name; where MEDSEGX_REQUIRE lists the kind, as CI's does, it
-/// fails.
+/// Leaves a check out for want of something of a `kind`, by name; where MEDSEGX_REQUIRE lists the kind, as CI's does,
+/// it fails.
 pub fn lacking(kind: &str, check: &str, why: &str) {
     let required = std::env::var("MEDSEGX_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required == kind), "{check}: MEDSEGX_REQUIRE has {kind}, but {why}");

@@ -29,8 +29,8 @@ pub const F32: &[Tolerance] = &[
     row("iou", 1e-5, "required of every golden file"),
 ];
 
-/// CUDA: f16 operands, f32 sums, f32 residual stream. Rounding those operands to 11 bits in f64 alone is 7.8e-4 to 8.2e-4 off
-/// at the neck and 1.1e-3 to 1.7e-3 on the logits of the small model (`tools/rounding.py`).
+/// CUDA: f16 operands, f32 sums, f32 residual stream. Rounding those operands to 11 bits in f64 alone is 7.8e-4 to
+/// 8.2e-4 off at the neck and 1.1e-3 to 1.7e-3 on the logits of the small model (`tools/rounding.py`).
 pub const F16: &[Tolerance] = &[
     row("patch_embed", 4e-4, "one product of rounded pixels and rounded weights"),
     row("prompt", 1e-5, "f32 sines of the device"),
@@ -45,16 +45,17 @@ pub const F16: &[Tolerance] = &[
     row("iou", 5e-3, "as the logits"),
 ];
 
-/// f32 where some channels are 50 times larger. NumPy in f32 is then 4.9e-7 off at the worst gate and 2.4e-6 at the neck,
-/// 3.1 and 4.6 times as far as without them (`tools/rounding.py`).
+/// f32 where some channels are 50 times larger. NumPy in f32 is then 4.9e-7 off at the worst gate and 2.4e-6 at the
+/// neck, 3.1 and 4.6 times as far as without them (`tools/rounding.py`).
 pub const F32_OUTLIERS: &[Tolerance] = &[
     row("gate", 2.5e-6, "5 times as without outliers: see the neck"),
     row("neck", 1e-5, "5 times as without outliers: scores of hundreds make attention one-hot and move near ties"),
     row("logits", 5e-5, "5 times as without outliers: see the neck"),
 ];
 
-/// CUDA where some channels are 50 times larger. Rounding the operands in f64 alone gives 1.5e-3 at the worst gate, 2.9e-3 at
-/// the neck and 5.9e-3 on the logits (`tools/rounding.py`), most of it in the one attention that reads such channels.
+/// CUDA where some channels are 50 times larger. Rounding the operands in f64 alone gives 1.5e-3 at the worst gate,
+/// 2.9e-3 at the neck and 5.9e-3 on the logits (`tools/rounding.py`), most of it in the one attention that reads such
+/// channels.
 pub const F16_OUTLIERS: &[Tolerance] = &[
     row("gate", 2e-3, "required of every gate"),
     row("neck", 5e-3, "scores of hundreds make attention one-hot, and 2^-12 of them moves near ties"),

@@ -1,5 +1,5 @@
-//! Programmatic dependent launch: every kernel has such a text, and the interpreter, which refuses a kernel that touches global
-//! memory before it has waited, computes the same bits with it.
+//! Programmatic dependent launch: every kernel has such a text, and the interpreter, which refuses a kernel that
+//! touches global memory before it has waited, computes the same bits with it.
 #![cfg(feature = "cuda")]
 
 use crate::common::answers;

@@ -32,7 +32,8 @@ fn cases() -> [Case; 2] {
     [golden.case(0), golden.case(1)]
 }
 
-/// Uploads of the encoder: pixels with scaling, which lie side by side, and context; of the decoder: slots, points, labels.
+/// Uploads of the encoder: pixels with scaling, which lie side by side, and context; of the decoder: slots, points,
+/// labels.
 const COPIES: usize = 5;
 
 #[test]
@@ -151,8 +152,8 @@ fn the_model_of_time_adds_up() {
     assert!((8.0..40.0).contains(&ratio), "32 slices take {ratio} times as long as one");
 }
 
-/// The image of the decoder is made with its tokens, while other blocks still read what the tokens are made of: no plan may
-/// put it there, however well it fits.
+/// The image of the decoder is made with its tokens, while other blocks still read what the tokens are made of: no plan
+/// may put it there, however well it fits.
 #[test]
 fn image_and_tokens_are_made_at_once() {
     for image_tokens in [256, 1] {

@@ -1,5 +1,5 @@
-//! Every kernel of the products, norms and the gate on ptxvm against arithmetic in f64, at the models' shapes and at odd
-//! sizes. Operands are random numbers that f16 holds, so what remains is the kernel's own rounding.
+//! Every kernel of the products, norms and the gate on ptxvm against arithmetic in f64, at the models' shapes and at
+//! odd sizes. Operands are random numbers that f16 holds, so what remains is the kernel's own rounding.
 #![cfg(feature = "cuda")]
 
 use crate::common::one_op;

@@ -6,7 +6,8 @@ use medsegx::Error;
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 
-/// Cases of sizes that no model has, and gates apart from the LayerNorm in front of them: the kernels refuse them by name.
+/// Cases of sizes that no model has, and gates apart from the LayerNorm in front of them: the kernels refuse them by
+/// name.
 const REFUSED: &[(&str, &str)] = &[
     ("linear", "one row, odd sizes"),
     ("linear", "no bias"),

@@ -1,5 +1,5 @@
-//! What follows the decoder on ptxvm: the counts that choose a mask, and logits to masks of a slice's own size, both the same
-//! as on the CPU.
+//! What follows the decoder on ptxvm: the counts that choose a mask, and logits to masks of a slice's own size, both
+//! the same as on the CPU.
 #![cfg(feature = "cuda")]
 
 use crate::common::masks;

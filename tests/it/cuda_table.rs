@@ -1,4 +1,5 @@
-//! The launch table against the PTX: names, parameters, threads, shared memory; and what a machine without a device says.
+//! The launch table against the PTX: names, parameters, threads, shared memory; and what a machine without a device
+//! says.
 #![cfg(feature = "cuda")]
 
 use medsegx::backend::Launches;

@@ -1,5 +1,5 @@
-//! The whole forward pass as one recording, on ptxvm: the bits of encoder and decoder run apart, one launch a batch, nothing
-//! allocated, and the queues in an order that no device can spoil.
+//! The whole forward pass as one recording, on ptxvm: the bits of encoder and decoder run apart, one launch a batch,
+//! nothing allocated, and the queues in an order that no device can spoil.
 #![cfg(feature = "cuda")]
 
 use crate::common::answers;
@@ -55,7 +55,8 @@ fn a_batch_is_one_launch_with_the_bits_of_the_parts() {
         let counts = seen.during(|| found = Some(answers(&mut whole, &volume, pair, true)));
         let parts = seen_apart.during(|| expected = Some(answers(&mut apart, &volume, pair, false)));
         assert!(found == expected, "batch {batch}: other bits than encoder and decoder apart");
-        // Both halves of the memory come once outside of a recording, once to be recorded, and are replayed from then on.
+        // Both halves of the memory come once outside of a recording, once to be recorded, and are replayed from then
+        // on.
         match batch {
             0 | 1 => {
                 assert_eq!((counts.replays, counts.captured), (0, 0), "batch {batch}");
@@ -159,7 +160,8 @@ fn several_prompts_on_a_picture_and_rough_masks_are_one_launch_too() {
         let model = Arc::new(Model::on_driver(&weights, interpreter()).unwrap());
         Segmenter::new(&model, capacity(), MaskChoice::Auto).unwrap()
     };
-    // Which prompt is on which picture is an input: recordings are of so many pictures and prompts, with masks or without.
+    // Which prompt is on which picture is an input: recordings are of so many pictures and prompts, with masks or
+    // without.
     let plain = [&[1, 0, 1][..], &[0, 0, 1], &[1, 1, 0], &[0, 1, 1], &[1, 0, 0], &[0, 0, 0], &[1], &[0]];
     let rough = [&[1, 0][..], &[0, 0], &[1, 1], &[0, 1], &[1, 0], &[0, 0]];
     for (rough, runs) in [(false, &plain[..]), (true, &rough)] {

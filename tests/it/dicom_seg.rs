@@ -278,7 +278,8 @@ fn by_hand(kind: &str, frames: &[(u16, f64, Vec<u8>)]) -> DicomFile {
 #[test]
 fn files_of_dcmqi_are_the_label_maps_that_dcmqi_makes_of_them() {
     let Some(folder) = common::shared("files_of_dcmqi", "data/dcmqi") else { return };
-    // Segments that overlap are each read alone; dcmqi fills left-out slices of the last file with its padding value, 5.
+    // Segments that overlap are each read alone; dcmqi fills left-out slices of the last file with its padding value,
+    // 5.
     let cases: [(&str, &str, &[u32]); 6] = [
         ("liver.dcm", "liver_seg.nrrd", &[]),
         ("partial_overlaps.dcm", "partial_overlaps-1.nrrd", &[1]),

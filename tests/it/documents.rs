@@ -51,7 +51,8 @@ fn the_command_line_is_written_down() {
     assert_eq!(written.lines().count(), page.lines().count(), "docs/cli.md");
 }
 
-/// The README's first command, and what it says: voxels within a hundredth, since sums of other instructions round otherwise.
+/// The README's first command, and what it says: voxels within a hundredth, since sums of other instructions round
+/// otherwise.
 #[test]
 fn the_first_command_says_what_the_readme_shows() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();

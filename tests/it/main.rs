@@ -1,4 +1,5 @@
-//! One binary of tests: a module a subject. Tests that need a process or an allocator of their own stand beside this folder.
+//! One binary of tests: a module a subject. Tests that need a process or an allocator of their own stand beside this
+//! folder.
 
 #[path = "../common/mod.rs"]
 mod common;

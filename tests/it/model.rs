@@ -37,8 +37,8 @@ fn norms(op: &Op) -> Vec<&Norm> {
     }
 }
 
-/// A wrong eps moves the logits by as little as 2e-6, which no tolerance finds: MODEL.md has 1e-6 in the encoder, in its
-/// neck and for every LayerNorm2d, and PyTorch's default 1e-5 in the decoder's transformer.
+/// A wrong eps moves the logits by as little as 2e-6, which no tolerance finds: MODEL.md has 1e-6 in the encoder, in
+/// its neck and for every LayerNorm2d, and PyTorch's default 1e-5 in the decoder's transformer.
 #[test]
 fn every_norm_has_its_eps() {
     for (config, upscaling) in [(Preset::VitB.medsegx(), 3), (Preset::VitB.sam(), 1)] {

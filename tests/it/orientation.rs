@@ -1,5 +1,5 @@
-//! `--orient ras` turns the picture that the network sees and nothing else: axis, slice numbers and boxes stay those of the
-//! stored array, whatever order its axes have.
+//! `--orient ras` turns the picture that the network sees and nothing else: axis, slice numbers and boxes stay those of
+//! the stored array, whatever order its axes have.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,7 +40,8 @@ impl Storage {
         (0..nk).for_each(|k| (0..nj).for_each(|j| (0..ni).for_each(|i| visit([i, j, k]))));
     }
 
-    /// The picture: the ball before a ramp that no turn leaves as it is. The axes are a little oblique if `tilt` is not 0.
+    /// The picture: the ball before a ramp that no turn leaves as it is. The axes are a little oblique if `tilt` is not
+    /// 0.
     fn write(&self, path: &Path, tilt: f64) {
         let mut data = Vec::new();
         self.each(|at| {
@@ -139,7 +140,8 @@ fn boxes_are_those_of_the_stored_array_in_every_orientation() {
             let boxes = storage.boxes(across);
             let tilt = if number % 2 == 0 { 0.0 } else { 0.2 };
             let found = segmented(folder.path(), (storage, tilt), across, "ras", &boxes);
-            // The same slices and boxes of the volume that is stored as R, A, S, whose stored pictures are the turned ones.
+            // The same slices and boxes of the volume that is stored as R, A, S, whose stored pictures are the turned
+            // ones.
             let turned = turned_boxes(&storage, across, &boxes);
             let expected = segmented(folder.path(), (canonical, 0.0), axis, "stored", &turned);
             let same = dice(&found, &expected);

@@ -1,5 +1,5 @@
-//! Activations with channels that stand out, as real SAM encoders have them: f32 must stay near f64, and f16 must hold them
-//! or saturate and say so.
+//! Activations with channels that stand out, as real SAM encoders have them: f32 must stay near f64, and f16 must hold
+//! them or saturate and say so.
 #![cfg(feature = "cuda")]
 
 use std::path::Path;

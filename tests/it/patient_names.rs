@@ -1,5 +1,6 @@
-//! Nothing that leaves the program says who the patient is: names, numbers and birth dates of DICOM files and of free text in
-//! other headers are looked for in all outputs. A DICOM SEG or RTSTRUCT alone is the patient's, as its series is.
+//! Nothing that leaves the program says who the patient is: names, numbers and birth dates of DICOM files and of free
+//! text in other headers are looked for in all outputs. A DICOM SEG or RTSTRUCT alone is the patient's, as its series
+//! is.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,8 @@ fn nrrd(folder: &Path) -> PathBuf {
     path
 }
 
-/// Every file below `folder`, unpacked where something in it is compressed: gzip, zlib (PNG, MetaImage) and entries of zip.
+/// Every file below `folder`, unpacked where something in it is compressed: gzip, zlib (PNG, MetaImage) and entries of
+/// zip.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -184,8 +186,8 @@ fn no_output_names_the_patient() {
     }
 }
 
-/// SEG and RTSTRUCT belong to the patient: name, number and birth date are once in them, where the series has them, and no
-/// other element that the series has them in is taken over.
+/// SEG and RTSTRUCT belong to the patient: name, number and birth date are once in them, where the series has them, and
+/// no other element that the series has them in is taken over.
 #[test]
 fn masks_as_dicom_name_the_patient_once() {
     let folder = tempfile::tempdir().unwrap();

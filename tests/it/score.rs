@@ -1,7 +1,7 @@
 //! `medsegx::score` against the numbers of the packages whose definitions it has.
 //!
-//! The expected numbers were printed by medpy 0.5.2 and surface-distance 0.1 themselves, and for border voxels by SciPy's
-//! erosion and distance transform put together as MONAI and MetricsReloaded do; none of these is needed here.
+//! The expected numbers were printed by medpy 0.5.2 and surface-distance 0.1 themselves, and for border voxels by
+//! SciPy's erosion and distance transform put together as MONAI and MetricsReloaded do; none of these is needed here.
 //! `tools/check_formats.py` compares random masks with the packages.
 
 use medsegx::score::{Definition, Grid, Scores, Unscored, score, score_labels, summary};

@@ -123,7 +123,8 @@ fn slices_that_are_told_final_stay_and_later_requests_win() {
             assert!((0..count).all(same), "case {case}: a slice below {end} changed");
         }
 
-        // What each request finds alone does not depend on the others, so that later masks over earlier ones are the whole.
+        // What each request finds alone does not depend on the others, so that later masks over earlier ones are the
+        // whole.
         let mut expected = vec![0; count];
         for request in requests {
             let alone = run(&model, std::slice::from_ref(&request), 3, choice, axis).0;

@@ -77,8 +77,8 @@ fn names_need_not_be_text() {
     }
 }
 
-/// Whether the process handles SIGTERM, as far as can be seen: a child shows its parent's open files until it has become
-/// the binary.
+/// Whether the process handles SIGTERM, as far as can be seen: a child shows its parent's open files until it has
+/// become the binary.
 fn listens(id: u32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { return !Path::new("/proc").is_dir() };
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();

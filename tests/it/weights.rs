@@ -137,7 +137,8 @@ fn a_1024_px_model_needs_its_kind() {
     }
 }
 
-/// Kilobytes of the mapping of `path` that are in this process's memory, by what Linux says; `None` when it is not mapped.
+/// Kilobytes of the mapping of `path` that are in this process's memory, by what Linux says; `None` when it is not
+/// mapped.
 #[cfg(target_os = "linux")]
 fn resident(path: &Path) -> Option<u64> {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

@@ -258,15 +258,16 @@ fn relative_terms<S: Simd>(
 pub(super) enum Right<'a> {
     /// Rows as far apart as `stride` says.
     Whole { data: &'a [f32], stride: usize },
-    /// Panels of a tile's width: `rows` rows of the first columns, then as many of the next. A tile reads one stretch of
-    /// memory, where the rows of a whole matrix would fall into few sets of a cache.
+    /// Panels of a tile's width: `rows` rows of the first columns, then as many of the next. A tile reads one stretch
+    /// of memory, where the rows of a whole matrix would fall into few sets of a cache.
     Panels { data: &'a [f32], rows: usize },
 }
 
 /// `c[row] (+)= a[row] . b` for `width` columns, a multiple of the lanes.
 ///
 /// # Safety
-/// `inputs` numbers behind each pointer of `a`; `inputs` rows of `b`; `a.len()` rows of `c`, each at least `width` long.
+/// `inputs` numbers behind each pointer of `a`; `inputs` rows of `b`; `a.len()` rows of `c`, each at least `width`
+/// long.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a product has two sides, a result and their strides")]
 pub(super) unsafe fn columns<S: Simd>(

@@ -59,8 +59,8 @@ impl Cpu {
         Ok(Some(rate))
     }
 
-    /// The rate at which all threads together copy from one half of `bytes` to the other, again and again: where that is
-    /// little, in their caches. 1e9 bytes a second, read and written.
+    /// The rate at which all threads together copy from one half of `bytes` to the other, again and again: where that
+    /// is little, in their caches. 1e9 bytes a second, read and written.
     ///
     /// # Errors
     /// Memory for the copies.

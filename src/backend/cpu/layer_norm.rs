@@ -231,8 +231,8 @@ impl Kernel for RowSum<'_> {
     }
 }
 
-/// The mean of each channel over the tokens of a slice. `add(at, sums)` adds to each of `sums` its channel of all tokens, row
-/// after row, from number `at` of the data on.
+/// The mean of each channel over the tokens of a slice. `add(at, sums)` adds to each of `sums` its channel of all
+/// tokens, row after row, from number `at` of the data on.
 fn token_mean(
     step: &Step<'_>,
     tokens: usize,

@@ -1,5 +1,5 @@
-//! Weights in panels: made once while loading, in one pass over rows that are still in a cache. The pass looks for NaN and
-//! infinity, converts and transposes.
+//! Weights in panels: made once while loading, in one pass over rows that are still in a cache. The pass looks for NaN
+//! and infinity, converts and transposes.
 #![allow(unsafe_code)]
 
 use super::Level;
@@ -49,8 +49,8 @@ impl Packed {
         Packed::pack(level, pool, shape, 1, Some(half), numbers, columns)
     }
 
-    /// As [`Packed::new`] in bf16, neighbouring inputs as the two halves of 32 bits; `inputs` is even. Only for a backend
-    /// that multiplies bf16.
+    /// As [`Packed::new`] in bf16, neighbouring inputs as the two halves of 32 bits; `inputs` is even. Only for a
+    /// backend that multiplies bf16.
     pub fn pairs(level: Level, pool: &Pool, shape: [usize; 2], numbers: &mut dyn Numbers) -> Result<Packed> {
         Packed::pack(level, pool, shape, 2, None, numbers, |columns| run_pairs(Pairs(columns)))
     }

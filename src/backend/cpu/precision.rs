@@ -14,8 +14,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// True where a value is to be stored in bf16: written once, by a norm, an attention or a product without residual, and
-    /// read by products alone.
+    /// True where a value is to be stored in bf16: written once, by a norm, an attention or a product without residual,
+    /// and read by products alone.
     pub(super) fn halves(self, graph: &Graph, id: ValueId) -> bool {
         let reads = |op: &Op| op.reads().contains(&id);
         let as_left_side = |op: &Op| matches!(op, Op::Linear(op) if op.input == id && op.residual != Some(id));

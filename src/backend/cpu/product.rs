@@ -162,8 +162,8 @@ const LINE: usize = 64;
 /// Rows from which on a block of a panel takes longer than the next one needs to arrive.
 const MANY: usize = 32;
 
-/// Rows of the next tile where `left` are left: the last two share what is no whole tile, since one row alone would leave the
-/// multipliers waiting for its few sums.
+/// Rows of the next tile where `left` are left: the last two share what is no whole tile, since one row alone would
+/// leave the multipliers waiting for its few sums.
 #[inline(always)]
 fn tile_rows<S: Simd>(left: usize) -> usize {
     if left > S::ROWS && left < 2 * S::ROWS { left.div_ceil(2) } else { left.min(S::ROWS) }

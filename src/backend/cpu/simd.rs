@@ -1,9 +1,9 @@
 //! One vocabulary for every instruction set: kernels are written once, against [`Simd`], and compiled for each.
 //!
 //! A value of a type that implements [`Simd`] proves that the processor has the instructions. [`Level::run`] makes it,
-//! inside a function compiled for that set, into which everything marked `inline(always)` is inlined. A closure handed to
-//! an iterator or an array is not, and each instruction in it becomes a call with registers in memory: loops instead.
-//! `tools/check_inlining.sh` finds such calls.
+//! inside a function compiled for that set, into which everything marked `inline(always)` is inlined. A closure handed
+//! to an iterator or an array is not, and each instruction in it becomes a call with registers in memory: loops
+//! instead. `tools/check_inlining.sh` finds such calls.
 #![allow(unsafe_code)]
 
 use super::Level;
@@ -26,8 +26,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Registers side by side in a product's register tile.
     const VECTORS: usize;
-    /// Independent sums of the loop that measures the multiply-add rate, 12 or 24: at least latency times issue width, and no
-    /// more than stay in registers beside its two factors.
+    /// Independent sums of the loop that measures the multiply-add rate, 12 or 24: at least latency times issue width,
+    /// and no more than stay in registers beside its two factors.
     const SUMS: usize;
 
     fn splat(self, x: f32) -> Self::V;
@@ -72,8 +72,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// The numbers of `a`, then those of `b`, to the nearest bf16, ties to even: two in 32 bits, the first in the lower half.
-    /// A processor with an instruction for it makes subnormal numbers zero, as its products do.
+    /// The numbers of `a`, then those of `b`, to the nearest bf16, ties to even: two in 32 bits, the first in the lower
+    /// half. A processor with an instruction for it makes subnormal numbers zero, as its products do.
     #[inline(always)]
     fn pairs(self, a: Self::V, b: Self::V) -> Self::V {
         let (mut from, mut to) = ([0.0; 2 * MAX_LANES], [0.0; MAX_LANES]);

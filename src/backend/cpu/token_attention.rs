@@ -1,5 +1,5 @@
-//! The decoder's attention: tokens to tokens, tokens to image, image to tokens. The image's projections are a product of
-//! their own; those of the tokens happen here.
+//! The decoder's attention: tokens to tokens, tokens to image, image to tokens. The image's projections are a product
+//! of their own; those of the tokens happen here.
 
 use super::Level;
 use super::dense::{Layer, Pieces};

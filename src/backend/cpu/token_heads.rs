@@ -1,5 +1,5 @@
-//! What the decoder's tokens go through alone: the MLP inside a layer, the hyper-networks and the IoU head. A task is one
-//! prompt.
+//! What the decoder's tokens go through alone: the MLP inside a layer, the hyper-networks and the IoU head. A task is
+//! one prompt.
 
 use super::Level;
 use super::dense::{Layer, Pieces};

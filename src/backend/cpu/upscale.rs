@@ -162,7 +162,8 @@ impl Kernel for Weigh<'_> {
             }
             let (b, c) = (columns.as_ptr(), logits[first * S::LANES..].as_mut_ptr());
             let t = Tile { b, b_stride: S::LANES, inputs: channels, c, c_stride: S::LANES, start: Start::Zero };
-            // SAFETY: `channels` numbers of each pixel, a register in as many rows of `columns` and in each row of `logits`.
+            // SAFETY: `channels` numbers of each pixel, a register in as many rows of `columns` and in each row of
+            // `logits`.
             #[allow(unsafe_code)]
             unsafe {
                 any_tile::<S, Single>(s, &a[..rows], 1, t);
@@ -201,7 +202,8 @@ impl Square {
         }
     }
 
-    /// Index of the pixel (y, x) in the order of the doublings: one bit of y and one of x a doubling, the first highest.
+    /// Index of the pixel (y, x) in the order of the doublings: one bit of y and one of x a doubling, the first
+    /// highest.
     fn interleave(&self, y: usize, x: usize) -> usize {
         (0..self.doublings).map(|bit| ((y >> bit & 1) << (2 * bit + 1)) | ((x >> bit & 1) << (2 * bit))).sum()
     }

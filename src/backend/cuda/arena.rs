@@ -36,8 +36,8 @@ pub struct Arena<D: Driver> {
     upload: Upload<D>,
 }
 
-/// Inputs on their way to the device: they are gathered in pinned memory, neighbours become one copy, and the copies are
-/// queued before the run that reads them.
+/// Inputs on their way to the device: they are gathered in pinned memory, neighbours become one copy, and the copies
+/// are queued before the run that reads them.
 struct Upload<D: Driver> {
     pinned: D::Pinned,
     bytes: usize,

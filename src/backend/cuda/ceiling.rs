@@ -1,5 +1,5 @@
-//! What this device can do at best right now, measured by `kernels/ceiling_mma.ptx.j2` and `kernels/ceiling_copy.ptx.j2`:
-//! what benches compare kernels with.
+//! What this device can do at best right now, measured by `kernels/ceiling_mma.ptx.j2` and
+//! `kernels/ceiling_copy.ptx.j2`: what benches compare kernels with.
 
 use super::Cuda;
 use super::driver::{Arg, Driver, Queue};

@@ -1,8 +1,9 @@
-//! Programmatic dependent launch (sm_90 and later): within a recording a kernel's blocks are brought to the multiprocessors while
-//! the kernel before still runs, and wait there for its results. What that saves is the gap between two launches.
+//! Programmatic dependent launch (sm_90 and later): within a recording a kernel's blocks are brought to the
+//! multiprocessors while the kernel before still runs, and wait there for its results. What that saves is the gap
+//! between two launches.
 //!
-//! Every kernel waits before it touches global memory, so the order of the launches stays the order of their effects; the
-//! interpreter refuses a kernel that does not. Only the start of the text differs from that of an ordinary launch.
+//! Every kernel waits before it touches global memory, so the order of the launches stays the order of their effects;
+//! the interpreter refuses a kernel that does not. Only the start of the text differs from that of an ordinary launch.
 
 use std::borrow::Cow;
 
@@ -16,8 +17,8 @@ const HEADER: &str = ".version 7.5\n.target sm_80\n";
 const DEPENDENT_HEADER: &str = ".version 7.8\n.target sm_90\n";
 /// The start of a kernel's body: the only line of its own brace.
 const BODY: &str = "\n{\n";
-/// The next kernel comes only once this one's wait is over, so that one kernel at a time stands in line and none takes room
-/// from blocks that have work.
+/// The next kernel comes only once this one's wait is over, so that one kernel at a time stands in line and none takes
+/// room from blocks that have work.
 const DEPENDENT_BODY: &str = "
 {
     griddepcontrol.wait;              // what the kernel before wrote is there, and what it read may be overwritten

@@ -22,7 +22,8 @@ pub(super) struct Resident<D: Driver> {
     pub functions: Vec<OnceLock<D::Function>>,
     /// u32 on the device, counted up by every kernel that writes f16.
     pub saturated: D::Buffer,
-    /// u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the last one ends it.
+    /// u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the last one ends
+    /// it.
     pub counters: D::Buffer,
 }
 

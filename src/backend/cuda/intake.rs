@@ -1,5 +1,5 @@
-//! Slices on their way to the encoder: gathered in pinned memory as they are stored, uploaded in a queue of their own while
-//! the run before is still at work, and made into pictures where they are.
+//! Slices on their way to the encoder: gathered in pinned memory as they are stored, uploaded in a queue of their own
+//! while the run before is still at work, and made into pictures where they are.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -129,9 +129,9 @@ impl<D: Driver> Intake<D> {
 }
 
 impl<D: Driver> Cuda<D> {
-    /// What makes pictures of slices of `channels` channels that `resizer` takes to them, of grey levels by `map` of stored
-    /// values that stand for `slope x stored + intercept`, all of them finite. With `ranges` the encoder scales each picture
-    /// by its own range.
+    /// What makes pictures of slices of `channels` channels that `resizer` takes to them, of grey levels by `map` of
+    /// stored values that stand for `slope x stored + intercept`, all of them finite. With `ranges` the encoder scales
+    /// each picture by its own range.
     ///
     /// # Errors
     /// A device that fails.
@@ -186,8 +186,8 @@ impl<D: Driver> Cuda<D> {
         self.grow_levels(intake, slots * recipe.grey.as_ref().map_or(0, |_| recipe.values()))
     }
 
-    /// Takes a slice into `slot`: `fill` writes its rows, [`Recipe::pitch`] bytes each, and they are on their way. The first
-    /// slice behind [`Cuda::make_pictures`] begins a new batch.
+    /// Takes a slice into `slot`: `fill` writes its rows, [`Recipe::pitch`] bytes each, and they are on their way. The
+    /// first slice behind [`Cuda::make_pictures`] begins a new batch.
     ///
     /// # Errors
     /// A slot that is not there; memory; a device that fails.
@@ -212,8 +212,8 @@ impl<D: Driver> Cuda<D> {
         }
         let range = half.used..half.used + bytes;
         fill(&mut self.driver.host(&mut half.pinned)[range.clone()]);
-        // SAFETY: bytes below `used` are written again only in a later batch of this half, behind a wait for `uploaded`; the
-        // buffer is dropped behind the pinned memory, whose drop waits.
+        // SAFETY: bytes below `used` are written again only in a later batch of this half, behind a wait for
+        // `uploaded`; the buffer is dropped behind the pinned memory, whose drop waits.
         unsafe { self.driver.queue_write(Queue::Up, &half.stored, range.start, &half.pinned, range.clone()) }?;
         half.used = range.end;
         half.slots[slot] = Some(half.regions.len());
@@ -275,9 +275,9 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Ends the batch, and makes the pictures of its first `count` slots: the values `pixels` `[slots, S, S, 3]`, of which
-    /// what lies behind a picture is left as it is, and where a recipe has ranges `scaling` `[slots, 8]`. What waits for the
-    /// arena goes ahead. May be called again for the same batch.
+    /// Ends the batch, and makes the pictures of its first `count` slots: the values `pixels` `[slots, S, S, 3]`, of
+    /// which what lies behind a picture is left as it is, and where a recipe has ranges `scaling` `[slots, 8]`. What
+    /// waits for the arena goes ahead. May be called again for the same batch.
     ///
     /// # Errors
     /// A slot without a slice; memory; a device that fails.

@@ -9,8 +9,8 @@ const PTX: &[&str] = include!(concat!(env!("OUT_DIR"), "/ptx/list.rs"));
 /// Parameters of each, as its PTX declares them.
 const PARAMS: &[&[(&str, Type)]] = include!(concat!(env!("OUT_DIR"), "/ptx/params.rs"));
 
-/// Name, registers on sm_80 and shared memory of each, as ptxas gives them: from kernels/README.md, which a test compares with
-/// a fresh run.
+/// Name, registers on sm_80 and shared memory of each, as ptxas gives them: from kernels/README.md, which a test
+/// compares with a fresh run.
 const RESOURCES: &[(&str, u32, u32)] = include!(concat!(env!("OUT_DIR"), "/ptx/resources.rs"));
 
 /// Name and instructions of each, from a table of kernels/README.md, which a test compares with a fresh count.

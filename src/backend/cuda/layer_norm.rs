@@ -1,5 +1,5 @@
-//! Launches `kernels/layer_norm.ptx.j2`, which also computes the mean over the tokens (`kernels/token_mean.j2`) and the gate
-//! of the experts (`kernels/gate.j2`): three nodes of a graph at batch 1 would be two gaps more.
+//! Launches `kernels/layer_norm.ptx.j2`, which also computes the mean over the tokens (`kernels/token_mean.j2`) and the
+//! gate of the experts (`kernels/gate.j2`): three nodes of a graph at batch 1 would be two gaps more.
 
 use super::driver::{Arg, Driver};
 use super::step::{Launch, Step};

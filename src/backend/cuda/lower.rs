@@ -1,8 +1,8 @@
-//! A model's graph as the kernels run it: operations that are one kernel as one, operands of tensor cores in f16, and the
-//! memory in which blocks leave what the last of them adds up.
+//! A model's graph as the kernels run it: operations that are one kernel as one, operands of tensor cores in f16, and
+//! the memory in which blocks leave what the last of them adds up.
 //!
-//! The residual stream, statistics, gates, the embedding and the logits are f32, and so is everything the host writes or
-//! reads as inputs of other operations.
+//! The residual stream, statistics, gates, the embedding and the logits are f32, and so is everything the host writes
+//! or reads as inputs of other operations.
 
 use super::dispatch::kernel;
 use crate::graph::op::{DecoderInput, LayerNormGate};

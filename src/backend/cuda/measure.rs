@@ -97,8 +97,8 @@ impl<D: Driver> Cuda<D> {
         })
     }
 
-    /// Counts the maps of the first prompts of the value `logits` `[prompts, maps, side, side]`, one a box: first column,
-    /// column behind the last, first row, row behind the last.
+    /// Counts the maps of the first prompts of the value `logits` `[prompts, maps, side, side]`, one a box: first
+    /// column, column behind the last, first row, row behind the last.
     ///
     /// # Errors
     /// More boxes than there is room for, maps of another shape; a device that fails.

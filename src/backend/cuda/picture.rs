@@ -31,8 +31,8 @@ impl<D: Driver> Cuda<D> {
     pub(crate) fn picture_taps(&self, resizer: &Resizer, channels: usize, row: usize) -> Result<PictureTaps<D>> {
         let stage = resizer.stage();
         let [rows, columns] = &stage.taps;
-        // Neighbouring threads make neighbouring columns, so the weights of one tap lie together; the last column fills the
-        // tile behind it.
+        // Neighbouring threads make neighbouring columns, so the weights of one tap lie together; the last column fills
+        // the tile behind it.
         let (pitch, taps) = (stage.to[1].next_multiple_of(TILE[0]), columns.taps);
         let column = |at: usize| at.min(stage.to[1] - 1);
         let firsts: Vec<u32> = (0..pitch).map(|at| columns.first[column(at)]).collect();
@@ -55,9 +55,9 @@ impl<D: Driver> Cuda<D> {
         Ok(Ranges(self.uploaded(bytemuck::cast_slice(&[u32::MAX, 0].repeat(slots)))?))
     }
 
-    /// Makes the pictures of `slots` `(first, count)` from slices of levels: into the value `pixels` `[slots, S, S, 3]`, of
-    /// which what lies behind a picture is left as it is. With `ranges` the value `scaling` `[slots, 8]` is what brings each
-    /// picture's own range to 0..1. Values may lie elsewhere than the plan says.
+    /// Makes the pictures of `slots` `(first, count)` from slices of levels: into the value `pixels` `[slots, S, S,
+    /// 3]`, of which what lies behind a picture is left as it is. With `ranges` the value `scaling` `[slots, 8]` is
+    /// what brings each picture's own range to 0..1. Values may lie elsewhere than the plan says.
     ///
     /// # Errors
     /// Slots that are not there; a device that fails.

@@ -100,8 +100,8 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Resizes maps of the value `logits`, counted over batch and masks: every `step`-th from `first` on, as many as
-    /// `counts` has room for. Writes 1 where a map is above 0 to `masks` `[maps, h, w]`, and the number of such pixels to
-    /// `counts`.
+    /// `counts` has room for. Writes 1 where a map is above 0 to `masks` `[maps, h, w]`, and the number of such pixels
+    /// to `counts`.
     ///
     /// # Errors
     /// A map that is not there, masks of another size; a device that fails.
@@ -198,7 +198,8 @@ impl<D: Driver> Cuda<D> {
         let last = resizer.stages.len() - 1;
         let mut landing = resizer.landing.lock().unwrap_or_else(PoisonError::into_inner);
         let Landing { pinned, arrived } = &mut *landing;
-        // SAFETY: nobody touches the bytes until the wait is over, for the lock is held, and the buffer is the resizer's.
+        // SAFETY: nobody touches the bytes until the wait is over, for the lock is held, and the buffer is the
+        // resizer's.
         unsafe {
             let (from, bytes) = (&resizer.stages[last].out, 0..masks.len());
             self.driver.queue_read(Queue::Run, from, 0, pinned, bytes)?;

@@ -32,8 +32,8 @@ pub(super) const PATCH: usize = 16;
 /// Weights of an output.
 pub(super) const PATCH_INPUTS: usize = 3 * PATCH * PATCH;
 
-/// Where in a patch `[16, 16, 3]` the kernel's `k` is: three stages of 64 take four lines of 48 bytes, each one line and a
-/// third of the fourth, and the middle third's halves are swapped.
+/// Where in a patch `[16, 16, 3]` the kernel's `k` is: three stages of 64 take four lines of 48 bytes, each one line
+/// and a third of the fourth, and the middle third's halves are swapped.
 fn patch_input(k: usize) -> usize {
     let (stage, chunk) = (k / 64, k / 8 % 8);
     let (group, phase) = (stage / 3, stage % 3);

@@ -243,8 +243,8 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Waits for the whole run that filled half `index`; copies its scores to `iou` `[b, 4]` and its counts to `counter`.
-    /// With `masks` all masks come down too.
+    /// Waits for the whole run that filled half `index`; copies its scores to `iou` `[b, 4]` and its counts to
+    /// `counter`. With `masks` all masks come down too.
     ///
     /// # Errors
     /// A device that fails.
@@ -265,8 +265,8 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Masks `[count, h, w]` from mask `first` on of the whole run that filled half `index`, counted over prompts and maps.
-    /// `landed` where they came down with the scores.
+    /// Masks `[count, h, w]` from mask `first` on of the whole run that filled half `index`, counted over prompts and
+    /// maps. `landed` where they came down with the scores.
     ///
     /// # Errors
     /// Masks that are not there; a device that fails.
@@ -295,7 +295,8 @@ impl<D: Driver> Cuda<D> {
         if let Some(done) = &half.done {
             self.driver.wait_event(Queue::Down, done)?;
         }
-        // SAFETY: nobody touches the bytes until the wait below is over; the buffer is dropped behind the pinned memory.
+        // SAFETY: nobody touches the bytes until the wait below is over; the buffer is dropped behind the pinned
+        // memory.
         unsafe { self.driver.queue_read(Queue::Down, &half.results, from, &mut half.down, from..to) }?;
         let arrived = self.driver.record_event(Queue::Down, half.arrived.take())?;
         self.driver.wait(half.arrived.insert(arrived))

@@ -1,5 +1,5 @@
-//! GPUs that models of time are made for. Figures are those of the makers' data sheets: dense f16 products with f32 sums
-//! at the boost clock.
+//! GPUs that models of time are made for. Figures are those of the makers' data sheets: dense f16 products with f32
+//! sums at the boost clock.
 
 /// One GPU.
 #[derive(Clone, Copy, Debug, serde::Serialize)]

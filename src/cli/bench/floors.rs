@@ -1,5 +1,5 @@
-//! `bench floors`: the time of a run on paper. For every step the FLOP and bytes, how long a GPU needs for them at least,
-//! and what the counts of instructions in kernels/README.md say; no GPU is asked.
+//! `bench floors`: the time of a run on paper. For every step the FLOP and bytes, how long a GPU needs for them at
+//! least, and what the counts of instructions in kernels/README.md say; no GPU is asked.
 
 use std::io::Write;
 

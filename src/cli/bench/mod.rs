@@ -32,7 +32,8 @@ enum What {
     /// The time of a run on a GPU on paper: FLOP, bytes, floors, and what the instructions of the kernels say
     #[cfg(feature = "cuda")]
     Floors(floors::Args),
-    /// One slice for each line of standard input, its milliseconds to standard output: for taking turns with other engines
+    /// One slice for each line of standard input, its milliseconds to standard output: for taking turns with other
+    /// engines
     Turns(turns::Args),
 }
 

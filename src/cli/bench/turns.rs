@@ -1,4 +1,5 @@
-//! `bench turns`: one slice for each line that comes in, so that other engines can take turns with it on the same cores.
+//! `bench turns`: one slice for each line that comes in, so that other engines can take turns with it on the same
+//! cores.
 
 use std::io::BufRead;
 use std::path::PathBuf;

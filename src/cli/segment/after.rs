@@ -36,7 +36,8 @@ pub fn own_labels(requests: &mut [Request]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cleans the masks of `outcome`, whose labels are those of [`own_labels`], gives them the targets' labels and counts again.
+/// Cleans the masks of `outcome`, whose labels are those of [`own_labels`], gives them the targets' labels and counts
+/// again.
 pub fn clean(
     cleaning: &Cleaning,
     outcome: &mut Outcome,

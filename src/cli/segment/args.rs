@@ -19,8 +19,8 @@ pub struct Args {
     /// Image: .nii, .nii.gz, .nrrd, .mha, .npy (H x W, H x W x 1, 3 or 4, or slices x H x W), .npz (imgs, spacing) or
     /// .png; or a DICOM file, or a folder or zip archive of DICOM files
     pub input: PathBuf,
-    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy, .npz (segs) or .png; .dcm (DICOM SEG) or .rtstruct.dcm for a
-    /// DICOM image or with --series FOLDER
+    /// Mask: .nii, .nii.gz, .nrrd, .seg.nrrd (3D Slicer), .mha, .npy, .npz (segs) or .png; .dcm (DICOM SEG) or
+    /// .rtstruct.dcm for a DICOM image or with --series FOLDER
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Replace existing output files
@@ -42,46 +42,47 @@ pub struct Args {
     #[command(flatten, next_help_heading = "Where to look (inclusive voxel indices of the stored array)")]
     pub prompts: PromptArgs,
 
-    /// minmax, robust (minmax without padding values and isolated extremes), percentile, window:LEVEL,WIDTH, soft, lung, brain,
-    /// bone, mediastinum, raw (0..255 as they are) or unit (0..1); default: minmax of the volume, for colour and 8-bit pictures
-    /// raw, or unit where values are fractions
+    /// minmax, robust (minmax without padding values and isolated extremes), percentile, window:LEVEL,WIDTH, soft,
+    /// lung, brain, bone, mediastinum, raw (0..255 as they are) or unit (0..1); default: minmax of the volume, for
+    /// colour and 8-bit pictures raw, or unit where values are fractions
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
     /// Take this value for voxels that are NaN or infinite, which are refused otherwise
     #[arg(long, value_name = "VALUE", help_heading = "Image", allow_hyphen_values = true, value_parser = finite)]
     pub nan: Option<f64>,
-    /// Axis of the stored array that slices lie across. x and y of boxes and points are then: k: x = i, y = j; j: x = i, y = k;
-    /// i: x = j, y = k. An .npy array of slices is [k, j, i]
+    /// Axis of the stored array that slices lie across. x and y of boxes and points are then: k: x = i, y = j; j: x =
+    /// i, y = k; i: x = j, y = k. An .npy array of slices is [k, j, i]
     #[arg(long, default_value = "k", help_heading = "Image", ignore_case = true)]
     pub axis: Axis,
-    /// Show slices to the network as stored, or turned to Right-Anterior-Superior; --axis, slice numbers, boxes and points
-    /// stay those of the stored array
+    /// Show slices to the network as stored, or turned to Right-Anterior-Superior; --axis, slice numbers, boxes and
+    /// points stay those of the stored array
     #[arg(long, default_value = "stored", value_name = "stored|ras", help_heading = "Image")]
     pub orient: Orientation,
-    /// Which form of a NIfTI header says where voxels lie, for boxes in millimetres and for --orient [default: sform where it
-    /// is set, as nibabel does]
+    /// Which form of a NIfTI header says where voxels lie, for boxes in millimetres and for --orient [default: sform
+    /// where it is set, as nibabel does]
     #[arg(long, value_name = "sform|qform", help_heading = "Image")]
     pub form: Option<Form>,
-    /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1 (`medsegx info` lists them)
+    /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1 (`medsegx info`
+    /// lists them)
     #[arg(long, value_name = "N|KEY", help_heading = "Image")]
     pub volume: Option<String>,
-    /// DICOM series, where there are several (`medsegx info` lists them). Of an image that is no DICOM: the folder of the series
-    /// that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
+    /// DICOM series, where there are several (`medsegx info` lists them). Of an image that is no DICOM: the folder of
+    /// the series that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
     #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]
     pub series: Option<String>,
 
     #[command(flatten, next_help_heading = "After the network (in this order; nothing unless asked for)")]
     pub after: AfterArgs,
 
-    /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again with the
-    /// same weights and context: to the same bits, without the encoder
+    /// Keep what the encoder makes of each slice in this folder, and take it from there when the same slices come again
+    /// with the same weights and context: to the same bits, without the encoder
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub embeddings: Option<PathBuf>,
     /// Which mask to take: auto, 0 (single), 1, 2 or 3
     #[arg(long, default_value = "auto", help_heading = "More output")]
     pub mask: MaskChoice,
-    /// Write labels to a .png mask as they are, grey level 1 for label 1, which looks black. Else one label is white (255), and
-    /// several are coloured by a palette whose indices are the labels
+    /// Write labels to a .png mask as they are, grey level 1 for label 1, which looks black. Else one label is white
+    /// (255), and several are coloured by a palette whose indices are the labels
     #[arg(long, help_heading = "More output")]
     pub png_values: bool,
     #[command(flatten, next_help_heading = "More output")]
@@ -139,8 +140,8 @@ pub struct ContextArgs {
 /// Exactly one prompt, and what goes with some of them.
 #[derive(clap::Args)]
 pub struct PromptArgs {
-    /// Box on one slice, corners in any order. A fraction names the voxel whose centre is nearest; exactly between two, the
-    /// one inside the box
+    /// Box on one slice, corners in any order. A fraction names the voxel whose centre is nearest; exactly between two,
+    /// the one inside the box
     #[arg(long = "box", value_name = "x0,y0,x1,y1", value_parser = PixelBox::read, group = "prompt", allow_hyphen_values = true)]
     pub pixel_box: Option<(PixelBox, Vec<Warning>)>,
     /// Slice of --box or --points
@@ -149,12 +150,12 @@ pub struct PromptArgs {
     /// The same rectangle on a run of slices
     #[arg(long, value_name = "x0,y0,z0,x1,y1,z1", value_parser = VolumeBox::read, group = "prompt", allow_hyphen_values = true)]
     pub box3d: Option<(VolumeBox, Vec<Warning>)>,
-    /// Boxes file, markups of 3D Slicer (.mrk.json) or an .npz with boxes; one or more targets. Where their masks overlap, the
-    /// later one wins
+    /// Boxes file, markups of 3D Slicer (.mrk.json) or an .npz with boxes; one or more targets. Where their masks
+    /// overlap, the later one wins
     #[arg(long, value_name = "FILE", group = "prompt")]
     pub boxes: Option<PathBuf>,
-    /// A box a slice around a rough mask, which its header brings to the image's grid. Its one label above 0 is inside; of
-    /// values between whole numbers those above half of the largest, or above 0 where some are negative
+    /// A box a slice around a rough mask, which its header brings to the image's grid. Its one label above 0 is inside;
+    /// of values between whole numbers those above half of the largest, or above 0 where some are negative
     #[arg(long, value_name = "MASK", group = "prompt")]
     pub rough: Option<PathBuf>,
     /// Voxels added around the rough mask [default: 0]
@@ -169,12 +170,13 @@ pub struct PromptArgs {
     /// A box for each separate part of the rough mask on a slice, not one around all of them
     #[arg(long, requires = "rough", conflicts_with_all = ["pixel_box", "box3d", "boxes", "points"])]
     pub rough_parts: bool,
-    /// Boxes on the slices between those on which the rough mask is drawn or the file has boxes, too: each side on a straight
-    /// line
+    /// Boxes on the slices between those on which the rough mask is drawn or the file has boxes, too: each side on a
+    /// straight line
     #[arg(long, conflicts_with_all = ["pixel_box", "box3d", "points"])]
     pub interpolate: bool,
-    /// Boxes on the slices beyond, too: from the outermost boxes on, slice after slice, as far as the image goes on looking like
-    /// the target; those between two boxes on straight lines. The rule and where it ended are in the report
+    /// Boxes on the slices beyond, too: from the outermost boxes on, slice after slice, as far as the image goes on
+    /// looking like the target; those between two boxes on straight lines. The rule and where it ended are in the
+    /// report
     #[arg(long, conflicts_with_all = ["points", "interpolate"])]
     pub propagate: bool,
     /// Points on one slice, label 1 inside and 0 outside (SAM weights)

@@ -38,9 +38,9 @@ use super::weights_source::WeightsSource;
 use output::Output;
 use targets::JobTarget;
 
-/// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made, and
-/// where nothing depends on all of them also while the first slices run; masks are compressed on another while later slices
-/// run.
+/// Runs the subcommand. Voxels are read on a thread of their own while the weights are loaded and the session is made,
+/// and where nothing depends on all of them also while the first slices run; masks are compressed on another while
+/// later slices run.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
     args.check_outputs()?;

@@ -21,7 +21,8 @@ pub fn embeddings_to_keep(args: &Args, job: &Job, segmenter: &Segmenter) -> usiz
     if args.prompts.propagate { job.most_prompts(args).min(most) } else { 0 }
 }
 
-/// Gives the targets of `job` boxes on all slices that they reach. What the report says of it; null where it was not asked for.
+/// Gives the targets of `job` boxes on all slices that they reach. What the report says of it; null where it was not
+/// asked for.
 pub fn run(
     args: &Args,
     job: &mut Job,

@@ -79,8 +79,8 @@ pub struct Tuning {
     /// Of the order of slices and the jitter
     #[arg(long, default_value_t = 2025)]
     pub seed: u64,
-    /// What is held out to see whether it helps: auto (one slice in five, whole images where there are several, each in turn
-    /// below five slices), none, or another share
+    /// What is held out to see whether it helps: auto (one slice in five, whole images where there are several, each in
+    /// turn below five slices), none, or another share
     #[arg(long, default_value = "auto", value_name = "auto|none|FRACTION", value_parser = validate)]
     pub validate: Validate,
 }

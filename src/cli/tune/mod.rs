@@ -168,7 +168,8 @@ fn summary(args: &Args, name: &str, masks: Masks, examples: &[Example], outcome:
     Ok(text)
 }
 
-/// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned on.
+/// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned
+/// on.
 pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
     let found = Tuned::open(tuned)?;
     if found.is_validated_by_volume() {

@@ -33,8 +33,8 @@ pub fn begins(codec: Codec, first: &[u8]) -> bool {
 /// The fragments of each of `frames` frames, by their indices in `fragments`.
 ///
 /// `basic` and `extended` are the offset tables, empty where there are none; the extended one comes first. A table that
-/// does not fit is not believed, but forgiven where the streams leave no doubt: one fragment a frame, each the beginning
-/// of a stream. That is so in files whose basic table ran over 4 GiB.
+/// does not fit is not believed, but forgiven where the streams leave no doubt: one fragment a frame, each the
+/// beginning of a stream. That is so in files whose basic table ran over 4 GiB.
 ///
 /// # Errors
 /// [`crate::Error::File`] where it cannot be told which fragments make a frame.

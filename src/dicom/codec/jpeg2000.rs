@@ -1,7 +1,7 @@
 //! JPEG 2000 and HTJ2K (ITU-T T.800, T.814) by openjp2, OpenJPEG in Rust, through jpeg2k.
 //!
-//! It is translated C, with pointers: the sizes that a stream declares are held against the tags first, JP2's boxes never
-//! reach it, and it is strict: a stream that is cut short is an error. Why it was chosen: SECURITY.md.
+//! It is translated C, with pointers: the sizes that a stream declares are held against the tags first, JP2's boxes
+//! never reach it, and it is strict: a stream that is cut short is an error. Why it was chosen: SECURITY.md.
 
 use super::check::{bad, guarded, same_size};
 use super::words;

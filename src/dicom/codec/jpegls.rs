@@ -1,5 +1,5 @@
-//! JPEG-LS (ITU-T T.87), grey, by the crate pure_jpegls. It does not bear fill bytes in front of markers, and reads only
-//! streams of one component: the first are taken out, colour is refused by name.
+//! JPEG-LS (ITU-T T.87), grey, by the crate pure_jpegls. It does not bear fill bytes in front of markers, and reads
+//! only streams of one component: the first are taken out, colour is refused by name.
 
 use super::check::{bad, guarded, same_size};
 use super::words;

@@ -76,8 +76,8 @@ impl Codec {
     }
 }
 
-/// Decodes one frame, whose fragments are joined in `fragments`, to native little-endian samples that lie pixel by pixel,
-/// of `expected.bits_allocated` bits each.
+/// Decodes one frame, whose fragments are joined in `fragments`, to native little-endian samples that lie pixel by
+/// pixel, of `expected.bits_allocated` bits each.
 ///
 /// Colours are left as they are coded: RGB where JPEG 2000's own transform was used, else what the tags say.
 /// Subsampled JPEG components are brought to the picture's size.

@@ -28,8 +28,8 @@ impl Sample for i32 {}
 /// Planes of samples, one a component, to little-endian words that lie pixel by pixel.
 ///
 /// # Errors
-/// [`crate::Error::File`] where samples are not as the tags say: too many bits, negative where the tags have no sign, or
-/// with a sign that neither the tags nor the stream place.
+/// [`crate::Error::File`] where samples are not as the tags say: too many bits, negative where the tags have no sign,
+/// or with a sign that neither the tags nor the stream place.
 pub(super) fn interleave<T: Sample>(planes: &[&[T]], stream: &Stream, shape: &FrameShape) -> Result<Vec<u8>> {
     let allocated = u32::from(shape.bits_allocated);
     if stream.precision > allocated || ![8, 16, 32].contains(&allocated) {

@@ -90,8 +90,8 @@ macro_rules! operations {
     };
 }
 
-/// Hands the names of all operations to the macro `$then`: a new operation is added to this list, and whatever is made by it
-/// asks for its part.
+/// Hands the names of all operations to the macro `$then`: a new operation is added to this list, and whatever is made
+/// by it asks for its part.
 macro_rules! for_each_operation {
     ($then:ident) => {
         $then! {

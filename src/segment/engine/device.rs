@@ -336,7 +336,8 @@ impl<D: Driver> OnDevice<D> {
     }
 }
 
-/// First column, column behind the last, first row, row behind the last of a box in maps of `side`; of the map without one.
+/// First column, column behind the last, first row, row behind the last of a box in maps of `side`; of the map without
+/// one.
 fn corners(side: usize, region: &Option<[f32; 4]>) -> [u32; 4] {
     let [columns, rows] = region.map_or([0..side, 0..side], |region| pixels_of_box(side, region));
     [columns.start, columns.end, rows.start, rows.end].map(|at| at as u32)

@@ -191,7 +191,8 @@ impl OnHost {
     }
 }
 
-/// To the model's picture; made only when the size of the slices changes or more channels come, since making it allocates.
+/// To the model's picture; made only when the size of the slices changes or more channels come, since making it
+/// allocates.
 fn picture_resizer<'a>(
     kept: &'a mut Option<(Frame, usize, PictureResizer)>,
     frame: &Frame,

@@ -32,7 +32,8 @@ impl Source<'_> {
 /// What a segmenter asks of a device. Prompts are counted in the last decoded batch and maps within a prompt, as the
 /// session's masks give them.
 pub(crate) trait Engine: Send {
-    /// Takes a slice of `frame` into `slot`, which the batch has, of the next batch. Its context has rows in the model's tables.
+    /// Takes a slice of `frame` into `slot`, which the batch has, of the next batch. Its context has rows in the
+    /// model's tables.
     fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()>;
 
     /// Takes the slice of slot `from` into `slot` too, under another context.
@@ -53,9 +54,9 @@ pub(crate) trait Engine: Send {
     /// Decodes prompts on them; the device may still be at it afterwards.
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()>;
 
-    /// Encodes the first `slices` slots and decodes `prompts` on them in one run that ends with masks of slices of `frame`,
-    /// beside the one before, which may still have to be measured. With `masks` all masks come down. False, and nothing done,
-    /// where the device has no such run or the slots are not all of this frame.
+    /// Encodes the first `slices` slots and decodes `prompts` on them in one run that ends with masks of slices of
+    /// `frame`, beside the one before, which may still have to be measured. With `masks` all masks come down. False,
+    /// and nothing done, where the device has no such run or the slots are not all of this frame.
     fn begin_whole(
         &mut self,
         _slices: usize,
@@ -73,14 +74,15 @@ pub(crate) trait Engine: Send {
     /// Forgets whole runs that are not measured.
     fn abandon(&mut self) {}
 
-    /// Waits for the decoded prompts, the oldest where there are two batches of them, reads their predicted `iou` `[b, 4]` and measures the maps of each against its box,
-    /// in pixels of the maps. `out` has room for one each.
+    /// Waits for the decoded prompts, the oldest where there are two batches of them, reads their predicted `iou` `[b,
+    /// 4]` and measures the maps of each against its box, in pixels of the maps. `out` has room for one each.
     fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()>;
 
     /// Logits `[M, L, L]` of a prompt.
     fn logits(&mut self, prompt: usize) -> Result<&[f32]>;
 
-    /// Makes what 8-bit pictures of `frame` and up to `channels`, and masks of them, need, so that neither allocates anything.
+    /// Makes what 8-bit pictures of `frame` and up to `channels`, and masks of them, need, so that neither allocates
+    /// anything.
     fn prepare(&mut self, frame: &Frame, channels: usize) -> Result<()>;
 
     /// Masks of the given maps of each of the given prompts at the slice's own size, 1 inside: `[prompts, maps, h, w]`.

@@ -1,5 +1,5 @@
-//! A session and what follows its decoder, on whichever device the model is. On a GPU the logits stay there unless asked
-//! for: counts and masks come down.
+//! A session and what follows its decoder, on whichever device the model is. On a GPU the logits stay there unless
+//! asked for: counts and masks come down.
 
 #[cfg(feature = "cuda")]
 mod device;

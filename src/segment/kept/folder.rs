@@ -1,8 +1,8 @@
 //! A folder of embeddings, each in a file of its own that is named by a hash of all it depends on.
 //!
 //! Any number of processes may use one: a file appears whole under its name or not at all, and two writers of one name
-//! write the same bytes. Nothing in a file is believed: what has not the right length, key and checksum counts as absent
-//! and is written anew.
+//! write the same bytes. Nothing in a file is believed: what has not the right length, key and checksum counts as
+//! absent and is written anew.
 
 use std::fs;
 use std::io::Write;

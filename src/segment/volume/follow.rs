@@ -9,10 +9,10 @@ use crate::volume::{SliceFrame, Volume};
 
 /// How a box gets from slice to slice, and when that ends.
 ///
-/// The next slice's box encloses the pixels that lie within `reach` of the last mask and whose value (a mean of 3 x 3) is within
-/// `likeness` standard deviations of the median inside the mask of the given box; it is `margin` pixels larger on each side,
-/// since the mean draws edges in. Medians are of the mask without its edge, and the deviation is from the median of
-/// absolute deviations.
+/// The next slice's box encloses the pixels that lie within `reach` of the last mask and whose value (a mean of 3 x 3)
+/// is within `likeness` standard deviations of the median inside the mask of the given box; it is `margin` pixels
+/// larger on each side, since the mean draws edges in. Medians are of the mask without its edge, and the deviation is
+/// from the median of absolute deviations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PropagationRule {
     /// Pixels around the last mask in which the target may go on.
@@ -21,7 +21,8 @@ pub struct PropagationRule {
     pub likeness: f64,
     /// Pixels that the box is larger than what was found, on each side.
     pub margin: usize,
-    /// The target ends where fewer pixels look like it than this share of those on the slice before (there: of the mask).
+    /// The target ends where fewer pixels look like it than this share of those on the slice before (there: of the
+    /// mask).
     pub least_share: f64,
     /// It ends where the mask has a lower Dice with the mask before.
     pub least_dice: f64,

@@ -1,5 +1,5 @@
-//! Boxes on a few slices into boxes on all slices of a target: from the outermost given ones on, slice after slice, until the
-//! target ends.
+//! Boxes on a few slices into boxes on all slices of a target: from the outermost given ones on, slice after slice,
+//! until the target ends.
 
 use std::ops::ControlFlow;
 
@@ -64,13 +64,13 @@ struct Front {
     like: usize,
 }
 
-/// Gives `requests` boxes on all slices that their targets reach: those between given ones on straight lines, those beyond
-/// by `rule`. Each target is segmented on the way; with [`Segmenter::keep`] the encoder need not run again for the masks. Calls
-/// `go_on` once a batch.
+/// Gives `requests` boxes on all slices that their targets reach: those between given ones on straight lines, those
+/// beyond by `rule`. Each target is segmented on the way; with [`Segmenter::keep`] the encoder need not run again for
+/// the masks. Calls `go_on` once a batch.
 ///
 /// # Errors
-/// [`Error::Prompt`] for requests with points or without boxes, a slice or box outside; [`Error::Cancelled`] where `go_on` breaks;
-/// memory; a device that fails.
+/// [`Error::Prompt`] for requests with points or without boxes, a slice or box outside; [`Error::Cancelled`] where
+/// `go_on` breaks; memory; a device that fails.
 pub fn propagate(
     segmenter: &mut Segmenter,
     volume: &Volume,

@@ -50,8 +50,8 @@ pub trait Observer {
     /// Whatever stops the run.
     fn logits(&mut self, index: usize, logits: &[f32]) -> Result<()>;
 
-    /// Called as the run goes on: the slices below `end`, counted along the slicing axis, have their final `labels`. `end`
-    /// grows from call to call; the last one has the number of slices.
+    /// Called as the run goes on: the slices below `end`, counted along the slicing axis, have their final `labels`.
+    /// `end` grows from call to call; the last one has the number of slices.
     ///
     /// # Errors
     /// Whatever stops the run.

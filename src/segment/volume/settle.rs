@@ -40,7 +40,8 @@ impl Settler {
         Settler { chain, undecided: VecDeque::new(), last: None, decided: Vec::new() }
     }
 
-    /// Takes a prompt whose outcome is in `outcomes`, and appends to `settled` what is certain with it, by ascending slice.
+    /// Takes a prompt whose outcome is in `outcomes`, and appends to `settled` what is certain with it, by ascending
+    /// slice.
     pub fn add(&mut self, decoded: Decoded, outcomes: &mut [SliceOutcome], settled: &mut Vec<Settled>) {
         let Some(chain) = &mut self.chain else {
             self.undecided.push_back(decoded);

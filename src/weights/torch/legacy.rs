@@ -1,5 +1,5 @@
-//! The container before torch 1.6: five pickles (magic number, protocol, system, object, keys of the storages), then for
-//! each key eight bytes of length and the raw values.
+//! The container before torch 1.6: five pickles (magic number, protocol, system, object, keys of the storages), then
+//! for each key eight bytes of length and the raw values.
 
 use std::collections::BTreeMap;
 use std::path::Path;

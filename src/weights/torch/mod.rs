@@ -94,8 +94,8 @@ impl Checkpoint {
     /// The values of a tensor as f32, row-major.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when there is none of that name or its values are no f32, f16 or bf16, [`Error::File`] when the
-    /// stored checksum differs, [`Error::Memory`], [`Error::Io`].
+    /// [`Error::Tensor`] when there is none of that name or its values are no f32, f16 or bf16, [`Error::File`] when
+    /// the stored checksum differs, [`Error::Memory`], [`Error::Io`].
     pub fn load(&self, name: &str) -> Result<Vec<f32>> {
         let stored = self.tensors.get(name).ok_or_else(|| wrong(name, "a tensor of the checkpoint", "none"))?;
         let missing = || wrong(name, "its storage", "none");

@@ -1,6 +1,6 @@
 //! The pickle that `torch.save` writes: protocol 2 and the 27 opcodes that appear in state dicts and training
-//! checkpoints. Values live in one arena and refer to each other by index, so nothing is copied, a cycle is harmless and
-//! dropping needs no recursion. Calls are never made: the few known ones become tensors and storages.
+//! checkpoints. Values live in one arena and refer to each other by index, so nothing is copied, a cycle is harmless
+//! and dropping needs no recursion. Calls are never made: the few known ones become tensors and storages.
 
 use std::path::Path;
 

@@ -52,8 +52,8 @@ pub fn models(job: &Job) -> anyhow::Result<Value> {
     job.configs.iter().map(one).collect()
 }
 
-/// The same with dependent launches at the smallest batch, where the gaps between launches weigh most, if the recorded runs
-/// pass their checks with them.
+/// The same with dependent launches at the smallest batch, where the gaps between launches weigh most, if the recorded
+/// runs pass their checks with them.
 pub fn dependent(job: &Job) -> Value {
     let measured = || -> anyhow::Result<Value> {
         let device = format!("{}:dependent", job.device);

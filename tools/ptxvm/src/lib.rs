@@ -33,8 +33,8 @@
 //! # }
 //! ```
 //!
-//! The text goes through `parse` (tokens, statements), `decode` (registers become rows of a warp's register file) and is
-//! run by `machine` (launches, CTAs, warps) with the instructions of `ops`; `check` and `counters` look on.
+//! The text goes through `parse` (tokens, statements), `decode` (registers become rows of a warp's register file) and
+//! is run by `machine` (launches, CTAs, warps) with the instructions of `ops`; `check` and `counters` look on.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![warn(missing_docs)]
 

@@ -5,8 +5,8 @@ mod common;
 use common::{HEADER, fault, line, run};
 use ptxvm::{Checks, Error, FaultKind, Launch, Machine, Module};
 
-/// A kernel with the usual registers: `%in`, `%out` (pointers), `%t` (thread), `%w` (warp), `%a` (address of this thread's
-/// word in `s`, a static array of 4 KiB).
+/// A kernel with the usual registers: `%in`, `%out` (pointers), `%t` (thread), `%w` (warp), `%a` (address of this
+/// thread's word in `s`, a static array of 4 KiB).
 fn kernel(body: &str) -> String {
     format!(
         "{HEADER}.visible .entry k(.param .u64 pin, .param .u64 pout) {{

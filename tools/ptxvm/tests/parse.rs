@@ -175,7 +175,8 @@ fn refused_forms() {
         assert!(error.to_string().contains(why), "{statement}: {error}");
         let Error::Parse { line, text: shown, .. } = &error else { panic!("{error:?}") };
         assert_eq!(text.lines().nth(*line as usize - 1).map(str::trim), Some(shown.as_str()));
-        // Numbers that do not fit are cut silently by ptxas, and a register behind which its name's family comes is shared.
+        // Numbers that do not fit are cut silently by ptxas, and a register behind which its name's family comes is
+        // shared.
         let stricter = ["256;", "4294967296", "%n0; .reg .u32 %n<3>"].iter().any(|form| statement.contains(form));
         if !stricter && ptxas_accepts(&text) == Some(true) {
             disagree.push(statement);

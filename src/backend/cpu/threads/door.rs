@@ -79,8 +79,8 @@ impl Door {
         Door { state, round, over, opened, left, turn, patience }
     }
 
-    /// Lends `work` to `seats` other threads and returns when all of them have done their shares. Where `stop` is set before
-    /// the lender's turn has come, nothing is lent.
+    /// Lends `work` to `seats` other threads and returns when all of them have done their shares. Where `stop` is set
+    /// before the lender's turn has come, nothing is lent.
     ///
     /// # Errors
     /// What a share panicked with.
@@ -103,8 +103,8 @@ impl Door {
         own.and(others)
     }
 
-    /// Lends `work`, calls `here`, which must not panic, and waits until the round is over. Nothing of that where `stop` is
-    /// set before its turn.
+    /// Lends `work`, calls `here`, which must not panic, and waits until the round is over. Nothing of that where
+    /// `stop` is set before its turn.
     #[allow(unsafe_code, reason = "scoped threads would be started each time")]
     fn lend_beside(
         &self,
@@ -114,9 +114,9 @@ impl Door {
         here: impl FnOnce(),
     ) -> Result<(), Payload> {
         // SAFETY: threads call `work` from where they took a seat until they leave, and find it in `State::work` alone.
-        // Once `open` has put it there nothing panics, so this function does not end, in either way, before `finish` has
-        // seen that no seat is free and nobody inside, and emptied `State::work` under the same lock. Where `open` says no
-        // it has not put it there.
+        // Once `open` has put it there nothing panics, so this function does not end, in either way, before `finish`
+        // has seen that no seat is free and nobody inside, and emptied `State::work` under the same lock. Where `open`
+        // says no it has not put it there.
         let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
         if !self.open(work, seats, stop) {
             return Ok(());

@@ -2,9 +2,9 @@
 //! number of threads nor their timing changes a bit.
 //!
 //! A run goes to thread 0, which shares each step's tasks with the others. The thread that asked for the run computes
-//! nothing and sleeps meanwhile: its floating-point mode, its stack and its signals do not matter. Runs take turns, in the
-//! order in which they were asked for, each with all threads. Between steps the other threads look for the next one for
-//! [`PATIENCE`], then they sleep. Nothing is allocated but while threads start.
+//! nothing and sleeps meanwhile: its floating-point mode, its stack and its signals do not matter. Runs take turns, in
+//! the order in which they were asked for, each with all threads. Between steps the other threads look for the next one
+//! for [`PATIENCE`], then they sleep. Nothing is allocated but while threads start.
 
 mod door;
 #[cfg(test)]
@@ -84,12 +84,12 @@ impl Threads {
     }
 
     /// Calls `work` once, on thread 0, when the runs that were asked for before are over. A panic goes on here. On a
-    /// thread of any pool, which must not wait for itself, `work` runs at once and has that thread alone. Once `stop` is
-    /// set no task begins, and a run that waits for others gives up.
+    /// thread of any pool, which must not wait for itself, `work` runs at once and has that thread alone. Once `stop`
+    /// is set no task begins, and a run that waits for others gives up.
     ///
     /// # Errors
-    /// Those of `work`; [`Error::Cancelled`] where a task was left out or the run's turn never came; [`Error::Device`] in a child after fork, which has
-    /// none of the threads.
+    /// Those of `work`; [`Error::Cancelled`] where a task was left out or the run's turn never came; [`Error::Device`]
+    /// in a child after fork, which has none of the threads.
     pub fn inside(&self, stop: Option<&AtomicBool>, work: impl FnOnce(&Team<'_>) -> Result<()> + Send) -> Result<()> {
         if std::process::id() != self.process {
             let message = "the model was made before fork, and its threads are the parent's: make one in the child";
@@ -150,7 +150,8 @@ impl<'a> Team<'a> {
     }
 
     /// Runs `task(i, scratch)` for each i below `tasks`. Threads take the next number as they become free, each with a
-    /// piece of `scratch` of its own. When a task panics the panic goes on here, after the last task of each other thread.
+    /// piece of `scratch` of its own. When a task panics the panic goes on here, after the last task of each other
+    /// thread.
     ///
     /// # Panics
     /// In a task of the same team, whose thread holds its piece of scratch already.

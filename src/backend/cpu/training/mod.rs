@@ -1,6 +1,6 @@
-//! What training needs of the processor besides the steps of a plan: products of matrices that change from step to step,
-//! and the derivatives of what the plan fuses. All of it runs on the calling thread, so that whoever trains decides what is
-//! done at once; nothing here depends on how many threads there are.
+//! What training needs of the processor besides the steps of a plan: products of matrices that change from step to
+//! step, and the derivatives of what the plan fuses. All of it runs on the calling thread, so that whoever trains
+//! decides what is done at once; nothing here depends on how many threads there are.
 
 mod attention;
 mod product;

@@ -43,8 +43,8 @@ impl Multiplier {
         self.level
     }
 
-    /// `out = left right`, `[rows, columns]`, or `out += left right`; `left` is `[rows, inputs]`. An element is the sum of
-    /// blocks of inputs in their order, whatever the number of rows and columns.
+    /// `out = left right`, `[rows, columns]`, or `out += left right`; `left` is `[rows, inputs]`. An element is the sum
+    /// of blocks of inputs in their order, whatever the number of rows and columns.
     pub fn multiply(&mut self, left: &[f32], right: Right<'_>, inputs: usize, out: &mut [f32], add: bool) {
         if self.is_stopped() {
             return;

@@ -180,8 +180,8 @@ pub trait Driver: Send + Sync + 'static {
     /// A device that failed meanwhile.
     fn synchronize(&self) -> Result<()>;
 
-    /// Marks this point of a queue, by an event that nobody asks for any more where there is one: making one is a call of its
-    /// own. Who was told to hold for what `spent` meant still does.
+    /// Marks this point of a queue, by an event that nobody asks for any more where there is one: making one is a call
+    /// of its own. Who was told to hold for what `spent` meant still does.
     ///
     /// # Errors
     /// A device that fails.

@@ -1,5 +1,5 @@
-//! A driver of no device: nothing runs, what is read is zeros, and once its memory is made it allocates nothing. It can note
-//! what would be launched.
+//! A driver of no device: nothing runs, what is read is zeros, and once its memory is made it allocates nothing. It can
+//! note what would be launched.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -364,8 +364,8 @@ impl Driver for Nvidia {
         let address = self.range(buffer, offset, from.len())?;
         let start = self.pinned_range(pinned, &from)?;
         self.context.bind_to_thread().map_err(fail)?;
-        // SAFETY: both ranges were checked; the bytes stay as they are (the caller's promise), and their memory is given
-        // back only behind the queues.
+        // SAFETY: both ranges were checked; the bytes stay as they are (the caller's promise), and their memory is
+        // given back only behind the queues.
         unsafe {
             let source = std::slice::from_raw_parts(start, from.len());
             result::memcpy_htod_async(address, source, self.stream_of(queue).cu_stream())
@@ -385,8 +385,8 @@ impl Driver for Nvidia {
         let address = self.range(buffer, offset, to.len())?;
         let start = self.pinned_range(pinned, &to)?;
         self.context.bind_to_thread().map_err(fail)?;
-        // SAFETY: both ranges were checked; nobody touches the bytes meanwhile (the caller's promise), and their memory is
-        // given back only behind the queues.
+        // SAFETY: both ranges were checked; nobody touches the bytes meanwhile (the caller's promise), and their memory
+        // is given back only behind the queues.
         unsafe {
             let target = std::slice::from_raw_parts_mut(start, to.len());
             result::memcpy_dtoh_async(target, address, self.stream_of(queue).cu_stream())
@@ -476,8 +476,8 @@ impl Driver for Nvidia {
     unsafe fn replay(&self, recording: &Recording) -> Result<()> {
         let fail = |e| self.failed("replay a capture", e);
         self.context.bind_to_thread().map_err(fail)?;
-        // SAFETY: the graph is instantiated and alive; what its launches use is the caller's promise. It runs in the one
-        // stream, not in that of the capture.
+        // SAFETY: the graph is instantiated and alive; what its launches use is the caller's promise. It runs in the
+        // one stream, not in that of the capture.
         unsafe { result::graph::launch(recording.0.cu_graph_exec(), self.stream.cu_stream()) }.map_err(fail)
     }
 }

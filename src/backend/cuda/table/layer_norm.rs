@@ -14,7 +14,8 @@ const fn layer_norm(entry: &'static str, constants: &'static [(&'static str, i64
     }
 }
 
-/// With the mean over the tokens and the gate of the experts; the warps' rows of `vectors` vectors meet in shared memory.
+/// With the mean over the tokens and the gate of the experts; the warps' rows of `vectors` vectors meet in shared
+/// memory.
 const fn gated(entry: &'static str, constants: &'static [(&'static str, i64)], vectors: u32) -> Kernel {
     Kernel {
         entry,

@@ -1,5 +1,5 @@
-//! Sequential DCT scans of 8 and 12 bits (T.81 annex F), with the integer arithmetic that libjpeg calls "islow", so that
-//! decoded samples equal those of most other programs.
+//! Sequential DCT scans of 8 and 12 bits (T.81 annex F), with the integer arithmetic that libjpeg calls "islow", so
+//! that decoded samples equal those of most other programs.
 
 use super::header::{Frame, Scan, ScanComponent, Tables, restart};
 use super::huffman::{Bits, Table};

@@ -38,8 +38,8 @@ pub(super) fn decode(data: &[u8], shape: &FrameShape) -> Result<Vec<u8>> {
                 if frame.is_some() {
                     return Err(bad("JPEG", "one frame", "a second frame header"));
                 }
-                // A sample without loss takes a bit at least, as does a block of 64, which stands for at most four times
-                // as many once two of three components are subsampled.
+                // A sample without loss takes a bit at least, as does a block of 64, which stands for at most four
+                // times as many once two of three components are subsampled.
                 let most = if marker == 0xC3 { 8 } else { 8 * 64 * 4 };
                 if shape.values().is_none_or(|values| values / most > data.len()) {
                     return Err(bad("JPEG", "a bit for every sample or block", format!("{} bytes", data.len())));

@@ -58,8 +58,8 @@ pub(super) fn plane(component: Component, size: [usize; 2], factors: [usize; 2])
     Ok(out)
 }
 
-/// Twice as many samples as `sums`, which hold `scale` times a sample: three parts of the nearer and one of the farther,
-/// rounded with `bias` at even and odd places; the first and the last stand alone.
+/// Twice as many samples as `sums`, which hold `scale` times a sample: three parts of the nearer and one of the
+/// farther, rounded with `bias` at even and odd places; the first and the last stand alone.
 fn across(sums: &[u32], to: &mut [u16], scale: u32, bias: [u32; 2]) {
     let shift = (4 * scale).trailing_zeros();
     for (x, to) in to.iter_mut().enumerate() {

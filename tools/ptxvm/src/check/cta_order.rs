@@ -2,8 +2,8 @@
 //!
 //! A thread's accesses fall into stretches, which end at its warp's fences and barriers. An access lies before one of
 //! another CTA when a fence stands behind it, a strong write or an atomic behind that fence, a strong read or an atomic
-//! of the other CTA that saw the written value, and a fence behind that: the release and acquire patterns of PTX's memory
-//! model. The fence may be another thread's, with a barrier between, if it is a `fence.sc` or `membar`; one with
+//! of the other CTA that saw the written value, and a fence behind that: the release and acquire patterns of PTX's
+//! memory model. The fence may be another thread's, with a barrier between, if it is a `fence.sc` or `membar`; one with
 //! `.acq_rel` serves its own thread only, and until the next barrier. What is narrower than the device orders nothing.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,7 +1,7 @@
 //! Races between CTAs on global memory: within a launch nothing orders one CTA against another.
 //!
-//! For every granule the last CTA that wrote it and the CTAs that read it are kept. Entries that can hand data from CTA to
-//! CTA, through atomics with a result or ordered loads, are checked by `cta_order` instead.
+//! For every granule the last CTA that wrote it and the CTAs that read it are kept. Entries that can hand data from CTA
+//! to CTA, through atomics with a result or ordered loads, are checked by `cta_order` instead.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

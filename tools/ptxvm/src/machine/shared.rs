@@ -118,7 +118,8 @@ impl Shared {
         race.read(offset, bytes, by).map_err(|c| (race_fault(address, "read", c), Some(c)))
     }
 
-    /// Checks a write of up to 16 bytes within 32 aligned bytes; `value(i)` is its i-th word or, below 4 bytes, the value.
+    /// Checks a write of up to 16 bytes within 32 aligned bytes; `value(i)` is its i-th word or, below 4 bytes, the
+    /// value.
     #[inline]
     pub fn check_write(
         &mut self,

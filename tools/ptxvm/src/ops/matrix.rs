@@ -95,8 +95,8 @@ pub fn stmatrix(w: &mut Warp, mask: u32, m: &Matrix, ctx: &mut Ctx<'_, '_>) -> D
     Ok(())
 }
 
-/// `mma.sync.m16n8k16` and `m16n8k8`. Products are exact in f32; each is added to the f32 accumulator in the order of k,
-/// rounded to nearest. Hardware adds several products at once and truncates: the last bits differ there.
+/// `mma.sync.m16n8k16` and `m16n8k8`. Products are exact in f32; each is added to the f32 accumulator in the order of
+/// k, rounded to nearest. Hardware adds several products at once and truncates: the last bits differ there.
 pub fn mma(w: &mut Warp, mask: u32, m: &Mma) -> Done {
     whole_warp(w, mask, "mma")?;
     let mut a = [[0f32; 16]; 16];

@@ -55,7 +55,8 @@ pub fn kernel() -> String {
     mov.u32 %base, smem;
     mov.f32 %c0, 0f00000000; mov.f32 %c1, %c0; mov.f32 %c2, %c0; mov.f32 %c3, %c0;
     mov.f32 %d0, %c0; mov.f32 %d1, %c0; mov.f32 %d2, %c0; mov.f32 %d3, %c0;
-    // ldmatrix addresses. A: lane -> row l % 16, chunk l / 16. B: two n8 tiles, lane -> row l % 8 + 8 (l / 16), chunk l / 8 % 2.
+    // ldmatrix addresses. A: lane -> row l % 16, chunk l / 16. B: two n8 tiles, lane -> row l % 8 + 8 (l / 16), chunk l
+    // / 8 % 2.
     and.b32 %a, %lane, 15;
     shl.b32 %x, %warp, 4;
     add.u32 %a, %a, %x;

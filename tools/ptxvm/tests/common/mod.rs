@@ -59,8 +59,8 @@ pub fn ptxas(text: &str) {
     }
 }
 
-/// Runs `entry` of `text` on one buffer of input words and one of output words (both as `.u64` parameters, input first);
-/// returns the output.
+/// Runs `entry` of `text` on one buffer of input words and one of output words (both as `.u64` parameters, input
+/// first); returns the output.
 pub fn run(text: &str, launch: Launch, input: &[u32], outputs: usize) -> Result<Vec<u32>, Error> {
     run_report(text, launch, input, outputs).map(|(out, _)| out)
 }
@@ -88,8 +88,8 @@ pub fn fault(result: Result<Vec<u32>, Error>) -> FaultKind {
     }
 }
 
-/// Runs `body` once a vector, on `%a`, `%b`, `%c` (`.b32`, from the vector) into `%d` and `%e` (`.b32`); `declare` holds
-/// further `.reg` lines. Returns (d, e) of each vector.
+/// Runs `body` once a vector, on `%a`, `%b`, `%c` (`.b32`, from the vector) into `%d` and `%e` (`.b32`); `declare`
+/// holds further `.reg` lines. Returns (d, e) of each vector.
 pub fn each(declare: &str, body: &str, vectors: &[[u32; 3]]) -> Vec<[u32; 2]> {
     let text = format!(
         "{HEADER}.visible .entry k(.param .u64 pin, .param .u64 pout, .param .u32 n) {{
