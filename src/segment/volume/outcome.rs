@@ -21,7 +21,7 @@ pub struct SliceOutcome {
     pub pixels: u64,
     /// Mean Dice of the chosen mask with those of the same request on the slices before and after; `None` without any.
     pub continuity: Option<f64>,
-    /// Bits of [`Code`]s: what is doubtful about the picture or the mask.
+    /// Bits of [`Code`](crate::codes::Code)s: what is doubtful about the picture or the mask.
     pub doubts: u64,
 }
 
