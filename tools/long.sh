@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Checks that take longer than .ci/run may, or that a busy machine fails: by hand, on a quiet one, before a release. Needs
+# cargo, python3, and for clusters and the page root and Debian's packages.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Each step's minutes are printed as it ends, and the whole script's at the end.
+begun=$SECONDS
+title=
+step() {
+    if [ -n "$title" ]; then
+        printf -- '--- %s: %s minutes\n' "$title" "$(awk -v s=$((SECONDS - begun)) 'BEGIN { printf "%.1f", s / 60 }')"
+    fi
+    begun=$SECONDS
+    title=$*
+    [ -z "$title" ] || printf '\n=== %s\n' "$title"
+}
+
+# Packages from PyPI, pinned, in an environment of their own below target/.
+python_environment() {
+    [ -x target/ci-python/bin/python3 ] || python3 -m venv target/ci-python
+    target/ci-python/bin/python3 -m pip install --quiet --disable-pip-version-check \
+        --requirement tools/requirements-checks.txt
+    PATH="$PWD/target/ci-python/bin:$PATH"
+    export PATH
+}
+
+# A real Slurm and a real browser, from Debian.
+debian_packages() {
+    local wanted=()
+    command -v sbatch >/dev/null || wanted+=(slurm-wlm slurm-wlm-basic-plugins munge)
+    command -v chromium >/dev/null || wanted+=(chromium)
+    command -v node >/dev/null || wanted+=(nodejs)
+    command -v npm >/dev/null || wanted+=(npm)
+    if [ ${#wanted[@]} -gt 0 ]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+    fi
+}
+
+step "binary"
+cargo build --release
+
+step "Python packages for the checks"
+python_environment
+
+step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs"
+tools/check_python.sh --medsegx target/release/medsegx
+
+step "batch: killed and resumed, beside single commands, in memory, at 10,000 files, stopped"
+python3 tools/check_batch.py target/release/medsegx
+
+step "batch: Kubernetes manifests, a real Slurm, the page in a real browser"
+python3 tools/check_kubernetes.py
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    debian_packages
+    export MEDSEGX_REQUIRE=${MEDSEGX_REQUIRE:+$MEDSEGX_REQUIRE,}slurm,browser
+fi
+tools/check_slurm.sh target/release/medsegx
+tools/check_qc.sh target/release/medsegx
+step ""
+printf '=== passed in %s minutes\n' "$(awk -v s=$SECONDS 'BEGIN { printf "%.1f", s / 60 }')"
