@@ -170,7 +170,14 @@ impl Kernel for Task<'_> {
         let rows = sizes.keys / window.side.max(1);
         for top in (0..window.height).step_by(rows.max(1)) {
             let block = Block { top, bottom: window.height.min(top + rows.max(1)) };
-            pack(s, &head, &window, sizes, block, keys, values, together);
+            let first_key = block.top * window.width;
+            let packed = Rows {
+                count: block.bottom * window.width - first_key,
+                head_dim: head.head_dim,
+                padded_dim: sizes.head_dim,
+                room: sizes.keys,
+            };
+            pack(s, packed, |part, key| head.row(part, window.token(first_key + key)), keys, values, together);
             for query in (first..last).step_by(S::ROWS) {
                 let count = S::ROWS.min(last - query);
                 let parts = Parts { keys, values, scores, small };
@@ -332,30 +339,39 @@ fn start<S: Simd>(
     sums.iter_mut().zip(head.bias(2)).for_each(|(sum, v)| *sum = total * v);
 }
 
-/// Keys of a block as columns in panels, zeros behind them; values as rows in panels.
+/// What [`pack`] packs.
+pub(super) struct Rows {
+    /// Keys, and as many values.
+    pub count: usize,
+    /// Numbers of each.
+    pub head_dim: usize,
+    /// Numbers of each as it is packed, zeros behind its own.
+    pub padded_dim: usize,
+    /// Rows that a panel of values has room for.
+    pub room: usize,
+}
+
+/// Keys as columns in panels, zeros behind them; values as rows in panels. `row` gives k (1) or v (2) of a key; rows need
+/// not be equally far apart. `together` holds the keys of a register.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
-fn pack<S: Simd>(
+pub(super) fn pack<'a, S: Simd>(
     s: S,
-    head: &Head<'_>,
-    window: &Window,
-    sizes: Scratch,
-    block: Block,
+    rows: Rows,
+    row: impl Fn(usize, usize) -> &'a [f32],
     keys: &mut [f32],
     values: &mut [f32],
     together: &mut [f32],
 ) {
-    let (first, last) = (block.top * window.width, block.bottom * window.width);
-    let (d, panel) = (sizes.head_dim, S::VECTORS * S::LANES);
-    let padded = (last - first).next_multiple_of(S::LANES);
+    let Rows { count, head_dim, padded_dim: d, room } = rows;
+    let panel = S::VECTORS * S::LANES;
+    let padded = count.next_multiple_of(S::LANES);
     for i in (0..padded).step_by(S::LANES) {
-        // A register's keys, whose rows need not be equally far apart.
-        for (lane, row) in together.chunks_exact_mut(d).enumerate() {
-            let known = if first + i + lane < last { head.head_dim } else { 0 };
+        for (lane, to) in together.chunks_exact_mut(d).enumerate() {
+            let known = if i + lane < count { head_dim } else { 0 };
             if known > 0 {
-                row[..known].copy_from_slice(head.row(1, window.token(first + i + lane)));
+                to[..known].copy_from_slice(row(1, i + lane));
             }
-            row[known..].fill(0.0);
+            to[known..].fill(0.0);
         }
         let width = panel.min(padded - i / panel * panel);
         let to = &mut keys[i / panel * panel * d + i % panel..];
@@ -365,12 +381,12 @@ fn pack<S: Simd>(
             unsafe { s.transpose(together[c..].as_ptr(), d, to[c * width..].as_mut_ptr(), width) };
         }
     }
-    for i in 0..last - first {
-        let value = head.row(2, window.token(first + i));
+    for i in 0..count {
+        let value = row(2, i);
         for column in (0..d).step_by(panel) {
             let width = panel.min(d - column);
-            let to = &mut values[column * sizes.keys + i * width..][..width];
-            let known = width.min(head.head_dim.saturating_sub(column));
+            let to = &mut values[column * room + i * width..][..width];
+            let known = width.min(head_dim.saturating_sub(column));
             to[..known].copy_from_slice(&value[column..column + known]);
             to[known..].fill(0.0);
         }

@@ -4,7 +4,7 @@
 
 use super::Level;
 use super::attention::window::Window;
-use super::attention::{Right, columns, row_starts};
+use super::attention::{Right, Rows, columns, pack, row_starts};
 use super::dense::Pieces;
 use super::math::exp;
 use super::memory::{Buffer, Shared, Views, floats, floats_mut};
@@ -197,7 +197,8 @@ impl Kernel for Task<'_> {
         let together = pieces.take(sizes.lanes * d);
         let (scores, queries) = (pieces.take(MAX_ROWS * sizes.keys), pieces.take(MAX_ROWS * d));
         let sums = pieces.take(MAX_ROWS * d);
-        pack(s, &source, &window, sizes, total, keys, values, together);
+        let rows = Rows { count: total, head_dim: source.head_dim, padded_dim: sizes.head_dim, room: sizes.keys };
+        pack(s, rows, |part, key| source.key(part, &window, key, real), keys, values, together);
         let padding = layout.padding(biases, &window);
         let scale = 1.0 / (source.head_dim as f32).sqrt();
         for query in (0..real).step_by(S::ROWS) {
@@ -267,49 +268,6 @@ fn bias<S: Simd>(s: S, window: &Window, layout: Layout, biases: &[f32], [row, co
         for key_column in (0..window.width).step_by(S::LANES) {
             let x = s.read(&from[key_column..]);
             s.write(&mut scores[key_row * window.width + key_column..], x);
-        }
-    }
-}
-
-/// Keys as columns in panels, zeros behind them; values as rows in panels.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
-fn pack<S: Simd>(
-    s: S,
-    source: &Source<'_>,
-    window: &Window,
-    sizes: Sizes,
-    total: usize,
-    keys: &mut [f32],
-    values: &mut [f32],
-    together: &mut [f32],
-) {
-    let (d, panel, real) = (sizes.head_dim, S::VECTORS * S::LANES, window.tokens());
-    let padded = total.next_multiple_of(S::LANES);
-    for i in (0..padded).step_by(S::LANES) {
-        for (lane, row) in together.chunks_exact_mut(d).enumerate() {
-            let known = if i + lane < total { source.head_dim } else { 0 };
-            if known > 0 {
-                row[..known].copy_from_slice(source.key(1, window, i + lane, real));
-            }
-            row[known..].fill(0.0);
-        }
-        let width = panel.min(padded - i / panel * panel);
-        let to = &mut keys[i / panel * panel * d + i % panel..];
-        assert!(together.len() >= S::LANES * d && to.len() >= (d - 1) * width + S::LANES);
-        for c in (0..d).step_by(S::LANES) {
-            // SAFETY: `LANES` numbers in each of `LANES` rows of both were just checked.
-            unsafe { s.transpose(together[c..].as_ptr(), d, to[c * width..].as_mut_ptr(), width) };
-        }
-    }
-    for i in 0..total {
-        let value = source.key(2, window, i, real);
-        for column in (0..d).step_by(panel) {
-            let width = panel.min(d - column);
-            let to = &mut values[column * sizes.keys + i * width..][..width];
-            let known = width.min(source.head_dim.saturating_sub(column));
-            to[..known].copy_from_slice(&value[column..column + known]);
-            to[known..].fill(0.0);
         }
     }
 }

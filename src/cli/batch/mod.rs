@@ -239,6 +239,10 @@ impl Args {
     }
 }
 
+fn counted(cases: usize) -> String {
+    format!("{cases} case{}", if cases == 1 { "" } else { "s" })
+}
+
 fn is_stopped(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Error::Cancelled))
 }
@@ -258,14 +262,14 @@ impl Session {
     fn all(&mut self, source: WeightsSource, common: Common) -> anyhow::Result<()> {
         let is_left = |index: &usize| self.rows[*index].status != Status::Done;
         let todo: Vec<usize> = self.chosen.iter().copied().filter(is_left).collect();
-        let (count, left) = (self.chosen.len(), todo.len());
+        let (count, left) = (counted(self.chosen.len()), todo.len());
         let ended = if todo.is_empty() {
-            self.args.say(&format!("{count} cases, all done"));
+            self.args.say(&format!("{count}, all done"));
             Ok(())
         } else {
             let weights = self.args.model.open(&source)?;
             let memory = self.args.memory(weights.config(), &self.cases, &todo)?;
-            self.args.say(&format!("{count} cases, {left} to do; {memory}"));
+            self.args.say(&format!("{count}, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
             drop(weights);
             // From here on the run looks itself.
@@ -401,11 +405,11 @@ impl Session {
         let table = self.store.out.join(self.args.named("summary") + ".csv");
         if failed + left > 0 {
             let text =
-                format!("{failed} of {} cases failed, {left} were not run; see {}", self.chosen.len(), table.display());
+                format!("{failed} of {} failed, {left} not run; see {}", counted(self.chosen.len()), table.display());
             return Err(NotAll(text).into());
         }
         if !self.args.quiet {
-            super::console::print(&format!("{done} cases done; see {}\n", table.display()))?;
+            super::console::print(&format!("{} done; see {}\n", counted(done), table.display()))?;
         }
         Ok(())
     }
