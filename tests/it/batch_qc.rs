@@ -121,7 +121,7 @@ fn a_page_asked_for_later_does_the_cases_again_that_have_no_picture() {
     fs::write(cases.path("qc.csv"), format!("\u{feff}{decided}")).unwrap();
     let only = cases.path("qc.csv").display().to_string();
     let redone = cases.run("out", &["--qc", "--only", &only]);
-    assert!(message(&redone).contains("1 cases, 1 to do"), "{}", message(&redone));
+    assert!(message(&redone).contains("1 case, 1 to do"), "{}", message(&redone));
     assert_eq!(pictures(&page(&cases.path("out"))).len(), 3);
 }
 
