@@ -25,10 +25,6 @@ impl Observer for Progress {
         eprintln!("{done} of {total} slices");
         ControlFlow::Continue(())
     }
-
-    fn logits(&mut self, _index: usize, _logits: &[f32]) -> medsegx::Result<()> {
-        Ok(())
-    }
 }
 
 fn main() -> medsegx::Result<()> {

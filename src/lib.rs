@@ -89,5 +89,10 @@ mod zip;
 
 pub use error::{Error, Result};
 
+/// The README's Rust is compiled and run.
+#[cfg(all(doctest, feature = "demo-weights", feature = "cli"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// The version of this library, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

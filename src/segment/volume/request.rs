@@ -34,10 +34,13 @@ impl Request {
     }
 }
 
-/// What happens between the batches of a long run.
+/// What happens between the batches of a long run. `()` watches nothing.
 pub trait Observer {
     /// Called after each batch with how many prompts are done, of how many. `Break` cancels the run.
-    fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()>;
+    fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+        let _ = (done, total);
+        ControlFlow::Continue(())
+    }
 
     /// Whether [`Observer::logits`] is to be called; it costs a GPU their download.
     fn wants_logits(&self) -> bool {
@@ -48,7 +51,10 @@ pub trait Observer {
     ///
     /// # Errors
     /// Whatever stops the run.
-    fn logits(&mut self, index: usize, logits: &[f32]) -> Result<()>;
+    fn logits(&mut self, index: usize, logits: &[f32]) -> Result<()> {
+        let _ = (index, logits);
+        Ok(())
+    }
 
     /// Called as the run goes on: the slices below `end`, counted along the slicing axis, have their final `labels`.
     /// `end` grows from call to call; the last one has the number of slices.
@@ -60,3 +66,5 @@ pub trait Observer {
         Ok(())
     }
 }
+
+impl Observer for () {}
