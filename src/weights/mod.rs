@@ -124,8 +124,13 @@ impl Weights {
         let mut json = reserve(length, "the safetensors header")?;
         source.read(&path, header::LENGTH..header::LENGTH + length as u64, |bytes| json.extend_from_slice(bytes))?;
         let Header { tensors, metadata } = header::parse(&path, &json, file)?;
+        let kind = metadata.get("kind").map(String::as_str);
+        if kind == Some(tuned::KIND) {
+            let found = "a tuned file, which goes on top of them (--tuned)";
+            return Err(Error::file(path, "kind in the metadata", "weights of a whole model", found));
+        }
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
-        let config = sizes::config(&path, &shapes, metadata.get("kind").map(String::as_str))?;
+        let config = sizes::config(&path, &shapes, kind)?;
         let (values, tuned) = (Values::Stored(source), BTreeMap::new());
         Ok(Self { path, values, tensors, metadata, config, tuned, stop: None })
     }

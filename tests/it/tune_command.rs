@@ -69,6 +69,8 @@ fn a_tuned_file_goes_on_top_of_its_own_weights() {
     assert_eq!(refused.status.code(), Some(1));
     let said = message(&refused);
     assert!(said.contains("base_sha256") && said.contains("one.safetensors") && said.contains("tiny"), "{said}");
+    let alone = segment(IMAGE, &path("refused.nii"), &["--weights", one.to_str().unwrap()]);
+    assert!(message(&alone).contains("one.safetensors") && message(&alone).contains("--tuned"), "{}", message(&alone));
     let names = ["base.nii", "elsewhere.nii", "one.safetensors", "other.safetensors", "tuned.nii"];
     only_these_files(folder.path(), &names);
 }

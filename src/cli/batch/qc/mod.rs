@@ -161,7 +161,21 @@ fn without_paths(message: &str, case: &Case, out: &Path) -> String {
         .filter(|(path, _)| path.len() > 1)
         .collect();
     names.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-    names.iter().fold(message.to_string(), |message, (path, name)| message.replace(path.as_str(), name))
+    names.iter().fold(message.to_string(), |message, (path, name)| replace_path(&message, path, name))
+}
+
+/// `message` with `name` where `path` stands; a word that holds the path's letters is left as it is.
+fn replace_path(message: &str, path: &str, name: &str) -> String {
+    let belongs = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let (mut said, mut rest) = (String::new(), message);
+    while let Some((before, after)) = rest.split_once(path) {
+        let starts = !before.ends_with(|c| c != '/' && belongs(c));
+        let ends = after.starts_with('/') || !after.starts_with(|c| c != '.' && belongs(c));
+        said += before;
+        said += if starts && ends { name } else { path };
+        rest = after;
+    }
+    said + rest
 }
 
 /// The pictures, which the script shows when they come into view.
@@ -224,5 +238,7 @@ mod tests {
             Path::new("/out"),
         );
         assert_eq!(said, "the image: cut short; the prompt's file, its folder/x");
+        let said = without_paths("res/a.nii: the nearest is in results of res.", case, Path::new("res"));
+        assert_eq!(said, "the results/a.nii: the nearest is in results of the results.");
     }
 }
