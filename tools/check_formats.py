@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks that other tools read medsegx's NRRD, seg.nrrd and MetaImage masks where their images lie, that medsegx reads what
-those tools write, and that `medsegx score` has the numbers of medpy and surface-distance.
+those tools write, that names of labels go both ways in NIfTI headers, and that `medsegx score` has the numbers of medpy and
+surface-distance.
 
     python3 tools/check_formats.py [--medsegx target/release/medsegx] [--keep DIR]
 
@@ -14,6 +15,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 import medpy.metric.binary
 import nibabel
@@ -162,6 +164,28 @@ def check_scores(medsegx, folder, rounds):
     print(f"HD95, NSD and Dice of {rounds} pairs of masks are those of medpy and surface-distance")
 
 
+def check_names(medsegx, folder):
+    """Names of labels in a NIfTI header, as TotalSegmentator's loader asks nibabel for them, and in files of nibabel."""
+    boxes, image = pathlib.Path("tests/data/phantom_boxes.json"), "tests/data/phantom.nii.gz"
+    meant = {target["label"]: target["name"] for target in json.loads(boxes.read_text())["targets"]}
+    subprocess.run([medsegx, "boxes", boxes, "--image", image, "-o", folder / "names.nii.gz"], check=True, capture_output=True)
+    ours = nibabel.load(folder / "names.nii.gz")
+    table = xml.etree.ElementTree.fromstring(ours.header.extensions[0].get_content())
+    assert {int(label.get("Key")): label.text for label in table.iter("Label")} == meant
+    assert ours.affine.tolist() == nibabel.load(image).affine.tolist()
+    for code in (0, 30):
+        labels = "".join(f"<Label Key='{label}' Alpha='1'>{name} &amp; co</Label>" for label, name in meant.items())
+        text = f"<CaretExtension><VolumeInformation><LabelTable>{labels}</LabelTable></VolumeInformation></CaretExtension>"
+        theirs = nibabel.Nifti1Image(numpy.asarray(ours.dataobj), ours.affine)
+        theirs.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"another one first"))
+        theirs.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, text.encode()))
+        nibabel.save(theirs, folder / f"theirs{code}.nii.gz")
+        command = [medsegx, "info", folder / f"theirs{code}.nii.gz", "--json"]
+        report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        assert {row["label"]: row["name"] for row in report["label_names"]} == {k: f"{v} & co" for k, v in meant.items()}
+    print(f"names of {len(meant)} labels are read by nibabel from the header, and nibabel's with codes 0 and 30 by medsegx")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--medsegx", default="target/release/medsegx")
@@ -173,6 +197,7 @@ def main():
         folder.mkdir(exist_ok=True)
         check_scores(arguments.medsegx, folder, arguments.rounds)
         check_places(arguments.medsegx, folder)
+        check_names(arguments.medsegx, folder)
 
 
 if __name__ == "__main__":

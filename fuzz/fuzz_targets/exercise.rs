@@ -5,10 +5,11 @@ use medsegx::volume::{Intensity, LabelVolume, OpenOptions, Orientation, Volume};
 /// Reads `bytes`; a volume that comes out has to work in every way a run would use it.
 pub fn exercise(bytes: &[u8]) {
     for time_point in [None, Some(1)] {
-        let options = OpenOptions { time_point, max_voxels: 1 << 16, form: None };
+        let options = OpenOptions { time_point, max_voxels: 1 << 16, ..OpenOptions::default() };
         let Ok(volume) = Volume::from_bytes("fuzz", bytes, &options) else { continue };
         let [x, y, z] = volume.dims();
         assert_eq!(volume.voxels().len(), x * y * z * volume.channels());
+        assert!(volume.label_names().iter().all(|segment| segment.label > 0 && !segment.name.is_empty()));
         if let Some(geometry) = volume.geometry() {
             assert!(geometry.affine.iter().flatten().all(|v| v.is_finite()));
             assert_eq!(geometry.orientation_codes().len(), 3);

@@ -7,7 +7,8 @@ use medsegx::atomic::write_atomically;
 use medsegx::prompt::{self, Grid, RoughOptions, Target, boxes_file, markups_file, rough_boxes};
 use medsegx::taxonomy::Query;
 use medsegx::volume::{
-    Form, LabelVolume, OpenOptions, Opening, Orientation, Segment, SeriesChoice, Volume, VolumeInfo, mask_writer,
+    Form, LabelVolume, Legend, OpenOptions, Opening, Orientation, Segment, SeriesChoice, Volume, VolumeInfo,
+    mask_writer,
 };
 
 use super::console::usage;
@@ -17,13 +18,13 @@ use super::segment::Axis;
 /// Turn boxes from one form into another: boxes files, markups of 3D Slicer, .npz files with boxes, and label maps
 #[derive(clap::Args)]
 pub struct Args {
-    /// Boxes file (.json), markups (.mrk.json), .npz with boxes, or a label map that segment would read as an image
+    /// Boxes file (.json), markups (.mrk.json), .npz with boxes, or a label map: an image file, a DICOM SEG or RTSTRUCT
     input: PathBuf,
     /// Boxes file (.json), markups (.mrk.json), or a label map of rectangles (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha,
     /// .npy, .png)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Image that the boxes belong to; a label map is one itself
+    /// Image that the boxes, SEG or RTSTRUCT belong to; another label map is one itself
     #[arg(long, value_name = "IMAGE")]
     image: Option<PathBuf>,
     /// Axis of the stored array that slices lie across
@@ -54,10 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let targets = prompt::read_boxes(&args.input, &Grid::of(&info, args.axis.index()))?;
         (targets, info)
     } else {
-        if args.image.is_some() {
-            return Err(usage("--image: expected none with a label map, whose own grid counts"));
-        }
-        let volume = opening(&args, &args.input)?.finish()?;
+        let volume = label_map(&args)?;
         let targets = of_labels(&args, &volume)?;
         (targets, (*volume).clone())
     };
@@ -85,6 +83,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn opening(args: &Args, path: &Path) -> medsegx::Result<Opening<std::io::BufReader<std::fs::File>>> {
     let options = OpenOptions { form: args.form, ..OpenOptions::default() };
     Opening::open_chosen(path, &options, &SeriesChoice::default())
+}
+
+/// The label map; a SEG or RTSTRUCT on the grid of the image, where one is given.
+fn label_map(args: &Args) -> anyhow::Result<Volume> {
+    #[cfg(feature = "dicom")]
+    let is_object = args.input.is_file() && medsegx::dicom::is_input(&args.input);
+    #[cfg(not(feature = "dicom"))]
+    let is_object = false;
+    if args.image.is_some() && !is_object {
+        return Err(usage("--image: expected none with a label map, whose own grid counts"));
+    }
+    let image = args.image.as_ref().map(|image| opening(args, image)).transpose()?;
+    let options = OpenOptions { form: args.form, ..OpenOptions::LABELS };
+    let volume = Volume::open_labels(&args.input, &options, image.as_ref().map(|image| image.info()), &[])?;
+    if !args.quiet {
+        volume.warnings().iter().for_each(super::console::warn);
+    }
+    Ok(volume)
 }
 
 /// Whether a file is text of boxes or an .npz, and no image.
@@ -118,7 +134,7 @@ fn of_labels(args: &Args, volume: &Volume) -> anyhow::Result<Vec<Target>> {
         let mut warnings = Vec::new();
         for boxes in rough_boxes(&inside, &options, &grid, &mut warnings)? {
             let (query, points) = (Query::default(), Default::default());
-            let name = format!("label {label}");
+            let name = volume.label_name(label).map_or_else(|| format!("label {label}"), str::to_string);
             targets.push(Target { name, label, query, boxes, points, warnings: std::mem::take(&mut warnings) });
         }
     }
@@ -148,7 +164,7 @@ fn paint(args: &Args, targets: &[Target], info: &VolumeInfo) -> anyhow::Result<(
             labels.paint(&frame, slice, &inside, target.label)?;
         }
     }
-    let segments: Vec<Segment> =
-        targets.iter().map(|target| Segment { label: target.label, name: target.name.clone() }).collect();
-    Ok(mask_writer::write_named(info, &labels, &segments, &args.output, args.force)?)
+    let segments = targets.iter().map(|target| Segment { label: target.label, name: target.name.clone() }).collect();
+    let legend = Legend { segments, ..Legend::default() };
+    Ok(mask_writer::write_named(info, &labels, &legend, &args.output, args.force)?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use medsegx::volume::{self, OpenOptions, SeriesChoice};
+use medsegx::volume::{self, OpenOptions, Segment, SeriesChoice};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
 
@@ -131,6 +131,8 @@ fn image_text(image: &volume::Description) -> String {
     if image.extension_bytes > 0 {
         lines.push(("extensions", format!("{} bytes, which masks do not keep", image.extension_bytes)));
     }
+    let name = |segment: &Segment| ("label", format!("{} {}", segment.label, segment.name.escape_debug()));
+    lines.extend(image.label_names.iter().map(name));
     lines.extend(image.warnings.iter().map(|w| ("warning", w.to_string())));
     table(&lines)
 }

@@ -55,7 +55,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let side = |axis: usize| (reference.dims()[axis] as f64 * spacing[axis]).powi(2);
     let diagonal = (side(0) + side(1) + side(2)).sqrt();
     let total = summary(&scores, args.definition, diagonal);
-    let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total };
+    let names = [&volume, &own];
+    let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total, names };
     super::console::print(&if args.json { all.json()? } else { all.text() })
 }
 
@@ -138,6 +139,8 @@ struct Report<'a> {
     diagonal: f64,
     scores: &'a [LabelScore],
     total: Summary,
+    /// The files that may name labels, the one that counts first.
+    names: [&'a Volume; 2],
 }
 
 impl Report<'_> {
@@ -152,11 +155,16 @@ impl Report<'_> {
             "tolerance": self.args.tolerance,
             "unit": self.unit,
             "spacing": self.spacing,
-            "labels": self.scores.iter().map(label).collect::<Vec<_>>(),
+            "labels": self.scores.iter().map(|score| label(score, self.name(score.label))).collect::<Vec<_>>(),
             "all": self.total,
             "diagonal": self.diagonal,
         });
         Ok(serde_json::to_string_pretty(&report)? + "\n")
+    }
+
+    /// What the files call a label.
+    fn name(&self, label: u16) -> Option<&str> {
+        self.names.iter().find_map(|volume| volume.label_name(label))
     }
 
     fn text(&self) -> String {
@@ -169,7 +177,8 @@ impl Report<'_> {
                 Ok(found) => format!("{:10.6} {:10.4} {}", found.dice, found.hd95, number(found.nsd)),
                 Err(why) => format!("{:>32}", word(*why)),
             };
-            text += &format!("{label:>5}  {middle} {:>9} {:>10}\n", counts.mask, counts.reference);
+            let name = self.name(*label).map_or(String::new(), |name| format!("  {}", name.escape_debug()));
+            text += &format!("{label:>5}  {middle} {:>9} {:>10}{name}\n", counts.mask, counts.reference);
         }
         text += &format!("\n{} labels, {} missed, {} spurious\n", total.labels, total.missed, total.spurious);
         text += &format!("mean Dice {}, NSD {}; missed and spurious count as 0\n", short(total.dice), short(total.nsd));
@@ -178,7 +187,7 @@ impl Report<'_> {
     }
 }
 
-fn label(score: &LabelScore) -> Value {
+fn label(score: &LabelScore, name: Option<&str>) -> Value {
     let LabelScore { label, counts, scores } = score;
     let dice = match scores {
         Ok(found) => Some(found.dice),
@@ -187,6 +196,7 @@ fn label(score: &LabelScore) -> Value {
     };
     json!({
         "label": label,
+        "name": name,
         "voxels": counts,
         "dice": dice,
         "hd95": scores.ok().map(|found| found.hd95),

@@ -1,6 +1,7 @@
 //! DICOM segmentations in: BINARY, LABELMAP and FRACTIONAL as labels on a grid of their own, from their first slice to
 //! their last. Slices that are left out are empty.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -14,13 +15,14 @@ use super::segmentation::tracked;
 use super::stack::{Grid, Oddity, Slice};
 use super::tags::{self, Tag, Vr};
 use crate::codes::Code;
-use crate::image::{LabelVolume, Voxels};
+use crate::image::{LabelVolume, Segment, Voxels};
 use crate::{Error, Result};
 
 const MANUFACTURER: Tag = 0x0008_0070;
 const SEGMENTATION_TYPE: Tag = 0x0062_0001;
 const SEGMENT_SEQUENCE: Tag = 0x0062_0002;
 const SEGMENT_NUMBER: Tag = 0x0062_0004;
+const SEGMENT_LABEL: Tag = 0x0062_0005;
 const SEGMENT_IDENTIFICATION: Tag = 0x0062_000A;
 const REFERENCED_SEGMENT: Tag = 0x0062_000B;
 const MOST_OF_FRACTION: Tag = 0x0062_000E;
@@ -33,7 +35,7 @@ const MOST_SLICES: f64 = 65536.0;
 
 fn wanted(tag: Tag) -> Option<Vr> {
     match tag {
-        MANUFACTURER | SEGMENTATION_TYPE | TRACKING => Some(Vr::Text),
+        MANUFACTURER | SEGMENTATION_TYPE | SEGMENT_LABEL | TRACKING => Some(Vr::Text),
         SEGMENT_SEQUENCE | SEGMENT_IDENTIFICATION => Some(Vr::Sq),
         SEGMENT_NUMBER | REFERENCED_SEGMENT | MOST_OF_FRACTION => Some(Vr::Us),
         _ => tags::vr(tag),
@@ -48,6 +50,8 @@ pub struct ReadSegmentation {
     pub voxels: Voxels,
     /// What stored values are multiplied with: of fractions, else 1.
     pub slope: f64,
+    /// What the file calls the labels, ascending.
+    pub names: Vec<Segment>,
     pub oddities: Vec<Oddity>,
 }
 
@@ -56,6 +60,7 @@ struct Header {
     kind: Kind,
     /// Number and label.
     segments: Vec<(u16, u16)>,
+    names: BTreeMap<u16, String>,
     /// The segment of each frame; of LABELMAP none.
     of_frames: Vec<Option<u16>>,
     between: Option<f64>,
@@ -78,12 +83,15 @@ impl Header {
             _ => return Err(Flaw::new("SegmentationType", "BINARY, FRACTIONAL or LABELMAP", "something else")),
         };
         let own = root.text(MANUFACTURER).as_deref() == Some("medsegx");
-        let mut segments = Vec::new();
+        let (mut segments, mut names) = (Vec::new(), BTreeMap::new());
         for item in root.items(SEGMENT_SEQUENCE) {
             let number = item.required(SEGMENT_NUMBER, 0..=65535)? as u16;
             // This program's numbers have no gaps; its labels may.
             let label = item.text(TRACKING).filter(|_| own).and_then(|id| tracked(&id)).unwrap_or(number);
             segments.push((number, label));
+            if let Some(name) = item.text(SEGMENT_LABEL).filter(|name| label > 0 && !name.trim().is_empty()) {
+                names.entry(label).or_insert_with(|| name.trim().to_string());
+            }
         }
         let shared = root.item(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE);
         let per_frame = root.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
@@ -102,7 +110,7 @@ impl Header {
             Some(measures) => measures.number(tags::SPACING_BETWEEN_SLICES)?.map(f64::abs).filter(|&b| b > 0.0),
             None => None,
         };
-        Ok(Header { kind, segments, of_frames, between })
+        Ok(Header { kind, segments, names, of_frames, between })
     }
 
     /// The label of segment `number`.
@@ -120,7 +128,9 @@ pub fn read_segmentation(path: &Path, chosen: &[u32], most: u64) -> Result<ReadS
     let length = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
     let place = Place::file(path, length);
     let parsed = parse_wanted(place.open()?, wanted).map_err(|flaw| flaw.at(path))?;
-    let header = Header::of(&parsed.data_set).map_err(|flaw| flaw.at(path))?;
+    let mut header = Header::of(&parsed.data_set).map_err(|flaw| flaw.at(path))?;
+    let names = std::mem::take(&mut header.names).into_iter();
+    let names: Vec<Segment> = names.map(|(label, name)| Segment { label, name }).collect();
     let instance = Instance::of_mask(&place, parsed).map_err(|flaw| flaw.at(path))?;
     let is_chosen = |label: u16| chosen.is_empty() || chosen.contains(&label.into());
     let background = instance.padding.map(|[low, _]| low as u16).filter(|_| header.kind == Kind::LabelMap);
@@ -149,7 +159,7 @@ pub fn read_segmentation(path: &Path, chosen: &[u32], most: u64) -> Result<ReadS
     let wide = instance.shape.bits_allocated == 16;
     if frames.is_empty() {
         let voxels = LabelVolume::new(dims, 1)?.into_voxels();
-        return Ok(ReadSegmentation { dims, grid, voxels, slope: 1.0, oddities: reader.oddities });
+        return Ok(ReadSegmentation { dims, grid, voxels, slope: 1.0, names, oddities: reader.oddities });
     }
     let pixels = Slices::new(vec![instance], source, None)?;
     let places: Vec<usize> = frames.iter().map(|&frame| places[frame]).collect();
@@ -157,13 +167,13 @@ pub fn read_segmentation(path: &Path, chosen: &[u32], most: u64) -> Result<ReadS
     if let (Kind::Fractional(most), false) = (only, several) {
         let voxels = reader.fractions(&pixels, &places)?;
         let slope = 1.0 / f64::from(most);
-        return Ok(ReadSegmentation { dims, grid, voxels, slope, oddities: reader.oddities });
+        return Ok(ReadSegmentation { dims, grid, voxels, slope, names, oddities: reader.oddities });
     }
     let highest = reader.highest(wide);
     let labels = reader.labels(&pixels, &places, &numbers, highest)?;
     let voxels = labels.into_voxels();
     reader.say();
-    Ok(ReadSegmentation { dims, grid, voxels, slope: 1.0, oddities: reader.oddities })
+    Ok(ReadSegmentation { dims, grid, voxels, slope: 1.0, names, oddities: reader.oddities })
 }
 
 fn distinct(numbers: &[u16]) -> usize {

@@ -14,7 +14,7 @@ pub(crate) mod voxels;
 
 pub use intensity::{Intensity, IntensityMap, Statistics};
 pub use labels::{LabelVolume, Labels};
-pub use legend::Segment;
+pub use legend::{LabelTable, Legend, Segment};
 pub use robust::SetAside;
 pub use runs::Runs;
 pub use voxel::{DataType, Voxel};

@@ -8,6 +8,7 @@ use super::info::{Container, VolumeInfo};
 use super::{Affine, AffineSource, DataType, Intensity, OpenOptions, Opening, SeriesChoice, Statistics};
 use crate::Result;
 use crate::codes::{Code, Warning};
+use crate::image::Segment;
 
 /// Everything worth knowing of an image before it is segmented.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +35,8 @@ pub struct Description {
     pub geometry: Option<GeometryDescription>,
     /// Bytes of header extensions, which masks do not keep.
     pub extension_bytes: u64,
+    /// What the file calls its labels.
+    pub label_names: Vec<Segment>,
     /// What looks wrong.
     pub warnings: Vec<Warning>,
 }
@@ -112,6 +115,7 @@ pub fn describe_chosen(path: &Path, options: &OpenOptions, choice: &SeriesChoice
         default_intensity: rule.to_string(),
         geometry,
         extension_bytes: volume.extension_bytes(),
+        label_names: volume.label_names().to_vec(),
         warnings,
     })
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Affine, DataType, Geometry, nifti};
 use crate::codes::{Code, Warning};
+use crate::image::Segment;
 use crate::{Error, Result};
 
 /// Everything about a volume but its voxels: enough to refuse a job, to cut slices and to write a mask.
@@ -18,6 +19,7 @@ pub struct VolumeInfo {
     pub(super) intercept: f64,
     pub(super) geometry: Option<Geometry>,
     pub(super) warnings: Vec<Warning>,
+    pub(super) label_names: Vec<Segment>,
     /// Stored values that stand for no picture: least and greatest.
     pub(super) padding: Option<[f64; 2]>,
 }
@@ -72,6 +74,7 @@ impl VolumeInfo {
             intercept: 0.0,
             geometry: None,
             warnings: Vec::new(),
+            label_names: Vec::new(),
             padding: None,
         }
     }
@@ -124,6 +127,17 @@ impl VolumeInfo {
     /// What looks wrong with the file although it can be read; what follows the voxels shows only when they were read.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// What the file calls its labels, ascending: a label table in an extension of NIfTI, segments of a .seg.nrrd and
+    /// of a DICOM SEG.
+    pub fn label_names(&self) -> &[Segment] {
+        &self.label_names
+    }
+
+    /// What the file calls `label`.
+    pub fn label_name(&self, label: u16) -> Option<&str> {
+        self.label_names.iter().find(|segment| segment.label == label).map(|segment| segment.name.as_str())
     }
 
     /// Whether the file is a .npy or .png of 8-bit values, which are used as they are unless something else is asked.

@@ -22,7 +22,7 @@ pub(super) fn open(path: &Path, on: Option<&VolumeInfo>, labels: &[u32], most: u
 fn segmentation(path: &Path, on: Option<&VolumeInfo>, labels: &[u32], most: u64) -> Result<Volume> {
     let read = dicom::read_segmentation(path, labels, most)?;
     let mut volume = of_grid(path, &read.grid, read.dims, read.voxels, "SEG")?;
-    volume.info.slope = read.slope;
+    (volume.info.slope, volume.info.label_names) = (read.slope, read.names);
     let said = read.oddities.into_iter().map(|oddity| Warning::new(oddity.code, oddity.text));
     volume.info.warnings.extend(said);
     match on {
@@ -110,7 +110,7 @@ fn brought_over(volume: Volume, image: &VolumeInfo) -> Result<Volume> {
     };
     let mut moved = like(image, &volume.info.path, voxels, "SEG");
     moved.info.slope = volume.info.slope;
-    moved.info.warnings = volume.info.warnings;
+    (moved.info.label_names, moved.info.warnings) = (volume.info.label_names, volume.info.warnings);
     let path = volume.info.path.display();
     // Headers of 32-bit floats keep places of large volumes to a few hundredths of a voxel.
     if off > 0.05 {

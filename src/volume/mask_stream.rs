@@ -16,7 +16,7 @@ use super::mask_bytes::{gzip, plane_bytes, wrong};
 use super::mask_writer::{self, Format, nifti_start};
 use super::{SliceFrame, VolumeInfo};
 use crate::atomic::write_atomically;
-use crate::image::LabelVolume;
+use crate::image::{LabelVolume, Legend};
 use crate::{Error, Result};
 
 /// Bytes of labels in one message.
@@ -35,17 +35,23 @@ pub struct MaskStream {
 }
 
 impl MaskStream {
-    /// Begins the mask of a volume whose labels are at most `highest`, where it can be written as slices of `frame`
+    /// Begins the mask of a volume whose labels are at most `highest`, with the names of `legend`, where it can be written as slices of `frame`
     /// become final: to .nii.gz, with slices across z. `None` for others, which [`mask_writer::write`] writes at the
     /// end.
     ///
     /// # Errors
     /// As [`mask_writer::check`]; [`Error::Io`] where no thread can be had.
-    pub fn start(info: &VolumeInfo, frame: &SliceFrame, highest: u16, path: &Path) -> Result<Option<MaskStream>> {
+    pub fn start(
+        info: &VolumeInfo,
+        frame: &SliceFrame,
+        highest: u16,
+        legend: &Legend,
+        path: &Path,
+    ) -> Result<Option<MaskStream>> {
         if mask_writer::format_of(info, path)? != Format::NiftiGz || frame.axis() != 2 {
             return Ok(None);
         }
-        let (header, start) = nifti_start(info, highest > 255);
+        let (header, start) = nifti_start(info, highest > 255, legend);
         mask_writer::check_header(info, &header, &start, path)?;
         let plane = plane_size(info, highest);
         let (pieces, received) = sync_channel(WAITING);

@@ -13,12 +13,13 @@ use ::png::BitDepth;
 #[cfg(feature = "dicom")]
 use super::dicom_mask::{DicomMask, DicomOptions};
 use super::info::Container;
+use super::label_names;
 use super::mask_bytes::{all_segments, gzip, plane_bytes, wrong};
 use super::nifti::Header;
 use super::raster_writer;
 use super::{OpenOptions, Opening, VolumeInfo, npy, npz, png};
 use crate::atomic::write_atomically;
-use crate::image::legend::{Segment, colour};
+use crate::image::legend::{Legend, Segment, colour};
 use crate::image::{LabelVolume, Labels};
 use crate::memory::reserve;
 use crate::{Error, Result};
@@ -60,21 +61,16 @@ pub fn check(volume: &VolumeInfo, path: &Path) -> Result<()> {
 /// As [`check`] and [`write_atomically`]; [`Error::Argument`] when the grids differ; [`Error::Internal`] when the file
 /// does not read back as it was meant.
 pub fn write(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
-    write_named(volume, mask, &[], path, force)
+    write_named(volume, mask, &Legend::default(), path, force)
 }
 
-/// As [`write()`], with the names of labels where the format has them: .seg.nrrd. Labels without one are numbered.
+/// As [`write()`], with the names of labels where the format has them: .nii, .nii.gz, .seg.nrrd and .dcm. In .seg.nrrd
+/// and .dcm labels without one are numbered.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_named(
-    volume: &VolumeInfo,
-    mask: &LabelVolume,
-    segments: &[Segment],
-    path: &Path,
-    force: bool,
-) -> Result<()> {
-    write_shown(volume, mask, segments, shown(mask, segments), path, force)
+pub fn write_named(volume: &VolumeInfo, mask: &LabelVolume, legend: &Legend, path: &Path, force: bool) -> Result<()> {
+    write_shown(volume, mask, legend, shown(mask, &legend.segments), path, force)
 }
 
 /// As [`write()`], but the grey levels of a PNG are the labels themselves: nearly black to the eye.
@@ -82,7 +78,7 @@ pub fn write_named(
 /// # Errors
 /// As [`write()`].
 pub fn write_values(volume: &VolumeInfo, mask: &LabelVolume, path: &Path, force: bool) -> Result<()> {
-    write_shown(volume, mask, &[], Shown::Values, path, force)
+    write_shown(volume, mask, &Legend::default(), Shown::Values, path, force)
 }
 
 /// How a PNG shows labels.
@@ -108,7 +104,7 @@ fn shown(mask: &LabelVolume, segments: &[Segment]) -> Shown {
 fn write_shown(
     volume: &VolumeInfo,
     mask: &LabelVolume,
-    segments: &[Segment],
+    legend: &Legend,
     shown: Shown,
     path: &Path,
     force: bool,
@@ -121,7 +117,7 @@ fn write_shown(
     #[cfg(feature = "dicom")]
     if format == Format::Dicom {
         let prepared = DicomMask::prepare(volume, path, &DicomOptions::default())?;
-        return prepared.write(mask, segments, path, force).map(drop);
+        return prepared.write(mask, &legend.segments, path, force).map(drop);
     }
     if format == Format::Npz {
         let bytes = npz::archive(mask, &npy_shape(volume)).map_err(|e| Error::io(path, "pack", e))?;
@@ -132,9 +128,9 @@ fn write_shown(
         });
     }
     write_atomically(path, force, |file| {
-        write_as(format, volume, mask, segments, shown, file)?;
+        write_as(format, volume, mask, legend, shown, file)?;
         file.flush()?;
-        read_back(format, volume, mask, shown, path, file).map_err(io::Error::other)
+        read_back(format, volume, (mask, legend), shown, path, file).map_err(io::Error::other)
     })
 }
 
@@ -171,19 +167,19 @@ fn write_as(
     format: Format,
     volume: &VolumeInfo,
     mask: &LabelVolume,
-    segments: &[Segment],
+    legend: &Legend,
     shown: Shown,
     out: &mut BufWriter<File>,
 ) -> io::Result<()> {
     match format {
-        Format::Nifti => write_nifti(volume, mask, out),
+        Format::Nifti => write_nifti(volume, mask, legend, out),
         Format::NiftiGz => {
             let mut gzip = gzip(out);
-            write_nifti(volume, mask, &mut gzip)?;
+            write_nifti(volume, mask, legend, &mut gzip)?;
             gzip.finish().map(|_| ())
         }
         Format::Nrrd => raster_writer::write_nrrd(volume, mask, None, out),
-        Format::SegNrrd => raster_writer::write_nrrd(volume, mask, Some(&all_segments(mask, segments)), out),
+        Format::SegNrrd => raster_writer::write_nrrd(volume, mask, Some(&all_segments(mask, &legend.segments)), out),
         Format::MetaImage => raster_writer::write_metaimage(volume, mask, out),
         Format::Npy => {
             let shape = npy_shape(volume);
@@ -235,8 +231,8 @@ fn npy_shape(volume: &VolumeInfo) -> Vec<usize> {
     }
 }
 
-fn write_nifti(volume: &VolumeInfo, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
-    let (header, start) = nifti_start(volume, is_wide(mask));
+fn write_nifti(volume: &VolumeInfo, mask: &LabelVolume, legend: &Legend, out: &mut impl Write) -> io::Result<()> {
+    let (header, start) = nifti_start(volume, is_wide(mask), legend);
     out.write_all(&start)?;
     (0..mask.dims()[2]).try_for_each(|plane| {
         let bytes = plane_bytes(mask, plane..plane + 1, header.big_endian).map_err(io::Error::other)?;
@@ -248,11 +244,14 @@ fn is_wide(mask: &LabelVolume) -> bool {
     matches!(mask.labels(), Labels::U16(_))
 }
 
-/// The header of a mask of 16-bit labels if `wide`, else of 8 bits, and what stands before its voxels: that and no
-/// extensions.
-pub(super) fn nifti_start(volume: &VolumeInfo, wide: bool) -> (Header, Vec<u8>) {
-    let header = mask_header(volume, wide);
-    let start = [&header.bytes[..], &[0; 4]].concat();
+/// The header of a mask of 16-bit labels if `wide`, else of 8 bits, and what stands before its voxels: that and the
+/// extension with the names of its labels, if any.
+pub(super) fn nifti_start(volume: &VolumeInfo, wide: bool, legend: &Legend) -> (Header, Vec<u8>) {
+    let mut header = mask_header(volume, wide);
+    let extension = label_names::extension(legend, header.big_endian);
+    header.set_voxel_offset(header.layout.first_voxel + extension.len());
+    let flag = [u8::from(!extension.is_empty()), 0, 0, 0];
+    let start = [&header.bytes[..], &flag, &extension].concat();
     (header, start)
 }
 
@@ -274,10 +273,6 @@ fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
     let (code, bits) = if wide { (512, 16) } else { (2, 8) };
     header.set_integer(layout.datatype, 2, code);
     header.set_integer(layout.bitpix, 2, bits);
-    match layout.version {
-        1 => header.set_real(layout.vox_offset, layout.first_voxel as f64),
-        _ => header.set_integer(layout.vox_offset, 8, layout.first_voxel as i64),
-    }
     header.set_real(layout.slope, 1.0);
     header.set_real(layout.intercept, 0.0);
     header.set_real(layout.cal_max, 0.0);
@@ -293,7 +288,7 @@ fn mask_header(volume: &VolumeInfo, wide: bool) -> Header {
 fn read_back(
     format: Format,
     volume: &VolumeInfo,
-    mask: &LabelVolume,
+    (mask, legend): (&LabelVolume, &Legend),
     shown: Shown,
     path: &Path,
     out: &mut BufWriter<File>,
@@ -301,7 +296,7 @@ fn read_back(
     let (reader, length) = rewound(path, out)?;
     let written = Opening::of(path, reader, length, &as_read(volume))?.finish()?;
     if matches!(format, Format::Nifti | Format::NiftiGz) {
-        compare_headers(volume, &mask_header(volume, is_wide(mask)), &written, path)?;
+        compare_headers(volume, &nifti_start(volume, is_wide(mask), legend).0, &written, path)?;
     }
     if matches!(format, Format::Nrrd | Format::SegNrrd | Format::MetaImage) {
         compare_places(volume, &written, path)?;

@@ -32,6 +32,7 @@ mod incoming;
 mod info;
 mod intensity;
 mod label_input;
+mod label_names;
 #[cfg(feature = "dicom")]
 mod label_objects;
 mod label_slice;
@@ -77,7 +78,8 @@ pub use stored::StoredSlice;
 
 use crate::image::voxels::with_voxels;
 pub use crate::image::{
-    DataType, Intensity, IntensityMap, LabelVolume, Labels, Segment, SetAside, Statistics, Voxel, Voxels,
+    DataType, Intensity, IntensityMap, LabelTable, LabelVolume, Labels, Legend, Segment, SetAside, Statistics, Voxel,
+    Voxels,
 };
 use crate::{Error, Result};
 use info::Container;

@@ -8,7 +8,7 @@ use super::body::Body;
 use super::options::OpenOptions;
 use super::source::Source;
 use crate::codes::{Code, Warning};
-use crate::image::DataType;
+use crate::image::{DataType, Segment};
 use crate::{Error, Result};
 
 /// Where the fields of a header version lie, in bytes.
@@ -150,6 +150,8 @@ pub(super) struct Head {
     pub time_points: usize,
     pub slope: f64,
     pub intercept: f64,
+    /// What a header extension calls the labels.
+    pub label_names: Vec<Segment>,
     pub warnings: Vec<Warning>,
 }
 
@@ -187,6 +189,14 @@ impl Header {
         let size = self.layout.real_bytes;
         let bits = if size == 4 { i64::from((value as f32).to_bits()) } else { value.to_bits() as i64 };
         self.set_integer(at, size, bits);
+    }
+
+    /// Says where the voxels begin.
+    pub fn set_voxel_offset(&mut self, offset: usize) {
+        match self.layout.version {
+            1 => self.set_real(self.layout.vox_offset, offset as f64),
+            _ => self.set_integer(self.layout.vox_offset, 8, offset as i64),
+        }
     }
 
     /// `xyzt_units`.
@@ -357,11 +367,13 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOption
         return Err(Error::file(&source.path, "dim", "a size that can be counted", format!("{:?}", header.dims)));
     };
     source.check_holds("voxel data", end)?;
+    let extensions = vox_offset - header.layout.size as u64;
+    let (label_names, taken) = super::label_names::read(source, header.big_endian, extensions)?;
     let body = Body {
         data_type,
         big_endian: header.big_endian,
         stored_channels,
-        extensions: vox_offset - header.layout.size as u64,
+        extensions: extensions - taken,
         before: bytes * time_point,
         after: bytes * (time_points - 1 - time_point),
     };
@@ -372,7 +384,7 @@ pub(super) fn read_head<R: BufRead>(source: &mut Source<R>, options: &OpenOption
     }
     let (dims, time_points) = (dims.map(|n| n as usize), usize::try_from(time_points).unwrap_or(usize::MAX));
     let (slope, intercept) = if stored_channels == 1 { (slope, intercept) } else { (1.0, 0.0) };
-    Ok(Head { header, body, channels, components, dims, time_points, slope, intercept, warnings })
+    Ok(Head { header, body, channels, components, dims, time_points, slope, intercept, label_names, warnings })
 }
 
 /// Whether so many components of a vector are red, green, blue and perhaps alpha.

@@ -1,10 +1,12 @@
 //! NRRD headers, <https://teem.sourceforge.net/nrrd/format.html>: attached data, where the voxels lie by directions and
 //! origin or by spacings, and an axis of values of one voxel wherever it stands.
 
+use std::collections::BTreeMap;
+
 use super::Affine;
 use super::raster::{Encoding, Parsed, Problem, Raster, from_lps, numbers, reals, third};
 use crate::codes::{Code, Warning};
-use crate::image::DataType;
+use crate::image::{DataType, Segment};
 
 /// Fields that say nothing of where and what the voxels are.
 const WITHOUT_EFFECT: [&str; 18] = [
@@ -128,6 +130,42 @@ pub(super) fn parse(lines: &[Vec<u8>]) -> Parsed<Raster> {
     let (skip_lines, skip_bytes) = (skip("lineskip")?, u64::try_from(skip("byteskip")?).ok());
     let skip_lines = u64::try_from(skip_lines).map_err(|_| Problem::new("line skip", "0 or more", skip_lines))?;
     Ok(Raster { sizes, components, colour, data_type, big_endian, encoding, skip_lines, skip_bytes, affine, warnings })
+}
+
+/// What the keys of a .seg.nrrd call its labels, ascending.
+pub(super) fn label_names(lines: &[Vec<u8>]) -> Vec<Segment> {
+    let mut found: BTreeMap<&str, (Option<u16>, Option<String>)> = BTreeMap::new();
+    let texts: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+    for (key, value) in texts.iter().filter_map(|line| line.split_once(":=")) {
+        match key.strip_prefix("Segment").and_then(|rest| rest.split_once('_')) {
+            Some((number, "LabelValue")) => found.entry(number).or_default().0 = value.trim().parse().ok(),
+            Some((number, "Name")) => found.entry(number).or_default().1 = Some(unescape(value.trim())),
+            _ => {}
+        }
+    }
+    let mut names = BTreeMap::new();
+    for (label, name) in found.into_values().filter_map(|(label, name)| Some((label?, name?))) {
+        if label > 0 && !name.is_empty() {
+            names.entry(label).or_insert(name);
+        }
+    }
+    names.into_iter().map(|(label, name)| Segment { label, name }).collect()
+}
+
+/// The value of a key: `\n` and `\\` stand for a line's end and a backslash.
+fn unescape(value: &str) -> String {
+    let mut plain = String::with_capacity(value.len());
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        match (character, characters.as_str().chars().next()) {
+            ('\\', Some(escaped @ ('n' | '\\'))) => {
+                characters.next();
+                plain.push(if escaped == 'n' { '\n' } else { '\\' });
+            }
+            _ => plain.push(character),
+        }
+    }
+    plain
 }
 
 fn sizes(fields: &Fields) -> Parsed<Vec<u64>> {

@@ -192,13 +192,14 @@ fn interleaved(values: Voxels, count: usize, channels: usize) -> Result<Voxels> 
 }
 
 fn nifti_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
-    let nifti::Head { header, body, channels, components, dims, time_points, slope, intercept, mut warnings } =
-        nifti::read_head(source, options)?;
+    let head = nifti::read_head(source, options)?;
+    let nifti::Head { header, body, channels, components, dims, time_points, slope, intercept, .. } = head;
+    let (label_names, mut warnings) = (head.label_names, head.warnings);
     let geometry = Some(Geometry::read(&source.path, &header, options.form, &mut warnings)?);
     let container = Container::Nifti { header, compressed: source.compressed, time_points };
     let info = VolumeInfo::new(&source.path, container, dims, channels, body.data_type);
     let rest = if components == 1 { Rest::Planes(body) } else { Rest::Components(body, components) };
-    Ok((VolumeInfo { slope, intercept, geometry, warnings, ..info }, rest))
+    Ok((VolumeInfo { slope, intercept, geometry, label_names, warnings, ..info }, rest))
 }
 
 fn npy_header<R: BufRead>(source: &mut Source<R>, options: &OpenOptions) -> Result<(VolumeInfo, Rest)> {
@@ -258,7 +259,9 @@ fn raster_header<R: BufRead>(source: &mut Source<R>, kind: Kind, options: &OpenO
     let format = if is_nrrd { "NRRD" } else { "MetaImage" };
     let container = Container::Raster { format, header, volumes };
     let info = VolumeInfo::new(&path, container, dims, channels, raster.data_type);
-    let info = VolumeInfo { geometry, warnings, ..info };
+    // Of layers each has names of its own.
+    let label_names = if is_nrrd && volumes == 1 { nrrd::label_names(&lines) } else { Vec::new() };
+    let info = VolumeInfo { geometry, label_names, warnings, ..info };
     let Raster { data_type, big_endian, .. } = raster;
     let plain = raster.encoding == Encoding::Raw && raster.components.is_none() && raster.skip_lines == 0;
     let Some(skip) = raster.skip_bytes.filter(|_| plain) else {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use medsegx::volume::{LabelVolume, OpenOptions, Orientation, Segment, Volume, Voxels, mask_writer};
+use medsegx::volume::{LabelVolume, Legend, OpenOptions, Orientation, Segment, Volume, Voxels, mask_writer};
 
 use crate::common::fuzz::survive;
 use crate::common::nifti_file::gzip;
@@ -303,9 +303,10 @@ fn segments_have_names_and_exact_extents() {
     labels.paint(&frame, 2, &at(&[13]), 2).unwrap();
     labels.paint(&frame, 1, &at(&[0]), 9).unwrap();
     let segments =
-        [Segment { label: 2, name: "left kidney\nof C:\\x".into() }, Segment { label: 4, name: "empty".into() }];
+        vec![Segment { label: 2, name: "left kidney\nof C:\\x".into() }, Segment { label: 4, name: "empty".into() }];
+    let legend = Legend { segments, ..Legend::default() };
     let path = folder.path().join("mask.seg.nrrd");
-    mask_writer::write_named(&volume, &labels, &segments, &path, false).unwrap();
+    mask_writer::write_named(&volume, &labels, &legend, &path, false).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let end = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap();
     let header = std::str::from_utf8(&bytes[..end]).unwrap();
@@ -323,7 +324,10 @@ fn segments_have_names_and_exact_extents() {
     ] {
         assert!(header.lines().any(|found| found == line), "{line}:\n{header}");
     }
+    let read = Volume::open(&path, &OpenOptions::LABELS).unwrap();
+    let names = [2, 4, 9].map(|label| read.label_name(label).unwrap_or_default());
+    assert_eq!(names, ["left kidney\nof C:\\x", "empty", "Segment 9"]);
     let plain = folder.path().join("mask.nrrd");
-    mask_writer::write_named(&volume, &labels, &segments, &plain, false).unwrap();
+    mask_writer::write_named(&volume, &labels, &legend, &plain, false).unwrap();
     assert!(!String::from_utf8_lossy(&std::fs::read(plain).unwrap()).contains("Segment"));
 }

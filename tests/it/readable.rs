@@ -4,7 +4,9 @@ use std::path::Path;
 
 use medsegx::codes::Code;
 use medsegx::prompt::{Grid, PixelBox, VolumeBox, slice_box, volume_box};
-use medsegx::volume::{Intensity, LabelVolume, OpenOptions, Orientation, Segment, Volume, Voxels, mask_writer, npy};
+use medsegx::volume::{
+    Intensity, LabelVolume, Legend, OpenOptions, Orientation, Segment, Volume, Voxels, mask_writer, npy,
+};
 
 use crate::common::command::{medsegx, message, weights};
 use crate::common::nifti_file::NiftiFile;
@@ -170,8 +172,9 @@ fn png_masks_are_made_to_be_seen() {
     mask_writer::write_values(&image, &mask, &path, true).unwrap();
     assert_eq!(stored(&path), (png::ColorType::Grayscale, bytes_of(&mask), vec![]));
     // One label of several that were asked for: colours do not depend on what was found.
-    let segments = [1, 2].map(|label| Segment { label, name: "x".into() });
-    mask_writer::write_named(&image, &labels(&image, &[2]), &segments, &path, true).unwrap();
+    let segments = [1, 2].map(|label| Segment { label, name: "x".into() }).to_vec();
+    let legend = Legend { segments, ..Legend::default() };
+    mask_writer::write_named(&image, &labels(&image, &[2]), &legend, &path, true).unwrap();
     assert_eq!(stored(&path).0, png::ColorType::Indexed);
     // Labels beyond a palette keep their numbers.
     mask_writer::write(&image, &labels(&image, &[1, 300]), &path, true).unwrap();

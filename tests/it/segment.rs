@@ -225,7 +225,8 @@ fn neither_how_voxels_are_read_nor_how_masks_are_written_changes_the_mask() {
         }
     }
     assert!(masks.iter().all(|mask| *mask == masks[0]));
-    assert!(masks[0][352..].iter().any(|&byte| byte != 0), "there is something in it");
+    let voxels = f32::from_le_bytes(masks[0][108..112].try_into().unwrap()) as usize;
+    assert!(masks[0][voxels..].iter().any(|&byte| byte != 0), "there is something in it");
 }
 
 #[test]

@@ -15,7 +15,9 @@ use medsegx::prompt::PixelBox;
 use medsegx::segment::volume::{Observer, Outcome, Request, segment_volume};
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
 use medsegx::taxonomy::{Query, resolve};
-use medsegx::volume::{Intensity, LabelVolume, MaskStream, OpenOptions, Orientation, Volume, Voxels, mask_writer};
+use medsegx::volume::{
+    Intensity, LabelVolume, Legend, MaskStream, OpenOptions, Orientation, Volume, Voxels, mask_writer,
+};
 use medsegx::weights::Weights;
 use medsegx::{Error, Result};
 
@@ -200,7 +202,7 @@ fn a_mask_written_meanwhile_has_the_bytes_of_one_written_at_the_end() {
             LabelVolume::new(volume.dims(), highest).unwrap()
         };
         let frame = volume.frame(2, [Orientation::Stored, Orientation::Ras][case % 2]).unwrap();
-        let mut stream = MaskStream::start(&volume, &frame, highest, &path).unwrap().unwrap();
+        let mut stream = MaskStream::start(&volume, &frame, highest, &Legend::default(), &path).unwrap().unwrap();
         let mut end = 0;
         while end < frame.slices() && random.below(20) > 0 {
             end = (end + random.below(4)).min(frame.slices());
@@ -221,7 +223,7 @@ fn a_stream_that_is_dropped_leaves_nothing_and_an_existing_mask_is_kept() {
     let volume = open(&NiftiFile::new(1, [64, 48, 30], 4, 0));
     let frame = volume.frame(2, Orientation::Stored).unwrap();
     let labels = labels(&mut Random(1), &volume, 4);
-    let start = |path: &Path| MaskStream::start(&volume, &frame, 4, path).unwrap();
+    let start = |path: &Path| MaskStream::start(&volume, &frame, 4, &Legend::default(), path).unwrap();
     let mut stream = start(&path).unwrap();
     stream.send(&labels, 17).unwrap();
     drop(stream);
@@ -240,7 +242,13 @@ fn a_stream_that_is_dropped_leaves_nothing_and_an_existing_mask_is_kept() {
 fn what_cannot_be_written_by_slices_is_left_to_the_end() {
     let volume = open(&NiftiFile::new(1, [7, 5, 9], 4, 0));
     let start = |axis: usize, name: &str| {
-        MaskStream::start(&volume, &volume.frame(axis, Orientation::Stored).unwrap(), 1, Path::new(name))
+        MaskStream::start(
+            &volume,
+            &volume.frame(axis, Orientation::Stored).unwrap(),
+            1,
+            &Legend::default(),
+            Path::new(name),
+        )
     };
     assert!(start(2, "a.nii.gz").unwrap().is_some());
     for (axis, name) in [(0, "a.nii.gz"), (1, "a.nii.gz"), (2, "a.nii"), (2, "a.npy")] {

@@ -7,7 +7,7 @@ use medsegx::codes::Warning;
 use medsegx::mask::Cleaning;
 use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
-use medsegx::volume::{Form, Intensity, Orientation};
+use medsegx::volume::{Form, Intensity, LabelTable, Orientation};
 
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
@@ -85,6 +85,11 @@ pub struct Args {
     /// (255), and several are coloured by a palette whose indices are the labels
     #[arg(long, help_heading = "More output")]
     pub png_values: bool,
+    /// Whose reader finds the names of labels in the header of a NIfTI mask: there is no form for both
+    /// [default: totalsegmentator]
+    #[arg(long, value_name = "totalsegmentator|workbench|off", value_enum, hide_possible_values = true)]
+    #[arg(help_heading = "More output")]
+    pub label_names: Option<NameReader>,
     #[command(flatten, next_help_heading = "More output")]
     pub dicom: DicomArgs,
     /// Raw logits before any resize, float32 [boxes, masks, 256, 256]
@@ -271,4 +276,24 @@ pub struct DicomArgs {
 pub enum SegKind {
     Binary,
     Labelmap,
+}
+
+/// Who is to find the names of labels in a NIfTI mask.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NameReader {
+    #[value(name = "totalsegmentator")]
+    TotalSegmentator,
+    Workbench,
+    Off,
+}
+
+impl NameReader {
+    /// The table that it reads.
+    pub fn table(self) -> LabelTable {
+        match self {
+            NameReader::TotalSegmentator => LabelTable::TotalSegmentator,
+            NameReader::Workbench => LabelTable::Workbench,
+            NameReader::Off => LabelTable::Off,
+        }
+    }
 }

@@ -297,7 +297,7 @@ impl Watcher {
             interrupt,
             logits: args.logits.as_deref().map(create).transpose()?,
             mask: match args.after.cleaning().is_empty() {
-                true => MaskStream::start(image, &job.frame, highest, &args.output)?,
+                true => MaskStream::start(image, &job.frame, highest, &job.output.legend, &args.output)?,
                 false => None,
             },
             progress,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use medsegx::codes::Warning;
-use medsegx::volume::{LabelVolume, Segment, VolumeInfo, mask_writer};
+use medsegx::volume::{LabelTable, LabelVolume, Legend, Segment, VolumeInfo, mask_writer};
 
-use super::args::{Args, SegKind};
+use super::args::{Args, NameReader, SegKind};
 use super::targets::JobTarget;
 use crate::cli::console::usage;
 
@@ -13,7 +13,8 @@ use crate::cli::console::usage;
 pub struct Output {
     #[cfg(feature = "dicom")]
     dicom: Option<medsegx::volume::DicomMask>,
-    segments: Vec<Segment>,
+    /// What the mask's file calls its labels.
+    pub legend: Legend,
 }
 
 /// Refuses names of outputs that no mask can have.
@@ -39,6 +40,7 @@ impl Output {
     pub fn prepare(args: &Args, image: &VolumeInfo, targets: &[JobTarget]) -> anyhow::Result<Output> {
         let segment = |target: &JobTarget| Segment { label: target.label, name: target.name.clone() };
         let segments: Vec<Segment> = targets.iter().map(segment).collect();
+        let table = args.label_names.map_or_else(LabelTable::default, NameReader::table);
         #[cfg(feature = "dicom")]
         if medsegx::volume::is_dicom_name(&args.output) {
             let options = medsegx::volume::DicomOptions {
@@ -53,13 +55,13 @@ impl Output {
             for path in dicom.paths(&args.output, &labels) {
                 medsegx::atomic::check_writable(&path, args.force)?;
             }
-            return Ok(Output { dicom: Some(dicom), segments });
+            return Ok(Output { dicom: Some(dicom), legend: Legend { segments, table } });
         }
         let _ = image;
         Ok(Output {
             #[cfg(feature = "dicom")]
             dicom: None,
-            segments,
+            legend: Legend { segments, table },
         })
     }
 
@@ -67,13 +69,13 @@ impl Output {
     pub fn write(&self, args: &Args, image: &VolumeInfo, mask: &LabelVolume) -> medsegx::Result<Vec<Warning>> {
         #[cfg(feature = "dicom")]
         if let Some(dicom) = &self.dicom {
-            return dicom.write(mask, &self.segments, &args.output, args.force);
+            return dicom.write(mask, &self.legend.segments, &args.output, args.force);
         }
         if args.png_values {
             mask_writer::write_values(image, mask, &args.output, args.force)?;
             return Ok(Vec::new());
         }
-        mask_writer::write_named(image, mask, &self.segments, &args.output, args.force).map(|()| Vec::new())
+        mask_writer::write_named(image, mask, &self.legend, &args.output, args.force).map(|()| Vec::new())
     }
 }
 

@@ -99,7 +99,7 @@ fn examples(
     let (mut all, mut hashes) = (Vec::new(), Hashes::default());
     for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
         let image = Volume::open(image_path, &OpenOptions::default())?;
-        let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[])?;
+        let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[args.label.value.into()])?;
         hashes.images.push(super::digest::sha256(image_path)?);
         hashes.labels.push(super::digest::sha256(labels_path)?);
         let frame = image.frame(args.axis.index(), args.orient)?;
