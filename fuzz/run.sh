@@ -14,7 +14,7 @@ cargo build --release --target x86_64-unknown-linux-gnu --bin "$target"
 
 corpus=corpus/$target
 mkdir -p "$corpus"
-[ "$target" != codecs ] || python3 seeds.py "$corpus"
+case $target in codecs | dicom | manifest | tuned | zip) python3 seeds.py "$target" ;; esac
 # A panic that is caught inside a foreign decoder leaves its memory behind: leaks are not looked for.
 exec target/x86_64-unknown-linux-gnu/release/"$target" "$corpus" -max_total_time=600 -detect_leaks=0 -rss_limit_mb=3000 \
     -timeout=60 -print_final_stats=1 "$@"

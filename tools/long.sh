@@ -47,6 +47,9 @@ python_environment
 step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs"
 tools/check_python.sh --medsegx target/release/medsegx
 
+step "packages: licences, sources, bans, double versions"
+tools/deny.sh
+
 step "batch: killed and resumed, beside single commands, in memory, at 10,000 files, stopped"
 python3 tools/check_batch.py target/release/medsegx
 

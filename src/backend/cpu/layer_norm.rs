@@ -48,13 +48,17 @@ fn run(step: &Step<'_>, op: &LayerNorm, views: Views<'_>) -> Result<()> {
         let (first, last) = (task * ROWS, rows.min((task + 1) * ROWS));
         let (at, len) = (first * channels, (last - first) * channels);
         let input = &input[at..at + len];
-        // SAFETY: the rows of this task belong to no other.
         #[allow(unsafe_code)]
         match shared {
-            Out::Single(out) => step.level.run(Rows { input, norm, out: unsafe { out.part(at, len) } }),
+            Out::Single(out) => {
+                // SAFETY: the rows of this task belong to no other.
+                let out = unsafe { out.part(at, len) };
+                step.level.run(Rows { input, norm, out });
+            }
             Out::Half(_) => {
                 let normed = &mut scratch[..len];
                 step.level.run(Rows { input, norm, out: normed });
+                // SAFETY: as above.
                 unsafe { shared.write(at, normed) };
             }
         }

@@ -1,0 +1,8 @@
+//! The header and the image encoder of the demo weights of medsegx, as the bytes of a part of its safetensors file.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+/// The first part of the file, as it is.
+pub const BYTES: &[u8] = include_bytes!("../encoder.part");
