@@ -372,8 +372,8 @@ impl PixelBox {
     }
 }
 
-/// From pixels of a slice to pixels of the model's frame. Indices are scaled as they are: the half pixel is the prompt
-/// encoder's business.
+/// From pixels of a slice to pixels of the model's frame. Indices are scaled as they are, but for where MedSegX's boxes
+/// end: the half pixel is the prompt encoder's business.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     /// Factor of columns.
@@ -382,6 +382,10 @@ pub struct Scale {
     pub y: f64,
     /// Whether places are cut to whole pixels of the frame.
     pub whole: bool,
+    /// Whether an enlarged box ends with the last pixel that it holds: its last index names the whole pixel of the
+    /// slice, not its left edge. MedSegX's boxes are tight in its own frame. In a frame smaller than the slice both
+    /// corners are scaled as they are.
+    pub last_is_whole: bool,
 }
 
 impl Scale {
@@ -390,24 +394,39 @@ impl Scale {
     pub fn new(kind: Kind, size: usize, width: usize, height: usize) -> Self {
         let factor = |length: usize| size as f64 / length as f64;
         match kind {
-            Kind::MedSegX | Kind::MedSam => Scale { x: factor(width), y: factor(height), whole: false },
+            Kind::MedSegX | Kind::MedSam => {
+                let last_is_whole = kind == Kind::MedSegX;
+                Scale { x: factor(width), y: factor(height), whole: false, last_is_whole }
+            }
             Kind::Sam | Kind::LiteMedSam => {
                 let both = factor(width.max(height));
-                Scale { x: both, y: both, whole: kind == Kind::LiteMedSam }
+                Scale { x: both, y: both, whole: kind == Kind::LiteMedSam, last_is_whole: false }
             }
         }
     }
 
     /// A box as `[x0, y0, x1, y1]` of the model's frame.
     pub fn apply_box(&self, pixel_box: &PixelBox) -> [f32; 4] {
-        let [x0, y0, x1, y1] = pixel_box.corners();
-        let ([x0, y0], [x1, y1]) = (self.place([x0, y0]), self.place([x1, y1]));
-        [x0, y0, x1, y1]
+        self.apply_corners(pixel_box.corners())
+    }
+
+    /// Corners `[x0, y0, x1, y1]` of a box, inclusive indices of the slice, in the model's frame.
+    pub(crate) fn apply_corners(&self, [x0, y0, x1, y1]: [f64; 4]) -> [f32; 4] {
+        let last = |first: f64, last: f64, scale: f64| {
+            let whole = self.last_is_whole && scale > 1.0;
+            if whole { (first * scale).max((last + 1.0) * scale - 1.0) } else { last * scale }
+        };
+        let ends = [x0 * self.x, y0 * self.y, last(x0, x1, self.x), last(y0, y1, self.y)];
+        ends.map(|place| self.rounded(place))
     }
 
     /// A place of the slice in the model's frame.
     pub fn place(&self, [x, y]: [f64; 2]) -> [f32; 2] {
-        [x * self.x, y * self.y].map(|place| if self.whole { place.trunc() as f32 } else { place as f32 })
+        [x * self.x, y * self.y].map(|place| self.rounded(place))
+    }
+
+    fn rounded(&self, place: f64) -> f32 {
+        if self.whole { place.trunc() as f32 } else { place as f32 }
     }
 
     /// A point as `[x, y]` of the model's frame.

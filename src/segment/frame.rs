@@ -61,11 +61,11 @@ impl Frame {
         scale.place([x, y])
     }
 
-    /// A box `x0, y0, x1, y1` of inclusive pixel indices of the slice, in the model's picture.
+    /// A box `x0, y0, x1, y1` of inclusive pixel indices of the slice, in the model's picture. MedSegX's ends with the
+    /// last pixel that it holds where the slice is enlarged.
     pub fn region(&self, region: [f64; 4]) -> [f32; 4] {
-        let [x0, y0] = self.point(region[0], region[1]);
-        let [x1, y1] = self.point(region[2], region[3]);
-        [x0, y0, x1, y1]
+        let [height, width] = self.slice;
+        Scale::new(self.kind, self.size, width, height).apply_corners(region)
     }
 
     /// Whether pictures are scaled by their own range, so that their scaling is known only once they are made.
@@ -133,6 +133,21 @@ mod tests {
     fn stretched_boxes_scale_each_axis_alone() {
         let region = frame(Kind::MedSam, 512, 256).region([10.0, 20.0, 100.0, 511.0]);
         assert_eq!(region, [40.0, 40.0, 400.0, 1022.0]);
+    }
+
+    #[test]
+    fn boxes_of_medsegx_end_with_the_last_pixel_that_they_hold() {
+        let medsegx = |height, width| {
+            let config = Preset::Tiny.medsegx();
+            move |region| Frame::new(&config, height, width).unwrap().region(region)
+        };
+        assert_eq!(
+            medsegx(256, 256)([10.0, 20.0, 99.0, 255.0]),
+            [10.0, 20.0, 99.0, 255.0],
+            "at its own size as they are"
+        );
+        assert_eq!(medsegx(64, 128)([10.0, 20.0, 100.0, 63.0]), [20.0, 80.0, 201.0, 255.0]);
+        assert_eq!(medsegx(512, 1024)([10.0, 20.0, 13.0, 511.0]), [2.5, 10.0, 3.25, 255.5], "a larger slice");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use medsegx::prompt::{
 };
 use medsegx::{Error, Result};
 
+use crate::common::fuzz::Random;
+
 const GRID: Grid = Grid { dims: [40, 30, 20], axis: 2, affine: None, forms_apart: None };
 
 const GOOD: &str = r#"{ "version": 1, "space": "voxel", "inclusive": true, "targets": [
@@ -328,7 +330,7 @@ fn boxes_are_scaled_as_indices() {
         [10.0 * size / 100.0, 20.0 * size / 60.0, 99.0 * size / 100.0, 59.0 * size / 60.0].map(|value| value as f32)
     };
     for (found, expected) in [
-        (scaled(Kind::MedSegX, 256), stretched(256.0)),
+        (scaled(Kind::MedSegX, 256), [25.6, 85.333_333, 255.0, 255.0]),
         (scaled(Kind::MedSam, 1024), stretched(1024.0)),
         (scaled(Kind::Sam, 1024), [102.4, 204.8, 1013.76, 604.16]),
     ] {
@@ -337,4 +339,30 @@ fn boxes_are_scaled_as_indices() {
         }
     }
     assert_eq!(Scale::new(Kind::MedSegX, 256, 256, 256).apply_box(&pixels), [10.0, 20.0, 99.0, 59.0]);
+    // A slice larger than the frame: corners as they are.
+    let larger = Scale::new(Kind::MedSegX, 256, 512, 1024).apply_box(&pixels);
+    assert_eq!(larger, [5.0, 5.0, 49.5, 14.75]);
+}
+
+/// Each pixel of the slice fills whole pixels of the frame here, so the box around what a box fills can be counted.
+#[test]
+fn boxes_of_medsegx_are_tight_in_its_frame_where_a_slice_is_enlarged() {
+    let mut random = Random(15);
+    for round in 0..200 {
+        let sides = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+        let [width, height] = [0; 2].map(|_| sides[random.below(sides.len())]);
+        let mut ends = |length: usize| {
+            let (a, b) = (random.below(length) as i64, random.below(length) as i64);
+            (a.min(b), a.max(b))
+        };
+        let ((x0, x1), (y0, y1)) = (ends(width), ends(height));
+        let filled = |first: i64, last: i64, length: usize| {
+            let inside = |at: &i64| (first..=last).contains(&(at * length as i64 / 256));
+            let places: Vec<i64> = (0..256).filter(inside).collect();
+            [places[0] as f32, places[places.len() - 1] as f32]
+        };
+        let ([left, right], [top, bottom]) = (filled(x0, x1, width), filled(y0, y1, height));
+        let found = Scale::new(Kind::MedSegX, 256, width, height).apply_box(&rectangle(x0, y0, x1, y1));
+        assert_eq!(found, [left, top, right, bottom], "round {round}: {width} x {height}");
+    }
 }

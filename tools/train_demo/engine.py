@@ -4,11 +4,14 @@ numpy and nibabel.
     python3 tools/train_demo/engine.py MEDSEGX volume IMAGE LABELS --names FILE --modality CT     # a table, as evaluate.py's
     python3 tools/train_demo/engine.py MEDSEGX slices ROOT                                        # a MedSegDB folder
     python3 tools/train_demo/engine.py MEDSEGX rules DATA                                         # which of three masks: every rule
+    python3 tools/train_demo/engine.py MEDSEGX ends IMAGE LABELS --names FILE --modality CT       # where boxes of large slices end
 
 IMAGE is whatever the engine reads; LABELS a NIfTI file whose axes run along the image's. FILE of --names: {name of the
 labels file: targets}, or a boxes file; a target has name, label and, if there is one, task. DATA holds ct-mr-volumes, dicom-ct, medsegdb-example and real-tasks.
 Boxes are tight around the label, inclusive voxels. `rules` compares on generated pictures (with numba) and on every other real slice, and
-reports on the other real slices, the published examples and the volumes.
+reports on the other real slices, the published examples and the volumes. `ends` is for slices larger than the model's 256 pixels, where
+the engine scales both corners alike: it moves the corners that the engine is given to where another rule would end them in that frame,
+`pixels` (the last pixel's end less one, (x1 + 1) s - 1) or `outward` (the same, rounded to whole pixels of the frame).
 """
 import argparse
 import json
@@ -25,6 +28,7 @@ import rules
 
 SEED = 990003
 MIN_PIXELS = 30
+FRAME = 256
 # What is told of a target that the task tree does not have: row 0 of the other tables, as evaluate.py has it
 UNSEEN = {"body_part": "head&neck", "subregion": "head", "organ": "brain", "target": "unseen"}
 
@@ -52,12 +56,33 @@ def ellipse(box, shape):
     return ((x - (x0 + x1) / 2) / ((x1 - x0 + 1) / 2)) ** 2 + ((y - (y0 + y1) / 2) / ((y1 - y0 + 1) / 2)) ** 2 <= 1
 
 
-def segment(args, image, targets):
+def as_given(box, shape):
+    return box
+
+
+def moved(ends):
+    """What a rule makes of a box [x0, y0, x1, y1] of a slice [H, W] larger than the frame; whole indices give each exactly"""
+    def move(box, shape):
+        out = list(box)
+        for at, length in ((0, shape[1]), (1, shape[0])):
+            scale = FRAME / length
+            assert scale <= 1, "slices larger than the frame only"
+            first, last = box[at] * scale, (box[at + 2] + 1) * scale - 1
+            if ends == "outward":
+                first, last = np.floor(first), np.ceil(last)
+            out[at], out[at + 2] = first / scale, max(first, last) / scale
+        assert all(float(value).is_integer() for value in out), f"no whole index gives the corners of {box}"
+        return out
+    return move
+
+
+def segment(args, image, targets, move=as_given):
     """Runs the engine: image, targets [{name, task or else modality, truth {slice: [H, W] bool}}] -> for every target a
-    list of its slices"""
+    list of its slices. The engine is given the tight boxes as `move` makes them."""
     entries = []
     for number, target in enumerate(targets, 1):
-        boxes = {str(k): [int(v) for v in rules.tight_box(mask)] for k, mask in target["truth"].items()}
+        tight = lambda mask: move([int(v) for v in rules.tight_box(mask)], mask.shape)
+        boxes = {str(k): [int(v) for v in tight(mask)] for k, mask in target["truth"].items()}
         query = {"task": target["task"]} if target.get("task") else {**UNSEEN, "modality": target["modality"]}
         entries.append({"name": target["name"], "label": number, "slices": boxes, **query})
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
@@ -119,7 +144,7 @@ def labels_on(args, image, path):
     return labels
 
 
-def volume_rows(args, image, labels_path, names, modality):
+def volume_rows(args, image, labels_path, names, modality, move=as_given):
     labels, targets = labels_on(args, image, labels_path), []
     for name in names:
         truth = {k: labels[:, :, k].T == name["label"] for k in range(labels.shape[2])}
@@ -127,7 +152,7 @@ def volume_rows(args, image, labels_path, names, modality):
         if truth:
             targets.append({"name": name["name"].replace("_", " "), "truth": truth, "task": name.get("task"),
                             "modality": modality})
-    return dict(sorted(zip((t["name"] for t in targets), segment(args, image, targets))))
+    return dict(sorted(zip((t["name"] for t in targets), segment(args, image, targets, move))))
 
 
 def names_of(path, labels):
@@ -210,6 +235,17 @@ def print_volume(args):
     show("mean over structures", [np.mean([figures(r) for r in rows], 0) for rows in found.values()])
 
 
+def print_ends(args):
+    names, ways = names_of(args.names, args.labels), {"alike": as_given, "pixels": moved("pixels"), "outward": moved("outward")}
+    found = [volume_rows(args, args.image, args.labels, names, args.modality, move) for move in ways.values()]
+    print("| structure | slices | " + " | ".join(ways) + " |\n|---|---|" + "---|" * len(ways))
+    rows = {name: [[r["dice"][r["chosen"]] for r in same] for same in zip(*(each[name] for each in found), strict=True)] for name in found[0]}
+    for name, values in rows.items():
+        show(name, values)
+    show("mean over slices", [value for values in rows.values() for value in values])
+    show("mean over structures", [np.mean(values, 0) for values in rows.values()])
+
+
 def print_slices(args):
     print("| slice | n | best of 3 | engine's choice | ellipse |\n|---|---|---|---|---|")
     rows = slice_rows(args, args.root)
@@ -252,11 +288,14 @@ def main():
     parser.add_argument("--scratch", help="folder for what the engine writes meanwhile; default: the system's")
     what = parser.add_subparsers(required=True)
     p = what.add_parser("volume")
-    p.add_argument("image")
-    p.add_argument("labels")
-    p.add_argument("--names", required=True)
-    p.add_argument("--modality", required=True)
     p.set_defaults(run=print_volume)
+    q = what.add_parser("ends")
+    q.set_defaults(run=print_ends)
+    for p in (p, q):
+        p.add_argument("image")
+        p.add_argument("labels")
+        p.add_argument("--names", required=True)
+        p.add_argument("--modality", required=True)
     p = what.add_parser("slices")
     p.add_argument("root")
     p.set_defaults(run=print_slices)

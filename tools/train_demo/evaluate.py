@@ -44,15 +44,29 @@ def resize(x, height, width):
     return F.interpolate(x[None], (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
+def scale_boxes(boxes, width, height, ends):
+    """Boxes of inclusive pixels of a slice in the 256-pixel frame: `indices` scales both corners alike, `pixels` ends
+    them with the last pixel that they hold, `engine` does so where the slice is enlarged only, as the engine does,
+    `outward` is `pixels` rounded outward."""
+    boxes, scale = np.array(boxes, np.float64), np.array([256 / width, 256 / height])
+    low, high = boxes[:, :2] * scale, boxes[:, 2:] * scale
+    if ends in ("pixels", "engine"):
+        whole = np.maximum(low, (boxes[:, 2:] + 1) * scale - 1)
+        high = np.where((scale > 1) | (ends == "pixels"), whole, high)
+    elif ends == "outward":
+        low = np.floor(low)
+        high = np.maximum(low, np.ceil((boxes[:, 2:] + 1) * scale) - 1)
+    return torch.tensor(np.concatenate([low, high], 1), dtype=torch.float32)
+
+
 @torch.no_grad()
-def logits_of(model, image, boxes, context):
+def logits_of(model, image, boxes, context, ends):
     """image [3, H, W] u8, boxes [Q][4] of that slice -> for every box: logits [3, 256, 256], the box there, masks [3, H, W] bool"""
     _, H, W = image.shape
     x = torch.from_numpy(image.astype(np.float32))
     x = x if (H, W) == (256, 256) else resize(x, 256, 256).round()
-    scale = torch.tensor([256 / W, 256 / H] * 2)
     embedding = [model.encode(x[None], torch.tensor([c])) for c in context]
-    scaled = torch.tensor(np.array(boxes), dtype=torch.float32) * scale
+    scaled = scale_boxes(boxes, W, H, ends)
     logits = model.decode(torch.cat(embedding), box=scaled)[0][:, 1:]
     masks = [((m if (H, W) == (256, 256) else resize(m, H, W)) > 0).numpy() for m in logits]
     return list(zip(logits.numpy(), scaled.numpy(), masks))
@@ -104,7 +118,7 @@ def slices(model, args):
             image = np.load(os.path.join(folder, file)).transpose(2, 0, 1)
             mask = np.load(os.path.join(os.path.dirname(folder), "npy_gts", file)) > 0
             box = box_of(mask)
-            output = logits_of(model, image, [box], [context_of(taxonomy, *task.split("_", 1))])[0]
+            output = logits_of(model, image, [box], [context_of(taxonomy, *task.split("_", 1))], args.ends)[0]
             each, baseline, scores = score(output, mask, box, args.rule)
             everything.append((each.max(), each[np.argmax(scores)], baseline))
             show(f"{task} {file[:-4]}", everything[-1:])
@@ -130,7 +144,7 @@ def volume(model, args):
         boxes = [box_of(mask) for _, _, mask in here]
         context = [context_of(taxonomy, args.modality, task.split("_", 1)[1] if task else None) for _, task, _ in here]
         image = np.repeat(grey[:, :, k].T[None], 3, 0)
-        for (name, _, mask), box, output in zip(here, boxes, logits_of(model, image, boxes, context)):
+        for (name, _, mask), box, output in zip(here, boxes, logits_of(model, image, boxes, context, args.ends)):
             each, baseline, scores = score(output, mask, box, args.rule)
             per_name.setdefault(name, []).append((k, output[2], each, baseline, scores))
     print("| structure | slices | best of 3 | slice by slice | chosen | ellipse |\n|---|---|---|---|---|---|")
@@ -175,6 +189,7 @@ def main():
     for p in (p, q):
         p.add_argument("--taxonomy", required=True)
         p.add_argument("--rule", default="box x stability")
+        p.add_argument("--ends", default="engine", choices=["engine", "indices", "pixels", "outward"], help="where scaled boxes end")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.run(torch_model.load({k: v.float() for k, v in load_file(args.weights).items()}), args)

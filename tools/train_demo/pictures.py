@@ -203,7 +203,7 @@ def _target(label, parent, used, which, take, mask):
 @fast
 def _prompts(label, parent, painted, used, height, width, masks, boxes, tight):
     """Fills masks [K] and boxes [K, 4]; returns how many there are. Boxes are inclusive on a grid of height x width and then scaled to
-    256, as the engine scales them: on a coarse grid they end short of the last row and column, since that is what a user gives."""
+    256, both corners alike: on a coarse grid they end short of the last row and column."""
     order = np.random.permutation(used - 1) + 1
     areas = np.zeros(MAX_OBJECTS, np.int64)
     for y in range(SIZE):

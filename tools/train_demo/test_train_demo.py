@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import camera
+import engine
+import evaluate
 import export
 import initial
 import loss as objective
@@ -211,6 +213,24 @@ class Rules(unittest.TestCase):
 
     def test_ellipse_touches_its_box(self):
         self.assertEqual(rules.tight_box(validate.ellipse((10, 20, 50, 90))), (10, 20, 50, 90))
+
+
+class BoxEnds(unittest.TestCase):
+    def scaled(self, box, width, height, ends):
+        return np.asarray(evaluate.scale_boxes([box], width, height, ends))[0].tolist()
+
+    def test_boxes_end_as_the_engine_ends_them(self):
+        """The corners of the engine's own tests."""
+        self.assertEqual(self.scaled((10, 20, 100, 63), 128, 64, "engine"), [20, 80, 201, 255])
+        self.assertEqual(self.scaled((10, 20, 99, 255), 256, 256, "engine"), [10, 20, 99, 255])
+        self.assertEqual(self.scaled((10, 20, 13, 511), 1024, 512, "engine"), [2.5, 10, 3.25, 255.5])
+
+    def test_moved_boxes_scaled_alike_end_where_the_rule_says(self):
+        rng = np.random.default_rng(4)
+        for ends, _ in itertools.product(("pixels", "outward"), range(50)):
+            box = [int(v) for v in np.sort(rng.integers(0, 512, (2, 2)), 0).ravel()]
+            given = [int(v) for v in engine.moved(ends)(box, (512, 512))]
+            self.assertEqual(self.scaled(given, 512, 512, "indices"), self.scaled(box, 512, 512, ends), (box, ends))
 
 
 if __name__ == "__main__":
