@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs every package that goes to crates.io, without building them, and prints each one's size; fails where one is larger than
-# crates.io takes, or where cargo warns of anything.
+# Packs every package that goes to crates.io, without building them, and prints each one's size; fails where one is
+# larger than crates.io takes, or where cargo warns of anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 limit=$((10 * 1000 * 1000))

@@ -2,9 +2,10 @@
 # What the packages in all three lock files may be, by deny.toml: licences, sources, bans and double versions.
 #
 #     tools/deny.sh                # licences, sources, bans
-#     tools/deny.sh advisories     # known vulnerabilities and withdrawn versions; fetches RustSec's database from github.com
+#     tools/deny.sh advisories     # known vulnerabilities and withdrawn versions; fetches RustSec's database
 #
-# Takes the cargo-deny on the path where it is of the version below; else installs it below target/, which takes many minutes.
+# Takes the cargo-deny on the path where it is of the version below; else installs it below target/, which takes many
+# minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=0.20.2

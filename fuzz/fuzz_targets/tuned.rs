@@ -1,5 +1,5 @@
-//! Files of `medsegx tune`: an error, or tensors and metadata that a model takes or refuses. `fuzz/seeds.py` makes files to
-//! begin with.
+//! Files of `medsegx tune`: an error, or tensors and metadata that a model takes or refuses. `fuzz/seeds.py` makes
+//! files to begin with.
 #![no_main]
 
 mod on_disk;

@@ -1,4 +1,5 @@
-//! Archives of DICOM files: the directory of a zip, and what is unpacked of it. `fuzz/seeds.py` makes archives to begin with.
+//! Archives of DICOM files: the directory of a zip, and what is unpacked of it. `fuzz/seeds.py` makes archives
+//! to begin with.
 #![no_main]
 
 mod exercise;

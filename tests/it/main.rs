@@ -63,6 +63,7 @@ mod npz;
 mod ops;
 mod orientation;
 mod outliers;
+mod output_faults;
 mod patient_names;
 mod preview;
 mod progress;

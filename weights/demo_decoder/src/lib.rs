@@ -1,4 +1,5 @@
-//! The mask decoder and the prompt encoder of the demo weights of medsegx, as the bytes of a part of its safetensors file.
+//! The mask decoder and the prompt encoder of the demo weights of medsegx, as the bytes of a part of its
+//! safetensors file.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,0 +1,194 @@
+//! The n-th write, fsync or open below a run's outputs fails, for n = 1, 2, 3, .. until none is left, and the disk
+//! fills at 200 places: every file is whole or not there, nothing else is left, and the exit code tells.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use crate::common::batch::{Cases, contents, volume};
+use crate::common::command::{message, start, weights};
+use crate::common::lacking;
+
+const ENOSPC: i32 = 28;
+const EIO: i32 = 5;
+const EACCES: i32 = 13;
+
+/// What fails, with what, and whether every such failure ends the run: a folder that cannot be synced does not, since
+/// not every file system can, nor does a lock that cannot be had.
+const KINDS: [(&str, i32, bool); 3] = [("write", ENOSPC, true), ("fsync", EIO, false), ("open", EACCES, false)];
+
+/// More calls of a kind than any run here makes.
+const MOST_CALLS: usize = 400;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// `tests/common/faulty.c` as a library to put before the C library's; `None` without a C compiler.
+fn shim(check: &str) -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("faulty.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/faulty.c");
+        let compiler =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", source, "-ldl", "-o"]).arg(&library).output();
+        let compiler = compiler.ok()?;
+        assert!(compiler.status.success(), "{}", message(&compiler));
+        Some((folder, library))
+    });
+    if built.is_none() {
+        lacking("cc", check, "there is no C compiler");
+    }
+    built.as_ref().map(|(_, library)| library.as_path())
+}
+
+/// What a run came to whose n-th call failed; `None` where there was no n-th.
+fn faulty(run: &mut Command, shim: &Path, out: &Path, (call, errno): (&str, i32), at: usize) -> Option<Output> {
+    let mark = tempfile::tempdir().unwrap();
+    let mark = mark.path().join("fault");
+    run.env("LD_PRELOAD", shim).env("FAULT_FOLDER", out).env("FAULT_MARK", &mark);
+    run.env("FAULT_CALL", call).env("FAULT_AT", at.to_string()).env("FAULT_ERRNO", errno.to_string());
+    let output = run.output().unwrap();
+    mark.exists().then_some(output)
+}
+
+fn files(folder: &Path) -> Files {
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (name(&path), fs::read(&path).unwrap())).collect()
+}
+
+/// Empties `folder`, or fills it with older files of the names of `clean`.
+fn prepare(folder: &Path, clean: &Files, older: bool) {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir(folder).unwrap();
+    if older {
+        clean.keys().for_each(|name| fs::write(folder.join(name), b"old").unwrap());
+    }
+}
+
+/// A command that writes into a folder, and what it writes where nothing fails.
+struct Job<'a> {
+    folder: PathBuf,
+    command: Box<dyn Fn(&Path) -> Command + 'a>,
+    clean: Files,
+}
+
+impl<'a> Job<'a> {
+    fn new(folder: PathBuf, command: impl Fn(&Path) -> Command + 'a) -> Job<'a> {
+        fs::create_dir(&folder).unwrap();
+        let output = command(&folder).output().unwrap();
+        assert!(output.status.success(), "{}", message(&output));
+        let clean = files(&folder);
+        assert!(!clean.is_empty() && clean.values().all(|bytes| bytes.len() > 3), "{:?}", clean.keys());
+        Job { folder, command: Box::new(command), clean }
+    }
+
+    /// Runs it with one fault; whether there was one, and whether the run failed.
+    fn holds(&self, shim: &Path, fault: (&str, i32), at: usize, older: bool) -> Option<bool> {
+        prepare(&self.folder, &self.clean, older);
+        let output = faulty(&mut (self.command)(&self.folder), shim, &self.folder, fault, at)?;
+        let (found, said) = (files(&self.folder), message(&output));
+        let what = format!("{} {at}, older files {older}: {said}", fault.0);
+        let whole =
+            |(name, bytes): (&String, &Vec<u8>)| self.clean.get(name) == Some(bytes) || older && bytes == b"old";
+        assert!(found.iter().all(whole), "half-written: {:?}; {what}", found.keys());
+        if output.status.success() {
+            assert!(found == self.clean, "a run that succeeded has other files: {:?}; {what}", found.keys());
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{what}");
+            let cause = std::io::Error::from_raw_os_error(fault.1).to_string();
+            let cause = cause.split(" (os").next().unwrap();
+            assert!(said.contains(cause) && !said.contains("panicked"), "{what}");
+        }
+        Some(!output.status.success())
+    }
+
+    /// Every kind, one call after another, onto nothing and onto older files.
+    fn each_call_fails(&self, shim: &Path) {
+        for (call, errno, must_fail) in KINDS {
+            for older in [false, true] {
+                let of = |at| self.holds(shim, (call, errno), at, older);
+                let failed: Vec<bool> = (1..MOST_CALLS).map_while(of).collect();
+                assert!(!failed.is_empty(), "no {call} was seen");
+                assert!(failed.len() < MOST_CALLS - 1, "{call} without an end");
+                let told = failed.iter().filter(|&&failed| failed).count();
+                assert!(told >= self.clean.len(), "{call}: {told} of {} told", failed.len());
+                assert!(!must_fail || told == failed.len(), "{call}: {told} of {} told", failed.len());
+            }
+        }
+    }
+
+    /// The disk fills at `places` offsets, evenly through all that is written.
+    fn fills_everywhere(&self, shim: &Path, places: usize) {
+        let total: usize = self.clean.values().map(Vec::len).sum();
+        for place in 0..places {
+            let failed = self.holds(shim, ("bytes", ENOSPC), place * total / places, place % 2 == 1);
+            assert_eq!(failed, Some(true), "full after {} of {total} bytes", place * total / places);
+        }
+    }
+}
+
+#[test]
+fn segment_leaves_whole_files_whatever_fails() {
+    let Some(shim) = shim("faults of segment's outputs") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image.nii.gz");
+    fs::write(&image, volume(1, 2)).unwrap();
+    let job = Job::new(folder.path().join("out"), |out| {
+        let mut run =
+            start(&["segment", "--task", "CT_Liver", "--box3d", "5,4,0,22,18,1", "--device", "cpu", "--force"]);
+        run.args(["--threads", "1"]).arg(&image).arg("--weights").arg(weights());
+        let outputs = [("-o", "mask.nii.gz"), ("--logits", "logits.npy"), ("--preview", "preview.png")];
+        run.args(outputs.iter().flat_map(|(flag, name)| [flag.into(), out.join(name)]));
+        run
+    });
+    assert_eq!(job.clean.len(), 3);
+    job.each_call_fails(shim);
+    job.fills_everywhere(shim, 200);
+}
+
+#[test]
+fn tune_leaves_a_whole_file_or_none_whatever_fails() {
+    let Some(shim) = shim("faults of tune's output") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [image, labels] = ["phantom", "phantom_labels"].map(|name| format!("tests/data/{name}.nii.gz"));
+    let job = Job::new(folder.path().join("out"), |out| {
+        let mut run = start(&["tune", &image, "--labels", &labels, "--label", "1=CT_Liver", "--slices", "12"]);
+        run.args(["--steps", "1", "--validate", "none", "--device", "cpu", "--force", "--weights"]).arg(weights());
+        run.arg("-o").arg(out.join("tuned.safetensors"));
+        run
+    });
+    job.each_call_fails(shim);
+    job.fills_everywhere(shim, 20);
+}
+
+#[test]
+fn a_batch_resumes_to_the_same_bytes_whatever_failed() {
+    let Some(shim) = shim("faults of batch's outputs") else { return };
+    let mut cases = Cases::new();
+    (0..2).for_each(|seed| cases.volume(&format!("{seed}.nii.gz"), seed, 1));
+    let clean = cases.run("clean", &["--quiet"]);
+    assert!(clean.status.success(), "{}", message(&clean));
+    let (clean, out) = (contents(&cases.path("clean")), cases.path("out"));
+    for (call, errno, _) in KINDS {
+        let mut failed = 0;
+        for at in 1..MOST_CALLS {
+            prepare(&out, &Files::new(), false);
+            let mut run = cases.batch("out", &["--quiet"]);
+            let Some(output) = faulty(&mut run, shim, &out, (call, errno), at) else { break };
+            assert!(at < MOST_CALLS - 1, "{call} without an end");
+            let what = format!("{call} {at}: {}", message(&output));
+            assert!(matches!(output.status.code(), Some(0 | 1 | 3)) && !what.contains("panicked"), "{what}");
+            failed += usize::from(!output.status.success());
+            let masks = contents(&out).into_iter().filter(|(name, _)| name.ends_with(".nii.gz"));
+            masks.for_each(|(name, bytes)| assert!(clean[&name] == bytes, "half-written {name}: {what}"));
+            let again = cases.run("out", &["--quiet", "--resume"]);
+            assert!(again.status.success(), "{what}; resumed: {}", message(&again));
+            assert!(contents(&out) == clean, "{what}: other files than without a fault: {:?}", contents(&out).keys());
+        }
+        assert!(failed > 0, "no {call} failed a case");
+    }
+}
