@@ -24,7 +24,8 @@ pub struct Args {
     /// .npy, .png)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Image that the boxes, SEG or RTSTRUCT belong to; another label map is one itself
+    /// Image that the boxes belong to; of a label map the image whose voxels are to be named, where its own axes run
+    /// another way
     #[arg(long, value_name = "IMAGE")]
     image: Option<PathBuf>,
     /// Axis of the stored array that slices lie across
@@ -85,22 +86,32 @@ fn opening(args: &Args, path: &Path) -> medsegx::Result<Opening<std::io::BufRead
     Opening::open_chosen(path, &options, &SeriesChoice::default())
 }
 
-/// The label map; a SEG or RTSTRUCT on the grid of the image, where one is given.
+/// The label map, on the grid of the image where one is given.
 fn label_map(args: &Args) -> anyhow::Result<Volume> {
-    #[cfg(feature = "dicom")]
-    let is_object = args.input.is_file() && medsegx::dicom::is_input(&args.input);
-    #[cfg(not(feature = "dicom"))]
-    let is_object = false;
-    if args.image.is_some() && !is_object {
-        return Err(usage("--image: expected none with a label map, whose own grid counts"));
-    }
     let image = args.image.as_ref().map(|image| opening(args, image)).transpose()?;
     let options = OpenOptions { form: args.form, ..OpenOptions::LABELS };
     let volume = Volume::open_labels(&args.input, &options, image.as_ref().map(|image| image.info()), &[])?;
+    if let Some(image) = &image {
+        same_grid(&volume, image.info())?;
+    }
     if !args.quiet {
         volume.warnings().iter().for_each(super::console::warn);
     }
     Ok(volume)
+}
+
+/// That boxes of the label map are indices of the image.
+fn same_grid(labels: &Volume, image: &VolumeInfo) -> anyhow::Result<()> {
+    let wrong = |expected: String, found: String| medsegx::Error::file(labels.path(), "grid", expected, found);
+    if labels.dims() != image.dims() {
+        return Err(wrong(format!("the image's, {:?} voxels", image.dims()), format!("{:?}", labels.dims())).into());
+    }
+    let (Some(own), Some(other)) = (labels.geometry(), image.geometry()) else { return Ok(()) };
+    let apart = other.distance(own, image.dims());
+    if apart > 0.5 * other.spacing().into_iter().fold(f64::INFINITY, f64::min) {
+        return Err(wrong("the image's place".into(), format!("corners up to {apart:.3} mm from it")).into());
+    }
+    Ok(())
 }
 
 /// Whether a file is text of boxes or an .npz, and no image.

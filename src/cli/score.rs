@@ -1,6 +1,7 @@
 //! `medsegx score`: a mask against a reference mask.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use medsegx::codes::Code;
 use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels_watched, summary};
@@ -17,9 +18,9 @@ pub struct Args {
     mask: PathBuf,
     /// Reference mask on the same grid
     reference: PathBuf,
-    /// Labels to score [default: all of either mask]
-    #[arg(long, value_name = "N", value_delimiter = ',')]
-    label: Vec<u16>,
+    /// Labels to score; 1=52 scores the mask's label 1 against the reference's 52 [default: all of either mask]
+    #[arg(long, value_name = "N|N=N", value_delimiter = ',')]
+    label: Vec<Pair>,
     /// Take everything that is not 0 for one label, 1
     #[arg(long, conflicts_with = "label")]
     binary: bool,
@@ -37,13 +38,36 @@ pub struct Args {
     json: bool,
 }
 
+/// A label of the mask and the one of the reference that it is scored against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pair {
+    mask: u16,
+    reference: u16,
+}
+
+impl FromStr for Pair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (mask, reference) = text.split_once('=').unwrap_or((text, text));
+        let number = |text: &str| text.trim().parse().ok().filter(|&label| label > 0);
+        let (mask, reference) =
+            number(mask).zip(number(reference)).ok_or("expected a label from 1 to 65535, or two: 1=52")?;
+        Ok(Pair { mask, reference })
+    }
+}
+
 /// Prints the scores.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let (own, volume) = volumes(&args)?;
-    let (mask, reference) = (labels(&args, &own)?, labels(&args, &volume)?);
+    let (mut mask, reference) = (labels(&args, &own)?, labels(&args, &volume)?);
+    if !args.label.is_empty() {
+        mask = mask.renamed(&args.label.iter().map(|pair| (pair.mask, pair.reference)).collect::<Vec<_>>())?;
+    }
     same_grid(&args, &own, &volume)?;
     let (spacing, unit) = spacing(&args, &volume, &own)?;
-    let chosen = (!args.label.is_empty()).then_some(args.label.as_slice());
+    let chosen: Vec<u16> = args.label.iter().map(|pair| pair.reference).collect();
+    let chosen = (!chosen.is_empty()).then_some(chosen.as_slice());
     let progress = Progress::new(0, "labels", false);
     let mut watch = |done, total| {
         progress.set_of(done, total, "");
@@ -62,17 +86,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Both masks: one that has a grid of its own first, on which the other may have to be brought.
 fn volumes(args: &Args) -> anyhow::Result<(Volume, Volume)> {
-    let open = |path: &Path, on: Option<&Volume>| {
-        let chosen: Vec<u32> = args.label.iter().map(|&label| label.into()).collect();
-        Volume::open_labels(path, &OpenOptions::LABELS, on.map(|volume| &**volume), &chosen)
+    let open = |path: &Path, labels: Vec<u32>, on: Option<&Volume>| {
+        Volume::open_labels(path, &OpenOptions::LABELS, on.map(|volume| &**volume), &labels)
     };
+    let of_mask = args.label.iter().map(|pair| pair.mask.into()).collect();
+    let of_reference = args.label.iter().map(|pair| pair.reference.into()).collect();
     let (mask, reference) = if is_object(&args.reference) && !is_object(&args.mask) {
-        let mask = open(&args.mask, None)?;
-        let reference = open(&args.reference, Some(&mask))?;
+        let mask = open(&args.mask, of_mask, None)?;
+        let reference = open(&args.reference, of_reference, Some(&mask))?;
         (mask, reference)
     } else {
-        let reference = open(&args.reference, None)?;
-        (open(&args.mask, Some(&reference))?, reference)
+        let reference = open(&args.reference, of_reference, None)?;
+        (open(&args.mask, of_mask, Some(&reference))?, reference)
     };
     for volume in [&mask, &reference] {
         let outside = volume.warnings().iter().find(|w| matches!(w.code, Code::SegOutside | Code::RoughMoved));

@@ -93,6 +93,21 @@ impl LabelVolume {
         self
     }
 
+    /// The same with each first label of `pairs` as its second one, and every other label as background.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn renamed(&self, pairs: &[(u16, u16)]) -> Result<LabelVolume> {
+        let mut names = zeros::<u16>(1 << 16, "the names of labels")?;
+        pairs.iter().for_each(|&(from, to)| names[usize::from(from)] = to);
+        let mut renamed = LabelVolume::new(self.dims, pairs.iter().map(|&(_, to)| to).max().unwrap_or(0))?;
+        match &self.labels {
+            Labels::U8(labels) => renamed.fill_with(labels.iter().map(|&label| names[usize::from(label)])),
+            Labels::U16(labels) => renamed.fill_with(labels.iter().map(|&label| names[usize::from(label)])),
+        }
+        Ok(renamed)
+    }
+
     /// Takes a label for each voxel, none above what it was made for.
     pub(crate) fn fill_with(&mut self, found: impl Iterator<Item = u16>) {
         match &mut self.labels {

@@ -116,7 +116,8 @@ pub fn summary(scores: &[LabelScore], definition: Definition, diagonal: f64) -> 
     let (missed, spurious) = (number(Unscored::Missed), number(Unscored::Spurious));
     let labels = scores.len() - number(Unscored::Absent);
     let found: Vec<Scores> = scores.iter().filter_map(|score| score.scores.ok()).collect();
-    let mean = |sum: f64, count: usize| (count > 0).then(|| sum / count as f64);
+    // The sum of no number is -0.
+    let mean = |sum: f64, count: usize| (count > 0).then(|| (sum + 0.0) / count as f64);
     let distances: f64 = found.iter().map(|scores| scores.hd95).sum();
     let nsd = found.iter().filter_map(|scores| scores.nsd).sum();
     Summary {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::dicom::ras;
 use super::info::Container;
 use super::nifti::Header;
-use super::{Geometry, LabelVolume, OpenOptions, Volume, VolumeInfo, Voxels, npz};
+use super::{Geometry, LabelVolume, OpenOptions, Volume, VolumeInfo, Voxels, npz, turned};
 use crate::codes::{Code, Warning};
 use crate::dicom::{self, Grid, MaskObject, VoxelGrid};
 use crate::{Error, Result};
@@ -126,7 +126,7 @@ fn brought_over(volume: Volume, image: &VolumeInfo) -> Result<Volume> {
 impl Volume {
     /// Opens a label map: what [`Volume::open`] does, of an .npz `segs` or `gts`, a DICOM SEG and an RTSTRUCT, of which
     /// only segments with one of `labels` are taken where some are given. They come on the grid of the image `on` where
-    /// that has a place.
+    /// that has a place; another label map comes along its axes where both lie at the same places.
     ///
     /// # Errors
     /// As [`Volume::open`]; [`Error::File`] for an RTSTRUCT without an image that has a place.
@@ -139,7 +139,13 @@ impl Volume {
         match open(path.as_ref(), on, labels, options.max_voxels)? {
             Some(volume) => Ok(volume),
             None if npz::holds(path.as_ref(), npz::MASKS) => npz::open(path.as_ref(), options, npz::MASKS),
-            None => Volume::open(path, options),
+            None => {
+                let volume = Volume::open(path, options)?;
+                match on {
+                    Some(image) => turned::along(volume, image),
+                    None => Ok(volume),
+                }
+            }
         }
     }
 }

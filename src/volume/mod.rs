@@ -56,6 +56,7 @@ mod raster_writer;
 mod slices;
 mod source;
 mod stored;
+mod turned;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -108,7 +109,8 @@ impl Volume {
         Opening::open(path.as_ref(), options)?.finish()
     }
 
-    /// Opens a label map, as [`Volume::open`]: this build is without DICOM objects.
+    /// Opens a label map, as [`Volume::open`], along the axes of the image `on` where both lie at the same places. This
+    /// build is without DICOM objects.
     ///
     /// # Errors
     /// As [`Volume::open`].
@@ -116,10 +118,14 @@ impl Volume {
     pub fn open_labels(
         path: impl AsRef<Path>,
         options: &OpenOptions,
-        _on: Option<&VolumeInfo>,
+        on: Option<&VolumeInfo>,
         _labels: &[u32],
     ) -> Result<Self> {
-        Self::open(path, options)
+        let volume = Self::open(path, options)?;
+        match on {
+            Some(image) => turned::along(volume, image),
+            None => Ok(volume),
+        }
     }
 
     /// Reads a volume from the contents of a file; `name` stands in for its path in messages.

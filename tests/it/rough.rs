@@ -71,8 +71,11 @@ fn another_grid_or_orientation_of_the_same_space_gives_the_same_boxes() {
         let (output, report) = segment(folder, &rough, &[]);
         let report = report.unwrap_or_else(|| panic!("{name}: {}", message(&output)));
         assert_eq!(boxes(&report), expected, "{name}");
-        assert_eq!(report["warnings"][0]["code"], "rough-moved", "{report}");
-        assert!(message(&output).contains("[rough-moved]"), "{}", message(&output));
+        // Voxels of the turned one are the image's: nothing is lost, and nothing said.
+        let said = name == "fine.nii";
+        let codes = report["warnings"].as_array().unwrap().iter().filter(|w| w["code"] == "rough-moved").count();
+        assert_eq!(codes, usize::from(said), "{name}: {report}");
+        assert_eq!(message(&output).contains("[rough-moved]"), said, "{}", message(&output));
     }
 }
 

@@ -32,6 +32,13 @@ fn two_masks_on_the_command_line() {
     assert!(text.contains("1 labels, 0 missed, 0 spurious") && text.contains("0.727273"), "{text}");
     assert!(message(&output).contains("no spacing"), "{}", message(&output));
 
+    let paired = medsegx(&["score", &mask, &reference, "--label", "1=1,2=3"]);
+    let text = String::from_utf8(paired.stdout).unwrap();
+    assert!(text.contains("2 labels, 0 missed, 0 spurious") && text.contains("\n    3    0.000000"), "{text}");
+    let missed = String::from_utf8(medsegx(&["score", &mask, &reference, "--label", "3"]).stdout).unwrap();
+    assert!(missed.contains("mean Dice 0.0000"), "{missed}");
+    assert_eq!(medsegx(&["score", &mask, &reference, "--label", "1=x"]).status.code(), Some(2));
+
     let other = save("other.npy", &[1; 8]);
     let output = medsegx(&["score", &mask, &other]);
     assert_eq!(output.status.code(), Some(1));
