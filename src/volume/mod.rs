@@ -56,6 +56,7 @@ mod raster_writer;
 mod slices;
 mod source;
 mod stored;
+mod untilt;
 
 use std::ops::Deref;
 use std::path::Path;
