@@ -114,6 +114,7 @@ codes! {
     53 ContoursNested "contours-nested" Prompt "Contours of a structure lie within each other or overlap: what an odd number of them holds is inside, which not every program does."
     54 TargetRemoved "target-removed" Result "Nothing of a target's mask was left by what was asked for after the network."
     55 MarkupOdd "markup-odd" Prompt "A field of a markup is passed over or contradicts another, or points are left out: what counts is said."
+    56 Untilted "untilted" Image "A tilted stack was resampled onto an upright grid, as was asked for: boxes in voxels and the mask are of that grid."
 }
 
 /// What a warning is about.

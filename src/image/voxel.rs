@@ -62,6 +62,8 @@ pub trait Voxel: Pod + PartialOrd + Send + Sync {
     const INTEGER: bool;
     /// The value; 64-bit integers beyond 2^53 are rounded.
     fn to_f64(self) -> f64;
+    /// The nearest value of this type.
+    fn from_f64(value: f64) -> Self;
     /// The value with its bytes reversed.
     fn swapped(self) -> Self;
 }
@@ -71,11 +73,13 @@ macro_rules! voxel {
         $(impl Voxel for $integer {
             const INTEGER: bool = true;
             fn to_f64(self) -> f64 { self as f64 }
+            fn from_f64(value: f64) -> Self { value.round() as $integer }
             fn swapped(self) -> Self { self.swap_bytes() }
         })*
         $(impl Voxel for $float {
             const INTEGER: bool = false;
             fn to_f64(self) -> f64 { self as f64 }
+            fn from_f64(value: f64) -> Self { value as $float }
             fn swapped(self) -> Self { Self::from_bits(self.to_bits().swap_bytes()) }
         })*
     };

@@ -57,6 +57,7 @@ mod slices;
 mod source;
 mod stored;
 mod turned;
+mod untilt;
 
 use std::ops::Deref;
 use std::path::Path;

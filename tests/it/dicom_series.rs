@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use medsegx::codes::Code;
 use medsegx::dicom::{self, ListedVolume};
 use medsegx::volume::{OpenOptions, Opening, SeriesChoice, Volume};
 
@@ -156,6 +157,77 @@ fn a_tilted_gantry_keeps_its_shear() {
     let tilt = volume.geometry().unwrap().tilt();
     assert!((tilt - 0.5_f64.atan().to_degrees()).abs() < 1e-3, "{tilt}");
     assert!(volume.warnings().iter().any(|w| w.message.contains("26.565 degrees")), "{:?}", volume.warnings());
+}
+
+/// A function of the place in mm that linear interpolation keeps.
+fn field([x, y, z]: [f64; 3]) -> f64 {
+    1000.0 + 8.0 * x - 5.0 * y + 12.0 * z
+}
+
+#[test]
+fn an_untilted_volume_has_the_field_of_the_tilted_one_at_the_same_places() {
+    const SHIFTS: [[f64; 2]; 3] = [[0.0, 0.3], [-0.45, 0.0], [0.21, -0.6]];
+    let [columns, rows, slices] = [14_usize, 12, 6];
+    for shift in SHIFTS {
+        let files: Vec<DicomFile> = (0..slices)
+            .map(|k| {
+                let z = 2.0 * k as f64;
+                let origin = [-10.0 + shift[0] * k as f64, 20.0 + shift[1] * k as f64, z];
+                let sample = |at: usize| {
+                    let (x, y) = ((at % columns) as f64 * 0.75, (at / columns) as f64 * 0.5);
+                    field([origin[0] + x, origin[1] + y, z]).round() as u16
+                };
+                let samples: Vec<u16> = (0..columns * rows).map(sample).collect();
+                DicomFile::slice(columns as u16, rows as u16, origin, &samples)
+            })
+            .collect();
+        let folder = folder(&files);
+        let tilted = Opening::open(folder.path(), &OpenOptions::default()).unwrap();
+        let least = open(folder.path()).statistics().minimum;
+        let upright = tilted.untilted().unwrap();
+        assert!(upright.info().warnings().iter().any(|warning| warning.code == Code::Untilted));
+        assert!(upright.info().warnings().iter().all(|warning| warning.code != Code::DicomTilt));
+        let volume = upright.finish().unwrap();
+        assert!(volume.geometry().unwrap().tilt() < 1e-3);
+        near(volume.spacing().unwrap(), [0.75, 0.5, 2.0]);
+        let (dims, mut inside) = (volume.dims(), 0);
+        assert_eq!(dims[2], slices);
+        for k in 0..slices {
+            let z = 2.0 * k as f64;
+            for at in 0..dims[0] * dims[1] {
+                let found = volume.voxels().get(k * dims[0] * dims[1] + at).unwrap();
+                let [x, y, depth] = place(&volume, [(at % dims[0]) as f64, (at / dims[0]) as f64, k as f64]);
+                assert!((depth - z).abs() < 1e-4, "slices stay where they are");
+                let within = |place: f64, axis: usize, count: usize, step: f64| {
+                    let index = (place - [-10.0, 20.0][axis] - shift[axis] * k as f64) / step;
+                    let last = count as f64 - 1.0;
+                    (index < -0.51 || index > last + 0.51, (1e-3..=last - 1e-3).contains(&index))
+                };
+                let (far_x, in_x) = within(x, 0, columns, 0.75);
+                let (far_y, in_y) = within(y, 1, rows, 0.5);
+                let far = far_x || far_y;
+                if in_x && in_y {
+                    inside += 1;
+                    assert!((found - field([x, y, z])).abs() <= 1.01, "{found} at {x}, {y}, {z}");
+                } else if far {
+                    assert_eq!(found, least, "{x}, {y}, {z} is on no slice");
+                }
+            }
+        }
+        assert!(inside > columns * rows * slices * 3 / 4, "{inside}");
+    }
+}
+
+#[test]
+fn an_upright_volume_stays_as_it_is_and_one_without_a_place_cannot_be_untilted() {
+    let folder = folder(&[slice(0.0, 1), slice(2.0, 2), slice(4.0, 3)]);
+    let opening = Opening::open(folder.path(), &OpenOptions::default()).unwrap().untilted().unwrap();
+    let (same, plain) = (opening.finish().unwrap(), open(folder.path()));
+    assert_eq!((same.geometry(), same.voxels()), (plain.geometry(), plain.voxels()));
+    let path = folder.path().join("array.npy");
+    medsegx::volume::npy::write(&mut std::fs::File::create(&path).unwrap(), &[2, 2, 2], &[7_u8; 8]).unwrap();
+    let refused = Opening::open(&path, &OpenOptions::default()).unwrap().untilted().err().unwrap();
+    assert!(refused.to_string().contains("tilt"), "{refused}");
 }
 
 #[test]

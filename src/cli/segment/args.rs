@@ -66,6 +66,9 @@ pub struct Args {
     /// lists them)
     #[arg(long, value_name = "N|KEY", help_heading = "Image")]
     pub volume: Option<String>,
+    /// Resample a stack of a tilted gantry onto an upright grid; boxes in voxels and the mask are then of that grid
+    #[arg(long, help_heading = "Image")]
+    pub untilt: bool,
     /// DICOM series, where there are several (`medsegx info` lists them). Of an image that is no DICOM: the folder of
     /// the series that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
     #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]

@@ -220,9 +220,12 @@ impl Job {
             threads: args.model.threads.map(usize::from),
         };
         let options = OpenOptions { form: args.form, nan: args.nan, ..OpenOptions::default() };
-        let opening = Opening::open_chosen(&args.input, &options, &choice)?;
+        let mut opening = Opening::open_chosen(&args.input, &options, &choice)?;
+        output::check_name(args, opening.info())?;
+        if args.untilt {
+            opening = opening.untilted()?;
+        }
         let info = opening.info().clone();
-        output::check_name(args, &info)?;
         let frame = info.frame(args.axis.index(), args.orient)?;
         after::check(&args.after, &info, frame.slices())?;
         let voxels =

@@ -20,6 +20,12 @@ pub struct Output {
 /// Refuses names of outputs that no mask can have.
 pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
     #[cfg(feature = "dicom")]
+    if args.untilt && medsegx::volume::is_dicom_name(&args.output) {
+        return Err(usage(
+            "--untilt: expected an output that is no DICOM object, whose frames are those of the series",
+        ));
+    }
+    #[cfg(feature = "dicom")]
     if medsegx::volume::is_dicom_name(&args.output) && !medsegx::volume::is_rtstruct_name(&args.output) {
         return Ok(());
     }
