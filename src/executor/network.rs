@@ -9,13 +9,13 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ParamId};
 use crate::model::{Config, Masks, Prompts, image_encoder, mask_decoder};
-use crate::params::{Reader, Tensors};
+use crate::params::{Param, Reader, Tensors};
 use crate::weights::Weights;
 
 /// A model on a device: sizes and every parameter in the form that the backend's kernels read. Sessions share it.
 pub struct Network<B: Backend> {
     config: Config,
-    backend: B,
+    backend: Arc<B>,
     params: HashMap<String, Arc<B::Param>>,
 }
 
@@ -34,30 +34,20 @@ impl<B: Backend> Network<B> {
     /// # Errors
     /// What `tensors` return, a tensor of the wrong size, memory, or a device that fails.
     pub fn new(config: &Config, tensors: &dyn Tensors, backend: B) -> Result<Network<B>> {
-        let graphs = every_graph(config).map(|graph| backend.lower(graph));
-        let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
-        let mut seen = HashSet::new();
-        let mut wanted: Vec<_> = all.filter(|(graph, id)| seen.insert(&graph[*id].name)).collect();
-        // The largest first: what their making needs besides is free again, and reused, before memory is fullest.
-        wanted.sort_by_key(|(graph, id)| Reverse(graph[*id].len()));
-        let (next, params) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(wanted.len())));
-        let load = || -> Result<()> {
-            let mut rows = Vec::new();
-            while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let param = Arc::new(backend.prepare(graph, id, &mut Reader::new(&graph[id], tensors, &mut rows))?);
-                params.lock().unwrap_or_else(PoisonError::into_inner).insert(graph[id].name.clone(), param);
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            // A thread that cannot be had is done without: this one loads everything if need be.
-            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, load).ok();
-            let others: Vec<_> = (1..backend.loaders()).filter_map(spawn).collect();
-            let panicked = |_| Err(Error::internal("executor", "a loading thread panicked"));
-            others.into_iter().fold(load(), |result, other| result.and(other.join().unwrap_or_else(panicked)))
-        })?;
-        let params = params.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Network { config: config.clone(), backend, params })
+        let params = prepare(config, tensors, &backend, &|_| true)?;
+        Ok(Network { config: config.clone(), backend: Arc::new(backend), params })
+    }
+
+    /// The same network with other values of the tensors that `is_changed` names: parameters that are made of them are
+    /// made anew of `tensors`, and all others shared, as is the device.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_changed(&self, tensors: &dyn Tensors, is_changed: &dyn Fn(&str) -> bool) -> Result<Network<B>> {
+        let is_made_of = |param: &Param| param.recipe.sources().iter().any(|name| is_changed(name));
+        let mut params = self.params.clone();
+        params.extend(prepare(&self.config, tensors, self.backend(), &is_made_of)?);
+        Ok(Network { config: self.config.clone(), backend: Arc::clone(&self.backend), params })
     }
 
     /// Sizes of the model.
@@ -76,6 +66,39 @@ impl<B: Backend> Network<B> {
         let find = |name: &str| self.params.get(name).cloned().ok_or_else(|| missing(name));
         graph.params.iter().map(|param| find(&param.name)).collect()
     }
+}
+
+/// Makes the parameters of `config` that are wanted, by name.
+fn prepare<B: Backend>(
+    config: &Config,
+    tensors: &dyn Tensors,
+    backend: &B,
+    is_wanted: &dyn Fn(&Param) -> bool,
+) -> Result<HashMap<String, Arc<B::Param>>> {
+    let graphs = every_graph(config).map(|graph| backend.lower(graph));
+    let all = graphs.iter().flat_map(|graph| (0..graph.params.len()).map(move |id| (graph, ParamId(id))));
+    let mut seen = HashSet::new();
+    let mut wanted: Vec<_> =
+        all.filter(|(graph, id)| is_wanted(&graph[*id]) && seen.insert(&graph[*id].name)).collect();
+    // The largest first: what their making needs besides is free again, and reused, before memory is fullest.
+    wanted.sort_by_key(|(graph, id)| Reverse(graph[*id].len()));
+    let (next, params) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(wanted.len())));
+    let load = || -> Result<()> {
+        let mut rows = Vec::new();
+        while let Some(&(graph, id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let param = Arc::new(backend.prepare(graph, id, &mut Reader::new(&graph[id], tensors, &mut rows))?);
+            params.lock().unwrap_or_else(PoisonError::into_inner).insert(graph[id].name.clone(), param);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        // A thread that cannot be had is done without: this one loads everything if need be.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, load).ok();
+        let others: Vec<_> = (1..backend.loaders()).filter_map(spawn).collect();
+        let panicked = |_| Err(Error::internal("executor", "a loading thread panicked"));
+        others.into_iter().fold(load(), |result, other| result.and(other.join().unwrap_or_else(panicked)))
+    })?;
+    Ok(params.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Graphs that together use every parameter of a model.

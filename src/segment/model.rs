@@ -91,6 +91,12 @@ pub(super) trait Loaded: Send + Sync {
     fn free_bytes(&self) -> Result<Option<usize>>;
     fn session_bytes(&self, options: SessionOptions) -> Result<usize>;
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>>;
+    /// The same with the tuned tensors of `weights`; whatever is not made of those is shared.
+    fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>>;
+}
+
+fn with_tuned<B: Backend>(network: &Network<B>, weights: &Weights) -> Result<Arc<Network<B>>> {
+    network.with_changed(weights, &|name| weights.is_tuned(name)).map(Arc::new)
 }
 
 impl Loaded for Arc<Network<Cpu>> {
@@ -113,6 +119,10 @@ impl Loaded for Arc<Network<Cpu>> {
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>> {
         engine::on_host(self, options)
     }
+
+    fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>> {
+        Ok(Box::new(with_tuned(self, weights)?))
+    }
 }
 
 #[cfg(feature = "cuda")]
@@ -131,6 +141,10 @@ impl<D: Driver> Loaded for Arc<Network<Cuda<D>>> {
 
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>> {
         engine::on_device(self, options)
+    }
+
+    fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>> {
+        Ok(Box::new(with_tuned(self, weights)?))
     }
 }
 
@@ -175,6 +189,19 @@ impl Model {
 
     fn of(network: Box<dyn Loaded>, config: Config, fallback: Option<String>) -> Model {
         Model { device: network.device(), network, config, fallback }
+    }
+
+    /// The same model with the tuned tensors of `weights`, which are those that it was loaded from: it shares with this
+    /// one the device and every parameter that was not tuned, for as long as one of both is there.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for weights of other sizes; as [`Model::load`].
+    pub fn with_tuned(&self, weights: &Weights) -> Result<Model> {
+        if *weights.config() != self.config {
+            let (expected, found) = ("those of the model".into(), format!("weights of {:?}", weights.config().kind));
+            return Err(Error::Argument { name: "weights", expected, found });
+        }
+        Ok(Model::of(self.network.with_tuned(weights)?, self.config.clone(), self.fallback.clone()))
     }
 
     /// Loads opened weights on a driver of the caller's.

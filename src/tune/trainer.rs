@@ -107,6 +107,15 @@ impl Trainer {
         Ok(&self.values[self.table.find(name)?.range.clone()])
     }
 
+    /// Puts what every trained tensor holds by now on top of `weights`, for
+    /// [`Model::with_tuned`](crate::segment::Model::with_tuned).
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] for weights of another model.
+    pub fn put_on(&self, weights: &mut Weights) -> Result<()> {
+        self.table.0.iter().try_for_each(|trained| weights.put(&trained.name, &self.values[trained.range.clone()]))
+    }
+
     /// The gradient of a tensor by the mean loss of the last batch.
     ///
     /// # Errors

@@ -142,4 +142,22 @@ impl Weights {
         self.tuned = tuned.tensors.into_iter().map(|(name, (_, values))| (name, values)).collect();
         Ok(())
     }
+
+    /// Puts values of one tensor on top, for as long as these weights are open.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] for a name that this model does not have, or another number of values.
+    pub(crate) fn put(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let expected = self.count(name)?;
+        if values.len() != expected {
+            return Err(wrong(name, format!("{expected} values"), values.len().to_string()));
+        }
+        self.tuned.insert(name.to_string(), values.to_vec());
+        Ok(())
+    }
+
+    /// Whether the values of this tensor are tuned ones.
+    pub(crate) fn is_tuned(&self, name: &str) -> bool {
+        self.tuned.contains_key(name)
+    }
 }

@@ -127,6 +127,33 @@ pub fn training_zip(tensors: &[Tensor]) -> Vec<u8> {
     zip(&pickle.op(b"u").stop(), &storages)
 }
 
+/// What the published fine-tuning saves as `model_best.pth`: the trained tensors, AdamW with a step and two moments of
+/// each, and the epoch.
+pub fn fine_tuned_zip(tensors: &[Tensor]) -> Vec<u8> {
+    let (pickle, mut storages) = state_dict(Pickle::new().op(b"}(").text("model"), tensors, false);
+    let mut pickle = pickle.text("optimizer").op(b"}(").text("state").op(b"}(");
+    for (index, tensor) in tensors.iter().enumerate() {
+        pickle = pickle.int(index as i64).op(b"}(");
+        let moment = |scale: f32| tensor.values.iter().map(|value| scale * value).collect();
+        let shape: Vec<i64> = tensor.shape.iter().map(|&axis| axis as i64).collect();
+        let of_tensor = contiguous(&tensor.shape);
+        let none: (&[i64], &[i64]) = (&[], &[]);
+        let whole = (shape.as_slice(), of_tensor.as_slice());
+        for (name, values, (shape, strides)) in
+            [("step", vec![30.0], none), ("exp_avg", moment(0.5), whole), ("exp_avg_sq", moment(0.25), whole)]
+        {
+            let key = storages.len().to_string();
+            let storage = |pickle: Pickle| pickle.storage("FloatStorage", &key, values.len() as i64, false);
+            pickle = pickle.text(name).tensor(storage, 0, shape, strides);
+            storages.push(floats(&key, &values));
+        }
+        pickle = pickle.op(b"u");
+    }
+    let pickle = pickle.op(b"u").text("param_groups").op(b"](}(").text("lr").op(b"G").op(&5e-5f64.to_be_bytes());
+    let pickle = pickle.text("amsgrad").op(&[0x89]).text("params").op(b"](").int(0).int(1).op(b"eueu");
+    zip(&pickle.text("epoch").int(29).op(b"u").stop(), &storages)
+}
+
 /// One record of a zip archive, which may lie.
 #[derive(Clone)]
 pub struct Record {

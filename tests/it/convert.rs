@@ -277,6 +277,26 @@ fn views_types_and_parameters_are_read_as_torch_means_them() {
     }
 }
 
+/// A fine-tuned model is a MedSegX whose trained tensors lie beside the optimizer's, which are none of the model.
+#[test]
+fn the_best_of_a_published_fine_tuning_goes_on_top_of_sam() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = ["adapter", "modal_embed", "organ_embed", "mask_decoder"];
+    let tuned = tensors(&small().0, 5, |name| parts.iter().any(|part| name.contains(part)));
+    save(folder.path(), "sam.pth", &pth::plain_zip(&sam_tensors()));
+    save(folder.path(), "model_best.pth", &pth::fine_tuned_zip(&tuned));
+    let [sam, best, output] = ["sam.pth", "model_best.pth", "out.safetensors"].map(|name| folder.path().join(name));
+    let files = ["--sam", sam.to_str().unwrap(), "--medsegx", best.to_str().unwrap(), "-o", output.to_str().unwrap()];
+    let found = common::command::medsegx(&[&["convert", "--dtype", "f32"], &files[..]].concat());
+    assert!(found.status.success(), "{}", common::command::message(&found));
+    let weights = Weights::open(&output, Access::Map).unwrap();
+    assert_eq!(weights.config().kind, Kind::MedSegX);
+    for Tensor { name, values, .. } in &tuned {
+        assert!(weights.load(name).unwrap() == *values, "{name}");
+    }
+    assert_eq!(weights.metadata()["medsegx.file"], "model_best.pth");
+}
+
 #[test]
 fn the_command_converts_and_tells_usage_from_failure() {
     let folder = tempfile::tempdir().unwrap();

@@ -87,5 +87,6 @@ mod taxonomy;
 mod tiny_vit;
 mod tune;
 mod tune_command;
+mod tune_drawn;
 mod volume;
 mod weights;

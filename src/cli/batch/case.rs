@@ -17,7 +17,7 @@ pub const IMAGES: [&str; 6] = [".nii.gz", ".nii", ".nrrd", ".mha", ".npy", ".png
 const ENDINGS: [&str; 7] = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".npy", ".png"];
 
 /// Flags whose file belongs to the prompt: what is in it counts, not where it lies. Paths are those of the manifest.
-const READS: [&str; 2] = ["--boxes", "--rough"];
+const READS: [&str; 3] = ["--boxes", "--rough", "--tune-with"];
 /// Flags whose file is an output; it lies below the folder of the results.
 const WRITES: [&str; 4] = ["--logits", "--report", "--stats", "--preview"];
 /// Flags that the batch gives to all cases, or that make no sense within one.

@@ -7,6 +7,7 @@ use medsegx::volume::VolumeInfo;
 use serde_json::{Value, json};
 
 use super::args::AfterArgs;
+use super::job::Job;
 use super::targets::JobTarget;
 
 /// What can be refused before any work is done.
@@ -37,13 +38,14 @@ pub fn own_labels(requests: &mut [Request]) -> anyhow::Result<()> {
 }
 
 /// Cleans the masks of `outcome`, whose labels are those of [`own_labels`], gives them the targets' labels and counts
-/// again.
+/// again. Drawn slices stay as they are drawn.
 pub fn clean(
     cleaning: &Cleaning,
     outcome: &mut Outcome,
-    targets: &[JobTarget],
+    job: &Job,
     image: &VolumeInfo,
 ) -> medsegx::Result<Vec<CleanedLabel>> {
+    let targets = &job.targets;
     let spacing = image.spacing();
     let voxel = image.geometry().map_or(1.0, |geometry| geometry.voxel_volume());
     let mut cleaned = Vec::new();
@@ -55,6 +57,9 @@ pub fn clean(
             (0..targets.len()).filter(|&i| targets[i].label == target.label).map(|i| i as u16 + 1).collect();
         let done = cleaning.clean(&mut outcome.labels, &own, spacing, voxel)?;
         cleaned.push(CleanedLabel { label: target.label, done, voxels: 0 });
+    }
+    if let Some(drawn) = &job.drawn {
+        drawn.paint(&job.frame, &mut outcome.labels, 1)?;
     }
     let counts = outcome.labels.counts();
     for (voxels, count) in outcome.voxels.iter_mut().zip(counts.iter().skip(1)) {

@@ -42,6 +42,9 @@ pub struct Args {
     #[command(flatten, next_help_heading = "Where to look (inclusive voxel indices of the stored array)")]
     pub prompts: PromptArgs,
 
+    #[command(flatten, next_help_heading = "Tune first (docs/tune.md)")]
+    pub drawn: DrawnArgs,
+
     /// minmax, robust (minmax without padding values and isolated extremes), percentile, window:LEVEL,WIDTH, soft,
     /// lung, brain, bone, mediastinum, raw (0..255 as they are) or unit (0..1); default: minmax of the volume, for
     /// colour and 8-bit pictures raw, or unit where values are fractions
@@ -192,6 +195,19 @@ pub struct PromptArgs {
     pub points: Option<String>,
 }
 
+/// Slices that are drawn already.
+#[derive(clap::Args)]
+pub struct DrawnArgs {
+    /// Labels on the image's grid, drawn on some slices: the decoder is tuned on these for this run, as `medsegx tune`
+    /// does, the boxes of one target are segmented on the others, and drawn slices stay as they are drawn. Where tuning
+    /// does not help on held-out slices, the weights are taken as they are
+    #[arg(long, value_name = "DRAWN", requires = "tune_label", conflicts_with = "points")]
+    pub tune_with: Option<PathBuf>,
+    /// Label of the drawn slices that is the target
+    #[arg(long, value_name = "N", requires = "tune_with", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tune_label: Option<u16>,
+}
+
 impl Args {
     /// Refuses outputs that cannot be written, or that are files of this run, before any work is done.
     pub fn check_outputs(&self) -> anyhow::Result<()> {
@@ -202,6 +218,7 @@ impl Args {
             ("--tuned", self.model.tuned.as_ref()),
             ("--boxes", boxes.as_ref()),
             ("--rough", rough.as_ref()),
+            ("--tune-with", self.drawn.tune_with.as_ref()),
         ];
         let writes = [
             ("--output", Some(&self.output)),

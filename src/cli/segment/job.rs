@@ -3,6 +3,7 @@
 use medsegx::volume::SliceFrame;
 
 use super::args::Args;
+use super::drawn::Drawn;
 use super::output::Output;
 use super::targets::JobTarget;
 use crate::cli::weights_source::WeightsSource;
@@ -11,6 +12,8 @@ use crate::cli::weights_source::WeightsSource;
 pub struct Job {
     pub frame: SliceFrame,
     pub targets: Vec<JobTarget>,
+    /// Slices that are not segmented because they are drawn.
+    pub drawn: Option<Drawn>,
     pub source: WeightsSource,
     pub output: Output,
 }

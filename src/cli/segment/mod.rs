@@ -2,6 +2,7 @@
 
 mod after;
 mod args;
+mod drawn;
 mod job;
 mod output;
 mod preview;
@@ -9,10 +10,11 @@ mod propagation;
 mod report;
 mod stats;
 mod targets;
+mod tuning;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ pub use targets::context as context_of;
 use medsegx::codes::{Code, Warning};
 use medsegx::model::Config;
 use medsegx::segment::volume::{Observer, Outcome, segment_slices};
-use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
+use medsegx::segment::{Capacity, Model, Segmenter};
 use medsegx::volume::{
     Image, Incoming, IntensityMap, LabelVolume, MaskStream, OpenOptions, Opening, SeriesChoice, SetAside, VolumeInfo,
 };
@@ -35,6 +37,7 @@ use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
+use drawn::Drawn;
 use output::Output;
 use targets::JobTarget;
 
@@ -52,13 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
     let capacity = args.model.capacity(&model, capacity, args.mask, job.most_prompts(&args))?;
     let mut segmenter = Segmenter::new(&model, capacity, args.mask)?;
-    let open =
-        |folder: &PathBuf| -> anyhow::Result<_> { Ok(EmbeddingFolder::open(folder, &job.source.sha256()?, &model)?) };
-    let folder = args.embeddings.as_ref().map(open).transpose()?;
-    let kept = propagation::embeddings_to_keep(&args, &job, &segmenter);
-    if folder.is_some() || kept > 0 {
-        segmenter.keep(kept, folder)?;
-    }
+    tuning::keep(&args, &job, &mut segmenter)?;
     let loaded = start.elapsed();
     let interrupt = Interrupt::listen()?;
     let progress = Progress::new(job.prompts(), "slices", args.quiet);
@@ -67,7 +64,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ran.load = loaded;
     let outcome = ran.write(&args, &job, &model, hashes)?.outcome;
     if !args.quiet {
-        warn_of_folder(&args, &segmenter);
         summary(&job, &outcome, &args.output)?;
     }
     Ok(())
@@ -91,7 +87,13 @@ pub fn infer(
     }
     job.warn(image.info(), args);
     segmenter.set_stop(Some(interrupt.flag()));
+    let mut tuned = tuning::run(args, job, &mut image, segmenter, &interrupt)?;
+    let segmenter = tuned.as_mut().map_or(segmenter, |tuned| &mut tuned.segmenter);
+    segmenter.set_stop(Some(interrupt.flag()));
     let propagated = propagation::run(args, job, &mut image, segmenter, &interrupt)?;
+    if let Some(drawn) = &job.drawn {
+        drawn.withdraw(&mut job.targets);
+    }
     progress.set_of(0, job.prompts(), "");
     let mut watcher = Watcher::new(args, job, image.info(), segmenter, interrupt, progress)?;
     let mut requests: Vec<_> = job.targets.iter().map(JobTarget::request).collect();
@@ -102,17 +104,22 @@ pub fn infer(
     let (source, intensity) = image.parts();
     let mut outcome = segment_slices(segmenter, source, &job.frame, &intensity, &requests, &mut watcher)?;
     watcher.progress.finish();
+    if let (Some(drawn), Some(first)) = (&job.drawn, requests.first()) {
+        let voxels = drawn.paint(&job.frame, &mut outcome.labels, first.label)?;
+        outcome.voxels.iter_mut().take(1).for_each(|all| *all += voxels);
+    }
 
     let rest = Instant::now();
     let read = image.finish()?;
     let cleaned = match cleaning.is_empty() {
         true => Vec::new(),
-        false => after::clean(&cleaning, &mut outcome, &job.targets, image.info())?,
+        false => after::clean(&cleaning, &mut outcome, job, image.info())?,
     };
     let removed = after::warn_of_removed(&cleaned, &mut job.targets);
     if !args.quiet {
         image.info().warnings()[told..].iter().chain(&removed).for_each(super::console::warn);
         job.warn_of_masks(&outcome);
+        warn_of_folder(args, segmenter);
     }
     outcome.stages.wait += waited + rest.elapsed();
     let Watcher { mask, logits, .. } = watcher;
@@ -127,6 +134,7 @@ pub fn infer(
         outcome,
         cleaned,
         propagated,
+        tuned: tuned.map_or(serde_json::Value::Null, |tuned| tuned.report),
         mask,
         logits,
         start,
@@ -147,6 +155,8 @@ pub struct Ran {
     cleaned: serde_json::Value,
     /// How boxes got to slices that had none.
     propagated: serde_json::Value,
+    /// What was tuned beforehand.
+    tuned: serde_json::Value,
     mask: Option<MaskStream>,
     logits: Option<LogitsFile>,
     /// When the job began, and how long loading took.
@@ -172,7 +182,7 @@ impl Ran {
 
     /// Writes the files: the mask, and what else was asked for.
     pub fn write(self, args: &Args, job: &Job, model: &Model, hashes: Option<Hashes>) -> anyhow::Result<Written> {
-        let Ran { image, voxels, intensity, set_aside, outcome, cleaned, propagated, .. } = self;
+        let Ran { image, voxels, intensity, set_aside, outcome, cleaned, propagated, tuned, .. } = self;
         let written = Instant::now();
         let of_file = match self.mask {
             Some(mask) => mask.finish(&outcome.labels, args.force).map(|()| Vec::new())?,
@@ -194,8 +204,18 @@ impl Ran {
             let (load, read, write) = (self.load, self.read, written.elapsed());
             let times = report::Times { load, read, write, total: self.start.elapsed() };
             let (image, intensity, outcome) = (&image, &intensity, &outcome);
-            let done =
-                report::Done { image, intensity, set_aside, model, outcome, of_file, times, cleaned, propagated };
+            let done = report::Done {
+                image,
+                intensity,
+                set_aside,
+                model,
+                outcome,
+                of_file,
+                times,
+                cleaned,
+                propagated,
+                tuned,
+            };
             report = Some(report::value(args, job, hashes, &done)?);
         }
         if let (Some(path), Some(report)) = (&args.report, &report) {
@@ -228,11 +248,12 @@ impl Job {
         let info = opening.info().clone();
         let frame = info.frame(args.axis.index(), args.orient)?;
         after::check(&args.after, &info, frame.slices())?;
-        let voxels =
-            Incoming::start(opening, args.intensity, &frame, args.after.keeps_image() || args.prompts.propagate)?;
+        let keeps = args.after.keeps_image() || args.prompts.propagate || args.drawn.tune_with.is_some();
+        let voxels = Incoming::start(opening, args.intensity, &frame, keeps)?;
         let targets = targets::targets(args, &info, &frame, steered)?;
+        let drawn = Drawn::prepare(args, &info, &frame, &targets)?;
         let output = Output::prepare(args, &info, &targets)?;
-        Ok((Job { frame, targets, source, output }, voxels))
+        Ok((Job { frame, targets, drawn, source, output }, voxels))
     }
 
     /// Says what is doubtful about the masks.
@@ -279,7 +300,7 @@ fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
 struct Watcher {
     progress: Progress,
     logits: Option<LogitsFile>,
-    /// Where the mask can be written slice by slice: not where it is cleaned first.
+    /// Where the mask can be written slice by slice: not where it is cleaned first, or some of it is drawn.
     mask: Option<MaskStream>,
     interrupt: Interrupt,
 }
@@ -299,7 +320,7 @@ impl Watcher {
         Ok(Watcher {
             interrupt,
             logits: args.logits.as_deref().map(create).transpose()?,
-            mask: match args.after.cleaning().is_empty() {
+            mask: match args.after.cleaning().is_empty() && job.drawn.is_none() {
                 true => MaskStream::start(image, &job.frame, highest, &job.output.legend, &args.output)?,
                 false => None,
             },

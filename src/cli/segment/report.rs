@@ -43,6 +43,8 @@ pub struct Done<'a> {
     pub cleaned: Value,
     /// How boxes got to slices that had none.
     pub propagated: Value,
+    /// What was tuned on drawn slices beforehand.
+    pub tuned: Value,
 }
 
 /// SHA-256 of input and weights.
@@ -91,6 +93,7 @@ pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Res
         "slices": { "orient": format!("{:?}", args.orient).to_lowercase() },
         "cleaning": done.cleaned,
         "propagation": done.propagated,
+        "tuning": done.tuned,
         "seconds": {
             "load": times.load.as_secs_f64(),
             "read": times.read.as_secs_f64(),
