@@ -5,9 +5,11 @@ For each kernel and architecture: registers, blocks an SM by registers, by threa
 of the main loop by pipe, the loop's stall sum (cycles that one warp needs for a turn, if it never waits for data),
 that of the tensor instructions alone, barriers, and copies of the loop's body.
 
-    tools/sass/sass.py --medsegx target/release/medsegx            compares with tools/sass/table.tsv; 1 where it differs
+    tools/sass/sass.py --medsegx target/release/medsegx --check    compares with tools/sass/table.tsv; 1 where it differs
     tools/sass/sass.py --medsegx target/release/medsegx --write    writes it
     tools/sass/sass.py --medsegx NEW --against OLD                 ratio of stall sums, kernel by kernel
+
+OLD is a binary or a table that --write made of one.
 
 ptxas and nvdisasm come from the PyPI packages named in PACKAGES, by hash, into --tools; neither is part of the project.
 """
@@ -104,13 +106,17 @@ def instructions(listing):
 
 
 def main_loop(code, labels):
-    """First and last offset of the loop that counts: the innermost one with the largest stall sum; None without one."""
+    """First and last offset of the loop that counts: the innermost one with the largest stall sum, of those with tensor
+    instructions where there are any; None without one."""
     loops = []
     for offset, opcode, target, _ in code:
         if opcode.startswith("BRA") and target and labels[target] < offset:
             loops.append((labels[target], offset))
     inner = [one for one in loops if not any(other != one and one[0] <= other[0] and other[1] <= one[1] for other in loops)]
-    cost = {one: sum(stall for offset, _, _, stall in code if one[0] <= offset <= one[1]) for one in inner}
+    cost = {}
+    for one in inner:
+        body = [(opcode, stall) for offset, opcode, _, stall in code if one[0] <= offset <= one[1]]
+        cost[one] = (any(pipe(opcode) == "tensor" for opcode, _ in body), sum(stall for _, stall in body))
     # A hand-unrolled loop whose ring is filled first jumps back to its head twice: the longer way is the loop.
     best = max(inner, key=cost.get, default=None)
     around = [one for one in loops if best and one[0] == best[0]]
@@ -159,8 +165,8 @@ def read(kernel, architecture, tools, ptx, threads, shared):
     return [str(row[column]) for column in COLUMNS]
 
 
-def table(medsegx, tools):
-    """Rows of all kernels of one build."""
+def table(medsegx, tools, texts=None):
+    """Rows of all kernels of one build; of `texts` instead of its own, where that is the folder of a dump."""
     text = subprocess.run([medsegx, "kernels"], check=True, capture_output=True, text=True).stdout
     sizes = {}
     for line in text.splitlines()[1:]:
@@ -168,15 +174,20 @@ def table(medsegx, tools):
         sizes[name] = (int(threads), int(shared))
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([medsegx, "kernels", "--dump", folder], check=True, capture_output=True)
-        jobs = [(name, sm, tools, os.path.join(folder, f"{name}.ptx"), *sizes[name]) for name in sizes for sm in ARCHITECTURES]
+        from_here = texts or folder
+        jobs = [(name, sm, tools, os.path.join(from_here, f"{name}.ptx"), *sizes[name]) for name in sizes for sm in ARCHITECTURES]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(lambda job: read(*job), jobs))
 
 
+def committed(path):
+    """Rows of a table that was written before."""
+    return [line.split("\t") for line in path.read_text().splitlines()[1:]]
+
+
 def compare(rows, path):
     """Prints each row of the committed table that is not what was found; says whether there were any."""
-    committed = [line.split("\t") for line in path.read_text().splitlines()[1:]]
-    found, expected = ({tuple(row[:2]): row for row in rows} for rows in (rows, committed))
+    found, expected = ({tuple(row[:2]): row for row in rows} for rows in (rows, committed(path)))
     stale = 0
     for key in sorted(found.keys() | expected.keys()):
         if found.get(key) != expected.get(key):
@@ -204,21 +215,24 @@ def main():
     here = pathlib.Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--medsegx", required=True, help="the binary whose kernels are read")
-    parser.add_argument("--against", help="an older binary: prints ratios instead")
+    parser.add_argument("--texts", type=pathlib.Path, help="folder with `medsegx kernels --dump` of other kernels, to be read instead")
+    parser.add_argument("--against", type=pathlib.Path, help="an older binary or its table: prints ratios instead")
+    parser.add_argument("--table", type=pathlib.Path, default=here / "table.tsv", help="the table to compare with or to write")
     parser.add_argument("--tools", type=pathlib.Path, default=here.parents[1] / "target/ci-sass", help="folder of ptxas and nvdisasm")
-    parser.add_argument("--write", action="store_true", help="write the table")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="compare with the table; so without any of these")
+    what.add_argument("--write", action="store_true", help="write the table")
+    what.add_argument("--json", action="store_true", help="print the rows as JSON")
     options = parser.parse_args()
     tools = {name: program(name, options.tools) for name in PACKAGES}
-    rows = table(options.medsegx, tools)
+    rows = table(options.medsegx, tools, options.texts)
     if options.against:
-        return ratios(rows, table(options.against, tools))
+        return ratios(rows, committed(options.against) if options.against.suffix == ".tsv" else table(options.against, tools))
     if options.json:
         return print(json.dumps([dict(zip(COLUMNS, row)) for row in rows], indent=1))
-    path = here / "table.tsv"
     if options.write:
-        return path.write_text("\n".join("\t".join(row) for row in [COLUMNS, *rows]) + "\n") and None
-    return int(compare(rows, path))
+        return options.table.write_text("\n".join("\t".join(row) for row in [COLUMNS, *rows]) + "\n") and None
+    return int(compare(rows, options.table))
 
 
 if __name__ == "__main__":
