@@ -110,25 +110,6 @@ impl Volume {
         Opening::open(path.as_ref(), options)?.finish()
     }
 
-    /// Opens a label map, as [`Volume::open`], along the axes of the image `on` where both lie at the same places. This
-    /// build is without DICOM objects.
-    ///
-    /// # Errors
-    /// As [`Volume::open`].
-    #[cfg(not(feature = "dicom"))]
-    pub fn open_labels(
-        path: impl AsRef<Path>,
-        options: &OpenOptions,
-        on: Option<&VolumeInfo>,
-        _labels: &[u32],
-    ) -> Result<Self> {
-        let volume = Self::open(path, options)?;
-        match on {
-            Some(image) => turned::along(volume, image),
-            None => Ok(volume),
-        }
-    }
-
     /// Reads a volume from the contents of a file; `name` stands in for its path in messages.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Label maps whose axes are the image's in another order or direction: one scan as LPS and as RAS, say.
 
+#[cfg(not(feature = "dicom"))]
+use super::OpenOptions;
 use super::geometry::Affine;
 use super::info::Container;
 use super::{Geometry, Volume, VolumeInfo};
@@ -85,5 +87,26 @@ impl Turn {
             turned.extend((0..ni).map(|i| values[row + place(0, i)]));
         }
         Ok(turned)
+    }
+}
+
+#[cfg(not(feature = "dicom"))]
+impl Volume {
+    /// Opens a label map, as [`Volume::open`], along the axes of the image `on` where both lie at the same places. This
+    /// build is without DICOM objects.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn open_labels(
+        path: impl AsRef<std::path::Path>,
+        options: &OpenOptions,
+        on: Option<&VolumeInfo>,
+        _labels: &[u32],
+    ) -> Result<Self> {
+        let volume = Self::open(path, options)?;
+        match on {
+            Some(image) => along(volume, image),
+            None => Ok(volume),
+        }
     }
 }

@@ -16,6 +16,9 @@ use super::foreign;
 use super::quote::shown;
 use crate::{Error, Result};
 
+/// What `kind` is in the metadata of a tuned file.
+pub const TUNED: &str = "medsegx-tuned";
+
 /// Bytes before the JSON: its length, little-endian.
 pub(super) const LENGTH: u64 = 8;
 

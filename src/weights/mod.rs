@@ -125,7 +125,7 @@ impl Weights {
         source.read(&path, header::LENGTH..header::LENGTH + length as u64, |bytes| json.extend_from_slice(bytes))?;
         let Header { tensors, metadata } = header::parse(&path, &json, file)?;
         let kind = metadata.get("kind").map(String::as_str);
-        if kind == Some(tuned::KIND) {
+        if kind == Some(header::TUNED) {
             let found = "a tuned file, which goes on top of them (--tuned)";
             return Err(Error::file(path, "kind in the metadata", "weights of a whole model", found));
         }

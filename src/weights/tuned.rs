@@ -12,8 +12,7 @@ use super::{Weights, write};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
-/// What `kind` is in the metadata.
-pub const KIND: &str = "medsegx-tuned";
+pub use super::header::TUNED as KIND;
 /// Metadata: SHA-256 of the weights file that the tensors go on top of.
 pub const BASE: &str = "base_sha256";
 
