@@ -642,8 +642,8 @@ typedef struct medsegx_target {
     int64_t high[3];
 } medsegx_target;
 
-// Hears how many slices of a volume are done, of how many; anything but 0 as an answer cancels. Called on the calling
-// thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
+// Hears how many slices of a volume's targets are done, of how many; anything but 0 as an answer cancels. Called on the
+// calling thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
 typedef int32_t (*medsegx_progress_callback)(void *user, uint64_t done, uint64_t total);
 
 #ifdef __cplusplus
@@ -770,7 +770,9 @@ void medsegx_session_free(struct medsegx_session *session);
 medsegx_status medsegx_cancel_new(struct medsegx_cancel **out, struct medsegx_error **error);
 
 // Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
-// milliseconds, on a GPU with its stage or batch. NULL is ignored. Any thread, at any time; async-signal-safe.
+// milliseconds, on a GPU with its stage or batch. Before a volume's first slice its voxels are copied, looked through for
+// their range and counted, each in one go: the flag is seen between these, and rules that sort voxels (percentile, robust)
+// take seconds for large volumes. NULL is ignored. Any thread, at any time; async-signal-safe.
 void medsegx_cancel_set(const struct medsegx_cancel *cancel, int32_t set);
 
 // Frees a flag that no call uses any more. NULL is allowed. Any thread, once.

@@ -71,6 +71,8 @@ class Model {
         detail::check(medsegx_model_open_memory(data, size, options, &model, &error), error);
         handle_.reset(model);
     }
+    // (path, NULL) would be taken for memory of 0 bytes: options come as a pointer or not at all, bytes as const void *.
+    Model(const char *path, std::size_t size, const medsegx_model_options *options = nullptr) = delete;
     medsegx_model_info info() const {
         auto info = with_defaults(medsegx_model_info_init);
         medsegx_error *error = nullptr;
@@ -93,7 +95,7 @@ class Cancel {
         detail::check(medsegx_cancel_new(&cancel, &error), error);
         handle_.reset(cancel);
     }
-    void set(bool stop = true) noexcept { medsegx_cancel_set(handle_.get(), stop ? 1 : 0); }
+    void set(bool stop = true) const noexcept { medsegx_cancel_set(handle_.get(), stop ? 1 : 0); }
     const medsegx_cancel *get() const noexcept { return handle_.get(); }
 
   private:

@@ -117,15 +117,15 @@ pub unsafe extern "C" fn medsegx_session_free(session: *mut medsegx_session) {
 }
 
 fn create(model: &medsegx_model, options: medsegx_session_options) -> Outcome<State> {
-    for (name, value, most) in [
-        ("max_height", options.max_height, LONGEST_SIDE),
-        ("max_width", options.max_width, LONGEST_SIDE),
-        ("max_points", options.max_points, 1024),
-        ("batch", options.batch, 512),
-        ("kept_slices", options.kept_slices.max(1), 1 << 20),
+    for (name, value, least, most) in [
+        ("max_height", options.max_height, 1, LONGEST_SIDE),
+        ("max_width", options.max_width, 1, LONGEST_SIDE),
+        ("max_points", options.max_points, 1, 1024),
+        ("batch", options.batch, 1, 512),
+        ("kept_slices", options.kept_slices, 0, 1 << 20),
     ] {
-        if !(1..=most).contains(&value) {
-            return Err(medsegx_error::argument(name, &format!("1 to {most}"), &value.to_string()));
+        if !(least..=most).contains(&value) {
+            return Err(medsegx_error::argument(name, &format!("{least} to {most}"), &value.to_string()));
         }
     }
     let choice = match options.mask {
@@ -176,7 +176,9 @@ pub unsafe extern "C" fn medsegx_cancel_new(
 }
 
 /// Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
-/// milliseconds, on a GPU with its stage or batch. NULL is ignored. Any thread, at any time; async-signal-safe.
+/// milliseconds, on a GPU with its stage or batch. Before a volume's first slice its voxels are copied, looked through for
+/// their range and counted, each in one go: the flag is seen between these, and rules that sort voxels (percentile, robust)
+/// take seconds for large volumes. NULL is ignored. Any thread, at any time; async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_cancel_set(cancel: *const medsegx_cancel, set: i32) {
     // SAFETY: `cancel` is NULL or valid, as the header asks.

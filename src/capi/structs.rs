@@ -12,8 +12,8 @@ use super::versioned::{Versioned, initialise, versioned};
 /// has something to say, with no lock held; it must not call medsegx with the model that is being made.
 pub type medsegx_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, level: i32, message: *const c_char)>;
 
-/// Hears how many slices of a volume are done, of how many; anything but 0 as an answer cancels. Called on the calling
-/// thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
+/// Hears how many slices of a volume's targets are done, of how many; anything but 0 as an answer cancels. Called on the
+/// calling thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
 pub type medsegx_progress_callback = Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
 
 /// Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::boundary::{Outcome, array, array_mut, check_strided, guard};
 use super::codes::medsegx_pixel;
 use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppable, with};
-use super::slice::intensity;
+use super::slice::{intensity, stop_if};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{
     FIRST_OUTCOME_SIZE, medsegx_outcome, medsegx_progress_callback, medsegx_target, medsegx_volume,
@@ -159,10 +159,6 @@ impl<F: Fn() -> bool> Observer for Watcher<F> {
         });
         if told != 0 || (self.stop)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
-
-    fn logits(&mut self, _index: usize, _logits: &[f32]) -> crate::Result<()> {
-        Ok(())
-    }
 }
 
 /// How many outcomes there are, and the bits of all that is doubtful.
@@ -171,18 +167,20 @@ fn run(
     view: &medsegx_volume,
     volume: &Volume,
     targets: &[medsegx_target],
-    watcher: &mut dyn Observer,
+    watcher: &mut Watcher<impl Fn() -> bool>,
     out: &mut Out,
 ) -> Outcome<(usize, u64)> {
     let frame = volume.frame(view.axis as usize, Orientation::Stored)?;
+    stop_if(&watcher.stop)?;
     let map = intensity(view.intensity, view.low, view.high)?.resolve(volume)?;
+    stop_if(&watcher.stop)?;
     let mut levels = LevelCounts::new(volume.voxels().len());
     levels.add(volume, &map);
     let mut bits = volume.warnings().iter().fold(levels.bits(&map), |bits, warning| bits | warning.code.bit());
     let grid = Grid::of(volume, frame.axis());
     let mut requests = reserve(targets.len(), "targets")?;
-    for target in targets {
-        requests.push(request(target, &grid, &mut bits)?);
+    for (index, target) in targets.iter().enumerate() {
+        requests.push(request(target, &format!("targets[{index}]"), &grid, &mut bits)?);
     }
     out.check_room(requests.iter().map(|request| request.boxes.len()).sum())?;
     state.slice = None;
@@ -195,15 +193,17 @@ fn run(
     Ok((outcome.slices.len(), outcome.slices.iter().fold(bits, |bits, slice| bits | slice.doubts)))
 }
 
-fn request(target: &medsegx_target, grid: &Grid, bits: &mut u64) -> Outcome<Request> {
+/// `name` is the target's in messages.
+fn request(target: &medsegx_target, name: &str, grid: &Grid, bits: &mut u64) -> Outcome<Request> {
     let label = u16::try_from(target.label).ok().filter(|&label| label > 0);
-    let label = label.ok_or_else(|| medsegx_error::argument("label", "1 to 65535", &target.label.to_string()))?;
+    let wrong = || medsegx_error::argument(&format!("{name}.label"), "1 to 65535", &target.label.to_string());
+    let label = label.ok_or_else(wrong)?;
     let (mut low, mut high) = (target.low, target.high);
     for (low, high) in low.iter_mut().zip(&mut high).filter(|(low, high)| low > high) {
         std::mem::swap(low, high);
         *bits |= Code::CornersSwapped.bit();
     }
-    let boxes = prompt::volume_box(VolumeBox { low, high }, "target", grid)?;
+    let boxes = prompt::volume_box(VolumeBox { low, high }, name, grid)?;
     let organ = [target.body_part, target.subregion, target.organ].map(|index| index as usize);
     let context = Context { modality: target.modality as usize, organ, task: target.task as usize };
     Ok(Request { label, context: Some(context), boxes, points: BTreeMap::new() })

@@ -9,7 +9,7 @@ use medsegx::weights::{self, Access, Weights};
 /// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// NIfTI, NumPy, PNG or DICOM image, a folder or zip archive of DICOM files, or weights.
+    /// NIfTI, NRRD, MetaImage, NumPy, PNG or DICOM image, a folder or zip archive of DICOM files, or weights.
     #[arg(value_name = "FILE|FOLDER")]
     file: PathBuf,
     /// Time point of a 4-D file, from 0; volume of a DICOM series, by its key or its number from 1.

@@ -8,7 +8,7 @@ use super::Weights;
 use crate::error::Result;
 
 /// What to say wherever they are used.
-pub const NOTICE: &str = "demo weights: trained on synthetic pictures, for trying things out";
+pub const NOTICE: &str = "demo weights: trained on synthetic pictures, for trying things out and not for real scans";
 
 /// The file `weights/demo.safetensors`, as it was when this library was built.
 pub static FILE: &[u8] = &JOINED;

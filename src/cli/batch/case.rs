@@ -14,7 +14,8 @@ use crate::cli::segment;
 /// Names of images end in one of these.
 pub const IMAGES: [&str; 6] = [".nii.gz", ".nii", ".nrrd", ".mha", ".npy", ".png"];
 /// Longer ones of masks first.
-const ENDINGS: [&str; 7] = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".npy", ".png"];
+const ENDINGS: [&str; 10] =
+    [".seg.nrrd", ".rtstruct.dcm", ".dcm", ".nii.gz", ".nii", ".nrrd", ".mha", ".npy", ".npz", ".png"];
 
 /// Flags whose file belongs to the prompt: what is in it counts, not where it lies. Paths are those of the manifest.
 const READS: [&str; 3] = ["--boxes", "--rough", "--tune-with"];

@@ -155,7 +155,7 @@ pub struct PromptArgs {
     /// the one inside the box
     #[arg(long = "box", value_name = "x0,y0,x1,y1", value_parser = PixelBox::read, group = "prompt", allow_hyphen_values = true)]
     pub pixel_box: Option<(PixelBox, Vec<Warning>)>,
-    /// Slice of --box or --points
+    /// Slice of --box or --points, counted from 0
     #[arg(long, value_name = "K", conflicts_with_all = ["box3d", "boxes", "rough"])]
     pub slice: Option<usize>,
     /// The same rectangle on a run of slices
