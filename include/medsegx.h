@@ -773,7 +773,8 @@ medsegx_status medsegx_cancel_new(struct medsegx_cancel **out, struct medsegx_er
 // milliseconds, on a GPU with its stage or batch. Before a volume's first slice its voxels are copied, looked through for
 // their range and counted, each in one go: the flag is seen between these, and rules that sort voxels (percentile, robust)
 // take seconds for large volumes. NULL is ignored. Any thread, at any time; async-signal-safe.
-void medsegx_cancel_set(const struct medsegx_cancel *cancel, int32_t set);
+void medsegx_cancel_set(const struct medsegx_cancel *cancel,
+                        int32_t set);
 
 // Frees a flag that no call uses any more. NULL is allowed. Any thread, once.
 void medsegx_cancel_free(struct medsegx_cancel *cancel);
