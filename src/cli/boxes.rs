@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use medsegx::atomic::write_atomically;
 use medsegx::prompt::{self, Grid, RoughOptions, Target, boxes_file, markups_file, rough_boxes};
 use medsegx::taxonomy::Query;
+use medsegx::tune::check_grid;
 use medsegx::volume::{
     Form, LabelVolume, Legend, OpenOptions, Opening, Orientation, Segment, SeriesChoice, Volume, VolumeInfo,
     mask_writer,
@@ -92,26 +93,12 @@ fn label_map(args: &Args) -> anyhow::Result<Volume> {
     let options = OpenOptions { form: args.form, ..OpenOptions::LABELS };
     let volume = Volume::open_labels(&args.input, &options, image.as_ref().map(|image| image.info()), &[])?;
     if let Some(image) = &image {
-        same_grid(&volume, image.info())?;
+        check_grid(image.info(), &volume)?;
     }
     if !args.quiet {
         volume.warnings().iter().for_each(super::console::warn);
     }
     Ok(volume)
-}
-
-/// That boxes of the label map are indices of the image.
-fn same_grid(labels: &Volume, image: &VolumeInfo) -> anyhow::Result<()> {
-    let wrong = |expected: String, found: String| medsegx::Error::file(labels.path(), "grid", expected, found);
-    if labels.dims() != image.dims() {
-        return Err(wrong(format!("the image's, {:?} voxels", image.dims()), format!("{:?}", labels.dims())).into());
-    }
-    let (Some(own), Some(other)) = (labels.geometry(), image.geometry()) else { return Ok(()) };
-    let apart = other.distance(own, image.dims());
-    if apart > 0.5 * other.spacing().into_iter().fold(f64::INFINITY, f64::min) {
-        return Err(wrong("the image's place".into(), format!("corners up to {apart:.3} mm from it")).into());
-    }
-    Ok(())
 }
 
 /// Whether a file is text of boxes or an .npz, and no image.
