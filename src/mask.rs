@@ -10,7 +10,8 @@
 //!
 //! // Three maps of 8 x 8 logits: a square that fills the box, one that is smaller, and nothing.
 //! let square = |low: usize, high: usize| {
-//!     (0..64).map(move |at| if (low..=high).contains(&(at % 8)) && (low..=high).contains(&(at / 8)) { 4.0 } else { -4.0 })
+//!     let inside = move |at: usize| (low..=high).contains(&(at % 8)) && (low..=high).contains(&(at / 8));
+//!     (0..64).map(move |at| if inside(at) { 4.0 } else { -4.0 })
 //! };
 //! let logits: Vec<f32> = square(3, 4).chain(square(2, 5)).chain([-4.0; 64]).collect();
 //! let prompt = Some([2.0, 2.0, 5.0, 5.0]);

@@ -4,8 +4,9 @@
 //! ([`Segmenter::embeddings`](crate::segment::Segmenter::embeddings)), and every step starts from it.
 //!
 //! ```text
-//! slice, label -> embedding, box, label in the decoder's order (sample) -> decoder forward (decoder, layers, upscaling)
-//!     -> loss -> the way back -> gradients summed sample by sample -> AdamW (parameters); run: which steps, and which are kept
+//! slice, label -> embedding, box, label in the decoder's order (sample)
+//!     -> decoder forward (decoder, layers, upscaling) -> loss -> the way back
+//!     -> gradients summed sample by sample -> AdamW (parameters); run: which steps, and which are kept
 //! ```
 //!
 //! A sample's arithmetic is one thread's alone and sums over samples have a fixed order, so that neither the number of

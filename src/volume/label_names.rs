@@ -1,5 +1,5 @@
-//! Names of labels in NIfTI files: a Caret label table in a header extension, as TotalSegmentator and Connectome Workbench
-//! write it. Read from an extension of any code; tables are kept small, and nothing in them is believed.
+//! Names of labels in NIfTI files: a Caret label table in a header extension, as TotalSegmentator and Connectome
+//! Workbench write it. Read from an extension of any code; tables are kept small, and nothing in them is believed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,8 +10,8 @@ use crate::Result;
 use crate::image::legend::{LabelTable, Legend, Segment, colour};
 use crate::memory::zeros;
 
-/// Longest extension that is looked at, and the longest that is written: `vox_offset` of NIfTI-1 is a 32-bit float, which
-/// counts single bytes up to here.
+/// Longest extension that is looked at, and the longest that is written: `vox_offset` of NIfTI-1 is a 32-bit float,
+/// which counts single bytes up to here.
 const MOST_BYTES: usize = (1 << 24) - 1024;
 /// Bytes of an extension before its contents: its size and its code.
 const HEAD: usize = 8;
@@ -61,8 +61,8 @@ fn table(names: &BTreeMap<u16, &str>) -> String {
             <VolumeType><![CDATA[Label]]></VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
 }
 
-/// The names in the first label table of `available` bytes of extensions, of which the flag is the first, and how many of
-/// the bytes were read. What is no chain of extensions is left where it is.
+/// The names in the first label table of `available` bytes of extensions, of which the flag is the first, and how many
+/// of the bytes were read. What is no chain of extensions is left where it is.
 pub(super) fn read<R: BufRead>(
     source: &mut Source<R>,
     big_endian: bool,

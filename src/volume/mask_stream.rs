@@ -35,9 +35,9 @@ pub struct MaskStream {
 }
 
 impl MaskStream {
-    /// Begins the mask of a volume whose labels are at most `highest`, with the names of `legend`, where it can be written as slices of `frame`
-    /// become final: to .nii.gz, with slices across z. `None` for others, which [`mask_writer::write`] writes at the
-    /// end.
+    /// Begins the mask of a volume whose labels are at most `highest`, with the names of `legend`, where it can be
+    /// written as slices of `frame` become final: to .nii.gz, with slices across z. `None` for others, which
+    /// [`mask_writer::write`] writes at the end.
     ///
     /// # Errors
     /// As [`mask_writer::check`]; [`Error::Io`] where no thread can be had.

@@ -9,8 +9,8 @@ use crate::Result;
 use crate::image::Voxels;
 use crate::memory::reserve;
 
-/// The same voxels along the axes of `image`, where both lie at the same places in another order of axes: exact, nothing is
-/// interpolated. Else the volume as it is.
+/// The same voxels along the axes of `image`, where both lie at the same places in another order of axes: exact,
+/// nothing is interpolated. Else the volume as it is.
 pub(super) fn along(volume: Volume, image: &VolumeInfo) -> Result<Volume> {
     let (Some(own), Some(other)) = (volume.geometry(), image.geometry()) else { return Ok(volume) };
     let turn = Turn::between(own, volume.dims(), other);

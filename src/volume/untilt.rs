@@ -1,5 +1,5 @@
-//! Tilted stacks onto an upright grid: slices of a tilted gantry are each shifted in their own plane, so that they lie at
-//! a right angle to their stack.
+//! Tilted stacks onto an upright grid: slices of a tilted gantry are each shifted in their own plane, so that they lie
+//! at a right angle to their stack.
 
 use std::io::BufRead;
 
@@ -28,12 +28,12 @@ struct Way {
 
 impl<R: BufRead> Opening<R> {
     /// The volume resampled onto an upright grid: each slice is shifted in its plane, linearly between pixels, by what
-    /// the tilt moved it; voxels of no slice have the least value, or that of padding. The grid is wider by the shift of
-    /// the last slice. An upright volume stays as it is. Reads all voxels.
+    /// the tilt moved it; voxels of no slice have the least value, or that of padding. The grid is wider by the shift
+    /// of the last slice. An upright volume stays as it is. Reads all voxels.
     ///
     /// # Errors
-    /// As [`Opening::finish`]; [`Error::File`] for a volume without a place, for rows and columns that are not at a right
-    /// angle, and for a grid of more voxels than may be.
+    /// As [`Opening::finish`]; [`Error::File`] for a volume without a place, for rows and columns that are not at a
+    /// right angle, and for a grid of more voxels than may be.
     pub fn untilted(self) -> Result<Self> {
         let Some(way) = way(&self.info, &self.options)? else { return Ok(self) };
         let options = self.options;

@@ -80,6 +80,23 @@ fn source_files_stay_small() {
     assert!(long.is_empty(), "longer than {LONGEST_SOURCE} lines:\n{}", long.join("\n"));
 }
 
+/// The C library's rooms are left out: their comments are the header's, laid out for it.
+#[test]
+fn comment_lines_fit_beside_code() {
+    const COLUMNS: usize = 120;
+    let mut sources = Vec::new();
+    files(root(), &[".rs"], &mut sources);
+    let mut long = Vec::new();
+    for path in sources.iter().filter(|path| !path.starts_with(root().join("src/capi"))) {
+        for (index, line) in std::fs::read_to_string(path).unwrap().lines().enumerate() {
+            if line.trim_start().starts_with("//") && line.chars().count() > COLUMNS {
+                long.push(format!("{}:{}", path.strip_prefix(root()).unwrap().display(), index + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "comment lines of more than {COLUMNS} columns:\n{}", long.join("\n"));
+}
+
 #[test]
 fn every_dependency_says_why_it_is_there() {
     let manifest = read("Cargo.toml");

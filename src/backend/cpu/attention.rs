@@ -351,8 +351,8 @@ pub(super) struct Rows {
     pub room: usize,
 }
 
-/// Keys as columns in panels, zeros behind them; values as rows in panels. `row` gives k (1) or v (2) of a key; rows need
-/// not be equally far apart. `together` holds the keys of a register.
+/// Keys as columns in panels, zeros behind them; values as rows in panels. `row` gives k (1) or v (2) of a key; rows
+/// need not be equally far apart. `together` holds the keys of a register.
 #[inline(always)]
 pub(super) fn pack<'a, S: Simd>(
     s: S,
