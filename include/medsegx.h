@@ -246,6 +246,48 @@ typedef int32_t medsegx_mask;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// How a tuning finds out whether it helps.
+enum medsegx_validate
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Slices are held out: a share of them, whole volumes where there are several; below five slices each once.
+    MEDSEGX_VALIDATE_AUTO = 0,
+    // Not at all: the last step is kept.
+    MEDSEGX_VALIDATE_NONE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_validate medsegx_validate;
+#else
+typedef int32_t medsegx_validate;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a tuning held out.
+enum medsegx_held_out
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Nothing.
+    MEDSEGX_HELD_OUT_NOTHING = 0,
+    // Slices of the same volumes.
+    MEDSEGX_HELD_OUT_SLICES = 1,
+    // Whole volumes.
+    MEDSEGX_HELD_OUT_VOLUMES = 2,
+    // Each slice once; then all were trained on.
+    MEDSEGX_HELD_OUT_LEAVE_ONE_OUT = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_held_out medsegx_held_out;
+#else
+typedef int32_t medsegx_held_out;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // Type of a pixel or voxel, in the machine's byte order.
 enum medsegx_pixel
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -336,6 +378,10 @@ typedef struct medsegx_model medsegx_model;
 
 // All the memory that runs of a model need. One call at a time; another one meanwhile is refused.
 typedef struct medsegx_session medsegx_session;
+
+// Labelled slices, and what tuning on them made of a model's mask decoder. One call at a time; another one meanwhile is
+// refused.
+typedef struct medsegx_tuning medsegx_tuning;
 
 // Receives a message: `level` is a medsegx_log, `message` is valid during the call. Called on the thread of the call that
 // has something to say, with no lock held; it must not call medsegx with the model that is being made.
@@ -616,12 +662,72 @@ typedef struct medsegx_volume_result {
     size_t voxels_room;
 } medsegx_volume_result;
 
+// How a decoder is tuned.
+typedef struct medsegx_tune_options {
+    // sizeof this struct, set by medsegx_tune_options_init.
+    uint32_t struct_size;
+    // Steps; default 50. Where slices are held out the best of ten moments among them is kept.
+    uint32_t steps;
+    // Slices of a step; default 4.
+    uint32_t batch;
+    // Most pixels of the model's picture that each side of a box goes outward, at random; default 0.
+    uint32_t jitter;
+    // Of the order of slices and of the jitter. The same seed gives the same bytes for any number of threads.
+    uint64_t seed;
+    // Learning rate; default 0: the engine's own.
+    float rate;
+    // Threads; default 0: as many as the processor runs at once.
+    uint32_t threads;
+    // A medsegx_validate; default MEDSEGX_VALIDATE_AUTO.
+    int32_t validate;
+    // A medsegx_instructions; default MEDSEGX_INSTRUCTIONS_WIDEST.
+    int32_t instructions;
+    // Share of the slices, or volumes, that is held out, above 0 and below 1; default 0.2.
+    double share;
+} medsegx_tune_options;
+
+// What a tuning did. Dice are means over what was held out, or over all slices where nothing was.
+typedef struct medsegx_tune_result {
+    // sizeof this struct, set by medsegx_tune_result_init.
+    uint32_t struct_size;
+    // A medsegx_held_out.
+    int32_t held_out;
+    // Slices or volumes that were held out at once.
+    uint32_t held_count;
+    // Steps behind what was kept; 0 where tuning did not help and the model is as it was.
+    uint32_t steps;
+    // 1 where `progress` ended it.
+    int32_t stopped;
+    // 0
+    uint32_t reserved;
+    // Dice of the mask that the engine chooses before tuning.
+    double dice_before;
+    // The same after tuning, whether it was kept or not.
+    double dice_after;
+    // Dice of the ellipse that the box encloses.
+    double dice_ellipse;
+    // Loss of the first step.
+    double first_loss;
+    // Loss of the last step.
+    double last_loss;
+} medsegx_tune_result;
+
 // Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.
 // Called on the calling thread, with ascending offsets, no byte twice.
 typedef int32_t (*medsegx_read_callback)(void *user, uint64_t offset, void *buffer, size_t size);
 
-// One thing to segment in a volume: the same rectangle on a run of slices. Later versions may add fields at the end:
-// calls take the size of an element.
+// A rectangle on one slice of a volume, voxel indices, inclusive.
+typedef struct medsegx_slice_box {
+    // Index of the slice along the volume's axis.
+    int64_t slice;
+    // x0, y0: a corner, along the volume's axes that are left, in their order.
+    int64_t low[2];
+    // x1, y1: the other corner. Where one is below that of `low`, they are swapped, with a warning.
+    int64_t high[2];
+} medsegx_slice_box;
+
+// One thing to segment in a volume: the same rectangle on a run of slices, or a rectangle for each of its slices. Later
+// versions may add fields at the end: calls take the size of an element.
 typedef struct medsegx_target {
     // Value in the label array, 1 to 65535.
     uint32_t label;
@@ -640,6 +746,10 @@ typedef struct medsegx_target {
     // x1, y1, z1: voxel indices of the other corner, inclusive. Where one is below that of `low`, they are swapped, with a
     // warning.
     int64_t high[3];
+    // `box_count` rectangles, at most one a slice, in any order; NULL where `low` and `high` say it all.
+    const struct medsegx_slice_box *boxes;
+    // Number of `boxes`. Above 0 `low` and `high` are not looked at.
+    size_t box_count;
 } medsegx_target;
 
 // Hears how many slices of a volume's targets are done, of how many; anything but 0 as an answer cancels. Called on the
@@ -703,6 +813,12 @@ void medsegx_volume_init(struct medsegx_volume *out, uint32_t struct_size);
 
 // As medsegx_model_options_init.
 void medsegx_volume_result_init(struct medsegx_volume_result *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_tune_options_init(struct medsegx_tune_options *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_tune_result_init(struct medsegx_tune_result *out, uint32_t struct_size);
 
 // Version of the library that runs, as "0.1.0". Static text. Any thread.
 const char *medsegx_version(void);
@@ -770,11 +886,9 @@ void medsegx_session_free(struct medsegx_session *session);
 medsegx_status medsegx_cancel_new(struct medsegx_cancel **out, struct medsegx_error **error);
 
 // Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
-// milliseconds, on a GPU with its stage or batch. Before a volume's first slice its voxels are copied, looked through for
-// their range and counted, each in one go: the flag is seen between these, and rules that sort voxels (percentile, robust)
-// take seconds for large volumes. NULL is ignored. Any thread, at any time; async-signal-safe.
-void medsegx_cancel_set(const struct medsegx_cancel *cancel,
-                        int32_t set);
+// milliseconds, also while a volume's voxels are copied and looked through; on a GPU with its stage or batch. NULL is
+// ignored. Any thread, at any time; async-signal-safe.
+void medsegx_cancel_set(const struct medsegx_cancel *cancel, int32_t set);
 
 // Frees a flag that no call uses any more. NULL is allowed. Any thread, once.
 void medsegx_cancel_free(struct medsegx_cancel *cancel);
@@ -873,6 +987,75 @@ medsegx_status medsegx_segment_volume(struct medsegx_session *session,
                                       void *user,
                                       const struct medsegx_cancel *cancel,
                                       struct medsegx_error **error);
+
+// Makes an empty tuning of the model whose weights file is at `path`: MedSegX or LiteMedSAM.
+//
+// The file is read while slices are added and again when a tuned model or file is made, so it has to stay as it is. `path`
+// is UTF-8 and required. `out` is required; it is set to NULL at once, and on success to a tuning that
+// medsegx_tune_free frees. Any thread. Fails with MEDSEGX_STATUS_IO, _BAD_FILE, _BAD_WEIGHTS, _OUT_OF_MEMORY and
+// _INVALID_ARGUMENT.
+medsegx_status medsegx_tune_new(const char *path,
+                                struct medsegx_tuning **out,
+                                struct medsegx_error **error);
+
+// Frees a tuning that no call uses; models made from it stay valid. NULL is allowed. Any thread, once.
+void medsegx_tune_free(struct medsegx_tuning *tuning);
+
+// Adds a labelled slice: `session`, of a model of the same weights, encodes it, and its embedding is kept.
+//
+// `tuning`, `session`, `slice` and `label` are required; `context` may be NULL where the model needs none, `cancel`
+// always. `label` has a byte a pixel, rows without gaps, 0 outside of the structure; `label_size` is their number.
+// `volume` is a number of your own for the volume that the slice is of, by which volumes are held out as a whole; `index`
+// is the slice's place in it. Nothing is kept of the slice but the embedding. A session has no slice afterwards. Fails as
+// medsegx_segment_slice does, and with MEDSEGX_STATUS_BAD_PROMPT for a label that is empty, covers the slice or is lost at
+// the model's size.
+medsegx_status medsegx_tune_add_slice(struct medsegx_tuning *tuning,
+                                      struct medsegx_session *session,
+                                      const struct medsegx_slice *slice,
+                                      const struct medsegx_context *context,
+                                      const uint8_t *label,
+                                      size_t label_size,
+                                      uint32_t volume,
+                                      uint32_t index,
+                                      const struct medsegx_cancel *cancel,
+                                      struct medsegx_error **error);
+
+// Tunes on the slices that were added, from the weights file anew.
+//
+// `tuning` and `result` are required; `options` may be NULL: defaults; so may `progress`, `user` and `cancel`. `progress`
+// hears how many steps are done, of how many; an answer other than 0 ends the tuning with the best that is known by then.
+// `cancel` gives the call up within a step: MEDSEGX_STATUS_CANCELLED, and the tuning is as it was before. `result` is
+// written on success only. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT without slices, for options out of range or a loss
+// that is not finite, with _IO and _BAD_FILE where the weights file has changed, and with _OUT_OF_MEMORY.
+medsegx_status medsegx_tune_run(struct medsegx_tuning *tuning,
+                                const struct medsegx_tune_options *options,
+                                struct medsegx_tune_result *result,
+                                medsegx_progress_callback progress,
+                                void *user,
+                                const struct medsegx_cancel *cancel,
+                                struct medsegx_error **error);
+
+// Makes a model of what the last run kept. It shares with `base`, a model of the same weights, the device and every
+// parameter that was not tuned.
+//
+// All pointers but `error` are required; `out` is set to NULL at once, and on success to a model that medsegx_model_free
+// frees. Any number of threads may use `base` meanwhile. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT where no run kept
+// anything, and as medsegx_model_open.
+medsegx_status medsegx_tune_model(struct medsegx_tuning *tuning,
+                                  const struct medsegx_model *base,
+                                  struct medsegx_model **out,
+                                  struct medsegx_error **error);
+
+// Writes what the last run kept as a file for the `tuned` of medsegx_model_options and for `medsegx segment --tuned`.
+//
+// `tuning`, `path` and `name`, what was tuned for, are required; both are UTF-8. An existing file is replaced where `force`
+// is 1, else refused. The file is whole or not there. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT where no run kept
+// anything, with _BAD_FILE for an existing file, and with _IO.
+medsegx_status medsegx_tune_write(struct medsegx_tuning *tuning,
+                                  const char *path,
+                                  const char *name,
+                                  int32_t force,
+                                  struct medsegx_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -5,6 +5,7 @@
 #include <medsegx.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -83,6 +84,8 @@ class Model {
     const medsegx_model *get() const noexcept { return handle_.get(); }
 
   private:
+    friend class Tuning;
+    explicit Model(medsegx_model *model) : handle_(model, medsegx_model_free) {}
     std::unique_ptr<medsegx_model, void (*)(medsegx_model *)> handle_;
 };
 
@@ -142,6 +145,46 @@ class Session {
 
   private:
     std::unique_ptr<medsegx_session, void (*)(medsegx_session *)> handle_;
+};
+
+// Labelled slices, and what tuning on them makes of a model.
+class Tuning {
+  public:
+    explicit Tuning(const std::string &path) : handle_(nullptr, medsegx_tune_free) {
+        medsegx_tuning *tuning = nullptr;
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_tune_new(path.c_str(), &tuning, &error), error);
+        handle_.reset(tuning);
+    }
+    // `label` has a byte a pixel, 0 outside.
+    void add(Session &session, const medsegx_slice &slice, const medsegx_context *context, const std::vector<unsigned char> &label,
+             std::uint32_t volume, std::uint32_t index, const medsegx_cancel *cancel = nullptr) {
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_tune_add_slice(handle_.get(), session.get(), &slice, context, label.data(), label.size(), volume,
+                                             index, cancel, &error),
+                      error);
+    }
+    // `progress` must not throw: it is called through C.
+    medsegx_tune_result run(const medsegx_tune_options *options = nullptr, const medsegx_cancel *cancel = nullptr,
+                            medsegx_progress_callback progress = nullptr, void *user = nullptr) {
+        auto result = with_defaults(medsegx_tune_result_init);
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_tune_run(handle_.get(), options, &result, progress, user, cancel, &error), error);
+        return result;
+    }
+    Model model(const Model &base) {
+        medsegx_model *model = nullptr;
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_tune_model(handle_.get(), base.get(), &model, &error), error);
+        return Model(model);
+    }
+    void write(const std::string &path, const std::string &name, bool force = false) {
+        medsegx_error *error = nullptr;
+        detail::check(medsegx_tune_write(handle_.get(), path.c_str(), name.c_str(), force ? 1 : 0, &error), error);
+    }
+
+  private:
+    std::unique_ptr<medsegx_tuning, void (*)(medsegx_tuning *)> handle_;
 };
 
 } // namespace medsegx

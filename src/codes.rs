@@ -115,6 +115,7 @@ codes! {
     54 TargetRemoved "target-removed" Result "Nothing of a target's mask was left by what was asked for after the network."
     55 MarkupOdd "markup-odd" Prompt "A field of a markup is passed over or contradicts another, or points are left out: what counts is said."
     56 Untilted "untilted" Image "A tilted stack was resampled onto an upright grid, as was asked for: boxes in voxels and the mask are of that grid."
+    57 ModalityDiffers "modality-differs" Prompt "The DICOM header names another modality than the task: the network is told the task's."
 }
 
 /// What a warning is about.

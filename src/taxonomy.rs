@@ -21,6 +21,7 @@ pub use tree::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, TARGETS, UNSEEN_TASK}
 
 use serde::{Deserialize, Serialize};
 
+use crate::codes::{Code, Warning};
 use crate::{Error, Result};
 
 /// How a picture was made.
@@ -30,6 +31,8 @@ pub struct Modality {
     pub name: &'static str,
     /// Other spellings found in MedSegDB's folders.
     pub aliases: &'static [&'static str],
+    /// What DICOM's Modality (0008,0060) may be of such pictures.
+    pub dicom: &'static [&'static str],
 }
 
 /// An organ or tissue and where it lies.
@@ -91,6 +94,15 @@ impl Context {
             organ: ORGANS.get(self.organ[2]).map_or("?", |organ| organ.name),
             task: task.unwrap_or(if self.task == UNSEEN_TASK { UNSEEN } else { "?" }),
         }
+    }
+
+    /// Whether pictures of this modality have another Modality (0008,0060) than `dicom`. One that no modality of the tree
+    /// has, as PT, tells nothing.
+    pub fn contradicts(&self, dicom: &str) -> Option<Warning> {
+        let known = MODALITIES.iter().any(|modality| modality.dicom.contains(&dicom));
+        let modality = MODALITIES.get(self.modality).filter(|own| known && !own.dicom.contains(&dicom))?;
+        let message = format!("the image is {dicom} by its DICOM header, and the task's modality is {}", modality.name);
+        Some(Warning::new(Code::ModalityDiffers, message))
     }
 }
 

@@ -125,6 +125,10 @@ impl Array {
 }
 
 impl Lender for Array {
+    fn cancel(&self) -> Option<&AtomicBool> {
+        Some(&self.stop)
+    }
+
     fn plane(&self, axis: usize, index: usize) -> Result<Voxels> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);

@@ -309,7 +309,12 @@ impl Ask {
                 })?;
             Ok(Asked { name, request: Request { label, context, boxes, points }, warnings })
         };
-        targets.into_iter().map(asked).collect()
+        let mut targets: Vec<Asked> = targets.into_iter().map(asked).collect::<Result<_>>()?;
+        let differs = |target: &Asked| target.request.context?.contradicts(image.dicom_modality()?);
+        if let Some((target, warning)) = targets.iter_mut().find_map(|one| differs(one).map(|found| (one, found))) {
+            target.warnings.push(warning);
+        }
+        Ok(targets)
     }
 
     fn segmenter(&self, model: &Arc<segment::Model>, targets: &[Asked], job: &Job) -> Result<Segmenter> {

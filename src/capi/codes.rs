@@ -127,3 +127,28 @@ pub enum medsegx_log {
     /// Good to know.
     Information = 3,
 }
+
+/// How a tuning finds out whether it helps.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+pub enum medsegx_validate {
+    /// Slices are held out: a share of them, whole volumes where there are several; below five slices each once.
+    Auto = 0,
+    /// Not at all: the last step is kept.
+    None = 1,
+}
+codes!(medsegx_validate: Auto None);
+
+/// What a tuning held out.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+pub enum medsegx_held_out {
+    /// Nothing.
+    Nothing = 0,
+    /// Slices of the same volumes.
+    Slices = 1,
+    /// Whole volumes.
+    Volumes = 2,
+    /// Each slice once; then all were trained on.
+    LeaveOneOut = 3,
+}

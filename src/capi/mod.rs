@@ -29,6 +29,8 @@ mod prompted;
 
 mod volume;
 
+mod tune;
+
 // Not in the header.
 mod asked;
 mod boundary;

@@ -205,13 +205,18 @@ fn to_engine(options: &medsegx_model_options) -> Outcome<segment::ModelOptions> 
         Some(medsegx_precision::Bf16) => Precision::Bf16,
         None => return Err(wrong("precision", "0 (f32) or 1 (bf16)", options.precision)),
     };
-    let level = match medsegx_instructions::of(options.instructions) {
+    let level = level(options.instructions)?;
+    let threads = (options.threads > 0).then_some(options.threads as usize);
+    Ok(segment::ModelOptions { device, cpu: CpuOptions { threads, precision, level } })
+}
+
+/// The instructions behind a caller's number; `None` for the widest.
+pub(super) fn level(instructions: i32) -> Outcome<Option<Level>> {
+    Ok(match medsegx_instructions::of(instructions) {
         Some(medsegx_instructions::Widest) => None,
         Some(medsegx_instructions::Portable) => Some(Level::Portable),
         Some(medsegx_instructions::Avx2) => Some(Level::Avx2),
         Some(medsegx_instructions::Avx512) => Some(Level::Avx512),
-        None => return Err(wrong("instructions", "0 to 3", options.instructions)),
-    };
-    let threads = (options.threads > 0).then_some(options.threads as usize);
-    Ok(segment::ModelOptions { device, cpu: CpuOptions { threads, precision, level } })
+        None => return Err(medsegx_error::argument("instructions", "0 to 3", &instructions.to_string())),
+    })
 }

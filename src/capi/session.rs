@@ -176,9 +176,8 @@ pub unsafe extern "C" fn medsegx_cancel_new(
 }
 
 /// Asks runs that were given this flag to stop (1), or lets runs go on (0). On the CPU a run stops within some
-/// milliseconds, on a GPU with its stage or batch. Before a volume's first slice its voxels are copied, looked through for
-/// their range and counted, each in one go: the flag is seen between these, and rules that sort voxels (percentile, robust)
-/// take seconds for large volumes. NULL is ignored. Any thread, at any time; async-signal-safe.
+/// milliseconds, also while a volume's voxels are copied and looked through; on a GPU with its stage or batch. NULL is
+/// ignored. Any thread, at any time; async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_cancel_set(cancel: *const medsegx_cancel, set: i32) {
     // SAFETY: `cancel` is NULL or valid, as the header asks.
@@ -209,6 +208,24 @@ pub(super) unsafe fn stoppable<T>(
     let done = work(state);
     state.segmenter.set_stop(None);
     done
+}
+
+/// The caller's flag, or one that nobody sets, for whatever keeps it.
+///
+/// # Safety
+/// `cancel` is NULL or valid.
+pub(super) unsafe fn shared_flag(cancel: *const medsegx_cancel) -> Arc<AtomicBool> {
+    // SAFETY: the caller's promise.
+    unsafe { cancel.as_ref() }.map_or_else(Arc::default, |cancel| Arc::clone(&cancel.0))
+}
+
+/// The caller's flag, for whatever looks at it between pieces of its work.
+///
+/// # Safety
+/// `cancel` is NULL or valid for `'a`.
+pub(super) unsafe fn flag<'a>(cancel: *const medsegx_cancel) -> Option<&'a AtomicBool> {
+    // SAFETY: the caller's promise.
+    unsafe { cancel.as_ref() }.map(|cancel| &*cancel.0)
 }
 
 /// True when the caller asked to stop.

@@ -11,9 +11,10 @@ use super::versioned;
 use crate::codes::Code;
 use crate::executor::Prompt;
 use crate::image::intensity::{are_fractions, percentiles_of};
+use crate::image::rank::Ranked;
 use crate::image::robust::robust_of;
 use crate::segment::{Picture, prompt_points};
-use crate::volume::{Intensity, IntensityMap, LevelCounts, Statistics, Voxel};
+use crate::volume::{Intensity, IntensityMap, LevelCounts, Statistics};
 
 /// Segments one slice. Where the session was made for slices of this size, or has seen one, the call takes no memory but
 /// an error object when it fails.
@@ -160,7 +161,7 @@ struct Rows<'a, T> {
     nan: Option<T>,
 }
 
-impl<'a, T: Voxel> Rows<'a, T> {
+impl<'a, T: Ranked> Rows<'a, T> {
     /// # Safety
     /// `slice.pixels` is NULL or valid for the rows that the struct says, as long as this lives.
     unsafe fn new(slice: &'a medsegx_slice) -> Outcome<Rows<'a, T>> {
@@ -266,30 +267,27 @@ impl<'a, T: Voxel> Rows<'a, T> {
 
     fn robust(&self, all: &Statistics, scratch: &mut Vec<f32>) -> Outcome<IntensityMap> {
         Intensity::MinMax.resolve_range(all)?; // refuses values that are not finite
-        scratch.clear();
-        scratch.resize(self.row * self.slice.height as usize, 0.0);
-        let pixels: &mut [T] = bytemuck::cast_slice_mut(scratch);
-        let count = pixels.iter_mut().zip(self.rows().flatten()).map(|(to, &from)| *to = self.taken(from)).count();
-        let limits = robust_of(&mut pixels[..count], self.slice.slope, self.slice.intercept);
+        let limits = robust_of(self.gathered(scratch), self.slice.slope, self.slice.intercept, None)?;
         let none = || medsegx_error::argument("pixels", "some", "none");
         let ([low, high], _) = limits.ok_or_else(none)?;
         Ok(IntensityMap { rule: Intensity::Robust, low, high })
     }
 
-    /// Every pixel type fits the alignment and size of f32, which `scratch` is made of.
     fn percentiles(&self, all: &Statistics, scratch: &mut Vec<f32>) -> Outcome<IntensityMap> {
         Intensity::MinMax.resolve_range(all)?; // refuses values that are not finite
-        scratch.clear();
-        scratch.resize(self.row * self.slice.height as usize, 0.0);
-        let pixels: &mut [T] = bytemuck::cast_slice_mut(scratch);
-        let mut count = 0;
-        for &pixel in self.rows().flatten().filter(|&&pixel| self.value(pixel) > 0.0) {
-            pixels[count] = self.taken(pixel);
-            count += 1;
-        }
-        let range = percentiles_of(&mut pixels[..count], self.slice.slope, self.slice.intercept);
+        let range = percentiles_of(self.gathered(scratch), self.slice.slope, self.slice.intercept, None)?;
         let none = || medsegx_error::argument("pixels", "some above 0 for the percentile rule", "none");
         let [low, high] = range.ok_or_else(none)?;
         Ok(IntensityMap { rule: Intensity::Percentile, low, high })
+    }
+
+    /// The slice's pixels without what lies between rows. Every pixel type fits the alignment and size of f32, which
+    /// `scratch` is made of.
+    fn gathered<'b>(&self, scratch: &'b mut Vec<f32>) -> &'b [T] {
+        scratch.clear();
+        scratch.resize(self.row * self.slice.height as usize, 0.0);
+        let pixels: &mut [T] = bytemuck::cast_slice_mut(scratch);
+        let count = pixels.iter_mut().zip(self.rows().flatten()).map(|(to, &from)| *to = self.taken(from)).count();
+        &pixels[..count]
     }
 }

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use super::codes::{
-    medsegx_device, medsegx_instructions, medsegx_intensity, medsegx_mask, medsegx_pixel, medsegx_precision,
+    medsegx_device, medsegx_held_out, medsegx_instructions, medsegx_intensity, medsegx_mask, medsegx_pixel,
+    medsegx_precision, medsegx_validate,
 };
 use super::versioned::{Versioned, initialise, versioned};
 
@@ -357,8 +358,20 @@ versioned!(medsegx_volume, 80, {
     nan_value: f64::NAN,
 });
 
-/// One thing to segment in a volume: the same rectangle on a run of slices. Later versions may add fields at the end:
-/// calls take the size of an element.
+/// A rectangle on one slice of a volume, voxel indices, inclusive.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_slice_box {
+    /// Index of the slice along the volume's axis.
+    pub slice: i64,
+    /// x0, y0: a corner, along the volume's axes that are left, in their order.
+    pub low: [i64; 2],
+    /// x1, y1: the other corner. Where one is below that of `low`, they are swapped, with a warning.
+    pub high: [i64; 2],
+}
+
+/// One thing to segment in a volume: the same rectangle on a run of slices, or a rectangle for each of its slices. Later
+/// versions may add fields at the end: calls take the size of an element.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct medsegx_target {
@@ -379,7 +392,29 @@ pub struct medsegx_target {
     /// x1, y1, z1: voxel indices of the other corner, inclusive. Where one is below that of `low`, they are swapped, with a
     /// warning.
     pub high: [i64; 3],
+    /// `box_count` rectangles, at most one a slice, in any order; NULL where `low` and `high` say it all.
+    pub boxes: *const medsegx_slice_box,
+    /// Number of `boxes`. Above 0 `low` and `high` are not looked at.
+    pub box_count: usize,
 }
+
+/// What the fields are that a caller's element does not have.
+pub(super) const NO_TARGET: medsegx_target = medsegx_target {
+    label: 0,
+    modality: 0,
+    body_part: 0,
+    subregion: 0,
+    organ: 0,
+    task: 0,
+    low: [0; 3],
+    high: [0; 3],
+    boxes: std::ptr::null(),
+    box_count: 0,
+};
+
+/// Size of a medsegx_target of version 1.
+pub(super) const FIRST_TARGET_SIZE: usize = 72;
+const _: () = assert!(std::mem::offset_of!(medsegx_target, boxes) == FIRST_TARGET_SIZE);
 
 /// What is known of one slice of one target. Later versions may add fields at the end: calls take the size of an element.
 #[repr(C)]
@@ -456,6 +491,85 @@ versioned!(medsegx_volume_result, 48, {
     voxels_room: 0,
 });
 
+/// How a decoder is tuned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_tune_options {
+    /// sizeof this struct, set by medsegx_tune_options_init.
+    pub struct_size: u32,
+    /// Steps; default 50. Where slices are held out the best of ten moments among them is kept.
+    pub steps: u32,
+    /// Slices of a step; default 4.
+    pub batch: u32,
+    /// Most pixels of the model's picture that each side of a box goes outward, at random; default 0.
+    pub jitter: u32,
+    /// Of the order of slices and of the jitter. The same seed gives the same bytes for any number of threads.
+    pub seed: u64,
+    /// Learning rate; default 0: the engine's own.
+    pub rate: f32,
+    /// Threads; default 0: as many as the processor runs at once.
+    pub threads: u32,
+    /// A medsegx_validate; default MEDSEGX_VALIDATE_AUTO.
+    pub validate: i32,
+    /// A medsegx_instructions; default MEDSEGX_INSTRUCTIONS_WIDEST.
+    pub instructions: i32,
+    /// Share of the slices, or volumes, that is held out, above 0 and below 1; default 0.2.
+    pub share: f64,
+}
+
+versioned!(medsegx_tune_options, 48, {
+    steps: 50,
+    batch: 4,
+    jitter: 0,
+    seed: 2025,
+    rate: 0.0,
+    threads: 0,
+    validate: medsegx_validate::Auto as i32,
+    instructions: medsegx_instructions::Widest as i32,
+    share: 0.2,
+});
+
+/// What a tuning did. Dice are means over what was held out, or over all slices where nothing was.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_tune_result {
+    /// sizeof this struct, set by medsegx_tune_result_init.
+    pub struct_size: u32,
+    /// A medsegx_held_out.
+    pub held_out: i32,
+    /// Slices or volumes that were held out at once.
+    pub held_count: u32,
+    /// Steps behind what was kept; 0 where tuning did not help and the model is as it was.
+    pub steps: u32,
+    /// 1 where `progress` ended it.
+    pub stopped: i32,
+    /// 0
+    pub reserved: u32,
+    /// Dice of the mask that the engine chooses before tuning.
+    pub dice_before: f64,
+    /// The same after tuning, whether it was kept or not.
+    pub dice_after: f64,
+    /// Dice of the ellipse that the box encloses.
+    pub dice_ellipse: f64,
+    /// Loss of the first step.
+    pub first_loss: f64,
+    /// Loss of the last step.
+    pub last_loss: f64,
+}
+
+versioned!(medsegx_tune_result, 64, {
+    held_out: medsegx_held_out::Nothing as i32,
+    held_count: 0,
+    steps: 0,
+    stopped: 0,
+    reserved: 0,
+    dice_before: 0.0,
+    dice_after: 0.0,
+    dice_ellipse: 0.0,
+    first_loss: 0.0,
+    last_loss: 0.0,
+});
+
 /// Sets `out` to its defaults; struct_size is sizeof *out. NULL is ignored. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_model_options_init(out: *mut medsegx_model_options, struct_size: u32) {
@@ -522,6 +636,20 @@ pub unsafe extern "C" fn medsegx_volume_init(out: *mut medsegx_volume, struct_si
 /// As medsegx_model_options_init.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn medsegx_volume_result_init(out: *mut medsegx_volume_result, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_tune_options_init(out: *mut medsegx_tune_options, struct_size: u32) {
+    // SAFETY: as above.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_tune_result_init(out: *mut medsegx_tune_result, struct_size: u32) {
     // SAFETY: as above.
     unsafe { initialise(out, struct_size) };
 }

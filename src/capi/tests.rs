@@ -2,6 +2,7 @@
 
 mod odd;
 mod prompted;
+mod stopped;
 
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};

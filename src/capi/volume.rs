@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use super::boundary::{Outcome, array, array_mut, check_strided, guard};
 use super::codes::medsegx_pixel;
-use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppable, with};
-use super::slice::{intensity, stop_if};
+use super::session::{State, flag, medsegx_cancel, medsegx_session, stoppable, with};
+use super::slice::intensity;
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{
-    FIRST_OUTCOME_SIZE, medsegx_outcome, medsegx_progress_callback, medsegx_target, medsegx_volume,
-    medsegx_volume_result,
+    FIRST_OUTCOME_SIZE, FIRST_TARGET_SIZE, NO_TARGET, medsegx_outcome, medsegx_progress_callback, medsegx_slice_box,
+    medsegx_target, medsegx_volume, medsegx_volume_result,
 };
 use super::versioned;
 use crate::codes::Code;
+use crate::image::rank::{Cancel, pass};
 use crate::memory::reserve;
-use crate::prompt::{self, Grid, VolumeBox};
+use crate::prompt::{self, Grid, PixelBox, VolumeBox};
 use crate::segment::volume::{Observer, Request, SliceOutcome, segment_volume};
 use crate::taxonomy::Context;
 use crate::volume::{Labels, LevelCounts, Orientation, Volume, Voxel, Voxels};
@@ -46,9 +48,9 @@ pub unsafe extern "C" fn medsegx_segment_volume(
             let view = versioned::required("volume", volume)?;
             let answer = versioned::required("result", result)?;
             let targets = read_targets(targets, target_size, target_count)?;
-            let mut watcher = Watcher { progress, user, stop: || cancelled(cancel) };
+            let mut watcher = Watcher { progress, user, cancel: flag(cancel) };
             with(session, |state| {
-                let volume = copy_volume(&view)?;
+                let volume = copy_volume(&view, watcher.cancel)?;
                 let mut out = Out::new(&answer, &volume, targets.len())?;
                 let (outcomes_count, warnings) =
                     stoppable(state, cancel, |state| run(state, &view, &volume, &targets, &mut watcher, &mut out))?;
@@ -145,19 +147,23 @@ fn outcome_of(outcome: &SliceOutcome) -> medsegx_outcome {
 /// As long and as aligned as a medsegx_outcome of version 1.
 type FirstOutcome = [u64; FIRST_OUTCOME_SIZE / 8];
 
-struct Watcher<F> {
+struct Watcher<'a> {
     progress: medsegx_progress_callback,
     user: *mut c_void,
-    stop: F,
+    cancel: Cancel<'a>,
 }
 
-impl<F: Fn() -> bool> Observer for Watcher<F> {
+impl Observer for Watcher<'_> {
     fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()> {
         let told = self.progress.map_or(0, |progress| {
             // SAFETY: the host gave this function and its user data for this call.
             unsafe { progress(self.user, done as u64, total as u64) }
         });
-        if told != 0 || (self.stop)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if told != 0 || self.cancel.is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 
@@ -167,20 +173,19 @@ fn run(
     view: &medsegx_volume,
     volume: &Volume,
     targets: &[medsegx_target],
-    watcher: &mut Watcher<impl Fn() -> bool>,
+    watcher: &mut Watcher,
     out: &mut Out,
 ) -> Outcome<(usize, u64)> {
     let frame = volume.frame(view.axis as usize, Orientation::Stored)?;
-    stop_if(&watcher.stop)?;
-    let map = intensity(view.intensity, view.low, view.high)?.resolve(volume)?;
-    stop_if(&watcher.stop)?;
+    let (map, _) = intensity(view.intensity, view.low, view.high)?.examine_unless(volume, watcher.cancel)?;
     let mut levels = LevelCounts::new(volume.voxels().len());
     levels.add(volume, &map);
     let mut bits = volume.warnings().iter().fold(levels.bits(&map), |bits, warning| bits | warning.code.bit());
     let grid = Grid::of(volume, frame.axis());
     let mut requests = reserve(targets.len(), "targets")?;
     for (index, target) in targets.iter().enumerate() {
-        requests.push(request(target, &format!("targets[{index}]"), &grid, &mut bits)?);
+        // SAFETY: the targets were read from the caller's, who promises that their boxes are valid.
+        requests.push(unsafe { request(target, &format!("targets[{index}]"), &grid, &mut bits) }?);
     }
     out.check_room(requests.iter().map(|request| request.boxes.len()).sum())?;
     state.slice = None;
@@ -194,20 +199,61 @@ fn run(
 }
 
 /// `name` is the target's in messages.
-fn request(target: &medsegx_target, name: &str, grid: &Grid, bits: &mut u64) -> Outcome<Request> {
+///
+/// # Safety
+/// `target.boxes` is NULL or valid for `target.box_count` elements.
+unsafe fn request(target: &medsegx_target, name: &str, grid: &Grid, bits: &mut u64) -> Outcome<Request> {
     let label = u16::try_from(target.label).ok().filter(|&label| label > 0);
     let wrong = || medsegx_error::argument(&format!("{name}.label"), "1 to 65535", &target.label.to_string());
     let label = label.ok_or_else(wrong)?;
-    let (mut low, mut high) = (target.low, target.high);
-    for (low, high) in low.iter_mut().zip(&mut high).filter(|(low, high)| low > high) {
-        std::mem::swap(low, high);
-        *bits |= Code::CornersSwapped.bit();
-    }
-    let boxes = prompt::volume_box(VolumeBox { low, high }, name, grid)?;
+    let boxes = if target.box_count > 0 {
+        // SAFETY: the caller's promise.
+        let boxes = unsafe { array(&format!("{name}.boxes"), target.boxes, target.box_count) }?;
+        slice_boxes(boxes, name, grid, bits)?
+    } else {
+        let (mut low, mut high) = (target.low, target.high);
+        order(&mut low, &mut high, bits);
+        prompt::volume_box(VolumeBox { low, high }, name, grid)?
+    };
     let organ = [target.body_part, target.subregion, target.organ].map(|index| index as usize);
     let context = Context { modality: target.modality as usize, organ, task: target.task as usize };
     Ok(Request { label, context: Some(context), boxes, points: BTreeMap::new() })
 }
+
+/// Swaps corners that stand the other way round.
+fn order(low: &mut [i64], high: &mut [i64], bits: &mut u64) {
+    for (low, high) in low.iter_mut().zip(high).filter(|(low, high)| low > high) {
+        std::mem::swap(low, high);
+        *bits |= Code::CornersSwapped.bit();
+    }
+}
+
+fn slice_boxes(
+    boxes: &[medsegx_slice_box],
+    name: &str,
+    grid: &Grid,
+    bits: &mut u64,
+) -> Outcome<BTreeMap<usize, PixelBox>> {
+    let (mut found, (width, height)) = (BTreeMap::new(), grid.slice_size());
+    for (index, one) in boxes.iter().enumerate() {
+        let name = format!("{name}.boxes[{index}]");
+        let slice = usize::try_from(one.slice).ok().filter(|&slice| slice < grid.slices());
+        let wrong =
+            |expected: &str| medsegx_error::argument(&format!("{name}.slice"), expected, &one.slice.to_string());
+        let slice = slice.ok_or_else(|| wrong(&format!("0 to {}", grid.slices().saturating_sub(1))))?;
+        let (mut low, mut high) = (one.low, one.high);
+        order(&mut low, &mut high, bits);
+        let rectangle = PixelBox { x0: low[0], y0: low[1], x1: high[0], y1: high[1] };
+        rectangle.check(&name, width, height)?;
+        if found.insert(slice, rectangle).is_some() {
+            return Err(wrong("a slice without another box of the target (more targets may share a label)"));
+        }
+    }
+    Ok(found)
+}
+
+/// As large and as aligned as a medsegx_target of version 1.
+type FirstTarget = [u64; FIRST_TARGET_SIZE / 8];
 
 /// # Safety
 /// `targets` is NULL or valid for `count` elements that are `size` bytes apart.
@@ -215,38 +261,48 @@ unsafe fn read_targets(targets: *const medsegx_target, size: usize, count: usize
     if count == 0 {
         return Err(medsegx_error::argument("target_count", "at least 1", "0"));
     }
-    check_strided("targets", targets, size, count)?;
+    // Elements of version 1 are shorter than the struct is now, and aligned alike.
+    check_strided("targets", targets.cast::<FirstTarget>(), size, count)?;
+    let known = if size < size_of::<medsegx_target>() { FIRST_TARGET_SIZE } else { size_of::<medsegx_target>() };
     let mut read = reserve(count, "targets")?;
-    // SAFETY: not NULL, aligned, and the caller promises `count` elements `size` bytes apart.
-    read.extend((0..count).map(|i| unsafe { targets.byte_add(i * size).read() }));
+    for index in 0..count {
+        let mut target = NO_TARGET;
+        // SAFETY: not NULL, aligned, and the caller promises `count` elements `size` bytes apart, of which no more is
+        // copied than they have.
+        unsafe {
+            let element = targets.byte_add(index * size).cast::<u8>();
+            std::ptr::copy_nonoverlapping(element, (&raw mut target).cast::<u8>(), known);
+        }
+        read.push(target);
+    }
     Ok(read)
 }
 
 /// # Safety
 /// `view.voxels` is NULL or valid for `view.size` bytes.
-unsafe fn copy_volume(view: &medsegx_volume) -> Outcome<Volume> {
+unsafe fn copy_volume(view: &medsegx_volume, cancel: Cancel) -> Outcome<Volume> {
     let dims = view.dims.map(|n| n as usize);
     // SAFETY: the caller's promise.
     let voxels = unsafe {
         match medsegx_pixel::of(view.pixel_type) {
-            Some(medsegx_pixel::U8) => Voxels::U8(copy(view)?),
-            Some(medsegx_pixel::I16) => Voxels::I16(copy(view)?),
-            Some(medsegx_pixel::U16) => Voxels::U16(copy(view)?),
-            Some(medsegx_pixel::F32) => Voxels::F32(copy(view)?),
+            Some(medsegx_pixel::U8) => Voxels::U8(copy(view, cancel)?),
+            Some(medsegx_pixel::I16) => Voxels::I16(copy(view, cancel)?),
+            Some(medsegx_pixel::U16) => Voxels::U16(copy(view, cancel)?),
+            Some(medsegx_pixel::F32) => Voxels::F32(copy(view, cancel)?),
             None => return Err(medsegx_error::argument("pixel_type", "0 to 3", &view.pixel_type.to_string())),
         }
     };
     let volume = Volume::from_voxels("<memory>", dims, view.channels as usize, voxels)?;
     let mut volume = volume.scaled(view.slope, view.intercept)?;
     if !view.nan_value.is_nan() {
-        volume.replace_not_finite(view.nan_value)?;
+        volume.replace_not_finite_unless(view.nan_value, cancel)?;
     }
     Ok(volume)
 }
 
 /// # Safety
 /// As [`copy_volume`].
-unsafe fn copy<T: Voxel>(view: &medsegx_volume) -> Outcome<Vec<T>> {
+unsafe fn copy<T: Voxel>(view: &medsegx_volume, cancel: Cancel) -> Outcome<Vec<T>> {
     let count = view.dims.iter().try_fold(view.channels as usize, |all, &n| all.checked_mul(n as usize));
     let needed = count.and_then(|count| count.checked_mul(size_of::<T>()));
     let (Some(count), Some(needed)) = (count, needed) else {
@@ -258,6 +314,6 @@ unsafe fn copy<T: Voxel>(view: &medsegx_volume) -> Outcome<Vec<T>> {
     // SAFETY: the caller's promise.
     let voxels = unsafe { array::<T>("voxels", view.voxels.cast(), count) }?;
     let mut copy = reserve(count, "a volume")?;
-    copy.extend_from_slice(voxels);
+    pass(voxels, cancel, |piece| copy.extend_from_slice(piece))?;
     Ok(copy)
 }

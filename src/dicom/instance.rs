@@ -8,7 +8,7 @@ use super::data_set::{DataSet, Flaw, Flawed};
 use super::frames::{Frame, frames};
 use super::input::Place;
 use super::parse::{Encoding, Parsed, PixelPlace, parse};
-use super::segmentation::is_segmentation;
+use super::segmentation::{STRUCTURE_SET, is_segmentation};
 use super::tags;
 use crate::{Error, Result};
 
@@ -57,7 +57,9 @@ pub enum Photometric {
 /// A file is no image of this program's kind, which is no fault of it.
 pub enum Found {
     Image(Box<Instance>),
-    /// A directory, a report, a segmentation, ...: by what it has not.
+    /// A segmentation or a structure set.
+    Labels,
+    /// A directory, a report, ...: by what it has not.
     NoImage,
 }
 
@@ -70,7 +72,8 @@ impl Instance {
 
     fn of(place: &Place, parsed: Parsed) -> Flawed<Found> {
         let class = parsed.data_set.text(tags::SOP_CLASS_UID).unwrap_or_default();
-        match parsed.pixels.filter(|_| !is_segmentation(&class)) {
+        match parsed.pixels {
+            _ if is_segmentation(&class) || class == STRUCTURE_SET => Ok(Found::Labels),
             Some(pixels) => Ok(Found::Image(Box::new(Self::with(place, parsed, pixels)?))),
             None => Ok(Found::NoImage),
         }

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use super::contour::{Point, outlines};
 use super::on_grid::{OnGrid, Plane};
 use super::parse::IMPLICIT_LITTLE;
+use super::segmentation::STRUCTURE_SET;
 use super::study::{Reference, SERIES_INSTANCE, Source, Study, new_uid, now};
 use super::write::{Set, decimal, write_meta, write_set};
 use crate::image::Segment;
 
-pub const STRUCTURE_SET: &str = "1.2.840.10008.5.1.4.1.1.481.3";
 const STUDY_CLASS: &str = "1.2.840.10008.3.1.2.3.1";
 const FRAME_OF_REFERENCE: u32 = 0x0020_0052;
 const CONTOUR_IMAGES: u32 = 0x3006_0016;

@@ -1,9 +1,11 @@
-//! What the reader and the writer of DICOM segmentations both know: classes, and how segments are tracked.
+//! What the readers and the writers of DICOM labels both know: classes, and how segments are tracked.
 
 /// Binary or fractional.
 pub const SEGMENTATION: &str = "1.2.840.10008.5.1.4.1.1.66.4";
 /// A label map.
 pub const LABEL_MAP: &str = "1.2.840.10008.5.1.4.1.1.66.7";
+/// Contours.
+pub const STRUCTURE_SET: &str = "1.2.840.10008.5.1.4.1.1.481.3";
 
 /// Whether an object of this class is a segmentation.
 pub fn is_segmentation(class: &str) -> bool {

@@ -66,7 +66,7 @@ pub fn mask_object(path: &Path) -> Result<Option<MaskObject>> {
     let parsed = parse::parse(place.open()?).map_err(|flaw| flaw.at(path))?;
     let class = parsed.data_set.text(super::tags::SOP_CLASS_UID).unwrap_or_default();
     Ok(match class.as_str() {
-        super::rtstruct_writer::STRUCTURE_SET => Some(MaskObject::StructureSet),
+        super::segmentation::STRUCTURE_SET => Some(MaskObject::StructureSet),
         class => super::is_segmentation(class).then_some(MaskObject::Segmentation),
     })
 }
@@ -104,9 +104,11 @@ impl Scan {
         };
         let found: Vec<Result<Found>> = pool(threads)?.install(|| places.par_iter().map(read).collect());
         let mut scan = Scan { path: path.into(), series: BTreeMap::new(), unreadable: Vec::new(), others: 0 };
+        let mut labels = 0;
         for found in found {
             match found {
                 Ok(Found::Image(instance)) => scan.series.entry(instance.series.clone()).or_default().push(*instance),
+                Ok(Found::Labels) => labels += 1,
                 Ok(Found::NoImage) => scan.others += 1,
                 Err(error) => scan.unreadable.push(error),
             }
@@ -115,8 +117,14 @@ impl Scan {
             if let Some(first) = scan.unreadable.pop() {
                 return Err(first);
             }
+            if labels > 0 {
+                let expected = "a DICOM image: labels are for --rough, --labels, boxes and score";
+                let found = format!("{labels} segmentation(s) or structure set(s)");
+                return Err(Error::file(path, "input", expected, found));
+            }
             return Err(Error::file(path, "input", "a DICOM image", format!("none in {} file(s)", places.len())));
         }
+        scan.others += labels;
         Ok(scan)
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::rank::{Cancel, Ranked, at_rank, pass};
 use super::voxel::Voxel;
 use crate::{Error, Result};
 
@@ -191,6 +192,23 @@ impl Statistics {
         Self::of_extremes(values, slope, intercept).unwrap_or_else(|| Self::of_each(values, slope, intercept))
     }
 
+    /// As [`Statistics::of`].
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] soon after `cancel` is set.
+    pub(crate) fn of_unless<T: Voxel>(values: &[T], slope: f64, intercept: f64, cancel: Cancel) -> Result<Self> {
+        let (mut all, mut seen) = (Self::of::<T>(&[], slope, intercept), 0);
+        pass(values, cancel, |piece| {
+            let one = Self::of(piece, slope, intercept);
+            all.minimum = all.minimum.min(one.minimum);
+            all.maximum = all.maximum.max(one.maximum);
+            all.not_finite += one.not_finite;
+            all.first_not_finite = all.first_not_finite.or(one.first_not_finite.map(|first| seen + first));
+            seen += piece.len();
+        })?;
+        Ok(all)
+    }
+
     /// Of integers only the least and the greatest are looked at, which is many times as fast: rounding keeps the
     /// order, so theirs are the extremes, and where both are finite all are. `None` for whatever needs a look at each
     /// value.
@@ -222,19 +240,30 @@ impl Statistics {
     }
 }
 
-/// The two percentiles of `slope x value + intercept` over all of `positive`, which is put into another order; `None`
-/// when it is empty.
-pub(crate) fn percentiles_of<T: Voxel>(positive: &mut [T], slope: f64, intercept: f64) -> Option<[f64; 2]> {
+/// The two percentiles of `slope x value + intercept` over the values above 0, interpolated linearly as NumPy does; `None`
+/// when no value is above 0. They are found among the stored values, of which a value is a monotonic function.
+///
+/// # Errors
+/// Memory; [`Error::Cancelled`] soon after `cancel` is set.
+pub(crate) fn percentiles_of<T: Ranked>(
+    values: &[T],
+    slope: f64,
+    intercept: f64,
+    cancel: Cancel,
+) -> Result<Option<[f64; 2]>> {
     let value = |v: T| slope * v.to_f64() + intercept;
-    let last = positive.len().checked_sub(1)?;
-    Some(PERCENTILES.map(|percent| {
+    let positive = |v: T| value(v) > 0.0;
+    let mut count = 0;
+    pass(values, cancel, |piece| count += piece.iter().filter(|&&v| positive(v)).count() as u64)?;
+    let Some(last) = count.checked_sub(1) else { return Ok(None) };
+    let mut percentiles = [0.0; 2];
+    for (found, percent) in percentiles.iter_mut().zip(PERCENTILES) {
         let percent = if slope < 0.0 { 100.0 - percent } else { percent };
         let place = percent / 100.0 * last as f64;
-        let below = place.floor() as usize;
-        let order = |a: &T, b: &T| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal);
-        let (_, low, rest) = positive.select_nth_unstable_by(below, order);
-        let low = *low;
-        let high = rest.iter().copied().min_by(order).unwrap_or(low);
-        value(low) + (value(high) - value(low)) * place.fract()
-    }))
+        let below = place.floor() as u64;
+        let Some(low) = at_rank(values, positive, below, cancel)? else { return Ok(None) };
+        let high = at_rank(values, positive, below + 1, cancel)?.unwrap_or(low);
+        *found = value(low) + (value(high) - value(low)) * place.fract();
+    }
+    Ok(Some(percentiles))
 }

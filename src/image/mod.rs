@@ -4,6 +4,7 @@ pub mod area;
 pub mod intensity;
 pub(crate) mod labels;
 pub(crate) mod legend;
+pub(crate) mod rank;
 pub mod resample;
 pub mod robust;
 pub mod runs;

@@ -1,6 +1,8 @@
 //! Limits of grey levels that padding and a few extreme values do not move.
 
 use super::Voxel;
+use super::rank::{Cancel, Ranked, at_rank, pass};
+use crate::Result;
 
 /// Shares of the values at either end that may be extremes. The first at which the rest is not constant counts.
 const TAILS: [f64; 3] = [1e-3, 1e-4, 1e-5];
@@ -27,29 +29,38 @@ pub struct SetAside {
     pub above: u64,
 }
 
-/// Least and greatest of `slope x value + intercept` over `values`, which are put into another order, without
+/// Least and greatest of `slope x value + intercept` over `values` without
 ///
 /// - padding: the least or greatest value, where at least one in a thousand has it, it is below -1024 or at least
 ///   32767, and a quarter of the width of the rest lies between;
 /// - isolated extremes: of the outermost thousandth at each end those that lie beyond the others by more than half of
 ///   their width. Where the others are all alike the outermost ten thousandth is taken, then the next tenth.
 ///
-/// `None` without values; they have to be finite.
-pub(crate) fn robust_of<T: Voxel>(values: &mut [T], slope: f64, intercept: f64) -> Option<([f64; 2], SetAside)> {
+/// `None` without values; they have to be finite, and the slope not 0.
+///
+/// # Errors
+/// Memory; [`Error::Cancelled`](crate::Error::Cancelled) soon after `cancel` is set.
+pub(crate) fn robust_of<T: Ranked>(
+    values: &[T],
+    slope: f64,
+    intercept: f64,
+    cancel: Cancel,
+) -> Result<Option<([f64; 2], SetAside)>> {
     let value = |v: T| slope * v.to_f64() + intercept;
-    let ends = extremes(values.iter().map(|&v| value(v)))?;
-    let candidate = |end: f64| !(BELOW_CT..TOP).contains(&end) && is_common(values, |&&v| value(v) == end);
-    let candidates = ends.map(candidate);
-    let is_candidate = |v: T| (0..2).any(|end| candidates[end] && value(v) == ends[end]);
-    let rest = partitioned(values, is_candidate);
-    let Some(inner) = extremes(rest.iter().map(|&v| value(v))) else { return Some((ends, SetAside::default())) };
-    let Some(core) = core(rest, value) else { return Some((ends, SetAside::default())) };
+    let Some(ends) = extremes(values, value, |_| true, cancel)? else { return Ok(None) };
+    let mut candidates = [false; 2];
+    for (candidate, end) in candidates.iter_mut().zip(ends).filter(|(_, end)| !(BELOW_CT..TOP).contains(end)) {
+        *candidate = count(values, |v| value(v) == end, cancel)? as f64 >= PADDED * values.len() as f64;
+    }
+    let is_rest = |v: T| !(0..2).any(|end| candidates[end] && value(v) == ends[end]);
+    let Some(inner) = extremes(values, value, is_rest, cancel)? else { return Ok(Some((ends, SetAside::default()))) };
+    let Some(core) = core(values, value, is_rest, cancel)? else { return Ok(Some((ends, SetAside::default()))) };
     let width = core[1] - core[0];
     let fence = [core[0] - BEYOND * width, core[1] + BEYOND * width];
-    let within = rest.iter().map(|&v| value(v)).filter(|v| (fence[0]..=fence[1]).contains(v));
-    let mut limits = extremes(within).unwrap_or(inner);
-    let count = |outside: &dyn Fn(f64) -> bool| rest.iter().filter(|&&v| outside(value(v))).count() as u64;
-    let (below, above) = (count(&|v| v < fence[0]), count(&|v| v > fence[1]));
+    let is_within = |v: T| is_rest(v) && (fence[0]..=fence[1]).contains(&value(v));
+    let mut limits = extremes(values, value, is_within, cancel)?.unwrap_or(inner);
+    let below = count(values, |v| is_rest(v) && value(v) < fence[0], cancel)?;
+    let above = count(values, |v| is_rest(v) && value(v) > fence[1], cancel)?;
     let mut aside = SetAside { below, above, ..SetAside::default() };
     for end in (0..2).filter(|&end| candidates[end]) {
         let gap = if end == 0 { core[0] - ends[0] } else { ends[1] - core[1] };
@@ -59,40 +70,55 @@ pub(crate) fn robust_of<T: Voxel>(values: &mut [T], slope: f64, intercept: f64) 
             limits[end] = ends[end];
         }
     }
-    let is_padding = |v: &&T| aside.padding.iter().flatten().any(|&padding| value(**v) == padding);
-    aside.padding_values = values.iter().filter(is_padding).count() as u64;
-    Some((limits, aside))
+    let is_padding = |v: T| aside.padding.iter().flatten().any(|&padding| value(v) == padding);
+    aside.padding_values = count(values, is_padding, cancel)?;
+    Ok(Some((limits, aside)))
 }
 
-fn extremes(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
-    values.fold(None, |ends, v| Some(ends.map_or([v, v], |[low, high]: [f64; 2]| [low.min(v), high.max(v)])))
+/// Least and greatest `value` of those that are `taken`.
+fn extremes<T: Voxel>(
+    values: &[T],
+    value: impl Fn(T) -> f64,
+    taken: impl Fn(T) -> bool,
+    cancel: Cancel,
+) -> Result<Option<[f64; 2]>> {
+    let mut ends: Option<[f64; 2]> = None;
+    pass(values, cancel, |piece| {
+        for v in piece.iter().filter(|&&v| taken(v)).map(|&v| value(v)) {
+            ends = Some(ends.map_or([v, v], |[low, high]| [low.min(v), high.max(v)]));
+        }
+    })?;
+    Ok(ends)
 }
 
-fn is_common<T>(values: &[T], has: impl Fn(&&T) -> bool) -> bool {
-    values.iter().filter(has).count() as f64 >= PADDED * values.len() as f64
+fn count<T: Voxel>(values: &[T], has: impl Fn(T) -> bool, cancel: Cancel) -> Result<u64> {
+    let mut count = 0;
+    pass(values, cancel, |piece| count += piece.iter().filter(|&&v| has(v)).count() as u64)?;
+    Ok(count)
 }
 
-/// Moves what `goes` to the front and returns the others.
-fn partitioned<T: Voxel>(values: &mut [T], goes: impl Fn(T) -> bool) -> &mut [T] {
-    let mut gone = 0;
-    for at in 0..values.len() {
-        if goes(values[at]) {
-            values.swap(at, gone);
-            gone += 1;
+/// The range of what is left of the `taken` values without the tails; `None` where all of it is alike.
+fn core<T: Ranked>(
+    values: &[T],
+    value: impl Fn(T) -> f64,
+    taken: impl Fn(T) -> bool,
+    cancel: Cancel,
+) -> Result<Option<[f64; 2]>> {
+    let all = count(values, &taken, cancel)?;
+    let Some(last) = all.checked_sub(1) else { return Ok(None) };
+    for tail in TAILS {
+        let cut = ((tail * all as f64) as u64).min(last);
+        let [Some(one), Some(other)] =
+            [at_rank(values, &taken, cut, cancel)?, at_rank(values, &taken, last - cut, cancel)?]
+        else {
+            return Ok(None);
+        };
+        // A negative slope turns the order of the stored values round.
+        let (one, other) = (value(one), value(other));
+        let core = [one.min(other), one.max(other)];
+        if core[0] < core[1] {
+            return Ok(Some(core));
         }
     }
-    &mut values[gone..]
-}
-
-/// The range of what is left without the tails; `None` where all of it is alike.
-fn core<T: Voxel>(values: &mut [T], value: impl Fn(T) -> f64) -> Option<[f64; 2]> {
-    let last = values.len().checked_sub(1)?;
-    TAILS.into_iter().find_map(|tail| {
-        let cut = (tail * values.len() as f64) as usize;
-        let [low, high] = [cut, last - cut.min(last)].map(|place| {
-            let (_, found, _) = values.select_nth_unstable_by(place, |&a, &b| value(a).total_cmp(&value(b)));
-            value(*found)
-        });
-        (low < high).then_some([low, high])
-    })
+    Ok(None)
 }

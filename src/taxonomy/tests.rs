@@ -159,3 +159,21 @@ fn every_row_of_every_table_is_used_once() {
         assert!(TARGETS.iter().any(|target| target.organ == index), "organ {index}");
     }
 }
+
+#[test]
+fn a_header_contradicts_a_task_of_another_modality_alone() {
+    let of = |modality: &str, dicom: &str| {
+        let index = MODALITIES.iter().position(|m| m.name == modality).unwrap();
+        Context { modality: index, ..row("CT", "Liver") }.contradicts(dicom).is_some()
+    };
+    for (modality, dicom) in
+        [("CT", "CT"), ("CTA", "CT"), ("CBCT", "CT"), ("MRI", "MR"), ("Xray", "DX"), ("CT", "PT"), ("CT", "")]
+    {
+        assert!(!of(modality, dicom), "{modality}, {dicom}");
+    }
+    for (modality, dicom) in
+        [("CT", "MR"), ("MRI", "CT"), ("US", "CT"), ("Xray", "CT"), ("CT", "CR"), ("Colonos", "US")]
+    {
+        assert!(of(modality, dicom), "{modality}, {dicom}");
+    }
+}

@@ -5,16 +5,16 @@ use super::{Modality, Organ, Target};
 /// Level 0 of the context: the modality, with the names that MedSegDB's folders use for it.
 #[rustfmt::skip]
 pub static MODALITIES: [Modality; 10] = [
-    Modality { name: "CBCT", aliases: &[] },
-    Modality { name: "Colonos", aliases: &["Colon", "Colonoscopy"] },
-    Modality { name: "CT", aliases: &[] },
-    Modality { name: "CTA", aliases: &[] },
-    Modality { name: "Dermos", aliases: &["Dermoscopy"] },
-    Modality { name: "Endos", aliases: &["Endoscope"] },
-    Modality { name: "Fundus", aliases: &["Funduscopy"] },
-    Modality { name: "MRI", aliases: &[] },
-    Modality { name: "US", aliases: &[] },
-    Modality { name: "Xray", aliases: &["xray"] },
+    Modality { name: "CBCT", aliases: &[], dicom: &["CT"] },
+    Modality { name: "Colonos", aliases: &["Colon", "Colonoscopy"], dicom: &["ES"] },
+    Modality { name: "CT", aliases: &[], dicom: &["CT"] },
+    Modality { name: "CTA", aliases: &[], dicom: &["CT"] },
+    Modality { name: "Dermos", aliases: &["Dermoscopy"], dicom: &["DMS", "XC"] },
+    Modality { name: "Endos", aliases: &["Endoscope"], dicom: &["ES"] },
+    Modality { name: "Fundus", aliases: &["Funduscopy"], dicom: &["OP"] },
+    Modality { name: "MRI", aliases: &[], dicom: &["MR"] },
+    Modality { name: "US", aliases: &[], dicom: &["IVUS", "US"] },
+    Modality { name: "Xray", aliases: &["xray"], dicom: &["CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"] },
 ];
 
 /// Level 1 of the organ tree.

@@ -145,6 +145,15 @@ impl VolumeInfo {
         matches!(self.container, Container::Npy { .. } | Container::Png) && self.data_type == DataType::U8
     }
 
+    /// Modality (0008,0060) of a DICOM series, as CT or MR.
+    pub fn dicom_modality(&self) -> Option<&str> {
+        match &self.container {
+            #[cfg(feature = "dicom")]
+            Container::Dicom { modality, .. } => Some(modality),
+            _ => None,
+        }
+    }
+
     /// Time points in the file, of which one is held.
     pub fn time_points(&self) -> usize {
         match self.container {

@@ -2,10 +2,10 @@
 
 use super::{Volume, VolumeInfo};
 use crate::image::intensity::{are_fractions, percentiles_of};
+use crate::image::rank::Cancel;
 use crate::image::robust::{SetAside, robust_of};
 use crate::image::voxels::with_voxels;
-use crate::image::{DataType, Intensity, IntensityMap, Statistics, Voxel};
-use crate::memory::reserve;
+use crate::image::{DataType, Intensity, IntensityMap, Statistics};
 use crate::{Error, Result};
 
 impl Intensity {
@@ -45,7 +45,15 @@ impl Intensity {
     /// # Errors
     /// As [`Intensity::resolve`].
     pub fn examine(self, volume: &Volume) -> Result<(IntensityMap, Option<SetAside>)> {
-        let statistics = volume.statistics();
+        self.examine_unless(volume, None)
+    }
+
+    /// As [`Intensity::examine`], until `cancel` is set.
+    ///
+    /// # Errors
+    /// As [`Intensity::resolve`]; [`Error::Cancelled`].
+    pub(crate) fn examine_unless(self, volume: &Volume, cancel: Cancel) -> Result<(IntensityMap, Option<SetAside>)> {
+        let statistics = volume.statistics_unless(cancel)?;
         if !self.wants_all_values() {
             return Ok((self.of_range(volume, &statistics)?, None));
         }
@@ -55,13 +63,13 @@ impl Intensity {
         let mut set_aside = None;
         let map = match self {
             Intensity::Percentile => {
-                let range = with_voxels!(volume.voxels(), values => percentiles(values, slope, intercept))?;
+                let range = with_voxels!(volume.voxels(), values => percentiles_of(values, slope, intercept, cancel))?;
                 let none = || error("voxel values", "some above 0 for percentile", "none".into());
                 let [low, high] = range.ok_or_else(none)?;
                 IntensityMap { rule: self, low, high }
             }
             _ => {
-                let limits = with_voxels!(volume.voxels(), values => robust(values, slope, intercept))?;
+                let limits = with_voxels!(volume.voxels(), values => robust_of(values, slope, intercept, cancel))?;
                 let ([low, high], aside) = limits.ok_or_else(|| error("voxel values", "some", "none".into()))?;
                 set_aside = Some(aside);
                 IntensityMap { rule: self, low, high }
@@ -119,26 +127,6 @@ impl Intensity {
 
 fn are_fractions_of(volume: &VolumeInfo, statistics: &Statistics) -> bool {
     volume.data_type().range().is_none() && are_fractions(statistics)
-}
-
-/// Limits without padding and extremes; `None` when there are no values.
-fn robust<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Result<Option<([f64; 2], SetAside)>> {
-    let mut copy = reserve(values.len(), "the limits of grey levels")?;
-    copy.extend_from_slice(values);
-    Ok(robust_of(&mut copy, slope, intercept))
-}
-
-/// The two percentiles of the values above 0, interpolated linearly as NumPy does; `None` when no value is above 0.
-/// They are found among the stored values, of which a value is a monotonic function.
-fn percentiles<T: Voxel>(values: &[T], slope: f64, intercept: f64) -> Result<Option<[f64; 2]>> {
-    let value = |v: T| slope * v.to_f64() + intercept;
-    let count = values.iter().filter(|&&v| value(v) > 0.0).count();
-    if count == 0 {
-        return Ok(None);
-    }
-    let mut positive = reserve(count, "the percentiles")?;
-    positive.extend(values.iter().copied().filter(|&v| value(v) > 0.0));
-    Ok(percentiles_of(&mut positive, slope, intercept))
 }
 
 impl VolumeInfo {

@@ -2,6 +2,7 @@
 //! copied whole but for the rules of intensity that sort all values.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::info::Container;
 use super::levels::LevelCounts;
@@ -23,6 +24,11 @@ pub trait Lender: Send {
 
     /// The axis across which a plane lies most together in memory.
     fn outermost(&self) -> usize;
+
+    /// Ends what is computed of all voxels at once soon after it is set.
+    fn cancel(&self) -> Option<&AtomicBool> {
+        None
+    }
 }
 
 /// A volume of lent voxels.
@@ -114,7 +120,9 @@ impl<L: Lender> Lent<L> {
         let unseen = rule.unwrap_or_else(|| Intensity::default_for(&self.info)).resolve_unseen(&self.info);
         let (map, set_aside) = match (unseen, rule) {
             (Some(map), _) => (map, None),
-            (None, Some(rule)) if rule.wants_all_values() => rule.examine(&self.whole()?)?,
+            (None, Some(rule)) if rule.wants_all_values() => {
+                rule.examine_unless(&self.whole()?, self.lender.cancel())?
+            }
             (None, _) => {
                 let statistics = self.statistics()?;
                 let rule = rule.unwrap_or_else(|| Intensity::default_for_range(&self.info, &statistics));

@@ -78,6 +78,7 @@ pub use options::{Form, OpenOptions, SeriesChoice};
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
 
+use crate::image::rank::{Cancel, pass};
 use crate::image::voxels::with_voxels;
 pub use crate::image::{
     DataType, Intensity, IntensityMap, LabelTable, LabelVolume, Labels, Legend, Segment, SetAside, Statistics, Voxel,
@@ -163,20 +164,43 @@ impl Volume {
 
     /// Minimum, maximum and what is not finite, over all values but padding.
     pub fn statistics(&self) -> Statistics {
+        // Nothing but a cancelled pass ends it early.
+        self.statistics_unless(None).unwrap_or_else(|_| Statistics::of::<u8>(&[], 1.0, 0.0))
+    }
+
+    /// As [`Volume::statistics`], until `cancel` is set.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn statistics_unless(&self, cancel: Cancel) -> Result<Statistics> {
         let (slope, intercept) = self.scaling();
-        match self.info.padding {
-            Some(padding) => with_voxels!(&self.voxels, values => without_padding(values, padding, slope, intercept)),
-            None => with_voxels!(&self.voxels, values => Statistics::of(values, slope, intercept)),
-        }
+        with_voxels!(&self.voxels, values => {
+            match self.info.padding {
+                Some(padding) => without_padding(values, padding, slope, intercept, cancel),
+                None => Statistics::of_unless(values, slope, intercept, cancel),
+            }
+        })
     }
 }
 
-/// As [`Statistics::of`] the stored integers outside `padding`; of all where there are no others.
-fn without_padding<T: Voxel>(values: &[T], [low, high]: [f64; 2], slope: f64, intercept: f64) -> Statistics {
-    let mut kept = values.iter().copied().filter(|v| !(low..=high).contains(&v.to_f64()));
-    let Some(first) = kept.next() else { return Statistics::of(values, slope, intercept) };
-    let extremes = kept.fold([first, first], |[least, greatest], value| {
-        [if value < least { value } else { least }, if value > greatest { value } else { greatest }]
-    });
-    Statistics::of(&extremes, slope, intercept)
+/// As [`Statistics::of_unless`] the stored integers outside `padding`; of all where there are no others.
+fn without_padding<T: Voxel>(
+    values: &[T],
+    [low, high]: [f64; 2],
+    slope: f64,
+    intercept: f64,
+    cancel: Cancel,
+) -> Result<Statistics> {
+    let mut extremes: Option<[T; 2]> = None;
+    pass(values, cancel, |piece| {
+        for &value in piece.iter().filter(|v| !(low..=high).contains(&v.to_f64())) {
+            let [least, greatest] = extremes.unwrap_or([value, value]);
+            extremes =
+                Some([if value < least { value } else { least }, if value > greatest { value } else { greatest }]);
+        }
+    })?;
+    match extremes {
+        Some(extremes) => Ok(Statistics::of(&extremes, slope, intercept)),
+        None => Statistics::of_unless(values, slope, intercept, cancel),
+    }
 }

@@ -155,6 +155,12 @@ impl Weights {
         Ok(())
     }
 
+    /// Takes off again whatever was put on top.
+    #[cfg(feature = "capi")]
+    pub(crate) fn take_off(&mut self) {
+        self.tuned.clear();
+    }
+
     /// Whether the values of this tensor are tuned ones.
     pub(crate) fn is_tuned(&self, name: &str) -> bool {
         self.tuned.contains_key(name)

@@ -1,5 +1,5 @@
-/* The C ABI against golden logits and against itself. Argument: the fixture's folder. nonsense.c and twice.c are compiled
- * with it. */
+/* The C ABI against golden logits and against itself. Argument: the fixture's folder. tune.c, nonsense.c and twice.c are
+ * compiled with it. */
 #define _POSIX_C_SOURCE 200809L
 #include "fixture.h"
 
@@ -12,6 +12,7 @@
 #endif
 
 int nonsense(const char *folder, const medsegx_model *model);
+int tuning(const char *folder, const medsegx_model *model);
 uint32_t abi_of_the_second_unit(void);
 
 /* Rounding, and on x86 flushing to zero and trapping: what a host may rely on to stay. */
@@ -257,7 +258,7 @@ static void volume(const medsegx_model *model) {
     struct {
         medsegx_target known;
         int64_t later;
-    } targets[1] = {{{7, 2, 1, 4, 17, 59, {4, 3, 1}, {30, 25, 1}}, -1}};
+    } targets[1] = {{{7, 2, 1, 4, 17, 59, {4, 3, 1}, {30, 25, 1}, NULL, 0}, -1}};
     struct {
         medsegx_outcome known;
         int64_t later;
@@ -333,6 +334,43 @@ static void volume(const medsegx_model *model) {
         }
         CHECK(outcomes[z].known.slice == z && outcomes[z].known.pixels == pixels);
         CHECK(outcomes[z].known.continuity >= 0 && outcomes[z].known.continuity <= 1);
+    }
+
+    /* The same rectangle given for each slice, in any order and by any corners; and an element of version 1. */
+    static uint16_t by_run[W * H * D];
+    memcpy(by_run, labels, sizeof labels);
+    medsegx_slice_box boxes[D];
+    for (size_t z = 0; z < D; z++) {
+        boxes[D - 1 - z] = (medsegx_slice_box){(int64_t)z, {30, 3}, {4, 25}};
+    }
+    medsegx_target each = {7, 2, 1, 4, 17, 59, {-9, -9, -9}, {-9, -9, -9}, boxes, D};
+#define BOXES(target, size) medsegx_segment_volume(session, &view, target, size, 1, &answer, NULL, NULL, NULL, NULL)
+    memset(labels, 0x77, sizeof labels);
+    CHECK(BOXES(&each, sizeof each) == MEDSEGX_STATUS_OK && answer.outcomes_count == D);
+    CHECK(memcmp(labels, by_run, sizeof labels) == 0);
+    union {
+        unsigned char bytes[72];
+        int64_t alignment;
+    } first;
+    memcpy(first.bytes, &targets[0].known, sizeof first.bytes);
+    memset(labels, 0x77, sizeof labels);
+    CHECK(BOXES((const medsegx_target *)first.bytes, sizeof first.bytes) == MEDSEGX_STATUS_OK);
+    CHECK(memcmp(labels, by_run, sizeof labels) == 0);
+
+    /* A rectangle of its own on each of two slices: what the slices give alone, as the neighbours do not touch. */
+    boxes[0] = (medsegx_slice_box){2, {10, 2}, {35, 20}};
+    boxes[1] = (medsegx_slice_box){0, {4, 3}, {30, 25}};
+    each.box_count = 2;
+    CHECK(BOXES(&each, sizeof each) == MEDSEGX_STATUS_OK && answer.outcomes_count == 2);
+    CHECK(outcomes[0].known.slice == 0 && outcomes[1].known.slice == 2);
+    slice = slice_of(&view, voxels, 2);
+    prompt.box[0] = 10;
+    prompt.box[1] = 2;
+    prompt.box[2] = 35;
+    prompt.box[3] = 20;
+    segment_or_die(session, &slice, &context, &prompt, &result);
+    for (size_t i = 0, z = 2 * W * H; i < W * H; i++) {
+        CHECK(labels[z + i] == (mask[i] ? 7 : 0) && labels[W * H + i] == 0);
     }
 
     /* Stopped by progress, by the flag, and going on afterwards; nothing is written meanwhile. */
@@ -502,6 +540,7 @@ int main(int argc, char **argv) {
     child_after_fork(argv[1], model);
     volume(model);
     ways_to_open(argv[1]);
+    failures += tuning(argv[1], model);
     failures += nonsense(argv[1], model);
     medsegx_model_free(model);
     printf("%s: %d failures\n", argv[0], failures);

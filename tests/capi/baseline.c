@@ -54,6 +54,12 @@ NUMBER(MEDSEGX_INTENSITY_UNIT, 9);
 NUMBER(MEDSEGX_INTENSITY_ROBUST, 10);
 NUMBER(MEDSEGX_LOG_WARNING, 2);
 NUMBER(MEDSEGX_LOG_INFORMATION, 3);
+NUMBER(MEDSEGX_VALIDATE_AUTO, 0);
+NUMBER(MEDSEGX_VALIDATE_NONE, 1);
+NUMBER(MEDSEGX_HELD_OUT_NOTHING, 0);
+NUMBER(MEDSEGX_HELD_OUT_SLICES, 1);
+NUMBER(MEDSEGX_HELD_OUT_VOLUMES, 2);
+NUMBER(MEDSEGX_HELD_OUT_LEAVE_ONE_OUT, 3);
 
 /* Numbers go over the border as int32_t, whatever a C compiler thinks of its enums. */
 SAME(medsegx_status, sizeof(medsegx_status) == 4);
@@ -210,6 +216,38 @@ FIELD(medsegx_target, organ, 16, 4);
 FIELD(medsegx_target, task, 20, 4);
 FIELD(medsegx_target, low, 24, 24);
 FIELD(medsegx_target, high, 48, 24);
+FIELD(medsegx_target, boxes, 72, 8);
+FIELD(medsegx_target, box_count, 80, 8);
+
+SIZE(medsegx_slice_box, 40);
+FIELD(medsegx_slice_box, slice, 0, 8);
+FIELD(medsegx_slice_box, low, 8, 16);
+FIELD(medsegx_slice_box, high, 24, 16);
+
+SIZE(medsegx_tune_options, 48);
+FIELD(medsegx_tune_options, struct_size, 0, 4);
+FIELD(medsegx_tune_options, steps, 4, 4);
+FIELD(medsegx_tune_options, batch, 8, 4);
+FIELD(medsegx_tune_options, jitter, 12, 4);
+FIELD(medsegx_tune_options, seed, 16, 8);
+FIELD(medsegx_tune_options, rate, 24, 4);
+FIELD(medsegx_tune_options, threads, 28, 4);
+FIELD(medsegx_tune_options, validate, 32, 4);
+FIELD(medsegx_tune_options, instructions, 36, 4);
+FIELD(medsegx_tune_options, share, 40, 8);
+
+SIZE(medsegx_tune_result, 64);
+FIELD(medsegx_tune_result, struct_size, 0, 4);
+FIELD(medsegx_tune_result, held_out, 4, 4);
+FIELD(medsegx_tune_result, held_count, 8, 4);
+FIELD(medsegx_tune_result, steps, 12, 4);
+FIELD(medsegx_tune_result, stopped, 16, 4);
+FIELD(medsegx_tune_result, reserved, 20, 4);
+FIELD(medsegx_tune_result, dice_before, 24, 8);
+FIELD(medsegx_tune_result, dice_after, 32, 8);
+FIELD(medsegx_tune_result, dice_ellipse, 40, 8);
+FIELD(medsegx_tune_result, first_loss, 48, 8);
+FIELD(medsegx_tune_result, last_loss, 56, 8);
 
 /* A declaration that differs from the header's is an error. */
 typedef void (*log_of_version_1)(void *user, int32_t level, const char *message);
@@ -229,6 +267,8 @@ void medsegx_error_free(medsegx_error *error);
 void medsegx_model_options_init(medsegx_model_options *out, uint32_t struct_size);
 void medsegx_model_info_init(medsegx_model_info *out, uint32_t struct_size);
 void medsegx_session_options_init(medsegx_session_options *out, uint32_t struct_size);
+void medsegx_tune_options_init(medsegx_tune_options *out, uint32_t struct_size);
+void medsegx_tune_result_init(medsegx_tune_result *out, uint32_t struct_size);
 void medsegx_context_init(medsegx_context *out, uint32_t struct_size);
 void medsegx_context_names_init(medsegx_context_names *out, uint32_t struct_size);
 void medsegx_slice_init(medsegx_slice *out, uint32_t struct_size);
@@ -275,3 +315,14 @@ medsegx_status medsegx_session_prompt(medsegx_session *session, const medsegx_pr
 medsegx_status medsegx_segment_volume(medsegx_session *session, const medsegx_volume *volume,
     const medsegx_target *targets, size_t target_size, size_t target_count, medsegx_volume_result *result,
     medsegx_progress_callback progress, void *user, const medsegx_cancel *cancel, medsegx_error **error);
+medsegx_status medsegx_tune_new(const char *path, medsegx_tuning **out, medsegx_error **error);
+void medsegx_tune_free(medsegx_tuning *tuning);
+medsegx_status medsegx_tune_add_slice(medsegx_tuning *tuning, medsegx_session *session, const medsegx_slice *slice,
+    const medsegx_context *context, const uint8_t *label, size_t label_size, uint32_t volume, uint32_t index,
+    const medsegx_cancel *cancel, medsegx_error **error);
+medsegx_status medsegx_tune_run(medsegx_tuning *tuning, const medsegx_tune_options *options, medsegx_tune_result *result,
+    medsegx_progress_callback progress, void *user, const medsegx_cancel *cancel, medsegx_error **error);
+medsegx_status medsegx_tune_model(medsegx_tuning *tuning, const medsegx_model *base, medsegx_model **out,
+    medsegx_error **error);
+medsegx_status medsegx_tune_write(medsegx_tuning *tuning, const char *path, const char *name, int32_t force,
+    medsegx_error **error);

@@ -300,7 +300,7 @@ static void volumes(void) {
     view.dims[1] = H;
     view.dims[2] = D;
     view.intensity = MEDSEGX_INTENSITY_PERCENTILE;
-    medsegx_target target = {300, 2, 1, 4, 17, 59, {4, 3, 0}, {130, 125, D - 1}};
+    medsegx_target target = {300, 2, 1, 4, 17, 59, {4, 3, 0}, {130, 125, D - 1}, NULL, 0};
     long n = 0;
     for (int happened = 1; happened; ) {
         n++;

@@ -256,7 +256,7 @@ static void volumes(medsegx_session *session) {
     view.dims[0] = view.dims[1] = 16;
     view.dims[2] = 2;
     const medsegx_volume good_view = view;
-    medsegx_target target = {1, 0, 0, 0, 0, 0, {0, 0, 0}, {9, 9, 1}};
+    medsegx_target target = {1, 0, 0, 0, 0, 0, {0, 0, 0}, {9, 9, 1}, NULL, 0};
     const medsegx_target good_target = target;
     medsegx_volume_result result;
     medsegx_volume_result_init(&result, (uint32_t)sizeof result);
@@ -308,6 +308,19 @@ static void volumes(medsegx_session *session) {
     TARGET(low[2], 2, BAD_PROMPT, "target");
     TARGET(high[1], INT64_MAX, BAD_PROMPT, "target");
     TARGET(high[2], INT64_MIN, BAD_PROMPT, "target");
+    medsegx_slice_box boxes[] = {{1, {0, 0}, {9, 9}}, {0, {9, 9}, {0, 0}}};
+#define BOXES(field, value, status, words)                                                                             \
+    boxes[1].field = value;                                                                                            \
+    TARGET(boxes, boxes; target.box_count = 2, status, words);                                                         \
+    boxes[1] = (medsegx_slice_box){0, {9, 9}, {0, 0}}
+    TARGET(box_count, 2, INVALID_ARGUMENT, "targets[0].boxes");
+    TARGET(boxes, boxes; target.box_count = (size_t)-1, INVALID_ARGUMENT, "targets[0].boxes");
+    TARGET(boxes, MISALIGNED(medsegx_slice_box, boxes); target.box_count = 2, INVALID_ARGUMENT, "aligned");
+    BOXES(slice, 2, INVALID_ARGUMENT, "targets[0].boxes[1].slice");
+    BOXES(slice, -1, INVALID_ARGUMENT, "targets[0].boxes[1].slice");
+    BOXES(slice, 1, INVALID_ARGUMENT, "targets[0].boxes[1].slice");
+    BOXES(low[0], 16, BAD_PROMPT, "targets[0].boxes[1]");
+    BOXES(high[1], INT64_MIN, BAD_PROMPT, "targets[0].boxes[1]");
 #define ANSWER(field, value, words)                                                                                    \
     result.field = value;                                                                                              \
     EXPECT(RUN(), INVALID_ARGUMENT, words);                                                                            \

@@ -51,7 +51,9 @@ int main(int argc, char **argv) {
                                 context.organ,
                                 context.task,
                                 {0, 0, 0},
-                                {120, 120, 0}};
+                                {120, 120, 0},
+                                nullptr,
+                                0};
     medsegx::Cancel cancel;
     session.segment(volume, {target}, answer, cancel.get());
     const auto painted = static_cast<std::uint64_t>(std::count(labels.begin(), labels.end(), std::uint16_t{5}));

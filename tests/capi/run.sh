@@ -112,8 +112,8 @@ grep --quiet --extended-regexp '^[1-9][0-9]* voxels on ' "$work/volume.txt"
 say "C and C++, shared and static"
 grep --quiet --fixed-strings -- "libmedsegx.a $system" docs/c.md || { echo "docs/c.md lacks: libmedsegx.a $system"; exit 1; }
 cd tests/capi
-$c99 $cflags api.c nonsense.c twice.c -o "$work/api_shared" $shared -lm
-$c99 $cflags api.c nonsense.c twice.c -o "$work/api_static" $static
+$c99 $cflags api.c tune.c nonsense.c twice.c -o "$work/api_shared" $shared -lm
+$c99 $cflags api.c tune.c nonsense.c twice.c -o "$work/api_static" $static
 $cpp17 $cflags raii.cpp -o "$work/raii_shared" $shared
 $cpp17 $cflags raii.cpp -o "$work/raii_static" $static
 for program in api_shared api_static raii_shared raii_static; do
@@ -141,7 +141,7 @@ $c99 $cflags faults.c -o "$work/faults" $shared -lpthread -ldl
 "$work/faults" "$fixture"
 
 say "AddressSanitizer on the C side"
-$c99 -g -fsanitize=address,undefined -fno-sanitize-recover=all $cflags api.c nonsense.c twice.c -o "$work/api_asan" $shared -lm
+$c99 -g -fsanitize=address,undefined -fno-sanitize-recover=all $cflags api.c tune.c nonsense.c twice.c -o "$work/api_asan" $shared -lm
 [ "$(nm "$work/api_asan" | grep -c __asan_init)" -gt 0 ] # grep -q would close the pipe under nm
 "$work/api_asan" "$fixture"
 

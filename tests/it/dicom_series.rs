@@ -7,6 +7,7 @@ use medsegx::codes::Code;
 use medsegx::dicom::{self, ListedVolume};
 use medsegx::volume::{OpenOptions, Opening, SeriesChoice, Volume};
 
+use crate::common::command::{medsegx, message, weights};
 use crate::common::dicom_file::{DicomFile, Value, f64s, items, numbers, text, u32s, zip};
 
 const COLUMNS: u16 = 4;
@@ -504,4 +505,40 @@ fn segmentations_are_not_images() {
     let folder = folder(&files);
     let listing = dicom::list(folder.path(), None).unwrap();
     assert_eq!((listing.series[0].files, listing.other_files), (2, 1));
+    // Alone it is no image, and what it is for is said.
+    let alone = refused(&folder.path().join("000"));
+    assert!(alone.contains("--rough") && alone.contains("1 segmentation(s) or structure set(s)"), "{alone}");
+}
+
+/// CT_Liver on an MR series: said once, whatever the number of targets; on a CT series not at all.
+#[test]
+fn a_task_of_another_modality_is_a_warning() {
+    for (modality, expected) in [("MR", 1), ("CT", 0)] {
+        let files: Vec<DicomFile> = (0..2)
+            .map(|k| {
+                let samples: Vec<u16> = (0..40 * 40).map(|at| at * 7 % 900 + k).collect();
+                let mut file = DicomFile::slice(40, 40, [0.0, 0.0, f64::from(k)], &samples);
+                file.set(text(0x0008_0060, "CS", modality));
+                file
+            })
+            .collect();
+        let folder = folder(&files);
+        let at = |name: &str| folder.path().with_extension(name).to_str().unwrap().to_string();
+        let (mask, report, boxes) = (at("nii"), at("json"), at("boxes.json"));
+        let target = |name: &str, label: u8, task: &str| {
+            format!(r#"{{"name":"{name}","label":{label},"task":"{task}","slices":{{"0":[5,5,30,30]}}}}"#)
+        };
+        let targets = [target("a", 1, "CT_Liver"), target("b", 2, "CT_Spleen")].join(",");
+        let file = format!(r#"{{"version":1,"space":"voxel","inclusive":true,"targets":[{targets}]}}"#);
+        std::fs::write(&boxes, file).unwrap();
+        let input = folder.path().to_str().unwrap();
+        let model = ["--weights", weights().to_str().unwrap(), "--device", "cpu"];
+        let asked = ["segment", input, "--boxes", &boxes, "-o", &mask, "--report", &report];
+        let done = medsegx(&[&asked[..], &model].concat());
+        assert!(done.status.success(), "{}", message(&done));
+        let told = message(&done).matches("the image is MR by its DICOM header").count();
+        let reported = std::fs::read_to_string(&report).unwrap().matches("\"modality-differs\"").count();
+        assert_eq!((told, reported), (expected, expected), "{modality}: {}", message(&done));
+        [mask, report, boxes].into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    }
 }

@@ -46,6 +46,8 @@ use memory::Pool;
 pub use precision::Precision;
 pub use step::Param;
 use step::Step;
+#[cfg(all(test, feature = "capi"))]
+pub(crate) use threads::LOOKS;
 use threads::{Team, Threads};
 
 use crate::backend::Backend;

@@ -8,7 +8,7 @@ use crate::capi::session::{medsegx_session, medsegx_session_free};
 use crate::capi::slice::medsegx_segment_slice;
 use crate::capi::status::medsegx_status;
 use crate::capi::structs::{
-    medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice, medsegx_target, medsegx_volume,
+    NO_TARGET, medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice, medsegx_target, medsegx_volume,
     medsegx_volume_result,
 };
 use crate::capi::versioned::Versioned;
@@ -124,7 +124,17 @@ fn volumes_are_told_of_alike() {
             nan_value,
             ..medsegx_volume::initial()
         };
-        let target = medsegx_target { label: 1, modality: 0, body_part: 0, subregion: 0, organ: 0, task: 0, low, high };
+        let target = medsegx_target {
+            label: 1,
+            modality: 0,
+            body_part: 0,
+            subregion: 0,
+            organ: 0,
+            task: 0,
+            low,
+            high,
+            ..NO_TARGET
+        };
         let mut labels = vec![9_u16; voxels.len()];
         let (labels_count, initial) = (labels.len(), medsegx_volume_result::initial());
         let mut result = medsegx_volume_result { labels: labels.as_mut_ptr(), labels_count, ..initial };

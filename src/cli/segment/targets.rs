@@ -46,6 +46,17 @@ impl JobTarget {
 
 /// The targets of `args` on `volume`; `steered` tells whether the weights have adapters, which want a context.
 pub fn targets(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
+    let mut targets = asked(args, volume, frame, steered)?;
+    // Once: of many targets the others are of the same modality.
+    let differs = |target: &JobTarget| target.context?.contradicts(volume.dicom_modality()?);
+    if let Some((target, warning)) = targets.iter_mut().find_map(|target| differs(target).map(|found| (target, found)))
+    {
+        target.warnings.push(warning);
+    }
+    Ok(targets)
+}
+
+fn asked(args: &Args, volume: &VolumeInfo, frame: &SliceFrame, steered: bool) -> anyhow::Result<Vec<JobTarget>> {
     let grid = Grid::of(volume, frame.axis());
     let query = args.context.query();
     if let Some(path) = &args.prompts.boxes {

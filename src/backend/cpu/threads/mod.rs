@@ -44,6 +44,10 @@ struct Doors {
     tasks: Door,
 }
 
+/// How often any run has looked whether it is to stop.
+#[cfg(test)]
+pub(crate) static LOOKS: AtomicUsize = AtomicUsize::new(0);
+
 /// The threads of a pool during a run.
 pub(super) struct Team<'a> {
     /// None where this thread is all there is.
@@ -157,6 +161,8 @@ impl<'a> Team<'a> {
     /// In a task of the same team, whose thread holds its piece of scratch already.
     pub fn each(&self, scratch: &Scratch, tasks: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
         assert!(!self.busy.swap(true, Ordering::Relaxed), "a task may not hand out tasks");
+        #[cfg(test)]
+        LOOKS.fetch_add(tasks, Ordering::Relaxed);
         let next = AtomicUsize::new(0);
         let share = |index: usize| {
             let mut piece = scratch.piece(index);
