@@ -246,48 +246,6 @@ typedef int32_t medsegx_mask;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// How a tuning finds out whether it helps.
-enum medsegx_validate
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    // Slices are held out: a share of them, whole volumes where there are several; below five slices each once.
-    MEDSEGX_VALIDATE_AUTO = 0,
-    // Not at all: the last step is kept.
-    MEDSEGX_VALIDATE_NONE = 1,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum medsegx_validate medsegx_validate;
-#else
-typedef int32_t medsegx_validate;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
-// What a tuning held out.
-enum medsegx_held_out
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    // Nothing.
-    MEDSEGX_HELD_OUT_NOTHING = 0,
-    // Slices of the same volumes.
-    MEDSEGX_HELD_OUT_SLICES = 1,
-    // Whole volumes.
-    MEDSEGX_HELD_OUT_VOLUMES = 2,
-    // Each slice once; then all were trained on.
-    MEDSEGX_HELD_OUT_LEAVE_ONE_OUT = 3,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum medsegx_held_out medsegx_held_out;
-#else
-typedef int32_t medsegx_held_out;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
 // Type of a pixel or voxel, in the machine's byte order.
 enum medsegx_pixel
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -366,6 +324,51 @@ typedef enum medsegx_log medsegx_log;
 typedef int32_t medsegx_log;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+// How a tuning finds out whether it helps.
+enum medsegx_validate
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Slices are held out: a share of them, whole volumes where there are several; below five slices each once.
+    MEDSEGX_VALIDATE_AUTO = 0,
+    // Not at all: the last step is kept.
+    MEDSEGX_VALIDATE_NONE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_validate medsegx_validate;
+#else
+typedef int32_t medsegx_validate;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a tuning held out.
+enum medsegx_held_out
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Nothing.
+    MEDSEGX_HELD_OUT_NOTHING = 0,
+    // Slices of the same volumes.
+    MEDSEGX_HELD_OUT_SLICES = 1,
+    // Whole volumes.
+    MEDSEGX_HELD_OUT_VOLUMES = 2,
+    // Each slice once; then all were trained on.
+    MEDSEGX_HELD_OUT_LEAVE_ONE_OUT = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_held_out medsegx_held_out;
+#else
+typedef int32_t medsegx_held_out;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How the launches of a recording follow each other on a GPU, and of which texts of the kernels.
+typedef struct Launches Launches;
 
 // A flag that stops runs. Any number of threads may use one.
 typedef struct medsegx_cancel medsegx_cancel;
@@ -662,6 +665,50 @@ typedef struct medsegx_volume_result {
     size_t voxels_room;
 } medsegx_volume_result;
 
+// Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.
+// Called on the calling thread, with ascending offsets, no byte twice.
+typedef int32_t (*medsegx_read_callback)(void *user, uint64_t offset, void *buffer, size_t size);
+
+// A rectangle on one slice of a volume, voxel indices, inclusive.
+typedef struct medsegx_slice_box {
+    // Index of the slice along the volume's axis.
+    int64_t slice;
+    // x0, y0: a corner, along the volume's axes that are left, in their order.
+    int64_t low[2];
+    // x1, y1: the other corner. Where one is below that of `low`, they are swapped, with a warning.
+    int64_t high[2];
+} medsegx_slice_box;
+
+// One thing to segment in a volume: the same rectangle on a run of slices, or a rectangle for each of its slices. Later
+// versions may add fields at the end: calls take the size of an element.
+typedef struct medsegx_target {
+    // Value in the label array, 1 to 65535.
+    uint32_t label;
+    // Rows of the tree, as in medsegx_context.
+    uint32_t modality;
+    // Row of the body part.
+    uint32_t body_part;
+    // Row of the body subregion.
+    uint32_t subregion;
+    // Row of the organ or tissue.
+    uint32_t organ;
+    // Row of the task.
+    uint32_t task;
+    // x0, y0, z0: voxel indices of a corner of the box, inclusive.
+    int64_t low[3];
+    // x1, y1, z1: voxel indices of the other corner, inclusive. Where one is below that of `low`, they are swapped, with a
+    // warning.
+    int64_t high[3];
+    // `box_count` rectangles, at most one a slice, in any order; NULL where `low` and `high` say it all.
+    const struct medsegx_slice_box *boxes;
+    // Number of `boxes`. Above 0 `low` and `high` are not looked at.
+    size_t box_count;
+} medsegx_target;
+
+// Hears how many slices of a volume's targets are done, of how many; anything but 0 as an answer cancels. Called on the
+// calling thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
+typedef int32_t (*medsegx_progress_callback)(void *user, uint64_t done, uint64_t total);
+
 // How a decoder is tuned.
 typedef struct medsegx_tune_options {
     // sizeof this struct, set by medsegx_tune_options_init.
@@ -711,50 +758,6 @@ typedef struct medsegx_tune_result {
     // Loss of the last step.
     double last_loss;
 } medsegx_tune_result;
-
-// Writes `size` bytes of a weights file, from byte `offset` on, to `buffer`; anything but 0 as an answer is a failure.
-// Called on the calling thread, with ascending offsets, no byte twice.
-typedef int32_t (*medsegx_read_callback)(void *user, uint64_t offset, void *buffer, size_t size);
-
-// A rectangle on one slice of a volume, voxel indices, inclusive.
-typedef struct medsegx_slice_box {
-    // Index of the slice along the volume's axis.
-    int64_t slice;
-    // x0, y0: a corner, along the volume's axes that are left, in their order.
-    int64_t low[2];
-    // x1, y1: the other corner. Where one is below that of `low`, they are swapped, with a warning.
-    int64_t high[2];
-} medsegx_slice_box;
-
-// One thing to segment in a volume: the same rectangle on a run of slices, or a rectangle for each of its slices. Later
-// versions may add fields at the end: calls take the size of an element.
-typedef struct medsegx_target {
-    // Value in the label array, 1 to 65535.
-    uint32_t label;
-    // Rows of the tree, as in medsegx_context.
-    uint32_t modality;
-    // Row of the body part.
-    uint32_t body_part;
-    // Row of the body subregion.
-    uint32_t subregion;
-    // Row of the organ or tissue.
-    uint32_t organ;
-    // Row of the task.
-    uint32_t task;
-    // x0, y0, z0: voxel indices of a corner of the box, inclusive.
-    int64_t low[3];
-    // x1, y1, z1: voxel indices of the other corner, inclusive. Where one is below that of `low`, they are swapped, with a
-    // warning.
-    int64_t high[3];
-    // `box_count` rectangles, at most one a slice, in any order; NULL where `low` and `high` say it all.
-    const struct medsegx_slice_box *boxes;
-    // Number of `boxes`. Above 0 `low` and `high` are not looked at.
-    size_t box_count;
-} medsegx_target;
-
-// Hears how many slices of a volume's targets are done, of how many; anything but 0 as an answer cancels. Called on the
-// calling thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
-typedef int32_t (*medsegx_progress_callback)(void *user, uint64_t done, uint64_t total);
 
 #ifdef __cplusplus
 extern "C" {
@@ -813,12 +816,6 @@ void medsegx_volume_init(struct medsegx_volume *out, uint32_t struct_size);
 
 // As medsegx_model_options_init.
 void medsegx_volume_result_init(struct medsegx_volume_result *out, uint32_t struct_size);
-
-// As medsegx_model_options_init.
-void medsegx_tune_options_init(struct medsegx_tune_options *out, uint32_t struct_size);
-
-// As medsegx_model_options_init.
-void medsegx_tune_result_init(struct medsegx_tune_result *out, uint32_t struct_size);
 
 // Version of the library that runs, as "0.1.0". Static text. Any thread.
 const char *medsegx_version(void);
@@ -987,6 +984,12 @@ medsegx_status medsegx_segment_volume(struct medsegx_session *session,
                                       void *user,
                                       const struct medsegx_cancel *cancel,
                                       struct medsegx_error **error);
+
+// As medsegx_model_options_init.
+void medsegx_tune_options_init(struct medsegx_tune_options *out, uint32_t struct_size);
+
+// As medsegx_model_options_init.
+void medsegx_tune_result_init(struct medsegx_tune_result *out, uint32_t struct_size);
 
 // Makes an empty tuning of the model whose weights file is at `path`: MedSegX or LiteMedSAM.
 //

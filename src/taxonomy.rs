@@ -96,8 +96,8 @@ impl Context {
         }
     }
 
-    /// Whether pictures of this modality have another Modality (0008,0060) than `dicom`. One that no modality of the tree
-    /// has, as PT, tells nothing.
+    /// Whether pictures of this modality have another Modality (0008,0060) than `dicom`. One that no modality of the
+    /// tree has, as PT, tells nothing.
     pub fn contradicts(&self, dicom: &str) -> Option<Warning> {
         let known = MODALITIES.iter().any(|modality| modality.dicom.contains(&dicom));
         let modality = MODALITIES.get(self.modality).filter(|own| known && !own.dicom.contains(&dicom))?;

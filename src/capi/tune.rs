@@ -7,22 +7,113 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::boundary::{Outcome, array, cleared, guard, required, text};
-use super::codes::{medsegx_held_out, medsegx_validate};
+use super::codes::{medsegx_held_out, medsegx_instructions, medsegx_validate};
 use super::context::to_engine;
 use super::model::{level, medsegx_model};
 use super::panics::free;
 use super::session::{cancelled, medsegx_cancel, medsegx_session, shared_flag, stoppable, with};
 use super::slice::{grey_levels, size, stop_if};
 use super::status::{medsegx_error, medsegx_status};
-use super::structs::{
-    medsegx_context, medsegx_progress_callback, medsegx_slice, medsegx_tune_options, medsegx_tune_result,
-};
-use super::versioned;
+use super::structs::{medsegx_context, medsegx_progress_callback, medsegx_slice};
+use super::versioned::{self, Versioned, initialise, versioned};
 use crate::memory::reserve;
 use crate::segment::Picture;
 use crate::taxonomy::Context;
 use crate::tune::{self, AdamW, Example, Observer, Options, Record, Trainer, TrainerOptions, Validate, Validation};
 use crate::weights::{Access, Weights};
+
+/// How a decoder is tuned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_tune_options {
+    /// sizeof this struct, set by medsegx_tune_options_init.
+    pub struct_size: u32,
+    /// Steps; default 50. Where slices are held out the best of ten moments among them is kept.
+    pub steps: u32,
+    /// Slices of a step; default 4.
+    pub batch: u32,
+    /// Most pixels of the model's picture that each side of a box goes outward, at random; default 0.
+    pub jitter: u32,
+    /// Of the order of slices and of the jitter. The same seed gives the same bytes for any number of threads.
+    pub seed: u64,
+    /// Learning rate; default 0: the engine's own.
+    pub rate: f32,
+    /// Threads; default 0: as many as the processor runs at once.
+    pub threads: u32,
+    /// A medsegx_validate; default MEDSEGX_VALIDATE_AUTO.
+    pub validate: i32,
+    /// A medsegx_instructions; default MEDSEGX_INSTRUCTIONS_WIDEST.
+    pub instructions: i32,
+    /// Share of the slices, or volumes, that is held out, above 0 and below 1; default 0.2.
+    pub share: f64,
+}
+
+versioned!(medsegx_tune_options, 48, {
+    steps: 50,
+    batch: 4,
+    jitter: 0,
+    seed: 2025,
+    rate: 0.0,
+    threads: 0,
+    validate: medsegx_validate::Auto as i32,
+    instructions: medsegx_instructions::Widest as i32,
+    share: 0.2,
+});
+
+/// What a tuning did. Dice are means over what was held out, or over all slices where nothing was.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct medsegx_tune_result {
+    /// sizeof this struct, set by medsegx_tune_result_init.
+    pub struct_size: u32,
+    /// A medsegx_held_out.
+    pub held_out: i32,
+    /// Slices or volumes that were held out at once.
+    pub held_count: u32,
+    /// Steps behind what was kept; 0 where tuning did not help and the model is as it was.
+    pub steps: u32,
+    /// 1 where `progress` ended it.
+    pub stopped: i32,
+    /// 0
+    pub reserved: u32,
+    /// Dice of the mask that the engine chooses before tuning.
+    pub dice_before: f64,
+    /// The same after tuning, whether it was kept or not.
+    pub dice_after: f64,
+    /// Dice of the ellipse that the box encloses.
+    pub dice_ellipse: f64,
+    /// Loss of the first step.
+    pub first_loss: f64,
+    /// Loss of the last step.
+    pub last_loss: f64,
+}
+
+versioned!(medsegx_tune_result, 64, {
+    held_out: medsegx_held_out::Nothing as i32,
+    held_count: 0,
+    steps: 0,
+    stopped: 0,
+    reserved: 0,
+    dice_before: 0.0,
+    dice_after: 0.0,
+    dice_ellipse: 0.0,
+    first_loss: 0.0,
+    last_loss: 0.0,
+});
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_tune_options_init(out: *mut medsegx_tune_options, struct_size: u32) {
+    // SAFETY: `out` is NULL or has room for `struct_size` bytes, as the header asks.
+    unsafe { initialise(out, struct_size) };
+}
+
+/// As medsegx_model_options_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_tune_result_init(out: *mut medsegx_tune_result, struct_size: u32) {
+    // SAFETY: `out` is NULL or has room for `struct_size` bytes, as the header asks.
+    unsafe { initialise(out, struct_size) };
+}
 
 /// Labelled slices, and what tuning on them made of a model's mask decoder. One call at a time; another one meanwhile is
 /// refused.

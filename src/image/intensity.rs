@@ -240,8 +240,8 @@ impl Statistics {
     }
 }
 
-/// The two percentiles of `slope x value + intercept` over the values above 0, interpolated linearly as NumPy does; `None`
-/// when no value is above 0. They are found among the stored values, of which a value is a monotonic function.
+/// The two percentiles of `slope x value + intercept` over the values above 0, interpolated linearly as NumPy does;
+/// `None` when no value is above 0. They are found among the stored values, of which a value is a monotonic function.
 ///
 /// # Errors
 /// Memory; [`Error::Cancelled`] soon after `cancel` is set.

@@ -69,8 +69,8 @@ macro_rules! ranked {
 }
 ranked!(u8 u16 u32 u64; i8 as u8 i16 as u16 i32 as u32 i64 as u64; f32 of u32 f64 of u64);
 
-/// The value below which `rank` of the values that `counts` lie, were they in order; `None` where there are no more than
-/// `rank` of them.
+/// The value below which `rank` of the values that `counts` lie, were they in order; `None` where there are no more
+/// than `rank` of them.
 ///
 /// # Errors
 /// Memory for the counts of a digit; [`Error::Cancelled`].
