@@ -367,9 +367,6 @@ typedef int32_t medsegx_held_out;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// How the launches of a recording follow each other on a GPU, and of which texts of the kernels.
-typedef struct Launches Launches;
-
 // A flag that stops runs. Any number of threads may use one.
 typedef struct medsegx_cancel medsegx_cancel;
 
