@@ -234,5 +234,5 @@ pub(super) unsafe fn flag<'a>(cancel: *const medsegx_cancel) -> Option<&'a Atomi
 /// `cancel` is NULL or valid.
 pub(super) unsafe fn cancelled(cancel: *const medsegx_cancel) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { cancel.as_ref() }.is_some_and(|cancel| cancel.0.load(Ordering::SeqCst))
+    unsafe { flag(cancel) }.is_some_and(|flag| flag.load(Ordering::SeqCst))
 }

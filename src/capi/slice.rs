@@ -221,15 +221,11 @@ impl<'a, T: Ranked> Rows<'a, T> {
         for row in self.rows() {
             let mut one = Statistics::of(row, slope, intercept);
             if let (Some(with), true) = (self.nan, one.not_finite > 0) {
-                let stands = Statistics::of(&[with], slope, intercept);
-                one.minimum = one.minimum.min(stands.minimum);
-                one.maximum = one.maximum.max(stands.maximum);
-                one.not_finite = stands.not_finite;
+                one.not_finite = 0;
+                one.widen(&Statistics::of(&[with], slope, intercept));
                 replaced = true;
             }
-            all.minimum = all.minimum.min(one.minimum);
-            all.maximum = all.maximum.max(one.maximum);
-            all.not_finite += one.not_finite;
+            all.widen(&one);
         }
         (all, replaced)
     }

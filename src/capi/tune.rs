@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use super::boundary::{Outcome, array, cleared, guard, required, text};
 use super::codes::{medsegx_held_out, medsegx_instructions, medsegx_validate};
@@ -17,7 +17,7 @@ use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_progress_callback, medsegx_slice};
 use super::versioned::{self, Versioned, initialise, versioned};
 use crate::memory::reserve;
-use crate::segment::Picture;
+use crate::segment::{Frame, Picture, Segmenter};
 use crate::taxonomy::Context;
 use crate::tune::{self, AdamW, Example, Observer, Options, Record, Trainer, TrainerOptions, Validate, Validation};
 use crate::weights::{Access, Weights};
@@ -212,27 +212,36 @@ pub unsafe extern "C" fn medsegx_tune_add_slice(
                     let label = array("label", label, label_size)?;
                     grey_levels(&slice, state)?;
                     stop_if(&|| cancelled(cancel))?;
-                    tuning.examples.try_reserve(1).map_err(|_| crate::Error::Memory {
-                        what: "labelled slices".into(),
-                        bytes: size_of::<Example>() as u64,
-                    })?;
-                    let length = state.segmenter.embedding_len();
-                    let mut embedding: Vec<f32> = reserve(length, "an embedding")?;
-                    embedding.resize(length, 0.0);
-                    let frame = stoppable(state, cancel, |state| {
+                    let sample = stoppable(state, cancel, |state| {
                         let picture = Picture { pixels: &state.grey, height, width, channels: slice.channels as usize };
-                        let frame = state.segmenter.place(0, &picture, context.as_ref())?;
-                        state.segmenter.encode(1)?;
-                        state.segmenter.embeddings(&mut embedding)?;
-                        Ok(frame)
+                        let (frame, embedding) = embedded(&mut state.segmenter, &picture, context.as_ref())?;
+                        Ok(tuning.sampler.sample(&embedding, &frame, label)?)
                     })?;
-                    let sample = tuning.sampler.sample(&embedding, &frame, label)?;
-                    tuning.examples.push(Example { sample, volume: volume as usize, slice: index as usize });
+                    tuning.add(Example { sample, volume: volume as usize, slice: index as usize })?;
                     tuning.context = context;
                     Ok(())
                 })
             })
         })
+    }
+}
+
+/// Encodes a slice.
+fn embedded(segmenter: &mut Segmenter, picture: &Picture, context: Option<&Context>) -> Outcome<(Frame, Vec<f32>)> {
+    let length = segmenter.embedding_len();
+    let mut embedding: Vec<f32> = reserve(length, "an embedding")?;
+    embedding.resize(length, 0.0);
+    let frame = segmenter.set_slice(picture, context)?;
+    segmenter.embeddings(&mut embedding)?;
+    Ok((frame, embedding))
+}
+
+impl State {
+    fn add(&mut self, example: Example) -> Outcome {
+        let lacking = |_| crate::Error::Memory { what: "labelled slices".into(), bytes: size_of::<Example>() as u64 };
+        self.examples.try_reserve(1).map_err(lacking)?;
+        self.examples.push(example);
+        Ok(())
     }
 }
 
@@ -352,9 +361,16 @@ pub unsafe extern "C" fn medsegx_tune_write(
 unsafe fn with_state(tuning: *const medsegx_tuning, body: impl FnOnce(&mut State) -> Outcome) -> Outcome {
     // SAFETY: the caller's promise.
     let tuning = unsafe { required("tuning", tuning) }?;
-    let busy =
-        || medsegx_error::argument("tuning", "one call at a time", "a call that has not returned, or that failed");
-    body(&mut *tuning.state.try_lock().map_err(|_| busy())?)
+    let mut state = tuning.state.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            medsegx_error::argument("tuning", "one call at a time", "a call that has not returned")
+        }
+        TryLockError::Poisoned(_) => {
+            let words = "this tuning failed internally before; free it and make another";
+            medsegx_error::new(medsegx_status::Poisoned, words)
+        }
+    })?;
+    body(&mut state)
 }
 
 fn kept(run: &Option<Run>) -> Outcome<&Run> {

@@ -16,7 +16,7 @@ use super::structs::{
 };
 use super::versioned;
 use crate::codes::Code;
-use crate::image::rank::{Cancel, pass};
+use crate::image::pass::{Cancel, pass};
 use crate::memory::reserve;
 use crate::prompt::{self, Grid, PixelBox, VolumeBox};
 use crate::segment::volume::{Observer, Request, SliceOutcome, segment_volume};

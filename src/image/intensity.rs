@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::rank::{Cancel, Ranked, at_rank, pass};
+use super::pass::{Cancel, pass};
+use super::rank::{Ranked, at_ranks};
 use super::voxel::Voxel;
 use crate::{Error, Result};
 
@@ -200,13 +201,19 @@ impl Statistics {
         let (mut all, mut seen) = (Self::of::<T>(&[], slope, intercept), 0);
         pass(values, cancel, |piece| {
             let one = Self::of(piece, slope, intercept);
-            all.minimum = all.minimum.min(one.minimum);
-            all.maximum = all.maximum.max(one.maximum);
-            all.not_finite += one.not_finite;
             all.first_not_finite = all.first_not_finite.or(one.first_not_finite.map(|first| seen + first));
+            all.widen(&one);
             seen += piece.len();
         })?;
         Ok(all)
+    }
+
+    /// Takes in the values of `other`. Where the first of them is that is not finite is the caller's to say: its index
+    /// is among the others alone.
+    pub(crate) fn widen(&mut self, other: &Statistics) {
+        self.minimum = self.minimum.min(other.minimum);
+        self.maximum = self.maximum.max(other.maximum);
+        self.not_finite += other.not_finite;
     }
 
     /// Of integers only the least and the greatest are looked at, which is many times as fast: rounding keeps the
@@ -252,18 +259,21 @@ pub(crate) fn percentiles_of<T: Ranked>(
     cancel: Cancel,
 ) -> Result<Option<[f64; 2]>> {
     let value = |v: T| slope * v.to_f64() + intercept;
-    let positive = |v: T| value(v) > 0.0;
-    let mut count = 0;
-    pass(values, cancel, |piece| count += piece.iter().filter(|&&v| positive(v)).count() as u64)?;
-    let Some(last) = count.checked_sub(1) else { return Ok(None) };
-    let mut percentiles = [0.0; 2];
-    for (found, percent) in percentiles.iter_mut().zip(PERCENTILES) {
-        let percent = if slope < 0.0 { 100.0 - percent } else { percent };
-        let place = percent / 100.0 * last as f64;
-        let below = place.floor() as u64;
-        let Some(low) = at_rank(values, positive, below, cancel)? else { return Ok(None) };
-        let high = at_rank(values, positive, below + 1, cancel)?.unwrap_or(low);
-        *found = value(low) + (value(high) - value(low)) * place.fract();
-    }
-    Ok(Some(percentiles))
+    let places = |total: u64| {
+        PERCENTILES.map(|percent| {
+            let percent = if slope < 0.0 { 100.0 - percent } else { percent };
+            percent / 100.0 * (total - 1) as f64
+        })
+    };
+    let mut fractions = [0.0; 2];
+    let ranks = |total: u64| {
+        fractions = places(total).map(f64::fract);
+        let [[a, b], [c, d]] = places(total).map(|place| [place as u64, (place as u64 + 1).min(total - 1)]);
+        [a, b, c, d]
+    };
+    let found = at_ranks(values, |v| value(v) > 0.0, ranks, cancel)?;
+    Ok(found.map(|[a, b, c, d]| {
+        let between = |low: T, high: T, fraction: f64| value(low) + (value(high) - value(low)) * fraction;
+        [between(a, b, fractions[0]), between(c, d, fractions[1])]
+    }))
 }

@@ -4,6 +4,7 @@ pub mod area;
 pub mod intensity;
 pub(crate) mod labels;
 pub(crate) mod legend;
+pub(crate) mod pass;
 pub(crate) mod rank;
 pub mod resample;
 pub mod robust;

@@ -1,40 +1,13 @@
-//! Passes over many values that end soon after they are asked to, and the values at given ranks found by such passes:
-//! digit by digit from the highest on, so that no copy is put into order.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! The values at given ranks, found by passes over all values: digit by digit from the highest on, so that no copy is put
+//! into order.
 
 use super::Voxel;
-use crate::memory::reserve;
-use crate::{Error, Result};
-
-/// Set by who does not want the result any more; it is looked at between pieces of [`PIECE`] values.
-pub(crate) type Cancel<'a> = Option<&'a AtomicBool>;
-
-/// Values that a pass takes between two looks: about a millisecond's.
-const PIECE: usize = 1 << 20;
+use super::pass::{Cancel, pass};
+use crate::Result;
+use crate::memory::zeros;
 
 /// Bits of a digit: as many counts as fit a core's own cache.
 const DIGIT: u32 = 16;
-
-/// Hands out `values` in pieces, one behind the other.
-///
-/// # Errors
-/// [`Error::Cancelled`] soon after `cancel` is set.
-pub(crate) fn pass<T>(values: &[T], cancel: Cancel, mut take: impl FnMut(&[T])) -> Result<()> {
-    values.chunks(PIECE).try_for_each(|piece| look(cancel).map(|()| take(piece)))
-}
-
-/// As [`pass`], over values that change.
-///
-/// # Errors
-/// [`Error::Cancelled`] soon after `cancel` is set.
-pub(crate) fn pass_mut<T>(values: &mut [T], cancel: Cancel, mut take: impl FnMut(&mut [T])) -> Result<()> {
-    values.chunks_mut(PIECE).try_for_each(|piece| look(cancel).map(|()| take(piece)))
-}
-
-fn look(cancel: Cancel) -> Result<()> {
-    if cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) { Err(Error::Cancelled) } else { Ok(()) }
-}
 
 /// A number with a key: an unsigned integer of its size that has the order of the numbers.
 pub(crate) trait Ranked: Voxel {
@@ -69,54 +42,103 @@ macro_rules! ranked {
 }
 ranked!(u8 u16 u32 u64; i8 as u8 i16 as u16 i32 as u32 i64 as u64; f32 of u32 f64 of u64);
 
-/// The value below which `rank` of the values that `counts` lie, were they in order; `None` where there are no more
-/// than `rank` of them.
+/// The values below which so many of those that are `taken` lie, were they in order, as `ranks` says of their number; `None`
+/// where none is taken. Ranks are below that number.
 ///
 /// # Errors
-/// Memory for the counts of a digit; [`Error::Cancelled`].
-pub(crate) fn at_rank<T: Ranked>(
+/// Memory for the counts of a digit; [`Error::Cancelled`](crate::Error::Cancelled) soon after `cancel` is set.
+pub(crate) fn at_ranks<T: Ranked, const N: usize>(
     values: &[T],
-    counts: impl Fn(T) -> bool,
-    rank: u64,
+    taken: impl Fn(T) -> bool,
+    ranks: impl FnOnce(u64) -> [u64; N],
     cancel: Cancel,
-) -> Result<Option<T>> {
+) -> Result<Option<[T; N]>> {
     let digit = DIGIT.min(T::BITS);
-    let mut seen: Vec<u64> = reserve(1 << digit, "ranks")?;
-    let (mut found, mut left, mut above) = (0, rank, T::BITS);
+    let mut above = T::BITS - digit;
+    let counts = count(values, &taken, &[0], [T::BITS, above], cancel)?;
+    let total = counts.iter().sum();
+    if total == 0 {
+        return Ok(None);
+    }
+    let mut places = ranks(total).map(|rank| Place { higher: 0, rank });
+    places.iter_mut().for_each(|place| place.descend(&counts, digit));
     while above > 0 {
         let shift = above - digit;
-        seen.clear();
-        seen.resize(1 << digit, 0);
-        let higher = |key: u64| key.checked_shr(above).unwrap_or(0);
-        pass(values, cancel, |piece| {
-            for key in piece.iter().filter(|&&value| counts(value)).map(|value| value.key()) {
-                if higher(key) == found {
-                    seen[(key >> shift) as usize & ((1 << digit) - 1)] += 1;
-                }
-            }
-        })?;
-        let within = seen.iter().position(|&count| {
-            let is_here = left < count;
-            left -= if is_here { 0 } else { count };
-            is_here
-        });
-        let Some(within) = within else { return Ok(None) };
-        found = found << digit | within as u64;
+        // Ranks beside each other share their higher digits, so there are seldom as many of these as ranks.
+        let mut higher: Vec<u64> = places.iter().map(|place| place.higher).collect();
+        higher.sort_unstable();
+        higher.dedup();
+        let counts = count(values, &taken, &higher, [above, shift], cancel)?;
+        for place in &mut places {
+            let which = higher.binary_search(&place.higher).unwrap_or(0);
+            place.descend(&counts[which << digit..][..1 << digit], digit);
+        }
         above = shift;
     }
-    Ok(Some(T::of_key(found)))
+    Ok(Some(places.map(|place| T::of_key(place.higher))))
+}
+
+/// How far a rank is found: the higher digits of its key, and its rank among the values that share them.
+struct Place {
+    higher: u64,
+    rank: u64,
+}
+
+impl Place {
+    /// Takes the next digit, of which each was seen so often behind the higher ones.
+    fn descend(&mut self, counts: &[u64], digit: u32) {
+        let mut found = 0;
+        for (at, &count) in counts.iter().enumerate() {
+            found = at;
+            if self.rank < count {
+                break;
+            }
+            self.rank -= count;
+        }
+        self.higher = self.higher << digit | found as u64;
+    }
+}
+
+/// How often each digit, the bits from `shift` on, was seen behind each of the `higher` ones, the bits from `above` on.
+fn count<T: Ranked>(
+    values: &[T],
+    taken: impl Fn(T) -> bool,
+    higher: &[u64],
+    [above, shift]: [u32; 2],
+    cancel: Cancel,
+) -> Result<Vec<u64>> {
+    let digit = above - shift;
+    let mut counts = zeros(higher.len() << digit, "ranks")?;
+    pass(values, cancel, |piece| {
+        for key in piece.iter().filter(|&&value| taken(value)).map(|value| value.key()) {
+            let own = key.checked_shr(above).unwrap_or(0);
+            if let Some(which) = higher.iter().position(|&higher| higher == own) {
+                counts[which << digit | (key >> shift) as usize & ((1 << digit) - 1)] += 1;
+            }
+        }
+    })?;
+    Ok(counts)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
-    fn sorted<T: Ranked + std::fmt::Debug>(values: &[T], counts: impl Fn(T) -> bool) {
-        let mut expected: Vec<T> = values.iter().copied().filter(|&value| counts(value)).collect();
+    fn sorted<T: Ranked + std::fmt::Debug>(values: &[T], taken: impl Fn(T) -> bool) {
+        let mut expected: Vec<T> = values.iter().copied().filter(|&value| taken(value)).collect();
         expected.sort_by(|a, b| a.to_f64().total_cmp(&b.to_f64()));
-        for rank in 0..expected.len() + 2 {
-            let found = at_rank(values, &counts, rank as u64, None).unwrap();
-            assert_eq!(found, expected.get(rank).copied(), "rank {rank} of {}", expected.len());
+        let last = expected.len().saturating_sub(1);
+        for rank in 0..expected.len().max(1) {
+            let ranks = [rank, (rank + 1).min(last), last / 2, last - rank];
+            let of_total = |total| {
+                assert_eq!(total, expected.len() as u64);
+                ranks.map(|rank| rank as u64)
+            };
+            let found = at_ranks(values, &taken, of_total, None).unwrap();
+            let wanted = (!expected.is_empty()).then(|| ranks.map(|rank| expected[rank]));
+            assert_eq!(found, wanted, "ranks {ranks:?} of {}", expected.len());
         }
     }
 
@@ -142,14 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_ends_when_it_is_asked_to() {
-        let (cancel, values) = (AtomicBool::new(false), vec![1_u8; 3 * PIECE]);
-        let mut pieces = 0;
-        let ended = pass(&values, Some(&cancel), |_| {
-            pieces += 1;
-            cancel.store(pieces == 2, Ordering::Relaxed);
-        });
-        assert!(matches!(ended, Err(Error::Cancelled)) && pieces == 2, "{pieces} pieces");
-        assert!(matches!(at_rank(&values, |_| true, 5, Some(&cancel)), Err(Error::Cancelled)));
+    fn a_rank_is_not_looked_for_once_it_is_not_wanted() {
+        let cancel = AtomicBool::new(true);
+        assert!(matches!(at_ranks(&[1_u8, 2], |_| true, |_| [1], Some(&cancel)), Err(crate::Error::Cancelled)));
     }
 }

@@ -1,7 +1,8 @@
 //! Limits of grey levels that padding and a few extreme values do not move.
 
 use super::Voxel;
-use super::rank::{Cancel, Ranked, at_rank, pass};
+use super::pass::{Cancel, pass};
+use super::rank::{Ranked, at_ranks};
 use crate::Result;
 
 /// Shares of the values at either end that may be extremes. The first at which the rest is not constant counts.
@@ -47,21 +48,24 @@ pub(crate) fn robust_of<T: Ranked>(
     cancel: Cancel,
 ) -> Result<Option<([f64; 2], SetAside)>> {
     let value = |v: T| slope * v.to_f64() + intercept;
-    let Some(ends) = extremes(values, value, |_| true, cancel)? else { return Ok(None) };
-    let mut candidates = [false; 2];
-    for (candidate, end) in candidates.iter_mut().zip(ends).filter(|(_, end)| !(BELOW_CT..TOP).contains(end)) {
-        *candidate = count(values, |v| value(v) == end, cancel)? as f64 >= PADDED * values.len() as f64;
-    }
+    let Some(ends) = extremes(values, value, cancel)? else { return Ok(None) };
+    let candidates = candidates(values, value, ends, cancel)?;
     let is_rest = |v: T| !(0..2).any(|end| candidates[end] && value(v) == ends[end]);
-    let Some(inner) = extremes(values, value, is_rest, cancel)? else { return Ok(Some((ends, SetAside::default()))) };
     let Some(core) = core(values, value, is_rest, cancel)? else { return Ok(Some((ends, SetAside::default()))) };
     let width = core[1] - core[0];
     let fence = [core[0] - BEYOND * width, core[1] + BEYOND * width];
-    let is_within = |v: T| is_rest(v) && (fence[0]..=fence[1]).contains(&value(v));
-    let mut limits = extremes(values, value, is_within, cancel)?.unwrap_or(inner);
-    let below = count(values, |v| is_rest(v) && value(v) < fence[0], cancel)?;
-    let above = count(values, |v| is_rest(v) && value(v) > fence[1], cancel)?;
-    let mut aside = SetAside { below, above, ..SetAside::default() };
+    let (mut limits, mut aside) = (core, SetAside::default());
+    pass(values, cancel, |piece| {
+        for v in piece.iter().filter(|&&v| is_rest(v)).map(|&v| value(v)) {
+            if v < fence[0] {
+                aside.below += 1;
+            } else if v > fence[1] {
+                aside.above += 1;
+            } else {
+                limits = [limits[0].min(v), limits[1].max(v)];
+            }
+        }
+    })?;
     for end in (0..2).filter(|&end| candidates[end]) {
         let gap = if end == 0 { core[0] - ends[0] } else { ends[1] - core[1] };
         if gap > GAP * width {
@@ -70,31 +74,38 @@ pub(crate) fn robust_of<T: Ranked>(
             limits[end] = ends[end];
         }
     }
-    let is_padding = |v: T| aside.padding.iter().flatten().any(|&padding| value(v) == padding);
-    aside.padding_values = count(values, is_padding, cancel)?;
+    if aside.padding.iter().any(Option::is_some) {
+        let is_padding = |v: T| aside.padding.iter().flatten().any(|&padding| value(v) == padding);
+        let mut padded = 0;
+        pass(values, cancel, |piece| padded += piece.iter().filter(|&&v| is_padding(v)).count() as u64)?;
+        aside.padding_values = padded;
+    }
     Ok(Some((limits, aside)))
 }
 
-/// Least and greatest `value` of those that are `taken`.
-fn extremes<T: Voxel>(
-    values: &[T],
-    value: impl Fn(T) -> f64,
-    taken: impl Fn(T) -> bool,
-    cancel: Cancel,
-) -> Result<Option<[f64; 2]>> {
+fn extremes<T: Voxel>(values: &[T], value: impl Fn(T) -> f64, cancel: Cancel) -> Result<Option<[f64; 2]>> {
     let mut ends: Option<[f64; 2]> = None;
     pass(values, cancel, |piece| {
-        for v in piece.iter().filter(|&&v| taken(v)).map(|&v| value(v)) {
+        for v in piece.iter().map(|&v| value(v)) {
             ends = Some(ends.map_or([v, v], |[low, high]| [low.min(v), high.max(v)]));
         }
     })?;
     Ok(ends)
 }
 
-fn count<T: Voxel>(values: &[T], has: impl Fn(T) -> bool, cancel: Cancel) -> Result<u64> {
-    let mut count = 0;
-    pass(values, cancel, |piece| count += piece.iter().filter(|&&v| has(v)).count() as u64)?;
-    Ok(count)
+/// Which of the least and the greatest value may be padding: by itself, and by how often it is there.
+fn candidates<T: Voxel>(values: &[T], value: impl Fn(T) -> f64, ends: [f64; 2], cancel: Cancel) -> Result<[bool; 2]> {
+    let possible = ends.map(|end| !(BELOW_CT..TOP).contains(&end));
+    let mut counts = [0_u64; 2];
+    if possible.contains(&true) {
+        pass(values, cancel, |piece| {
+            for v in piece.iter().map(|&v| value(v)) {
+                (0..2).for_each(|end| counts[end] += u64::from(v == ends[end]));
+            }
+        })?;
+    }
+    let least = PADDED * values.len() as f64;
+    Ok([0, 1].map(|end| possible[end] && counts[end] as f64 >= least))
 }
 
 /// The range of what is left of the `taken` values without the tails; `None` where all of it is alike.
@@ -104,21 +115,14 @@ fn core<T: Ranked>(
     taken: impl Fn(T) -> bool,
     cancel: Cancel,
 ) -> Result<Option<[f64; 2]>> {
-    let all = count(values, &taken, cancel)?;
-    let Some(last) = all.checked_sub(1) else { return Ok(None) };
-    for tail in TAILS {
-        let cut = ((tail * all as f64) as u64).min(last);
-        let [Some(one), Some(other)] =
-            [at_rank(values, &taken, cut, cancel)?, at_rank(values, &taken, last - cut, cancel)?]
-        else {
-            return Ok(None);
-        };
-        // A negative slope turns the order of the stored values round.
-        let (one, other) = (value(one), value(other));
-        let core = [one.min(other), one.max(other)];
-        if core[0] < core[1] {
-            return Ok(Some(core));
-        }
-    }
-    Ok(None)
+    let ranks = |total: u64| {
+        let cut = |tail: f64| ((tail * total as f64) as u64).min(total - 1);
+        let [[a, b], [c, d], [e, f]] = TAILS.map(|tail| [cut(tail), total - 1 - cut(tail)]);
+        [a, b, c, d, e, f]
+    };
+    let Some(found) = at_ranks(values, taken, ranks, cancel)? else { return Ok(None) };
+    // A negative slope turns the order of the stored values round.
+    let ends = found.as_chunks().0.iter().map(|&[one, other]: &[T; 2]| [value(one), value(other)]);
+    let mut cores = ends.map(|[one, other]| [one.min(other), one.max(other)]);
+    Ok(cores.find(|[low, high]| low < high))
 }

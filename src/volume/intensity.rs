@@ -2,7 +2,7 @@
 
 use super::{Volume, VolumeInfo};
 use crate::image::intensity::{are_fractions, percentiles_of};
-use crate::image::rank::Cancel;
+use crate::image::pass::Cancel;
 use crate::image::robust::{SetAside, robust_of};
 use crate::image::voxels::with_voxels;
 use crate::image::{DataType, Intensity, IntensityMap, Statistics};

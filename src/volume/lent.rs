@@ -143,9 +143,7 @@ impl<L: Lender> Lent<L> {
         let within: Vec<usize> = (0..3).filter(|&other| other != axis).collect();
         self.each_plane(|index, plane| {
             let one = with_voxels!(plane.voxels(), values => Statistics::of(values, slope, intercept));
-            all.minimum = all.minimum.min(one.minimum);
-            all.maximum = all.maximum.max(one.maximum);
-            all.not_finite += one.not_finite;
+            all.widen(&one);
             let channels = self.info.channels;
             let place = |value: usize| {
                 let (pixel, columns) = (value / channels, self.info.dims[within[0]]);

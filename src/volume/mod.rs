@@ -78,7 +78,7 @@ pub use options::{Form, OpenOptions, SeriesChoice};
 pub use slices::{Orientation, SliceFrame};
 pub use stored::StoredSlice;
 
-use crate::image::rank::{Cancel, pass};
+use crate::image::pass::{Cancel, pass};
 use crate::image::voxels::with_voxels;
 pub use crate::image::{
     DataType, Intensity, IntensityMap, LabelTable, LabelVolume, Labels, Legend, Segment, SetAside, Statistics, Voxel,

@@ -2,7 +2,7 @@
 
 use super::{Volume, Voxel, Voxels};
 use crate::codes::{Code, Warning};
-use crate::image::rank::{Cancel, pass_mut};
+use crate::image::pass::{Cancel, pass_mut};
 use crate::{Error, Result};
 
 impl Volume {

@@ -340,6 +340,73 @@ static void volumes(medsegx_session *session) {
     CHECK(RUN() == MEDSEGX_STATUS_OK && error == NULL && labels[0] <= 1 && result.outcomes_count == 2);
 }
 
+static void tunings(const char *folder, const medsegx_model *model, medsegx_session *session, const medsegx_context *context) {
+    char tiny[4096];
+    snprintf(tiny, sizeof tiny, "%s", fixture_path(folder, "tiny.safetensors"));
+    medsegx_tuning *tuning = (medsegx_tuning *)&error;
+    EXPECT(medsegx_tune_new(NULL, &tuning, &error), INVALID_ARGUMENT, "path");
+    CHECK(tuning == NULL);
+    EXPECT(medsegx_tune_new(tiny, NULL, &error), INVALID_ARGUMENT, "out");
+    EXPECT(medsegx_tune_new("\xff\xfe", &tuning, &error), INVALID_ARGUMENT, "UTF-8");
+    EXPECT(medsegx_tune_new(fixture_path(folder, "picture.u8"), &tuning, &error), BAD_FILE, "expected");
+    CHECK(medsegx_tune_new(tiny, &tuning, NULL) == MEDSEGX_STATUS_OK);
+
+    static unsigned char pixels[16 * 16], label[16 * 16];
+    for (size_t i = 0; i < sizeof label; i++) {
+        pixels[i] = (unsigned char)(i * 37);
+        label[i] = i % 16 > 3 && i / 16 > 3;
+    }
+    medsegx_slice slice;
+    medsegx_slice_init(&slice, (uint32_t)sizeof slice);
+    slice.pixels = pixels;
+    slice.height = slice.width = 16;
+#define ADD(tuning, session, slice, context, label, size)                                                              \
+    medsegx_tune_add_slice(tuning, session, slice, context, label, size, 0, 0, NULL, &error)
+    EXPECT(ADD(NULL, session, &slice, context, label, 256), INVALID_ARGUMENT, "tuning");
+    EXPECT(ADD(tuning, NULL, &slice, context, label, 256), INVALID_ARGUMENT, "session");
+    EXPECT(ADD(tuning, session, NULL, context, label, 256), INVALID_ARGUMENT, "slice");
+    EXPECT(ADD(tuning, session, &slice, NULL, label, 256), INVALID_ARGUMENT, "task");
+    EXPECT(ADD(tuning, session, &slice, context, NULL, 256), INVALID_ARGUMENT, "label");
+    EXPECT(ADD(tuning, session, &slice, context, label, (size_t)-1), INVALID_ARGUMENT, "label_size");
+    slice.width = 17;
+    EXPECT(ADD(tuning, session, &slice, context, label, 256), INVALID_ARGUMENT, "slice");
+    slice.width = 16;
+    CHECK(ADD(tuning, session, &slice, context, label, 256) == MEDSEGX_STATUS_OK);
+
+    medsegx_tune_options options;
+    medsegx_tune_result result;
+    medsegx_tune_result_init(&result, (uint32_t)sizeof result);
+#define TUNE(tuning, result) medsegx_tune_run(tuning, &options, result, NULL, NULL, NULL, &error)
+#define WITH_TUNE(field, value, words)                                                                                 \
+    medsegx_tune_options_init(&options, (uint32_t)sizeof options);                                                     \
+    options.field = value;                                                                                             \
+    EXPECT(TUNE(tuning, &result), INVALID_ARGUMENT, words)
+    WITH_TUNE(struct_size, 47, "struct_size");
+    WITH_TUNE(steps, 0, "steps");
+    WITH_TUNE(batch, 0, "batch");
+    WITH_TUNE(rate, -1, "rate");
+    WITH_TUNE(rate, HUGE_VALF, "rate");
+    WITH_TUNE(validate, 2, "validate");
+    WITH_TUNE(share, 1, "validate");
+    WITH_TUNE(share, NAN, "validate");
+    WITH_TUNE(instructions, 4, "instructions");
+    medsegx_tune_options_init(&options, (uint32_t)sizeof options);
+    EXPECT(TUNE(NULL, &result), INVALID_ARGUMENT, "tuning");
+    EXPECT(TUNE(tuning, NULL), INVALID_ARGUMENT, "result");
+    EXPECT(TUNE(tuning, MISALIGNED(medsegx_tune_result, &result)), INVALID_ARGUMENT, "aligned");
+
+    medsegx_model *tuned = (medsegx_model *)&error;
+    EXPECT(medsegx_tune_model(NULL, model, &tuned, &error), INVALID_ARGUMENT, "tuning");
+    CHECK(tuned == NULL);
+    EXPECT(medsegx_tune_model(tuning, NULL, &tuned, &error), INVALID_ARGUMENT, "base");
+    EXPECT(medsegx_tune_model(tuning, model, NULL, &error), INVALID_ARGUMENT, "out");
+    EXPECT(medsegx_tune_write(NULL, "x", "y", 0, &error), INVALID_ARGUMENT, "tuning");
+    EXPECT(medsegx_tune_write(tuning, NULL, "y", 0, &error), INVALID_ARGUMENT, "path");
+    EXPECT(medsegx_tune_write(tuning, "x", NULL, 0, &error), INVALID_ARGUMENT, "name");
+    EXPECT(medsegx_tune_write(tuning, "x", "y", 0, &error), INVALID_ARGUMENT, "medsegx_tune_run");
+    medsegx_tune_free(tuning);
+}
+
 /* Functions that take NULL in their stride. */
 static void nothing(void) {
     medsegx_session_free(NULL);
@@ -357,6 +424,9 @@ static void nothing(void) {
     medsegx_result_init(NULL, UINT32_MAX);
     medsegx_volume_init(NULL, UINT32_MAX);
     medsegx_volume_result_init(NULL, UINT32_MAX);
+    medsegx_tune_free(NULL);
+    medsegx_tune_options_init(NULL, UINT32_MAX);
+    medsegx_tune_result_init(NULL, UINT32_MAX);
     CHECK(medsegx_error_status(NULL) == MEDSEGX_STATUS_OK && medsegx_error_source(NULL) == NULL);
     CHECK(strcmp(medsegx_error_message(NULL), "") == 0);
     CHECK(medsegx_model_device(NULL) == NULL);
@@ -371,6 +441,7 @@ int nonsense(const char *folder, const medsegx_model *model) {
     medsegx_session *session = fixture_session(model, 16, 16);
     slices(session, &context);
     volumes(session);
+    tunings(folder, model, session, &context);
     medsegx_session_free(session);
     nothing();
     return failures;

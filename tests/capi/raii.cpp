@@ -64,7 +64,24 @@ int main(int argc, char **argv) {
     } catch (const medsegx::Error &error) {
         cancelled = error.status() == MEDSEGX_STATUS_CANCELLED;
     }
-    bool thrown = false, missing = false;
+    bool thrown = false, missing = false, empty = false;
+    medsegx::Tuning tuning(folder + "/tiny.safetensors");
+    try {
+        tuning.run();
+    } catch (const medsegx::Error &error) {
+        empty = error.status() == MEDSEGX_STATUS_INVALID_ARGUMENT;
+    }
+    std::vector<unsigned char> label(256 * 256);
+    std::fill(label.begin() + 60 * 256, label.begin() + 120 * 256, static_cast<unsigned char>(1));
+    tuning.add(session, slice, &context, label, 0, 0);
+    auto once = medsegx::with_defaults(medsegx_tune_options_init);
+    once.steps = 1;
+    once.validate = MEDSEGX_VALIDATE_NONE;
+    const auto tuned = tuning.run(&once);
+    medsegx::Session of_tuned(tuning.model(model));
+    of_tuned.segment(slice, &context, prompt, result);
+    tuning.write(folder + "/raii.tuned.safetensors", "liver", true);
+    session.segment(slice, &context, prompt, result);
     try {
         const medsegx::Model none("/no/such/file", &options);
     } catch (const medsegx::Error &error) {
@@ -78,5 +95,5 @@ int main(int argc, char **argv) {
     }
     std::printf("C++: %s, mask %d, %llu pixels\n", model.device().c_str(), result.chosen,
                 static_cast<unsigned long long>(result.pixels));
-    return thrown && missing && cancelled && painted == result.pixels && model.info().image_size == 256 ? 0 : 1;
+    return thrown && missing && cancelled && empty && tuned.steps == 1 && painted == result.pixels && model.info().image_size == 256 ? 0 : 1;
 }
