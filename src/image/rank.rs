@@ -1,5 +1,5 @@
-//! The values at given ranks, found by passes over all values: digit by digit from the highest on, so that no copy is put
-//! into order.
+//! The values at given ranks, found by passes over all values: digit by digit from the highest on, so that no copy is
+//! put into order.
 
 use super::Voxel;
 use super::pass::{Cancel, pass};
@@ -42,8 +42,8 @@ macro_rules! ranked {
 }
 ranked!(u8 u16 u32 u64; i8 as u8 i16 as u16 i32 as u32 i64 as u64; f32 of u32 f64 of u64);
 
-/// The values below which so many of those that are `taken` lie, were they in order, as `ranks` says of their number; `None`
-/// where none is taken. Ranks are below that number.
+/// The values below which so many of those that are `taken` lie, were they in order, as `ranks` says of their number;
+/// `None` where none is taken. Ranks are below that number.
 ///
 /// # Errors
 /// Memory for the counts of a digit; [`Error::Cancelled`](crate::Error::Cancelled) soon after `cancel` is set.
