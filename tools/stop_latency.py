@@ -78,7 +78,8 @@ def measure(args, folder, config, side):
     for i in range(args.signals):
         code, _, cpu, clock = run(command, whole * (args.first + (0.97 - args.first) * i / max(args.signals - 1, 1)))
         if cpu is None or code == 0:
-            continue    # it ended first
+            os.remove(mask)     # it ended first
+            continue
         # Before the program listens, the system ends it.
         failed |= code not in (130, -signal.SIGINT) or os.path.exists(mask)
         late.append((cpu / args.threads * 1e3, clock * 1e3))
