@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use medsegx::backend::cpu::{CpuOptions, Precision};
+use medsegx::backend::cpu::{CpuOptions, Level, Precision};
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions};
 use medsegx::weights::tuned::Tuned;
@@ -33,6 +33,9 @@ pub struct ModelArgs {
     /// CPU threads; default: all
     #[arg(long, value_parser = threads())]
     pub threads: Option<u16>,
+    /// Instructions of the CPU: portable, avx2 or avx512; default: the widest of this processor
+    #[arg(long, value_parser = level)]
+    pub level: Option<Level>,
     /// Numbers of the large products on a CPU: f32, or bf16 where the processor multiplies it
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub precision: Precision,
@@ -59,7 +62,7 @@ impl ModelArgs {
     /// Options of [`Model::load`].
     pub fn options(&self) -> ModelOptions {
         let threads = self.threads.map(usize::from);
-        let cpu = CpuOptions { threads, precision: self.precision, ..CpuOptions::default() };
+        let cpu = CpuOptions { threads, precision: self.precision, level: self.level };
         ModelOptions { device: self.device, cpu }
     }
 
@@ -81,6 +84,16 @@ impl ModelArgs {
 /// A number of threads that a machine may have; far more only wait for each other.
 pub fn threads() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=1024)
+}
+
+/// Instructions by their name.
+pub fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "portable" => Ok(Level::Portable),
+        "avx2" => Ok(Level::Avx2),
+        "avx512" => Ok(Level::Avx512),
+        _ => Err("one of portable, avx2, avx512".into()),
+    }
 }
 
 /// A precision by its name.

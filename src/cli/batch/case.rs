@@ -22,12 +22,13 @@ const READS: [&str; 3] = ["--boxes", "--rough", "--tune-with"];
 /// Flags whose file is an output; it lies below the folder of the results.
 const WRITES: [&str; 4] = ["--logits", "--report", "--stats", "--preview"];
 /// Flags that the batch gives to all cases, or that make no sense within one.
-const OF_THE_BATCH: [&str; 12] = [
+const OF_THE_BATCH: [&str; 13] = [
     "weights",
     "tuned",
     "no_mmap",
     "device",
     "threads",
+    "level",
     "precision",
     "batch",
     "output",

@@ -211,7 +211,8 @@ impl Args {
         if let Some(path) = &self.model.tuned {
             weights.push(state::stamp_or(path, case::text(path), known.get(&case::text(path)))?);
         }
-        let model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
+        let mut model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
+        model.extend(self.model.level.map(|level| level.to_string()));
         Ok(Common { weights, model, sheets: self.qc })
     }
 

@@ -139,11 +139,15 @@ pub fn bytes(cases: &[&Case]) -> Vec<Option<[u64; 2]>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let part = cases.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
-        let parts: Vec<_> = cases
-            .chunks(part)
-            .map(|part| scope.spawn(|| part.iter().map(|case| of_header(case)).collect::<Vec<_>>()))
-            .collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+        let of = |part: &[&Case]| part.iter().map(|case| of_header(case)).collect::<Vec<_>>();
+        // A thread that cannot be had is done without.
+        let start = |part| (part, std::thread::Builder::new().spawn_scoped(scope, move || of(part)));
+        let parts: Vec<_> = cases.chunks(part).map(start).collect();
+        let read = |(part, thread): (_, std::io::Result<std::thread::ScopedJoinHandle<'_, Vec<_>>>)| match thread {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            Err(_) => of(part),
+        };
+        parts.into_iter().flat_map(read).collect()
     })
 }
 

@@ -34,7 +34,7 @@ pub struct Common {
     #[arg(long)]
     pub threads: Option<usize>,
     /// Instructions: portable, avx2 or avx512; default: the widest of this processor
-    #[arg(long, value_parser = level)]
+    #[arg(long, value_parser = crate::cli::model_args::level)]
     pub level: Option<Level>,
     /// f32, or bf16 for the large products
     #[arg(long, default_value = "f32", value_parser = crate::cli::model_args::precision)]
@@ -45,15 +45,6 @@ pub struct Common {
     /// JSON instead of a table
     #[arg(long)]
     pub json: bool,
-}
-
-pub fn level(text: &str) -> Result<Level, String> {
-    match text {
-        "portable" => Ok(Level::Portable),
-        "avx2" => Ok(Level::Avx2),
-        "avx512" => Ok(Level::Avx512),
-        _ => Err("one of portable, avx2, avx512".into()),
-    }
 }
 
 impl Common {
