@@ -1,10 +1,15 @@
 //! Output files that are either complete or not there: written beside their place, synced, renamed.
 
+use std::any::Any;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
+
+/// Bytes that wait for the disk: so few that they are always to be had, and enough for one call of the system.
+const BUFFER: usize = 1 << 15;
 
 /// How the name of a temporary file starts, so that one left behind by a killed process can be recognised.
 pub const TEMPORARY_PREFIX: &str = ".medsegx-";
@@ -66,8 +71,8 @@ pub fn write_atomically_and(
     let temporary = builder.tempfile_in(folder).map_err(|e| Error::io(path, "create", e))?;
 
     let (file, temporary) = temporary.into_parts();
-    let mut file = BufWriter::with_capacity(1 << 20, file);
-    write(&mut file).and_then(|()| file.flush()).map_err(|e| unwrap(path, e))?;
+    let mut file = BufWriter::with_capacity(BUFFER, file);
+    guarded(|| write(&mut file).and_then(|()| file.flush())).map_err(|e| unwrap(path, e))?;
     let file = file.into_inner().map_err(|e| Error::io(path, "write", e.into_error()))?;
     if keep == Keep::Now {
         file.sync_all().map_err(|e| Error::io(path, "write", e))?;
@@ -123,6 +128,17 @@ fn place(path: &Path, force: bool) -> Result<PathBuf> {
 
 fn exists(path: &Path) -> Error {
     Error::file(path, "output", "a new file", "an existing one, which is only replaced when asked to (--force)")
+}
+
+/// The error of an encoder that panicked.
+pub(crate) fn gave_up(panic: &(dyn Any + Send)) -> io::Error {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    io::Error::other(format!("an encoder gave up: {}", said.unwrap_or("it does not say why")))
+}
+
+/// Encoders of other crates panic where they get no memory: that ends the file, not the program.
+fn guarded(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|panic| Err(gave_up(&*panic)))
 }
 
 fn unwrap(path: &Path, error: io::Error) -> Error {

@@ -1,6 +1,7 @@
 //! Memory whose size a file or a caller decides: had, or refused with an error. A failed `vec!` would end the process.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 
 use crate::{Error, Result};
 
@@ -44,4 +45,31 @@ pub(crate) fn zeros<T: bytemuck::Zeroable + Clone>(count: usize, what: impl Disp
     let mut values = reserve(count, what)?;
     values.resize(count, T::zeroed());
     Ok(values)
+}
+
+/// Bytes that a writer gathers; memory that cannot be had is its error.
+pub(crate) struct Growing {
+    what: &'static str,
+    pub bytes: Vec<u8>,
+}
+
+impl Growing {
+    /// None yet, for `what`.
+    pub fn of(what: &'static str) -> Growing {
+        Growing { what, bytes: Vec::new() }
+    }
+}
+
+impl Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let all = (self.bytes.len() + bytes.len()) as u64;
+        let refused = |_| io::Error::other(Error::Memory { what: self.what.into(), bytes: all });
+        self.bytes.try_reserve(bytes.len()).map_err(refused)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -23,7 +23,7 @@ fn hash_into(hasher: &mut Sha256, path: &Path) -> medsegx::Result<()> {
         return entries.iter().filter(|path| !linked(path)).try_for_each(|path| hash_into(hasher, path));
     }
     let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 15];
     loop {
         match file.read(&mut buffer).map_err(failed)? {
             0 => return Ok(()),

@@ -22,7 +22,7 @@ impl LogitsFile {
     pub fn create(path: &Path, [boxes, masks, side]: [usize; 3], force: bool) -> Result<LogitsFile> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::tempfile_in(folder).map_err(|e| Error::io(path, "create", e))?;
-        let mut waiting = BufWriter::with_capacity(1 << 20, file);
+        let mut waiting = BufWriter::with_capacity(1 << 15, file);
         medsegx::volume::npy::write_header::<f32>(&mut waiting, &[boxes, masks, side, side])
             .map_err(|e| Error::io(path, "write", e))?;
         Ok(LogitsFile { path: path.to_path_buf(), force, waiting })

@@ -74,6 +74,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let Cli { progress, command } = Cli::parse();
     progress.choose();
+    quiet_what_is_caught();
     let Err(error) = run(command) else { return ExitCode::SUCCESS };
     if let Some(Usage(message)) = error.downcast_ref() {
         subcommand().error(ErrorKind::ArgumentConflict, message).exit();
@@ -84,6 +85,18 @@ pub fn main() -> ExitCode {
         say(&subcommand().render_usage().to_string());
     }
     ExitCode::from(code)
+}
+
+/// Coders of other crates that panic are caught, and an error says so: the panic itself prints nothing.
+fn quiet_what_is_caught() {
+    const CAUGHT: [&str; 5] = ["zlib-rs-", "png-", "openjp2-", "jpeg2k-", "pure_jpegls-"];
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let file = panic.location().map_or("", std::panic::Location::file);
+        if !CAUGHT.iter().any(|name| file.contains(name)) {
+            before(panic);
+        }
+    }));
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

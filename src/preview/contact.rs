@@ -62,9 +62,11 @@ pub fn write_small_png(canvas: &Canvas, out: &mut impl Write) -> std::io::Result
     // After the filter, which it has one of its own for.
     encoder.set_deflate_compression(png::DeflateCompression::Level(9));
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&bytes)?;
-    writer.finish()?;
-    Ok(())
+    // Piece by piece: the whole compressed picture in memory would end the process where there is none left.
+    let mut stream = writer.stream_writer_with_size(1 << 15)?;
+    stream.write_all(&bytes)?;
+    stream.finish()?;
+    Ok(writer.finish()?)
 }
 
 /// A colour near to this one, of few.

@@ -243,7 +243,9 @@ pub fn write_png(canvas: &Canvas, out: &mut impl Write) -> std::io::Result<()> {
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&canvas.pixels)?;
-    writer.finish()?;
-    Ok(())
+    // Piece by piece: the whole compressed picture in memory would end the process where there is none left.
+    let mut stream = writer.stream_writer_with_size(1 << 15)?;
+    stream.write_all(&canvas.pixels)?;
+    stream.finish()?;
+    Ok(writer.finish()?)
 }

@@ -2,6 +2,7 @@
 //! parabolas an axis, O(voxels) (Felzenszwalb and Huttenlocher, 2012). Where spacings are whole, so are all results.
 
 use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::Result;
@@ -56,22 +57,20 @@ const ALONE: usize = 1 << 18;
 
 /// Calls `work` for each chunk of `length` values with its number; on all processors where there is much to do.
 fn each_chunk(values: &mut [f64], length: usize, work: impl Fn(&mut Envelope, usize, &mut [f64]) + Sync) {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let chunks = values.len() / length.max(1);
-    let together = if values.len() < ALONE { chunks } else { chunks.div_ceil(processors) }.max(1);
-    let run = |first: usize, values: &mut [f64]| {
+    let alone = values.len() < ALONE;
+    let processors = if alone { 1 } else { thread::available_parallelism().map_or(1, NonZero::get) };
+    let chunks = Mutex::new(values.chunks_exact_mut(length.max(1)).enumerate());
+    let serve = || {
         let mut envelope = Envelope::default();
-        let chunks = values.chunks_exact_mut(length).enumerate();
-        chunks.for_each(|(chunk, values)| work(&mut envelope, first + chunk, values));
-    };
-    let mut shares = values.chunks_mut(together * length).enumerate();
-    let Some((_, own)) = shares.next() else { return };
-    thread::scope(|scope| {
-        let run = &run;
-        for (share, values) in shares {
-            scope.spawn(move || run(share * together, values));
+        let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some((chunk, values)) = next() {
+            work(&mut envelope, chunk, values);
         }
-        run(0, own);
+    };
+    thread::scope(|scope| {
+        // A thread that cannot be had is done without.
+        (1..processors).for_each(|_| drop(thread::Builder::new().spawn_scoped(scope, serve)));
+        serve();
     });
 }
 

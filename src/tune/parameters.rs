@@ -1,6 +1,7 @@
 //! The trained tensors, side by side in one vector, and their optimiser.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::memory::{reserve, zeros};
 use crate::model::Masks;
@@ -120,22 +121,17 @@ impl Moments {
             }
         };
         let pieces = values.chunks_mut(PIECE).zip(self.first.chunks_mut(PIECE)).zip(self.second.chunks_mut(PIECE));
-        let pieces: Vec<_> = pieces.enumerate().collect();
-        let share = pieces.len().div_ceil(threads.max(1)).max(1);
-        let mut pieces = pieces.into_iter().peekable();
-        std::thread::scope(|scope| {
-            while pieces.peek().is_some() {
-                let mine: Vec<_> = pieces.by_ref().take(share).collect();
-                let work = move || {
-                    mine.into_iter()
-                        .for_each(|(at, ((values, first), second))| piece(at * PIECE, values, first, second));
-                };
-                if pieces.peek().is_some() {
-                    scope.spawn(work);
-                } else {
-                    work();
-                }
+        let pieces = Mutex::new(pieces.enumerate());
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let serve = || {
+            while let Some((at, ((values, first), second))) = next() {
+                piece(at * PIECE, values, first, second);
             }
+        };
+        std::thread::scope(|scope| {
+            // A thread that cannot be had is done without: this one does everything if need be.
+            (1..threads).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(scope, serve)));
+            serve();
         });
     }
 }

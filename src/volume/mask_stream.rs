@@ -15,8 +15,9 @@ use flate2::write::{GzDecoder, GzEncoder};
 use super::mask_bytes::{gzip, plane_bytes, wrong};
 use super::mask_writer::{self, Format, nifti_start};
 use super::{SliceFrame, VolumeInfo};
-use crate::atomic::write_atomically;
+use crate::atomic::{gave_up, write_atomically};
 use crate::image::{LabelVolume, Legend};
+use crate::memory::Growing;
 use crate::{Error, Result};
 
 /// Bytes of labels in one message.
@@ -106,7 +107,8 @@ impl MaskStream {
                 Ok(error) => Err(error),
                 Err(error) => Err(internal(format!("it does not read back: {error}"))),
             },
-            Some(Err(_)) | None => Err(internal("its thread is lost".into())),
+            Some(Err(panic)) => Err(Error::io(&self.path, "compress", gave_up(&*panic))),
+            None => Err(internal("its thread is lost".into())),
         }
     }
 }
@@ -128,7 +130,7 @@ fn plane_size(info: &VolumeInfo, highest: u16) -> usize {
 /// The gzip file of `start` and all pieces. Planes are compressed one by one, as [`mask_writer::write`] does: the same
 /// mask gives the same bytes.
 fn compress(start: Vec<u8>, plane: usize, pieces: &Receiver<Vec<u8>>) -> io::Result<Vec<u8>> {
-    let mut packed = gzip(Compressed::default());
+    let mut packed = gzip(Growing::of("the compressed mask"));
     let mut proof = Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
     packed.write_all(&start)?;
     proof.add(start, &packed)?;
@@ -136,27 +138,9 @@ fn compress(start: Vec<u8>, plane: usize, pieces: &Receiver<Vec<u8>>) -> io::Res
         piece.chunks(plane.max(1)).try_for_each(|plane| packed.write_all(plane))?;
         proof.add(piece, &packed)?;
     }
-    let bytes = packed.finish()?.0;
+    let bytes = packed.finish()?.bytes;
     proof.finish(&bytes)?;
     Ok(bytes)
-}
-
-/// Compressed bytes; memory that cannot be had is an error.
-#[derive(Default)]
-struct Compressed(Vec<u8>);
-
-impl Write for Compressed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let all = (self.0.len() + bytes.len()) as u64;
-        let refused = |_| io::Error::other(Error::Memory { what: "the compressed mask".into(), bytes: all });
-        self.0.try_reserve(bytes.len()).map_err(refused)?;
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Inflates what was compressed, and compares it with what was meant.
@@ -168,9 +152,9 @@ struct Proof {
 
 impl Proof {
     /// `piece` went into `gzip`, and some of it has come out.
-    fn add(&mut self, piece: Vec<u8>, gzip: &GzEncoder<Compressed>) -> io::Result<()> {
+    fn add(&mut self, piece: Vec<u8>, gzip: &GzEncoder<Growing>) -> io::Result<()> {
         self.inflate.get_mut().pieces.push_back(piece);
-        self.inflate_to(&gzip.get_ref().0)
+        self.inflate_to(&gzip.get_ref().bytes)
     }
 
     fn inflate_to(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -253,7 +237,7 @@ mod tests {
     #[test]
     fn a_byte_that_changes_between_is_found() {
         let piece: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
-        let mut packed = gzip(Compressed::default());
+        let mut packed = gzip(Growing::of("the compressed mask"));
         packed.write_all(&piece).unwrap();
         let bytes = packed.finish().unwrap().0;
         let proof = || Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };

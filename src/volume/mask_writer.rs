@@ -324,7 +324,7 @@ fn rewound<'a>(path: &Path, out: &'a mut BufWriter<File>) -> Result<(BufReader<&
     let file = out.get_mut();
     file.rewind().map_err(|e| Error::io(path, "read", e))?;
     let length = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
-    Ok((BufReader::with_capacity(1 << 18, &*file), length))
+    Ok((BufReader::with_capacity(1 << 15, &*file), length))
 }
 
 /// Reads the finished file, which has to be `meant`.

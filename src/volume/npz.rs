@@ -14,6 +14,7 @@ use super::source::{Kind, Source};
 use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, npy};
 use crate::codes::{Code, Warning};
 use crate::image::{LabelVolume, Labels};
+use crate::memory::Growing;
 use crate::{Error, Result, zip};
 
 /// The array of a mask in its archive.
@@ -21,13 +22,16 @@ const MASK: &str = "segs.npy";
 
 /// The archive of a mask of this shape: one deflated array, the bytes that `numpy.savez_compressed` packs.
 pub(super) fn archive(mask: &LabelVolume, shape: &[usize]) -> io::Result<Vec<u8>> {
-    let mut plain =
-        Plain { packed: DeflateEncoder::new(Vec::new(), Compression::default()), crc: flate2::Crc::new(), bytes: 0 };
+    let mut plain = Plain {
+        packed: DeflateEncoder::new(Growing::of("the compressed mask"), Compression::default()),
+        crc: flate2::Crc::new(),
+        bytes: 0,
+    };
     match mask.labels() {
         Labels::U8(labels) => npy::write(&mut plain, shape, labels)?,
         Labels::U16(labels) => npy::write(&mut plain, shape, labels)?,
     }
-    let packed = plain.packed.finish()?;
+    let packed = plain.packed.finish()?.bytes;
     let too_long = |_| io::Error::new(io::ErrorKind::InvalidInput, "a mask of more than 4 GiB is too long for .npz");
     let sizes = [packed.len() as u64, plain.bytes].map(u32::try_from);
     let [short, long] = [sizes[0].map_err(too_long)?, sizes[1].map_err(too_long)?];
@@ -57,7 +61,7 @@ pub(super) fn archive(mask: &LabelVolume, shape: &[usize]) -> io::Result<Vec<u8>
 
 /// What goes in, before it is packed.
 struct Plain {
-    packed: DeflateEncoder<Vec<u8>>,
+    packed: DeflateEncoder<Growing>,
     crc: flate2::Crc,
     bytes: u64,
 }

@@ -79,7 +79,7 @@ impl Opening<BufReader<File>> {
             let found = if metadata.is_dir() { FOLDER } else { "a device or pipe" };
             return Err(Error::file(path, "input", "an ordinary file", found));
         }
-        let mut opening = Self::of(path, BufReader::with_capacity(1 << 18, file), metadata.len(), options)?;
+        let mut opening = Self::of(path, BufReader::with_capacity(1 << 15, file), metadata.len(), options)?;
         opening.info.check_name();
         Ok(opening)
     }

@@ -122,9 +122,11 @@ pub(super) fn write(
     }
     encoder.set_depth(depth);
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(values)?;
-    writer.finish()?;
-    Ok(())
+    // Piece by piece: the whole compressed picture in memory would end the process where there is none left.
+    let mut stream = writer.stream_writer_with_size(1 << 15)?;
+    stream.write_all(values)?;
+    stream.finish()?;
+    Ok(writer.finish()?)
 }
 
 fn bad(path: &Path, found: impl ToString) -> Error {

@@ -12,6 +12,7 @@ use super::mask_bytes::{gzip, plane_bytes};
 use super::raster::to_lps;
 use crate::image::legend::{Segment, colour};
 use crate::image::{LabelVolume, Labels};
+use crate::memory::Growing;
 
 /// Writes an NRRD file; with `segments` a segmentation that 3D Slicer opens as one.
 pub(super) fn write_nrrd(
@@ -103,9 +104,9 @@ fn extent(mask: &LabelVolume, label: u16) -> [i64; 6] {
 
 /// Writes a MetaImage file.
 pub(super) fn write_metaimage(volume: &VolumeInfo, mask: &LabelVolume, out: &mut impl Write) -> io::Result<()> {
-    let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
+    let mut packed = ZlibEncoder::new(Growing::of("the compressed mask"), Compression::default());
     write_planes(mask, &mut packed)?;
-    let packed = packed.finish()?;
+    let packed = packed.finish()?.bytes;
     let identity = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
     let (axes, origin) = volume.affine().map_or((identity, [0.0; 3]), |affine| to_lps(&affine));
     let spacing = axes.map(|axis| axis.iter().map(|v| v * v).sum::<f64>().sqrt());

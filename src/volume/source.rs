@@ -132,7 +132,7 @@ impl<R: BufRead> Source<R> {
 
     /// Passes over `count` bytes.
     pub fn skip(&mut self, what: &str, count: u64) -> Result<()> {
-        let mut bin = vec![0; 1 << 16];
+        let mut bin = vec![0; 1 << 15];
         let mut left = count;
         while left > 0 {
             let step = left.min(bin.len() as u64) as usize;

@@ -1,14 +1,17 @@
 /* Stands before the C library's calls of one process, for files below FAULT_FOLDER: the FAULT_AT-th call of the kind
- * FAULT_CALL (write, fsync, open) fails with the number FAULT_ERRNO. For the kind "bytes", there is room for FAULT_AT
- * bytes and the disk is full then. A fault that happens leaves the file FAULT_MARK. Renames go past the
- * C library, and so past this. */
+ * FAULT_CALL (write, fsync, open, read, mmap) fails with the number FAULT_ERRNO. For the kind "bytes", there is room for
+ * FAULT_AT bytes and the disk is full then. Of the kinds "thread" and "memory", the latter from 64 KiB on, it is the
+ * FAULT_AT-th of the process. A fault that happens leaves the file FAULT_MARK. Renames go past the C library, and so past
+ * this. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -103,3 +106,43 @@ int fsync(int fd) { return lies_below(fd) && fails("fsync") ? -1 : NEXT(fsync)(f
     }
 OPENED(open)
 OPENED(open64)
+
+#define READ(name, parameters, ...)                                                                                    \
+    ssize_t name parameters { return lies_below(fd) && fails("read") ? -1 : NEXT(name)(__VA_ARGS__); }
+READ(read, (int fd, void *data, size_t count), fd, data, count)
+READ(pread, (int fd, void *data, size_t count, off_t at), fd, data, count, at)
+READ(pread64, (int fd, void *data, size_t count, off64_t at), fd, data, count, at)
+
+#define MAPPED(name, offset)                                                                                           \
+    void *name(void *place, size_t length, int protection, int flags, int fd, offset at) {                             \
+        int refused = fd >= 0 && lies_below(fd) && fails("mmap");                                                      \
+        return refused ? MAP_FAILED : NEXT(name)(place, length, protection, flags, fd, at);                            \
+    }
+MAPPED(mmap, off_t)
+MAPPED(mmap64, off64_t)
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *with) {
+    return fails("thread") ? atoi(setting("FAULT_ERRNO")) : NEXT(pthread_create)(thread, attributes, start, with);
+}
+
+/* dlsym allocates: these go to the C library under its other names. */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *memory, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+
+static int refused(size_t size) { return size >= 64 << 10 && fails("memory"); }
+
+void *malloc(size_t size) { return refused(size) ? NULL : __libc_malloc(size); }
+
+void *calloc(size_t count, size_t size) { return refused(count * size) ? NULL : __libc_calloc(count, size); }
+
+void *realloc(void *memory, size_t size) { return refused(size) ? NULL : __libc_realloc(memory, size); }
+
+int posix_memalign(void **out, size_t alignment, size_t size) {
+    if (refused(size)) {
+        return ENOMEM;
+    }
+    *out = __libc_memalign(alignment, size);
+    return *out ? 0 : ENOMEM;
+}

@@ -10,6 +10,8 @@ pub mod command;
 #[cfg(feature = "cuda")]
 pub mod deferred;
 pub mod dicom_file;
+#[cfg(feature = "cli")]
+pub mod faults;
 pub mod fuzz;
 pub mod gelu;
 pub mod golden;

@@ -50,6 +50,7 @@ mod hostile_checkpoints;
 mod hostile_volume;
 mod hostile_weights;
 mod info;
+mod input_faults;
 mod intensity;
 mod kernel_costs;
 mod label_names;

@@ -52,19 +52,24 @@ pub enum Hashes {
     /// Computed beside the work.
     Coming(JoinHandle<medsegx::Result<[String; 2]>>),
     Known([String; 2]),
+    /// There was no thread to be had.
+    Refused(std::io::Error),
 }
 
 impl Hashes {
     /// Starts hashing.
     pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
         let (input, weights) = (input.to_path_buf(), weights.clone());
-        Hashes::Coming(std::thread::spawn(move || Ok([crate::cli::digest::sha256(&input)?, weights.sha256()?])))
+        let hash = move || Ok([crate::cli::digest::sha256(&input)?, weights.sha256()?]);
+        let named = std::thread::Builder::new().name("medsegx-hash".into());
+        named.spawn(hash).map_or_else(Hashes::Refused, Hashes::Coming)
     }
 
     fn join(self) -> anyhow::Result<[String; 2]> {
         match self {
             Hashes::Coming(thread) => Ok(thread.join().ok().context("the hashing thread failed")??),
             Hashes::Known(hashes) => Ok(hashes),
+            Hashes::Refused(error) => Err(anyhow::Error::new(error).context("cannot start a thread to hash")),
         }
     }
 }
