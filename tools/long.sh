@@ -47,6 +47,15 @@ python_environment
 step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs"
 tools/check_python.sh --medsegx target/release/medsegx
 
+step "fork-join: every order of its threads that loom tries, and broken variants of it"
+(cd tools/door_model && cargo run --release --locked)
+
+step "masks of the processor's levels beside each other"
+python3 tools/same_bytes.py target/release/medsegx
+
+step "fuzzing, ten seconds a target"
+python3 fuzz/all.py --seconds 10
+
 step "packages: licences, sources, bans, double versions"
 tools/deny.sh
 
