@@ -2,6 +2,7 @@
 //! `bundle.sh` made elsewhere and needs no network. Prints one short table last and writes everything as JSON.
 
 mod child;
+mod choices;
 mod steps;
 mod table;
 mod volume;
@@ -116,6 +117,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         found["volumes"] = steps::volumes(&job)?;
         found["dependent"] = steps::dependent(&job);
         found["torch"] = steps::torch(&job);
+        found["choices"] = json!({ "launches": choices::dependent_launches(&found, job.interpreted()) });
     }
     let text = serde_json::to_string_pretty(&found)?;
     std::fs::write(&args.out, text).with_context(|| format!("write {}", args.out.display()))?;

@@ -38,6 +38,11 @@ pub fn of(found: &Value) -> String {
         }
     }
     dependent(&mut out, &found["dependent"]);
+    let launches = &found["choices"]["launches"];
+    if let Some(why) = launches["why"].as_str() {
+        let recommended = launches["recommended"].as_str().unwrap_or("none");
+        let _ = writeln!(out, "recommended launches: {recommended} ({why})");
+    }
     for row in list(&found["volumes"]) {
         let seconds = &row["seconds"];
         let inside = ["encode", "decode", "restore"].map(|stage| number(&seconds[stage])).iter().sum::<f64>();
