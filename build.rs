@@ -49,7 +49,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         format!("&[\n{}]", cells.filter_map(|cells| row(&cells)).collect::<String>())
     };
     write_if_changed(&out.join("resources.rs"), &table("<!-- registers -->", resources))?;
-    write_if_changed(&out.join("instructions.rs"), &table("<!-- costs -->", instructions))?;
     Ok(())
 }
 
@@ -75,13 +74,6 @@ fn resources(cells: &[&str]) -> Option<String> {
     let [_, entry, _, _, shared, registers, ..] = cells else { return None };
     let (shared, registers): (u32, u32) = (shared.parse().ok()?, registers.parse().ok()?);
     Some(format!("    ({entry:?}, {registers}, {shared}),\n"))
-}
-
-/// A row `| kernel | launch | instructions / mma | / block | ..`.
-fn instructions(cells: &[&str]) -> Option<String> {
-    let [_, entry, _, per_mma, per_block, ..] = cells else { return None };
-    let (per_mma, per_block): (Option<f64>, f64) = (per_mma.parse().ok(), per_block.parse().ok()?);
-    Some(format!("    ({entry:?}, {per_mma:?}, {per_block:?}),\n"))
 }
 
 /// The PTX of one kernel: its template with the named constants of its row.

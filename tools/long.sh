@@ -25,6 +25,19 @@ python_environment() {
     export PATH
 }
 
+# One version of ptxas, from NVIDIA's package, by its hash; never committed or redistributed. Prints where it is.
+ptxas_from_pypi() {
+    local folder=target/ci-ptxas-$1 ptxas=$PWD/target/ci-ptxas-$1/nvidia/cu13/bin/ptxas
+    if [ ! -x "$ptxas" ]; then
+        mkdir -p "$folder"
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$folder" "nvidia-cuda-nvcc==$1"
+        (cd "$folder" && python3 -m zipfile --extract nvidia_cuda_nvcc-*.whl . && rm nvidia_cuda_nvcc-*.whl)
+        chmod +x "$ptxas"
+    fi
+    echo "$2  $ptxas" | sha256sum --check --quiet
+    echo "$ptxas"
+}
+
 # A real Slurm and a real browser, from Debian.
 debian_packages() {
     local wanted=()
@@ -55,6 +68,12 @@ python3 tools/same_bytes.py target/release/medsegx
 
 step "fuzzing, ten seconds a target"
 python3 fuzz/all.py --seconds 10
+
+step "the newest ptxas beside the one that the tables are of"
+PTXAS=$(ptxas_from_pypi 13.0.88 daba837a68265cae38c832d13399b61dab811891de9b8914defddef143b849f2)
+PTXAS_NEWEST=$(ptxas_from_pypi 13.5.37 b3e295413e9628ee261a63ea3f70ec5af20988c9809214c064661662206574a3)
+export PTXAS PTXAS_NEWEST
+MEDSEGX_REQUIRE=ptxas-newest cargo test --release --test it -- --nocapture the_newest_ptxas
 
 step "packages: licences, sources, bans, double versions"
 tools/deny.sh

@@ -1,5 +1,6 @@
 //! Every kernel assembled by NVIDIA's ptxas for every architecture since sm_80: no spills, no local memory. ptxas comes
 //! from the PyPI package nvidia-cuda-nvcc==13.0.88; `PTXAS` says where it is, else it is looked for on the path.
+//! `PTXAS_NEWEST` says where a newer one is, which has to accept the same with as many registers.
 #![cfg(feature = "cuda")]
 
 use crate::common::readme;
@@ -19,6 +20,9 @@ use medsegx::backend::cuda::kernels::{self, Kernel};
 const ARCHITECTURES: [&str; 8] = ["80", "86", "89", "90", "100", "103", "110", "120"];
 /// Those of them that know dependent launches.
 const DEPENDENT_ARCHITECTURES: [&str; 3] = ["90", "100", "120"];
+
+/// Those of them on which two versions of ptxas are compared.
+const COMPARED: [&str; 5] = ["80", "89", "90", "100", "120"];
 
 /// What ptxas says of one kernel on one architecture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +49,25 @@ fn every_kernel_assembles_without_spills() {
         std::fs::write(folder.path().join(format!("{}.ptx", kernel.entry)), &*text).expect("PTX can be written");
     }
     assemble_all(&ptxas, folder.path(), &DEPENDENT_ARCHITECTURES);
+}
+
+/// Kernels to which a newer ptxas gives other registers are named, each with both counts.
+#[test]
+fn the_newest_ptxas_gives_the_same_registers() {
+    let name = "the_newest_ptxas_gives_the_same_registers";
+    let (Ok(newest), Ok(ptxas)) = (std::env::var("PTXAS_NEWEST"), std::env::var("PTXAS")) else {
+        crate::common::lacking("ptxas-newest", name, "there is no second ptxas; set PTXAS and PTXAS_NEWEST");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (kernel, ptx) in kernels::texts() {
+        std::fs::write(folder.path().join(format!("{}.ptx", kernel.entry)), ptx).expect("PTX can be written");
+    }
+    let [old, new] = [&ptxas, &newest].map(|ptxas| assemble_all(ptxas, folder.path(), &COMPARED));
+    let differing = old.iter().filter(|&(key, was)| new[key] != *was);
+    let differing: Vec<String> =
+        differing.map(|((entry, sm), was)| format!("{entry} on sm_{sm}: {was:?}, {:?}", new[&(*entry, *sm)])).collect();
+    assert!(differing.is_empty(), "of {ptxas}, then of {newest}:\n{}", differing.join("\n"));
 }
 
 /// Assembles every kernel for every one of `architectures`.

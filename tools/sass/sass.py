@@ -3,9 +3,10 @@
 
 For each kernel and architecture: registers, blocks an SM by registers, by threads and by shared memory, instructions
 of the main loop by pipe, the loop's stall sum (cycles that one warp needs for a turn, if it never waits for data),
-that of the tensor instructions alone, barriers, and copies of the loop's body.
+that of the tensor instructions alone, barriers, and copies of the loop's body; and the warp instructions that
+kernels/README.md counts for a `mma` and for a block, so that a model of time needs no other file.
 
-    tools/sass/sass.py --medsegx target/release/medsegx --check    compares with tools/sass/table.tsv; 1 where it differs
+    tools/sass/sass.py --medsegx target/release/medsegx --check    compares with kernels/machine_code.tsv; 1 where it differs
     tools/sass/sass.py --medsegx target/release/medsegx --write    writes it
     tools/sass/sass.py --medsegx NEW --against OLD                 ratio of stall sums, kernel by kernel
 
@@ -37,6 +38,8 @@ ARCHITECTURES = {
     "80": (65536, 2048, 164 << 10),
     "90": (65536, 2048, 228 << 10),
     "100": (65536, 2048, 228 << 10),
+    "103": (65536, 2048, 228 << 10),
+    "110": (65536, 1536, 228 << 10),
     "120": (65536, 1536, 100 << 10),
 }
 PIPES = {
@@ -50,8 +53,9 @@ PIPES = {
     "branch": ("BRA", "BSSY", "BSYNC", "EXIT"),
 }
 PIPE_NAMES = [*PIPES, "integer"]
-COLUMNS = ["kernel", "sm", "registers", "blocks_registers", "blocks_threads", "blocks_shared", "instructions", "barriers",
-           "loop", *PIPE_NAMES, "stall", "stall_tensor", "stall_whole", "copies"]
+COLUMNS = ["kernel", "sm", "threads", "registers", "blocks_registers", "blocks_threads", "blocks_shared", "instructions", "barriers",
+           "loop", *PIPE_NAMES, "stall", "stall_tensor", "stall_whole", "copies", "per_mma", "per_block"]
+README = pathlib.Path(__file__).resolve().parents[2] / "kernels/README.md"
 LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);?\s+/\* 0x[0-9a-f]{16} \*/$")
 SECOND = re.compile(r"^\s+/\* 0x([0-9a-f]{16}) \*/$")
 
@@ -108,19 +112,18 @@ def instructions(listing):
 def main_loop(code, labels):
     """First and last offset of the loop that counts: the innermost one with the largest stall sum, of those with tensor
     instructions where there are any; None without one."""
-    loops = []
+    # A ring that is filled first jumps back to the head of its loop twice: of jumps to one head the longest is the loop.
+    heads = {}
     for offset, opcode, target, _ in code:
         if opcode.startswith("BRA") and target and labels[target] < offset:
-            loops.append((labels[target], offset))
+            heads[labels[target]] = max(offset, heads.get(labels[target], 0))
+    loops = list(heads.items())
     inner = [one for one in loops if not any(other != one and one[0] <= other[0] and other[1] <= one[1] for other in loops)]
     cost = {}
     for one in inner:
         body = [(opcode, stall) for offset, opcode, _, stall in code if one[0] <= offset <= one[1]]
         cost[one] = (any(pipe(opcode) == "tensor" for opcode, _ in body), sum(stall for _, stall in body))
-    # A hand-unrolled loop whose ring is filled first jumps back to its head twice: the longer way is the loop.
-    best = max(inner, key=cost.get, default=None)
-    around = [one for one in loops if best and one[0] == best[0]]
-    return max(around, key=lambda one: one[1], default=best)
+    return max(inner, key=cost.get, default=None)
 
 
 def copies(code, text):
@@ -132,7 +135,14 @@ def copies(code, text):
     return "1.00"
 
 
-def read(kernel, architecture, tools, ptx, threads, shared):
+def counts(readme):
+    """Warp instructions that ptxvm counted of each kernel: for a `mma`, and for a block; "-" where there are none."""
+    text = readme.read_text().split("<!-- costs -->")[1].split("<!-- end of costs -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
+    return {row[1]: (row[3], row[4]) for row in rows if row[4].isdigit()}
+
+
+def read(kernel, architecture, tools, ptx, threads, shared, counted):
     """A row of the table."""
     registers_sm, threads_sm, shared_sm = ARCHITECTURES[architecture]
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +163,7 @@ def read(kernel, architecture, tools, ptx, threads, shared):
             pipes[pipe(opcode)] += 1
     warp_registers = (registers * 32 + 255) // 256 * 256
     row = {
-        "kernel": kernel, "sm": architecture, "registers": registers,
+        "kernel": kernel, "sm": architecture, "threads": threads, "registers": registers,
         "blocks_registers": registers_sm // (warp_registers * threads // 32), "blocks_threads": threads_sm // threads,
         "blocks_shared": shared_sm // (shared + 1024) if shared else threads_sm // 32,
         "instructions": sum(opcode != "NOP" for _, opcode, _, _ in code),
@@ -161,12 +171,14 @@ def read(kernel, architecture, tools, ptx, threads, shared):
         "loop": sum(opcode != "NOP" for _, opcode, _, _ in body), **pipes, "stall": sum(one[3] for one in body),
         "stall_tensor": sum(one[3] for one in body if pipe(one[1]) == "tensor"),
         "stall_whole": sum(one[3] for one in code), "copies": copies(code, pathlib.Path(ptx).read_text()),
+        "per_mma": counted[0], "per_block": counted[1],
     }
     return [str(row[column]) for column in COLUMNS]
 
 
-def table(medsegx, tools, texts=None):
+def table(medsegx, tools, texts=None, readme=README, architectures=tuple(ARCHITECTURES)):
     """Rows of all kernels of one build; of `texts` instead of its own, where that is the folder of a dump."""
+    counted = counts(readme)
     text = subprocess.run([medsegx, "kernels"], check=True, capture_output=True, text=True).stdout
     sizes = {}
     for line in text.splitlines()[1:]:
@@ -175,7 +187,8 @@ def table(medsegx, tools, texts=None):
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([medsegx, "kernels", "--dump", folder], check=True, capture_output=True)
         from_here = texts or folder
-        jobs = [(name, sm, tools, os.path.join(from_here, f"{name}.ptx"), *sizes[name]) for name in sizes for sm in ARCHITECTURES]
+        jobs = [(name, sm, tools, os.path.join(from_here, f"{name}.ptx"), *sizes[name], counted.get(name, ("-", "-")))
+                for name in sizes for sm in architectures]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(lambda job: read(*job), jobs))
 
@@ -217,7 +230,9 @@ def main():
     parser.add_argument("--medsegx", required=True, help="the binary whose kernels are read")
     parser.add_argument("--texts", type=pathlib.Path, help="folder with `medsegx kernels --dump` of other kernels, to be read instead")
     parser.add_argument("--against", type=pathlib.Path, help="an older binary or its table: prints ratios instead")
-    parser.add_argument("--table", type=pathlib.Path, default=here / "table.tsv", help="the table to compare with or to write")
+    parser.add_argument("--table", type=pathlib.Path, default=here.parents[1] / "kernels/machine_code.tsv", help="the table to compare with or to write")
+    parser.add_argument("--readme", type=pathlib.Path, default=README, help="kernels/README.md of the kernels that are read")
+    parser.add_argument("--sm", default=",".join(ARCHITECTURES), help="architectures, where not all are wanted")
     parser.add_argument("--tools", type=pathlib.Path, default=here.parents[1] / "target/ci-sass", help="folder of ptxas and nvdisasm")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="compare with the table; so without any of these")
@@ -225,7 +240,7 @@ def main():
     what.add_argument("--json", action="store_true", help="print the rows as JSON")
     options = parser.parse_args()
     tools = {name: program(name, options.tools) for name in PACKAGES}
-    rows = table(options.medsegx, tools, options.texts)
+    rows = table(options.medsegx, tools, options.texts, options.readme, options.sm.split(","))
     if options.against:
         return ratios(rows, committed(options.against) if options.against.suffix == ".tsv" else table(options.against, tools))
     if options.json:

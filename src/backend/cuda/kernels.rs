@@ -13,9 +13,6 @@ const PARAMS: &[&[(&str, Type)]] = include!(concat!(env!("OUT_DIR"), "/ptx/param
 /// compares with a fresh run.
 const RESOURCES: &[(&str, u32, u32)] = include!(concat!(env!("OUT_DIR"), "/ptx/resources.rs"));
 
-/// Name and instructions of each, from a table of kernels/README.md, which a test compares with a fresh count.
-const INSTRUCTIONS: &[(&str, Option<f64>, f64)] = include!(concat!(env!("OUT_DIR"), "/ptx/instructions.rs"));
-
 /// Type of a kernel's parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -61,19 +58,4 @@ pub fn params(index: usize) -> &'static [(&'static str, Type)] {
 /// Registers of a thread and bytes of shared memory of a block of the kernel `entry` on sm_80.
 pub fn resources(entry: &str) -> Option<(u32, u32)> {
     RESOURCES.iter().find(|(name, ..)| *name == entry).map(|&(_, registers, shared)| (registers, shared))
-}
-
-/// Warp instructions of a kernel, as ptxvm counted them in the launch that kernels/README.md names.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Instructions {
-    /// Of a launch for each of its `mma`; `None` without any.
-    pub per_mma: Option<f64>,
-    /// Of a launch for each of its blocks.
-    pub per_block: f64,
-}
-
-/// Instructions of the kernel `entry`.
-pub fn instructions(entry: &str) -> Option<Instructions> {
-    let (_, per_mma, per_block) = *INSTRUCTIONS.iter().find(|(name, ..)| *name == entry)?;
-    Some(Instructions { per_mma, per_block })
 }

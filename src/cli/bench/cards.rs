@@ -6,6 +6,8 @@
 pub struct Card {
     /// How it is asked for.
     pub name: &'static str,
+    /// The architecture in kernels/machine_code.tsv whose code it runs, or the nearest to it.
+    pub architecture: &'static str,
     /// Multiprocessors.
     pub multiprocessors: u32,
     /// Boost clock.
@@ -25,6 +27,7 @@ pub struct Card {
 pub const CARDS: [Card; 5] = [
     Card {
         name: "a100",
+        architecture: "80",
         multiprocessors: 108,
         ghz: 1.41,
         tensor_tflops: 312.0,
@@ -34,6 +37,7 @@ pub const CARDS: [Card; 5] = [
     },
     Card {
         name: "h100",
+        architecture: "90",
         multiprocessors: 132,
         ghz: 1.83,
         tensor_tflops: 989.4,
@@ -43,6 +47,7 @@ pub const CARDS: [Card; 5] = [
     },
     Card {
         name: "h200",
+        architecture: "90",
         multiprocessors: 132,
         ghz: 1.83,
         tensor_tflops: 989.4,
@@ -52,6 +57,7 @@ pub const CARDS: [Card; 5] = [
     },
     Card {
         name: "rtx4090",
+        architecture: "80",
         multiprocessors: 128,
         ghz: 2.52,
         tensor_tflops: 165.2,
@@ -61,6 +67,7 @@ pub const CARDS: [Card; 5] = [
     },
     Card {
         name: "rtx5090",
+        architecture: "120",
         multiprocessors: 170,
         ghz: 2.41,
         tensor_tflops: 209.5,
@@ -89,16 +96,5 @@ impl Card {
     pub fn seconds_of_bytes(&self, params: u64, values: u64) -> f64 {
         let from_memory = if values as f64 > 0.5e6 * self.l2_mbytes { params + values } else { params };
         from_memory as f64 / (self.gbytes * 1e9)
-    }
-
-    /// Seconds of issuing warp instructions: four a clock on each multiprocessor.
-    pub fn seconds_of_instructions(&self, instructions: f64) -> f64 {
-        instructions / (4.0 * f64::from(self.multiprocessors) * self.ghz * 1e9)
-    }
-
-    /// How much longer `blocks` equal blocks take than if the last round filled every multiprocessor.
-    pub fn rounding(&self, blocks: u64) -> f64 {
-        let all = u64::from(self.multiprocessors);
-        (blocks.max(1).div_ceil(all) * all) as f64 / blocks.max(1) as f64
     }
 }

@@ -1,16 +1,18 @@
 //! `bench floors`: the time of a run on paper. For every step the FLOP and bytes, how long a GPU needs for them at
-//! least, and what the counts of instructions in kernels/README.md say; no GPU is asked.
+//! least, and what the machine code of the kernels says (`paper.rs`); no GPU is asked.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use medsegx::backend::cuda::driver::null::Launched;
 use medsegx::backend::cuda::dry_run::launches;
-use medsegx::backend::cuda::{kernels, param_bytes};
+use medsegx::backend::cuda::param_bytes;
 use medsegx::graph::Plan;
 use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
 use serde::Serialize;
 
 use super::cards::{Card, card};
+use super::paper::{Cycles, Table};
 
 /// Options.
 #[derive(clap::Args)]
@@ -27,6 +29,9 @@ pub struct Args {
     /// Microseconds from the end of one node of a CUDA graph to the start of the next that waits for it
     #[arg(long, default_value_t = 1.2)]
     node: f64,
+    /// Machine code of other kernels, to be put through the same model: a table of tools/sass
+    #[arg(long, value_name = "FILE")]
+    code: Option<PathBuf>,
     /// Only the last line of each
     #[arg(long)]
     summary: bool,
@@ -43,9 +48,6 @@ fn preset(text: &str) -> Result<Preset, String> {
 
 /// Templates whose kernels multiply on tensor cores.
 const ON_TENSOR_CORES: [&str; 5] = ["attention", "conv3x3", "gemm", "patch_embed", "upscale"];
-
-/// Multiply-adds of an `mma.m16n8k16`, times 2.
-const FLOP_PER_MMA: f64 = 2.0 * 16.0 * 8.0 * 16.0;
 
 /// Steps of one kind and shape.
 #[derive(Serialize)]
@@ -65,8 +67,10 @@ struct Row {
     bytes_us: f64,
     /// The larger of the two.
     floor_us: f64,
-    /// With whole rounds of blocks, and no faster than instructions can be issued.
-    counted_us: f64,
+    /// No faster than the floor, nor than whole rounds of blocks of this machine code.
+    paper_us: f64,
+    /// The same without the code outside of main loops.
+    loops_us: f64,
 }
 
 #[derive(Serialize)]
@@ -76,8 +80,8 @@ struct Report {
     card: Card,
     nodes: usize,
     floor_us: f64,
-    counted_us: f64,
-    /// `counted_us` and the gaps between nodes.
+    paper_us: f64,
+    /// `paper_us` and the gaps between nodes.
     total_us: f64,
     slices_per_second: f64,
     rows: Vec<Row>,
@@ -85,7 +89,7 @@ struct Report {
 
 /// Prints a model of time for each card and batch.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut reports = Vec::new();
+    let (mut reports, table) = (Vec::new(), Table::of(args.code.as_deref())?);
     for &batch in &args.batch {
         anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
         let (batch, config) = (usize::from(batch), args.config.medsegx());
@@ -93,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let graphs = [image_encoder::graph(&config, batch), mask_decoder::graph(&config, batch, batch, prompts)];
         let plans = graphs.map(launches).into_iter().collect::<medsegx::Result<Vec<_>>>()?;
         for card in &args.card {
-            reports.push(report(args, batch, card, &plans));
+            reports.push(report(args, batch, card, &table, &plans)?);
         }
     }
     let mut out = std::io::stdout().lock();
@@ -103,11 +107,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     reports.iter().try_for_each(|report| print(report, args, &mut out))
 }
 
-fn report(args: &Args, batch: usize, card: &Card, plans: &[(Plan, Vec<Vec<Launched>>)]) -> Report {
+fn report(
+    args: &Args,
+    batch: usize,
+    card: &Card,
+    table: &Table,
+    plans: &[(Plan, Vec<Vec<Launched>>)],
+) -> anyhow::Result<Report> {
     let mut rows: Vec<Row> = Vec::new();
     for (plan, steps) in plans {
         for (step, launched) in steps.iter().enumerate() {
-            let row = row(card, plan, step, launched);
+            let row = row(card, table, plan, step, launched)?;
             match rows.iter_mut().find(|seen| seen.op == row.op && seen.shapes == row.shapes) {
                 Some(seen) => seen.count += 1,
                 None => rows.push(row),
@@ -116,22 +126,22 @@ fn report(args: &Args, batch: usize, card: &Card, plans: &[(Plan, Vec<Vec<Launch
     }
     let sum = |of: &dyn Fn(&Row) -> f64| rows.iter().map(|row| row.count as f64 * of(row)).sum::<f64>();
     let nodes = plans.iter().flat_map(|(_, steps)| steps).map(Vec::len).sum();
-    let (floor_us, counted_us) = (sum(&|row| row.floor_us), sum(&|row| row.counted_us));
-    let total_us = counted_us + args.node * nodes as f64;
-    Report {
+    let (floor_us, paper_us) = (sum(&|row| row.floor_us), sum(&|row| row.paper_us));
+    let total_us = paper_us + args.node * nodes as f64;
+    Ok(Report {
         config: args.config.name(),
         batch,
         card: *card,
         nodes,
         floor_us,
-        counted_us,
+        paper_us,
         total_us,
         slices_per_second: batch as f64 / total_us * 1e6,
         rows,
-    }
+    })
 }
 
-fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
+fn row(card: &Card, table: &Table, plan: &Plan, step: usize, launched: &[Launched]) -> anyhow::Result<Row> {
     let graph = &plan.graph;
     let op = &graph.nodes[step].op;
     let flop = graph.cost(step).flop;
@@ -142,8 +152,13 @@ fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
     let bytes_us = 1e6 * card.seconds_of_bytes(param_bytes, value_bytes);
     let floor_us = flop_us.max(bytes_us);
     let blocks = launched.iter().map(Launched::blocks).max().unwrap_or(0);
-    let issue_us: f64 = launched.iter().map(|launch| issue_us(card, launch, flop)).sum();
-    Row {
+    let mut cycles = Cycles::default();
+    for launch in launched {
+        let one = table.cycles(card, launch.kernel.entry, launch.blocks(), flop)?;
+        cycles = Cycles { whole: cycles.whole + one.whole, loops: cycles.loops + one.loops };
+    }
+    let microseconds = |cycles: f64| cycles / (card.ghz * 1e3);
+    Ok(Row {
         op: op.name(),
         shapes: super::kernels::shapes(graph, op),
         count: 1,
@@ -155,22 +170,13 @@ fn row(card: &Card, plan: &Plan, step: usize, launched: &[Launched]) -> Row {
         flop_us,
         bytes_us,
         floor_us,
-        counted_us: bytes_us.max(flop_us * card.rounding(blocks)).max(issue_us),
-    }
-}
-
-/// Time of issuing a launch's instructions, which kernels/README.md counts for each `mma` or for each block.
-fn issue_us(card: &Card, launch: &Launched, flop: u64) -> f64 {
-    let Some(counted) = kernels::instructions(launch.kernel.entry) else { return 0.0 };
-    let instructions = match counted.per_mma {
-        Some(per_mma) => per_mma * flop as f64 / FLOP_PER_MMA,
-        None => counted.per_block * launch.blocks() as f64,
-    };
-    1e6 * card.seconds_of_instructions(instructions) * card.rounding(launch.blocks())
+        paper_us: floor_us.max(microseconds(cycles.whole)),
+        loops_us: floor_us.max(microseconds(cycles.loops)),
+    })
 }
 
 fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
-    let Report { config, batch, card, nodes, floor_us, counted_us, total_us, slices_per_second, rows } = report;
+    let Report { config, batch, card, nodes, floor_us, paper_us, total_us, slices_per_second, rows } = report;
     if !args.summary {
         let (tensor, share) = (card.tensor_tflops, 100.0 * card.mma_sync_share);
         writeln!(
@@ -179,7 +185,7 @@ fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<(
              mma.sync, {} GB/s, {} MB of L2",
             card.name, card.multiprocessors, card.ghz, card.gbytes, card.l2_mbytes
         )?;
-        let columns = ["GFLOP", "MB params", "MB values", "floor us", "counted us"];
+        let columns = ["GFLOP", "MB params", "MB values", "floor us", "paper us"];
         let [a, b, c, d, e] = columns;
         writeln!(
             out,
@@ -187,19 +193,19 @@ fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<(
             "op", "shapes", "times", "blocks"
         )?;
         for row in rows {
-            let Row { op, shapes, count, blocks, floor_us, counted_us, .. } = row;
+            let Row { op, shapes, count, blocks, floor_us, paper_us, .. } = row;
             let [gflop, params, values] =
                 [row.flop as f64 * 1e-9, row.param_bytes as f64 * 1e-6, row.value_bytes as f64 * 1e-6];
             writeln!(
                 out,
                 "{op:20} {shapes:44} {count:5} {blocks:7} {gflop:8.3} {params:9.2} {values:9.2} {floor_us:9.2} \
-                 {counted_us:10.2}"
+                 {paper_us:10.2}"
             )?;
         }
     }
     writeln!(
         out,
-        "{config} batch {batch:3} on {:8} floor {floor_us:8.0} us, counted {counted_us:8.0} us, with {} us for each of \
+        "{config} batch {batch:3} on {:8} floor {floor_us:8.0} us, on paper {paper_us:8.0} us, with {} us for each of \
          {nodes} nodes {total_us:8.0} us: {slices_per_second:6.0} slices/s",
         card.name, args.node
     )?;

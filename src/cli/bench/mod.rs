@@ -9,6 +9,8 @@ mod device;
 mod floors;
 mod kernels;
 mod model;
+#[cfg(feature = "cuda")]
+mod paper;
 mod turns;
 
 use clap::Subcommand;
