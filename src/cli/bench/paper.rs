@@ -1,5 +1,5 @@
-//! The model of time behind `bench floors`: what ptxas made of the kernels (`kernels/machine_code.tsv`, which `tools/sass/`
-//! reads from machine code), the launches of a run, and a card. No GPU is asked.
+//! The model of time behind `bench floors`: what ptxas made of the kernels (`kernels/machine_code.tsv`, which
+//! `tools/sass/` reads from machine code), the launches of a run, and a card. No GPU is asked.
 //!
 //! A scheduler of a multiprocessor has R of a launch's warps at once, as many as registers, threads, shared memory and
 //! the launch's blocks allow. A turn of a main loop with `mma.sync` then takes the longest of
@@ -9,9 +9,9 @@
 //! - an instruction a cycle;
 //! - a warp's own schedule over R, behind which the R - 1 others hide;
 //!
-//! and so do the instructions outside of it, without the first. Kernels whose main loop has no `mma.sync` are charged the
-//! warp instructions that kernels/README.md counts, at the mean stall of their code. Nothing here waits for memory beyond its
-//! bandwidth. Code outside of a loop is charged once as it stands, whether a launch runs all of it or not.
+//! and so do the instructions outside of it, without the first. Kernels whose main loop has no `mma.sync` are charged
+//! the warp instructions that kernels/README.md counts, at the mean stall of their code. Nothing here waits for memory
+//! beyond its bandwidth. Code outside of a loop is charged once as it stands, whether a launch runs all of it or not.
 
 use std::collections::HashMap;
 use std::path::Path;
