@@ -27,20 +27,26 @@
 //! ```
 
 mod decoder;
+mod encoder;
+mod examples;
 mod layers;
 mod loss;
+mod memory;
 mod parameters;
 mod record;
 mod run;
 mod sample;
 mod slices;
+mod train;
 mod trainer;
 mod upscaling;
 
 pub use loss::SampleLoss;
+pub use memory::{StepMemory, free_memory};
 pub use parameters::{AdamW, Trained};
 pub use record::Record;
 pub use run::{Example, Observer, Options, Outcome, Validate, Validation, tune};
 pub use sample::{Sample, Score};
 pub use slices::{Labelled, Slices, check_grid};
+pub use train::Train;
 pub use trainer::{Trainer, TrainerOptions};
