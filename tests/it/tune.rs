@@ -30,12 +30,12 @@ fn bits(name: &str, index: usize, keep: u32) -> i64 {
     i64::from(bits24(name, index) >> (24 - keep))
 }
 
-fn unit(name: &str, index: usize) -> f64 {
+pub(crate) fn unit(name: &str, index: usize) -> f64 {
     f64::from(bits24(name, index)) / f64::from(1 << 23) - 1.0
 }
 
 /// The label of a case, as the README there defines it.
-fn label(case: u64) -> Vec<u8> {
+pub(crate) fn label(case: u64) -> Vec<u8> {
     let pair = |what: &str, add: i64, keep: u32| {
         let name = format!("label.{what}.{case}");
         [add + bits(&name, 0, keep), add + bits(&name, 1, keep)]
@@ -53,21 +53,21 @@ fn label(case: u64) -> Vec<u8> {
 }
 
 /// A golden case.
-struct Case {
+pub(crate) struct Case {
     pixels: Vec<u8>,
     context: Context,
     label: Vec<u8>,
 }
 
-struct Oracle {
-    path: PathBuf,
-    meta: Value,
-    weights: Weights,
-    cases: Vec<Case>,
+pub(crate) struct Oracle {
+    pub path: PathBuf,
+    pub meta: Value,
+    pub weights: Weights,
+    pub cases: Vec<Case>,
 }
 
 impl Oracle {
-    fn open(name: &str, config: &Config) -> Option<Oracle> {
+    pub fn open(name: &str, config: &Config) -> Option<Oracle> {
         let path = shared(&format!("tuning of {name}"), &format!("oracle/tune/{name}.safetensors"))?;
         let meta: Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
         let weights = Weights::synthetic(config, meta["seed"].as_u64().unwrap());
@@ -89,7 +89,7 @@ impl Oracle {
         Some(Oracle { path, meta, weights, cases })
     }
 
-    fn trainer(&self, options: TrainerOptions) -> (Trainer, Vec<Sample>) {
+    pub fn trainer(&self, options: TrainerOptions) -> (Trainer, Vec<Sample>) {
         let cpu = CpuOptions { threads: options.threads, level: options.level, ..CpuOptions::default() };
         let model = Arc::new(Model::load(&self.weights, &ModelOptions { device: Device::Cpu, cpu }).unwrap());
         let trainer = Trainer::on(&model, &self.weights, options).unwrap();
@@ -114,26 +114,26 @@ impl Oracle {
 }
 
 /// Two threads, and the published loss.
-fn options(train: Train, level: Level, rate: f32) -> TrainerOptions {
+pub(crate) fn options(train: Train, level: Level, rate: f32) -> TrainerOptions {
     let adam = AdamW { rate, ..AdamW::default() };
     let (threads, level) = (Some(2), Some(level));
     TrainerOptions { train, threads, level, adam, mean_share: 0.0, ..TrainerOptions::default() }
 }
 
-fn batch(samples: &[Sample]) -> Vec<(&Sample, [f32; 4])> {
+pub(crate) fn batch(samples: &[Sample]) -> Vec<(&Sample, [f32; 4])> {
     samples.iter().map(|sample| (sample, sample.region())).collect()
 }
 
-fn near(found: f64, expected: f64, limit: f64, what: &str) {
+pub(crate) fn near(found: f64, expected: f64, limit: f64, what: &str) {
     assert!((found - expected).abs() <= limit * expected.abs(), "{what}: {found}, expected {expected}");
 }
 
 /// The stored elements of a tensor.
-fn strided(values: &[f32], stride: usize) -> Vec<f32> {
+pub(crate) fn strided(values: &[f32], stride: usize) -> Vec<f32> {
     values.iter().copied().step_by(stride).collect()
 }
 
-fn gradients(oracle: &Oracle, train: Train, level: Level) {
+pub(crate) fn gradients(oracle: &Oracle, train: Train, level: Level) {
     let (mut trainer, samples) = oracle.trainer(options(train, level, 5e-5));
     let losses = trainer.gradients(&batch(&samples)).unwrap();
     for (which, loss) in losses.iter().enumerate() {
@@ -240,17 +240,6 @@ fn gradients_and_steps_of_another_size_and_of_two_masks() {
     for level in Level::available() {
         gradients(&oracle, Train::Decoder, level);
         five_steps(&oracle, level);
-    }
-}
-
-#[test]
-fn gradients_of_all_that_is_trained() {
-    for (name, config) in [("tiny", Preset::Tiny.medsegx()), ("tiny_variant", tiny_variant())] {
-        let Some(oracle) = Oracle::open(name, &config) else { return };
-        for level in Level::available() {
-            gradients(&oracle, Train::All, level);
-            gradients(&oracle, Train::Adapters, level);
-        }
     }
 }
 

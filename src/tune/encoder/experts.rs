@@ -238,3 +238,157 @@ impl Experts {
         by_means
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::training::scratch;
+    use crate::backend::cpu::{Cpu, CpuOptions, Level};
+    use crate::model::Preset;
+
+    const PATH: &str = "image_encoder.blocks.1.mlp";
+    const TOKENS: usize = 6;
+    const CONTEXTS: [[i32; 5]; 2] = [[2, 1, 4, 17, 59], [0, 1, 7, 3, 12]];
+
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0).collect()
+    }
+
+    /// What the experts of two slices make, times `d`, as MODEL.md defines it, in f64. With `is_mean_fixed` the gate
+    /// meets the mean of `u` itself: a fault.
+    struct Reference {
+        table: Table,
+        adapters: Adapters,
+        width: usize,
+        u: Vec<f64>,
+        d: Vec<f64>,
+    }
+
+    fn softmax(x: &[f64]) -> Vec<f64> {
+        let sum: f64 = x.iter().map(|x| x.exp()).sum();
+        x.iter().map(|x| x.exp() / sum).collect()
+    }
+
+    /// Phi by Simpson's rule from 0.
+    fn gelu(x: f64) -> f64 {
+        let n = 100;
+        let h = x / f64::from(n);
+        let density = |y: f64| (-0.5 * y * y).exp() / std::f64::consts::TAU.sqrt();
+        let inner: f64 = (1..n).map(|i| f64::from(2 + 2 * (i % 2)) * density(h * f64::from(i))).sum();
+        x * (0.5 + h / 3.0 * (density(0.0) + inner + density(x)))
+    }
+
+    impl Reference {
+        fn tensor<'a>(&self, p: &'a [f64], name: &str) -> &'a [f64] {
+            &p[self.table.find(name).unwrap().range.clone()]
+        }
+
+        fn dense(&self, p: &[f64], name: &str, x: &[f64]) -> Vec<f64> {
+            let (weight, bias) =
+                (self.tensor(p, &format!("{PATH}.{name}.weight")), self.tensor(p, &format!("{PATH}.{name}.bias")));
+            let rows = weight.chunks(x.len()).zip(bias);
+            rows.map(|(row, bias)| bias + row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>()).collect()
+        }
+
+        fn value(&self, p: &[f64], u: &[f64], means_of: &[f64]) -> f64 {
+            let (width, e) = (self.width, self.adapters.embedding);
+            let row = |name: &str, index: i32| {
+                self.tensor(p, &format!("image_encoder.{name}.weight"))[index as usize * e..][..e].to_vec()
+            };
+            let mut sum = 0.0;
+            for (slice, [modality, part, subregion, organ, task]) in CONTEXTS.into_iter().enumerate() {
+                let range = slice * TOKENS * width..(slice + 1) * TOKENS * width;
+                let mean: Vec<f64> = (0..width)
+                    .map(|c| means_of[range.clone()].iter().skip(c).step_by(width).sum::<f64>() / TOKENS as f64)
+                    .collect();
+                let levels = [0, part, subregion, organ].into_iter().enumerate();
+                let levels: Vec<f64> = levels.flat_map(|(i, index)| row(&format!("organ_embed.{i}"), index)).collect();
+                let weights = softmax(&self.dense(p, "adapter_organ_gate", &levels));
+                let mut joined: Vec<f64> =
+                    (0..e).map(|c| (0..4).map(|k| weights[k] * levels[k * e + c]).sum()).collect();
+                joined.extend(row("organ_embed.4", task));
+                joined.extend(row("modal_embed", modality));
+                joined.extend(self.dense(p, "adapter_input_embed", &mean));
+                let gate = softmax(&self.dense(p, "adapter_gate", &joined));
+                for (u, d) in u[range.clone()].chunks(width).zip(self.d[range].chunks(width)) {
+                    for (k, gate) in gate.iter().enumerate() {
+                        let hidden: Vec<f64> =
+                            self.dense(p, &format!("adapter_down.{k}"), u).into_iter().map(gelu).collect();
+                        let up = self.dense(p, &format!("adapter_up.{k}"), &hidden);
+                        sum += 0.1 * gate * up.iter().zip(d).map(|(y, d)| y * d).sum::<f64>();
+                    }
+                }
+            }
+            sum
+        }
+    }
+
+    #[test]
+    fn every_tensor_gains_its_difference_quotients() {
+        let config = Preset::Tiny.medsegx();
+        let (adapters, width) = (config.adapters.clone().unwrap(), config.width);
+        let table = Table::encoder_of(&config);
+        let (u, d) = (numbers(2 * TOKENS * width, 1), numbers(2 * TOKENS * width, 2));
+        let p: Vec<f32> = numbers(table.len(), 3).iter().map(|x| 0.3 * x).collect();
+        let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let (p64, u64) = (wide(&p), wide(&u));
+        let embeddings = Embeddings::new(&table, adapters.embedding).unwrap();
+        let experts = Experts::new(&table, PATH, &adapters, width).unwrap();
+        let reference = Reference { table, adapters, width, u: u64.clone(), d: wide(&d) };
+        let quotient = |value: &dyn Fn(f64) -> f64| (value(1e-4) - value(-1e-4)) / 2e-4;
+        for level in Level::available() {
+            let cpu = Cpu::new(CpuOptions { level: Some(level), threads: Some(2), ..CpuOptions::default() }).unwrap();
+            let workshop = cpu.workshop(scratch(level, 4 * width)).unwrap();
+            let given = Given { p: &p, embeddings: &embeddings, contexts: &CONTEXTS, tokens: TOKENS };
+            let (mut pass, mut work) = (ExpertPass::default(), ExpertWork::default());
+            let (mut out, mut du, mut g) = (vec![0.0; u.len()], vec![0.0; u.len()], vec![0.0; p.len()]);
+            let both = |crew: Crew<'_>| {
+                experts.forward(crew, given, &u, &mut pass, &mut work, Some(&mut out));
+                experts.back(crew, given, &u, &d, &pass, &mut work, &mut g, Some(&mut du));
+                Ok(())
+            };
+            cpu.with_crew(&workshop, None, both).unwrap();
+            let found: f64 = out.iter().zip(&d).map(|(&y, &d)| f64::from(y) * f64::from(d)).sum();
+            let expected = reference.value(&p64, &reference.u, &reference.u);
+            assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "{level}: {found} {expected}");
+            for trained in reference.table.0.iter().filter(|t| !t.name.contains(".blocks.") || t.name.contains(PATH)) {
+                let norm = g[trained.range.clone()].iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+                let (mut apart, mut squares) = (0.0, 0.0);
+                for at in trained.range.clone().step_by((trained.range.len() / 12).max(1)) {
+                    let moved = |by: f64| {
+                        let mut p = p64.clone();
+                        p[at] += by;
+                        reference.value(&p, &reference.u, &reference.u)
+                    };
+                    let expected = quotient(&moved);
+                    apart += (f64::from(g[at]) - expected).powi(2);
+                    squares += expected * expected;
+                }
+                let limit = 1e-4 * squares.sqrt() + 1e-6 * norm + 1e-9;
+                assert!(
+                    apart.sqrt() < limit,
+                    "{level} {}: {:.1e} of {:.1e}",
+                    trained.name,
+                    apart.sqrt(),
+                    squares.sqrt()
+                );
+            }
+            // The part of `du` that goes through the gate's mean of tokens, and all of it.
+            let (mut apart, mut faulty, mut squares) = (0.0, 0.0, 0.0);
+            for at in (0..u.len()).step_by(u.len() / 40) {
+                let moved = |by: f64| {
+                    let mut u = u64.clone();
+                    u[at] += by;
+                    u
+                };
+                let expected = quotient(&|by| reference.value(&p64, &moved(by), &moved(by)));
+                let without = quotient(&|by| reference.value(&p64, &moved(by), &reference.u));
+                apart += (f64::from(du[at]) - expected).powi(2);
+                faulty += (f64::from(du[at]) - without).powi(2);
+                squares += expected * expected;
+            }
+            let [apart, faulty] = [apart, faulty].map(|x: f64| (x / squares).sqrt());
+            assert!(apart < 1e-5 && faulty > 20.0 * apart, "{level}: {apart:.1e}, the mean not followed {faulty:.1e}");
+        }
+    }
+}

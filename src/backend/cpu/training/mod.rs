@@ -14,6 +14,8 @@ mod padding;
 mod product;
 mod relative;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use attention::{Heads, attend, attend_back};
 pub(crate) use crew::{Crew, Workshop};
