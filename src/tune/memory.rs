@@ -55,7 +55,7 @@ impl StepMemory {
     /// Of a step of which the passes of `kept` blocks are kept.
     pub fn bytes(&self, kept: usize) -> usize {
         // The pass that blocks share is not needed where all are kept.
-        let shared = usize::from(kept >= self.blocks).min(self.blocks) * self.block;
+        let shared = if kept >= self.blocks { self.block } else { 0 };
         self.optimiser + self.recomputed + kept.min(self.blocks) * self.block - shared
     }
 
@@ -68,23 +68,16 @@ impl StepMemory {
 /// Numbers that the decoder keeps for the way back of one slice, on the thread that computes it.
 fn decoder_pass(config: &Config) -> usize {
     let (tokens, width) = (config.tokens(), config.prompt_width);
-    let mut pixels = tokens * width;
-    let mut all = 0;
+    let (mut pixels, mut before, mut all) = (tokens * width, width, 0);
     for &channels in &config.upscaling {
-        let out = pixels / width_before(config, channels) * 4 * channels;
+        let out = pixels / before * 4 * channels;
         // Input, result before and behind the norm, slope.
         all += pixels + 4 * out;
-        pixels = out;
+        (pixels, before) = (out, channels);
     }
     let side = config.logits_size();
     // Logits, probabilities and labels; the image at each of some twenty places of the transformer.
     all + 3 * config.kind.masks().count() * side * side + 24 * tokens * width
-}
-
-/// Channels that come into the doubling that leaves `channels`.
-fn width_before(config: &Config, channels: usize) -> usize {
-    let at = config.upscaling.iter().position(|&c| c == channels).unwrap_or(0);
-    if at == 0 { config.prompt_width } else { config.upscaling[at - 1] }
 }
 
 /// Bytes that can be had without taking them from other programs, as far as the system says.

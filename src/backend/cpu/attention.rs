@@ -2,16 +2,15 @@
 //! cache, a block of keys at a time, under a running maximum; padded keys enter once, in closed form.
 #![allow(unsafe_code)]
 
-mod pack;
 pub(super) mod window;
 
 use std::ops::Range;
 
-pub(super) use pack::{Rows, pack};
 use window::{Head, Window};
 
 use super::Level;
 use super::dense::Pieces;
+use super::keys::{Rows, pack};
 use super::math::{exp, sum_exp};
 use super::memory::{self, Buffer, Out, Views, floats};
 use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};

@@ -4,17 +4,20 @@
 use std::sync::Arc;
 
 use super::experts::{ExpertPass, ExpertWork, Experts, Given};
-use super::fit;
 use super::frozen::Plain;
 use crate::Result;
 use crate::backend::cpu::training::{Affine, Crew, Finish, Frozen, Relative, Side};
 use crate::backend::cpu::{Cpu, Param};
 use crate::executor::Network;
+use crate::memory::fit;
 use crate::model::Config;
 use crate::tune::parameters::Table;
 
 /// LayerNorms of the encoder.
 pub(super) const EPS: f32 = 1e-6;
+
+/// What memory is for.
+pub(super) const WHAT: &str = "a step of training";
 
 pub(super) struct Block {
     norms: [[Plain; 2]; 2],
@@ -60,9 +63,9 @@ pub(super) struct Work {
 
 impl BlockPass {
     pub fn fit(&mut self, rows: usize, width: usize, mlp: usize) -> Result<()> {
-        fit(&mut self.middle, rows * width)?;
-        fit(&mut self.qkv, rows * 3 * width)?;
-        fit(&mut self.before, rows * mlp)
+        fit(&mut self.middle, rows * width, WHAT)?;
+        fit(&mut self.qkv, rows * 3 * width, WHAT)?;
+        fit(&mut self.before, rows * mlp, WHAT)
     }
 }
 
@@ -70,8 +73,8 @@ impl Work {
     pub fn fit(&mut self, rows: usize, width: usize, mlp: usize) -> Result<()> {
         [&mut self.normed, &mut self.by_normed, &mut self.attended]
             .into_iter()
-            .try_for_each(|v| fit(v, rows * width))?;
-        fit(&mut self.hidden, rows * mlp)
+            .try_for_each(|v| fit(v, rows * width, WHAT))?;
+        fit(&mut self.hidden, rows * mlp, WHAT)
     }
 }
 

@@ -13,7 +13,7 @@ mod neck;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use block::{Block, BlockPass, Work};
+use block::{Block, BlockPass, WHAT, Work};
 use experts::{ExpertPass, Given};
 use gate::Embeddings;
 use neck::{Neck, NeckPass};
@@ -24,7 +24,7 @@ use crate::backend::cpu::training::{Workshop, scratch};
 use crate::backend::cpu::{Cpu, Param};
 use crate::executor::{Network, Slice};
 use crate::graph::{Plan, ValueId};
-use crate::memory::{reserve, zeros};
+use crate::memory::{fit, reserve, zeros};
 use crate::model::{Config, image_encoder};
 use crate::{Error, Result};
 
@@ -238,21 +238,12 @@ impl Pass {
         self.shared = blocks - kept;
         self.inputs.resize_with(blocks + 1, Vec::new);
         for input in self.inputs.iter_mut().chain([&mut self.first_input, &mut self.d]) {
-            fit(input, rows * width)?;
+            fit(input, rows * width, WHAT)?;
         }
         let passes = (kept + usize::from(self.shared > 0)).max(self.blocks.len());
         self.blocks.resize_with(passes, BlockPass::default);
         self.blocks.iter_mut().try_for_each(|pass| pass.fit(rows, width, mlp))?;
         self.work.fit(rows, width, mlp)?;
-        fit(&mut self.embeddings, rows * prompt)
+        fit(&mut self.embeddings, rows * prompt, WHAT)
     }
-}
-
-/// As many numbers as wanted, whichever they are.
-fn fit(values: &mut Vec<f32>, len: usize) -> Result<()> {
-    if values.capacity() < len {
-        *values = zeros(len, "a step of training")?;
-    }
-    values.resize(len, 0.0);
-    Ok(())
 }

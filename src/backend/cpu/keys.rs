@@ -1,9 +1,9 @@
 //! Keys and values of an attention in panels.
 
-use super::super::simd::Simd;
+use super::simd::Simd;
 
 /// What [`pack`] packs.
-pub(in crate::backend::cpu) struct Rows {
+pub(super) struct Rows {
     /// Keys, and as many values.
     pub count: usize,
     /// Numbers of each.
@@ -17,7 +17,7 @@ pub(in crate::backend::cpu) struct Rows {
 /// Keys as columns in panels, zeros behind them; values as rows in panels. `row` gives k (1) or v (2) of a key; rows
 /// need not be equally far apart. `together` holds the keys of a register.
 #[inline(always)]
-pub(in crate::backend::cpu) fn pack<'a, S: Simd>(
+pub(super) fn pack<'a, S: Simd>(
     s: S,
     rows: Rows,
     row: impl Fn(usize, usize) -> &'a [f32],
