@@ -1,4 +1,5 @@
 //! Keys and values of an attention in panels.
+#![allow(unsafe_code)]
 
 use super::simd::Simd;
 
