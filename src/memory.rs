@@ -37,6 +37,18 @@ pub(crate) fn push<T>(values: &mut Vec<T>, value: T, what: impl Display) -> Resu
     Ok(())
 }
 
+/// Makes `values` as many as `count`, whichever they are: what it has room for it keeps.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn fit(values: &mut Vec<f32>, count: usize, what: impl Display) -> Result<()> {
+    if values.capacity() < count {
+        *values = zeros(count, what)?;
+    }
+    values.resize(count, 0.0);
+    Ok(())
+}
+
 /// `count` zeros.
 ///
 /// # Errors

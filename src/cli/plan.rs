@@ -8,6 +8,7 @@ use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
 use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
 use medsegx::model::{Config, Kind, Preset, Prompts, image_encoder, mask_decoder};
+use medsegx::tune::{StepMemory, Train, free_memory};
 use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
 
@@ -34,6 +35,10 @@ pub struct Args {
     /// Numbers of the large products: f32, or bf16 where the processor multiplies it
     #[arg(long, default_value = "f32", value_parser = super::model_args::precision)]
     precision: Precision,
+    /// Also the memory of a step of `medsegx tune` above the loaded model: for each --train at 1 and 4 slices and those of
+    /// --batch, where the encoder's blocks are kept and where they are computed anew
+    #[arg(long)]
+    tune: bool,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -77,6 +82,22 @@ struct Report {
     batch: usize,
     parts: [Part; 2],
     memory: Memory,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tune: Option<Vec<TuneRow>>,
+}
+
+/// Bytes of a step of tuning above the loaded model.
+#[derive(Serialize)]
+struct TuneRow {
+    train: &'static str,
+    batch: usize,
+    /// Parameters, gradients and moments; part of both.
+    optimiser: usize,
+    kept: usize,
+    recomputed: usize,
+    /// Blocks of the encoder that are kept without --memory, of how many, on this machine as it is now.
+    kept_by_default: usize,
+    blocks: usize,
 }
 
 /// Prints both plans and the memory.
@@ -96,8 +117,32 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let plans = [plan(image_encoder::graph(&config, batch)), plan(mask_decoder::graph(&config, batch, batch, prompts))];
     let memory = memory(&config, dtype, &cpu, &plans);
     let [encoder, decoder] = &plans;
-    let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory };
+    let tune = args.tune.then(|| tuning(&config, batch, cpu.threads()));
+    let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory, tune };
     super::console::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
+}
+
+/// What steps of tuning take, of what can be trained.
+fn tuning(config: &Config, batch: usize, threads: usize) -> Vec<TuneRow> {
+    let trained: &[(&str, Train)] = match config.kind {
+        Kind::MedSegX if config.adapters.is_some() => {
+            &[("decoder", Train::Decoder), ("adapters", Train::Adapters), ("all", Train::All)]
+        }
+        Kind::MedSegX | Kind::LiteMedSam => &[("decoder", Train::Decoder)],
+        Kind::Sam | Kind::MedSam => &[],
+    };
+    let mut batches = vec![1, 4, batch];
+    batches.sort_unstable();
+    batches.dedup();
+    let free = free_memory().map_or(usize::MAX, |bytes| bytes / 2);
+    let rows = trained.iter().flat_map(|&(name, train)| batches.iter().map(move |&batch| (name, train, batch)));
+    rows.map(|(train, of, batch)| {
+        let memory = StepMemory::new(config, of, batch, threads);
+        let (kept, recomputed) = (memory.bytes(memory.blocks), memory.bytes(0));
+        let (kept_by_default, blocks) = (memory.kept(free), memory.blocks);
+        TuneRow { train, batch, optimiser: memory.optimiser, kept, recomputed, kept_by_default, blocks }
+    })
+    .collect()
 }
 
 /// The most memory of a model and a session on a CPU, as a run with `args` makes them. On another device this is a
@@ -168,5 +213,17 @@ fn table(report: &Report) -> Result<String, std::fmt::Error> {
         mb(*loading),
         mb(*peak)
     )?;
+    for row in report.tune.iter().flatten() {
+        let TuneRow { train, batch, optimiser, kept, recomputed, kept_by_default, blocks } = row;
+        let [optimiser, kept, recomputed] = [optimiser, kept, recomputed].map(|bytes| mb(*bytes));
+        write!(out, "tune --train {train}, {batch} slices a step: {kept:.1} MB above the model")?;
+        if *blocks > 0 {
+            write!(
+                out,
+                ", {recomputed:.1} MB with blocks computed anew ({kept_by_default} of {blocks} kept by default)"
+            )?;
+        }
+        writeln!(out, ", {optimiser:.1} MB of it the optimiser's")?;
+    }
     Ok(out)
 }

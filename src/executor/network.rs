@@ -60,11 +60,18 @@ impl<B: Backend> Network<B> {
         &self.backend
     }
 
+    /// A parameter as it is prepared.
+    ///
+    /// # Errors
+    /// None of that name.
+    pub(crate) fn param(&self, name: &str) -> Result<Arc<B::Param>> {
+        let missing = || Error::internal("executor", format!("parameter {name} was not prepared"));
+        self.params.get(name).cloned().ok_or_else(missing)
+    }
+
     /// The parameters of `graph`, in its order.
-    pub(super) fn params_of(&self, graph: &Graph) -> Result<Vec<Arc<B::Param>>> {
-        let missing = |name: &str| Error::internal("executor", format!("parameter {name} was not prepared"));
-        let find = |name: &str| self.params.get(name).cloned().ok_or_else(|| missing(name));
-        graph.params.iter().map(|param| find(&param.name)).collect()
+    pub(crate) fn params_of(&self, graph: &Graph) -> Result<Vec<Arc<B::Param>>> {
+        graph.params.iter().map(|param| self.param(&param.name)).collect()
     }
 }
 

@@ -41,6 +41,14 @@ pub fn graph(config: &Config, batch: usize) -> Graph {
     g
 }
 
+/// Pictures to the tokens that enter the first block.
+pub(crate) fn patches(config: &Config, batch: usize) -> (Graph, ValueId) {
+    let mut g = Graph::new(batch);
+    let out = patch_embed(&mut g, config);
+    g.values[out.0].role = Role::Output;
+    (g, out)
+}
+
 fn patch_embed(g: &mut Graph, c: &Config) -> ValueId {
     const PATH: &str = "image_encoder.patch_embed";
     let size = c.image_size;

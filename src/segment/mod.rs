@@ -55,6 +55,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::executor::Slice;
 pub use crate::executor::{Point, Prompt};
 pub use capacity::Capacity;
 pub use frame::Frame;
@@ -233,6 +234,11 @@ impl Segmenter {
         }
         self.engine.place(slot, source, &frame, row)?;
         Ok(frame)
+    }
+
+    /// The picture that was placed in `slot`, where the host has it.
+    pub(crate) fn placed(&self, slot: usize) -> Option<Slice<'_>> {
+        self.engine.picture(slot)
     }
 
     fn check_slot(&self, slot: usize) -> Result<()> {

@@ -91,6 +91,10 @@ pub(super) trait Loaded: Send + Sync {
     fn free_bytes(&self) -> Result<Option<usize>>;
     fn session_bytes(&self, options: SessionOptions) -> Result<usize>;
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>>;
+    /// The network, where it is on the CPU.
+    fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>> {
+        None
+    }
     /// The same with the tuned tensors of `weights`; whatever is not made of those is shared.
     fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>>;
 }
@@ -102,6 +106,10 @@ fn with_tuned<B: Backend>(network: &Network<B>, weights: &Weights) -> Result<Arc
 impl Loaded for Arc<Network<Cpu>> {
     fn device(&self) -> String {
         self.backend().name()
+    }
+
+    fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>> {
+        Some(self)
     }
 
     fn arithmetic(&self) -> String {
@@ -234,6 +242,11 @@ impl Model {
     /// A device that fails.
     pub fn free_bytes(&self) -> Result<Option<usize>> {
         self.network.free_bytes()
+    }
+
+    /// The network, where it is on the CPU.
+    pub(crate) fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>> {
+        self.network.on_cpu()
     }
 
     /// Bytes of a session.

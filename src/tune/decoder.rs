@@ -131,8 +131,17 @@ impl Decoder {
         Pass { logits, layers, last, last_norm, hyper, doubled, pixels }
     }
 
-    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits.
-    pub fn back(&self, m: &mut Multiplier, p: &[f32], pass: &Pass, d: &[f32], g: &mut [f32]) {
+    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where that
+    /// is wanted.
+    pub fn back(
+        &self,
+        m: &mut Multiplier,
+        p: &[f32],
+        pass: &Pass,
+        d: &[f32],
+        g: &mut [f32],
+        wants_image: bool,
+    ) -> Vec<f32> {
         let width = self.iou_token.len();
         let tokens = OUTPUT_TOKENS + pass_corners(pass, width);
         let mut d_tokens = vec![0.0; tokens * width];
@@ -146,12 +155,21 @@ impl Decoder {
         add(&mut d_image, &dk);
         add(&mut d_image, &dv);
         for (index, (layer, pass)) in self.layers.iter().zip(&pass.layers).enumerate().rev() {
-            layer.back(m, p, pass, [&mut d_tokens, &mut d_image, &mut d_first], g, index == 0);
+            layer.back(
+                m,
+                p,
+                pass,
+                [&mut d_tokens, &mut d_image, &mut d_first],
+                g,
+                index == 0,
+                wants_image || index > 0,
+            );
         }
         // The tokens that enter the first layer are the initial ones.
         add(&mut d_first, &d_tokens);
         add(&mut g[self.iou_token.clone()], &d_first[..width]);
         add(&mut g[self.mask_tokens.clone()], &d_first[width..OUTPUT_TOKENS * width]);
+        d_image
     }
 
     /// From the logits to the pixels, and through the hyper-networks to the tokens.
@@ -267,8 +285,9 @@ impl Layer {
         LayerPass { own, to_image, mlp: [x, hidden], back, norms: [norm1, norm2, norm3, norm4] }
     }
 
-    /// `d_tokens` and `d_image` become the derivatives by what came into the layer; `d_first` gains. What comes into
-    /// the first layer as image is not trained, and left alone.
+    /// `d_tokens` and `d_image` become the derivatives by what came into the layer, the latter only where it is wanted:
+    /// what comes into the first layer as image may not be trained. `d_first` gains.
+    #[allow(clippy::too_many_arguments, reason = "the way back of one layer")]
     fn back(
         &self,
         m: &mut Multiplier,
@@ -277,9 +296,10 @@ impl Layer {
         [d_tokens, d_image, d_first]: [&mut Vec<f32>; 3],
         g: &mut [f32],
         first: bool,
+        wants_image: bool,
     ) {
         let mut di = self.norms[3].back(m, p, &pass.norms[3], d_image, g);
-        let [dq, dk, dv] = self.back.back(m, p, &pass.back, &di, g, [!first, true, true]);
+        let [dq, dk, dv] = self.back.back(m, p, &pass.back, &di, g, [wants_image, true, true]);
         add(&mut di, &dq);
         add(d_tokens, &dk);
         add(d_tokens, &dv);
@@ -293,7 +313,7 @@ impl Layer {
         add(&mut d, &self.mlp[0].back(m, p, &d_hidden));
 
         let mut d = self.norms[1].back(m, p, &pass.norms[1], &d, g);
-        let [dq, dk, dv] = self.to_image.back(m, p, &pass.to_image, &d, g, [true, !first, !first]);
+        let [dq, dk, dv] = self.to_image.back(m, p, &pass.to_image, &d, g, [true, wants_image, wants_image]);
         add(&mut d, &dq);
         add(d_first, &dq);
         add(&mut di, &dk);

@@ -1,11 +1,13 @@
-//! Few-shot tuning of the mask decoder on the user's own labelled slices, on the CPU.
+//! Few-shot tuning on the user's own labelled slices, on the CPU: of the mask decoder, or of what the published
+//! fine-tuning trains ([`Train`]).
 //!
-//! The image embedding of a slice does not depend on the decoder: it is made once, by the engine's own encoder
-//! ([`Segmenter::embeddings`](crate::segment::Segmenter::embeddings)), and every step starts from it.
+//! The image embedding of a slice does not depend on the decoder: where that alone is trained it is made once, by the
+//! engine's own encoder ([`Segmenter::embeddings`](crate::segment::Segmenter::embeddings)), and every step starts from
+//! it. Otherwise a step starts where the first adapter stands ([`Trainer::sample_placed`]).
 //!
 //! ```text
 //! slice, label -> embedding, box, label in the decoder's order (sample)
-//!     -> decoder forward (decoder, layers, upscaling) -> loss -> the way back
+//!     [-> encoder forward (encoder)] -> decoder forward (decoder, layers, upscaling) -> loss -> the way back
 //!     -> gradients summed sample by sample -> AdamW (parameters); run: which steps, and which are kept
 //! ```
 //!
@@ -27,20 +29,26 @@
 //! ```
 
 mod decoder;
+mod encoder;
+mod examples;
 mod layers;
 mod loss;
+mod memory;
 mod parameters;
 mod record;
 mod run;
 mod sample;
 mod slices;
+mod train;
 mod trainer;
 mod upscaling;
 
 pub use loss::SampleLoss;
+pub use memory::{StepMemory, free_memory};
 pub use parameters::{AdamW, Trained};
 pub use record::Record;
 pub use run::{Example, Observer, Options, Outcome, Validate, Validation, tune};
 pub use sample::{Sample, Score};
 pub use slices::{Labelled, Slices, check_grid};
+pub use train::Train;
 pub use trainer::{Trainer, TrainerOptions};

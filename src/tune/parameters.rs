@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::memory::{reserve, zeros};
-use crate::model::Masks;
+use crate::model::{Config, Masks};
 use crate::weights::{Weights, names};
 use crate::{Error, Result};
 
 /// What the tensors of the mask decoder start with.
 const DECODER: &str = "mask_decoder.";
+/// What those of the encoder start with.
+const ENCODER: &str = "image_encoder.";
 /// Never trained: no loss sees it, so its gradient is absent, and decay does not reach it either. So it is with the
 /// hyper-networks of masks that are not taken.
 const IOU_HEAD: &str = "mask_decoder.iou_prediction_head.";
@@ -30,22 +32,43 @@ pub struct Trained {
 pub(super) struct Table(pub Vec<Trained>);
 
 impl Table {
-    /// The decoder's tensors of the model of `weights`.
-    pub fn decoder(weights: &Weights) -> Table {
+    /// The decoder's tensors.
+    pub fn decoder_of(config: &Config) -> Table {
+        let masks = config.kind.masks();
+        let taken = |name: &str| {
+            let mask = name.strip_prefix(HYPER).and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+            mask.is_none_or(|mask| masks == Masks::Three || mask == 0)
+        };
+        Table::of(config, |name| name.starts_with(DECODER) && !name.starts_with(IOU_HEAD) && taken(name))
+    }
+
+    /// The encoder's: adapters, and the embeddings of MedSegDB's tree.
+    pub fn encoder_of(config: &Config) -> Table {
+        Table::of(config, |name| {
+            name.strip_prefix(ENCODER).is_some_and(|rest| {
+                rest.starts_with("modal_embed.") || rest.starts_with("organ_embed.") || rest.contains(".adapter_")
+            })
+        })
+    }
+
+    fn of(config: &Config, is_wanted: impl Fn(&str) -> bool) -> Table {
         let mut end = 0;
         let trained = |(name, shape): (String, Vec<usize>)| {
             let first = end;
             end += shape.iter().product::<usize>();
             Trained { name, shape, range: first..end }
         };
-        let masks = weights.config().kind.masks();
-        let taken = |name: &str| {
-            let mask = name.strip_prefix(HYPER).and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            mask.is_none_or(|mask| masks == Masks::Three || mask == 0)
+        Table(names(config).into_iter().filter(|(name, _)| is_wanted(name)).map(trained).collect())
+    }
+
+    /// The tensors of `other` behind these.
+    pub fn followed_by(&self, other: &Table) -> Table {
+        let start = self.len();
+        let moved = |trained: &Trained| {
+            let range = start + trained.range.start..start + trained.range.end;
+            Trained { range, ..trained.clone() }
         };
-        let wanted =
-            |(name, _): &(String, Vec<usize>)| name.starts_with(DECODER) && !name.starts_with(IOU_HEAD) && taken(name);
-        Table(names(weights.config()).into_iter().filter(wanted).map(trained).collect())
+        Table(self.0.iter().cloned().chain(other.0.iter().map(moved)).collect())
     }
 
     /// Numbers of all tensors.

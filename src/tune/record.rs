@@ -55,16 +55,16 @@ impl Record<'_> {
         for trained in trainer.trained() {
             tensors.push((trained.name.clone(), trained.shape.clone(), trainer.value(&trained.name)?.to_vec()));
         }
-        Tuned::write(path, force, &tensors, self.metadata())
+        Tuned::write(path, force, &tensors, self.metadata(trainer))
     }
 
-    fn metadata(&self) -> BTreeMap<String, String> {
+    fn metadata(&self, trainer: &Trainer) -> BTreeMap<String, String> {
         let Record { options, outcome, .. } = self;
         let slices: Vec<String> = self.examples.iter().map(|e| format!("{}:{}", e.volume, e.slice)).collect();
         let dice = |score: f64| format!("{score:.4}");
         let mut all = BTreeMap::from([
             (BASE, self.base.into()),
-            ("groups", "decoder".into()),
+            ("groups", trainer.train().groups().into()),
             ("task", self.name.into()),
             ("label", self.label.to_string()),
             (Tuned::IMAGES, self.images.join(" ")),

@@ -1,5 +1,6 @@
 //! What a labelled slice becomes: its embedding, its box and its label in the decoder's order of pixels.
 
+use super::encoder::Beginning;
 use crate::Result;
 use crate::mask::{self, Candidates, MaskChoice, Measures, Rule, box_of_logits};
 use crate::memory::reserve;
@@ -8,8 +9,10 @@ use crate::weights::Weights;
 
 /// One labelled slice.
 pub struct Sample {
-    /// Embedding and dense prompt, `[N, P]`.
+    /// Embedding and dense prompt, `[N, P]`; empty where the encoder is trained.
     pub(super) image: Vec<f32>,
+    /// Where every step of the encoder starts from.
+    pub(super) beginning: Option<Beginning>,
     /// The label's box, in pixels of the model's frame.
     pub(super) region: [f32; 4],
     /// 1 inside, 0 outside, in the decoder's order.
@@ -41,7 +44,7 @@ pub(super) struct Frozen {
     /// Of the first and the last corner of a box, `[P]`.
     corner: [Vec<f32>; 2],
     /// `[P]`.
-    pub no_mask: Vec<f32>,
+    no_mask: Vec<f32>,
     /// `[N, P]`.
     pub position: Vec<f32>,
     image_size: usize,
@@ -64,6 +67,13 @@ impl Frozen {
             position,
             image_size: weights.config().image_size,
         })
+    }
+
+    /// An embedding with the dense prompt of a box.
+    pub fn with_prompt(&self, embedding: &[f32]) -> Vec<f32> {
+        let mut image = embedding.to_vec();
+        image.chunks_exact_mut(self.no_mask.len()).for_each(|token| super::layers::add(token, &self.no_mask));
+        image
     }
 
     /// The two tokens of a box, `[2, P]`.

@@ -140,11 +140,17 @@ impl Labelled<'_> {
                 let stored = self.image.stored_slice(self.frame, *slice, self.map)?;
                 frames.push(segmenter.place_stored(slot, &stored, self.context)?);
             }
-            segmenter.encode(batch.len())?;
             let mut embeddings = vec![0.0; batch.len() * length];
-            segmenter.embeddings(&mut embeddings)?;
-            for (((slice, label), frame), embedding) in batch.iter().zip(&frames).zip(embeddings.chunks_exact(length)) {
-                match trainer.sample(embedding, frame, label) {
+            if trainer.encoder.is_none() {
+                segmenter.encode(batch.len())?;
+                segmenter.embeddings(&mut embeddings)?;
+            }
+            for (slot, ((slice, label), frame)) in batch.iter().zip(&frames).enumerate() {
+                let sample = match trainer.encoder {
+                    Some(_) => trainer.sample_placed(segmenter, slot, frame, label),
+                    None => trainer.sample(&embeddings[slot * length..][..length], frame, label),
+                };
+                match sample {
                     Ok(sample) => examples.push(Example { sample, volume: self.volume, slice: *slice }),
                     Err(Error::Prompt { expected, found, .. }) => {
                         let what = format!("label {} on slice {slice}", self.label);

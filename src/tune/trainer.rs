@@ -1,24 +1,36 @@
-//! The decoder in training: parameters, gradients, steps.
+//! The model in training: parameters, gradients, steps.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::decoder::{Decoder, Given};
+use super::encoder::{Beginning, Encoder};
 use super::loss::SampleLoss;
+use super::memory::{StepMemory, free_memory};
 use super::parameters::{AdamW, Moments, Table, Trained};
-use super::sample::{Frozen, Sample, Score, resize, score, tight_box};
+use super::sample::{Frozen, Sample};
+use super::train::Train;
 use super::{layers, loss, upscaling};
-use crate::backend::cpu::Level;
 use crate::backend::cpu::training::Multiplier;
+use crate::backend::cpu::{Cpu, CpuOptions, Level, Precision};
+use crate::executor::Network;
 use crate::memory::zeros;
 use crate::model::{Config, Kind, Masks};
-use crate::segment::Frame;
+use crate::segment::Model;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// How a [`Trainer`] computes.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainerOptions {
+    /// What is trained.
+    pub train: Train,
+    /// Bytes that a step may take above the loaded model, as [`StepMemory`] counts them: where they do not suffice,
+    /// blocks of the encoder are computed anew on the way back. Half of what the machine has free where absent. Either
+    /// way the bits are the same.
+    pub memory: Option<usize>,
     /// Threads; as many as the processor runs at once where absent.
     pub threads: Option<usize>,
     /// Instructions; the widest at hand where absent.
@@ -32,57 +44,107 @@ pub struct TrainerOptions {
 
 impl Default for TrainerOptions {
     fn default() -> Self {
-        TrainerOptions { threads: None, level: None, adam: AdamW::default(), mean_share: 0.5 }
+        let (train, adam) = (Train::Decoder, AdamW::default());
+        TrainerOptions { train, memory: None, threads: None, level: None, adam, mean_share: 0.5 }
     }
 }
 
-/// A decoder in training: its parameters, gradients and optimiser.
+/// A model in training: its parameters, gradients and optimiser.
 pub struct Trainer {
     pub(super) config: Config,
     options: TrainerOptions,
+    /// The decoder's tensors, and behind them, where they are trained, the encoder's.
     table: Table,
+    /// Which of them are trained.
+    trained: Range<usize>,
+    /// Numbers of the decoder.
+    split: usize,
     decoder: Decoder,
-    frozen: Frozen,
+    pub(super) encoder: Option<Encoder>,
+    pub(super) frozen: Frozen,
     /// For each pixel of a logit map, its place in the decoder's order.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
     pub(super) values: Vec<f32>,
-    /// One for each sample of a batch.
+    /// The decoder's, one for each sample of a batch.
     gradients: Vec<Vec<f32>>,
-    moments: Moments,
+    encoder_gradient: Vec<f32>,
+    /// The decoder's and the encoder's, where they are trained.
+    moments: [Option<Moments>; 2],
     multipliers: Vec<Multiplier>,
+    stop: Option<Arc<AtomicBool>>,
+    /// Bytes of a step.
+    memory: usize,
     /// Samples of the batch that gradients are of.
     batch: usize,
 }
 
 impl Trainer {
-    /// The decoder of MedSegX or LiteMedSAM, as `weights` have it.
+    /// MedSegX or the decoder of LiteMedSAM, as `weights` have it. Where more than the decoder is trained the encoder is
+    /// loaded; [`Trainer::on`] shares that of a loaded model.
     ///
     /// # Errors
-    /// [`Error::Argument`] for plain SAM or MedSAM, or instructions that the processor lacks; what reading returns;
-    /// memory.
+    /// [`Error::Argument`] for plain SAM or MedSAM, adapters of a model that has none, or instructions that the
+    /// processor lacks; what reading returns; memory.
     pub fn new(weights: &Weights, options: TrainerOptions) -> Result<Trainer> {
+        check(weights.config(), options)?;
+        if options.train == Train::Decoder {
+            return Trainer::with(weights, options, None);
+        }
+        let cpu = CpuOptions { threads: options.threads, level: options.level, ..CpuOptions::default() };
+        let network = Arc::new(Network::load(weights, Cpu::new(cpu)?)?);
+        Trainer::with(weights, options, Some(&network))
+    }
+
+    /// As [`Trainer::new`], on `model`, which was loaded from `weights`: whatever is frozen is the model's own, as it
+    /// lies, and so are the encoder's threads and instructions.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; where the encoder is trained, a model that is not on the CPU or not in f32.
+    pub fn on(model: &Model, weights: &Weights, options: TrainerOptions) -> Result<Trainer> {
+        check(weights.config(), options)?;
+        if options.train == Train::Decoder {
+            return Trainer::with(weights, options, None);
+        }
+        let wrong = |found: String| Error::Argument { name: "device", expected: "cpu in f32, for this".into(), found };
+        let network = model.on_cpu().ok_or_else(|| wrong(model.device().into()))?;
+        let cpu = network.backend();
+        if cpu.precision() != Precision::F32 || network.config() != weights.config() {
+            return Err(wrong(format!("{}, a model of {:?}", model.arithmetic(), network.config().kind)));
+        }
+        let options = TrainerOptions { threads: Some(cpu.threads()), level: Some(cpu.level()), ..options };
+        Trainer::with(weights, options, Some(network))
+    }
+
+    fn with(weights: &Weights, options: TrainerOptions, network: Option<&Arc<Network<Cpu>>>) -> Result<Trainer> {
         let config = weights.config().clone();
-        if !matches!(config.kind, Kind::MedSegX | Kind::LiteMedSam) {
-            let (expected, found) = ("MedSegX or LiteMedSAM, for tuning".into(), format!("{:?}", config.kind));
-            return Err(Error::Argument { name: "weights", expected, found });
-        }
         let level = options.level.unwrap_or_else(Level::detect);
-        if !Level::available().contains(&level) {
-            let expected = format!("one of {:?}", Level::available());
-            return Err(Error::Argument { name: "level", expected, found: level.to_string() });
-        }
         let at_hand = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(at_hand).max(1);
-        let table = Table::decoder(weights);
+        let decoder = Table::decoder_of(&config);
+        let of_encoder = if network.is_some() { Table::encoder_of(&config) } else { Table(Vec::new()) };
+        let table = decoder.followed_by(&of_encoder);
+        let (count, all) = (decoder.0.len(), table.0.len());
+        let trained = match options.train {
+            Train::Decoder => 0..count,
+            Train::Adapters => count..all,
+            Train::All => 0..all,
+        };
+        let moments = |wanted: bool, of: &Table| wanted.then(|| Moments::new(of.len())).transpose();
         Ok(Trainer {
-            decoder: Decoder::new(&table, &config)?,
+            moments: [moments(trained.start == 0, &decoder)?, moments(network.is_some(), &of_encoder)?],
+            decoder: Decoder::new(&decoder, &config)?,
+            encoder: network.map(|network| Encoder::new(network, &of_encoder)).transpose()?,
             frozen: Frozen::load(weights)?,
             places: upscaling::places(config.grid(), config.upscaling.len()),
             values: table.load(weights)?,
             gradients: Vec::new(),
-            moments: Moments::new(table.len())?,
+            encoder_gradient: zeros(of_encoder.len(), "gradients")?,
             multipliers: (0..threads).map(|_| Multiplier::new(level)).collect(),
+            stop: None,
+            memory: options.memory.or_else(|| Some(free_memory()? / 2)).unwrap_or(usize::MAX),
             batch: 0,
+            split: decoder.len(),
+            trained,
             table,
             config,
             options,
@@ -91,12 +153,27 @@ impl Trainer {
 
     /// Ends what is being computed with [`Error::Cancelled`] soon after `stop` is set.
     pub fn set_stop(&mut self, stop: &Arc<AtomicBool>) {
+        self.stop = Some(Arc::clone(stop));
         self.multipliers.iter_mut().for_each(|multiplier| multiplier.set_stop(Some(Arc::clone(stop))));
+    }
+
+    pub(super) fn stop(&self) -> Option<&AtomicBool> {
+        self.stop.as_deref()
+    }
+
+    /// What is trained.
+    pub fn train(&self) -> Train {
+        self.options.train
     }
 
     /// Every trained tensor.
     pub fn trained(&self) -> &[Trained] {
-        &self.table.0
+        &self.table.0[self.trained.clone()]
+    }
+
+    fn find(&self, name: &str) -> Result<Range<usize>> {
+        let found = self.trained().iter().find(|trained| trained.name == name);
+        found.map(|trained| trained.range.clone()).ok_or_else(|| not_trained(name))
     }
 
     /// What a tensor holds by now, row-major.
@@ -104,7 +181,7 @@ impl Trainer {
     /// # Errors
     /// A name that is not among [`Trainer::trained`].
     pub fn value(&self, name: &str) -> Result<&[f32]> {
-        Ok(&self.values[self.table.find(name)?.range.clone()])
+        Ok(&self.values[self.find(name)?])
     }
 
     /// Puts what every trained tensor holds by now on top of `weights`, for
@@ -113,7 +190,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Tensor`] for weights of another model.
     pub fn put_on(&self, weights: &mut Weights) -> Result<()> {
-        self.table.0.iter().try_for_each(|trained| weights.put(&trained.name, &self.values[trained.range.clone()]))
+        self.trained().iter().try_for_each(|trained| weights.put(&trained.name, &self.values[trained.range.clone()]))
     }
 
     /// The gradient of a tensor by the mean loss of the last batch.
@@ -121,35 +198,64 @@ impl Trainer {
     /// # Errors
     /// A name that is not among [`Trainer::trained`].
     pub fn gradient(&self, name: &str) -> Result<Vec<f32>> {
-        let range = self.table.find(name)?.range.clone();
+        let range = self.find(name)?;
+        if range.start >= self.split {
+            return Ok(self.encoder_gradient[range.start - self.split..range.end - self.split].to_vec());
+        }
         let mut sum = vec![0.0; range.len()];
         self.gradients[..self.batch].iter().for_each(|gradient| layers::add(&mut sum, &gradient[range.clone()]));
         Ok(sum)
     }
 
+    /// What a step of `batch` slices takes above the loaded model.
+    pub fn step_memory(&self, batch: usize) -> StepMemory {
+        StepMemory::new(&self.config, self.options.train, batch, self.multipliers.len())
+    }
+
     /// Computes the gradients of a batch: samples, and a box for each in pixels of the model's frame.
     ///
     /// # Errors
-    /// Memory; [`Error::Cancelled`].
+    /// Samples that were made for a trainer of something else; memory; [`Error::Cancelled`].
     pub fn gradients(&mut self, batch: &[(&Sample, [f32; 4])]) -> Result<Vec<SampleLoss>> {
         while self.gradients.len() < batch.len() {
-            self.gradients.push(zeros(self.table.len(), "gradients")?);
+            self.gradients.push(zeros(self.split, "gradients")?);
         }
         self.batch = batch.len();
-        let Trainer { decoder, frozen, values, gradients, multipliers, options, .. } = self;
+        let samples: Vec<&Sample> = batch.iter().map(|(sample, _)| *sample).collect();
+        let kept = self.step_memory(batch.len()).kept(self.memory);
+        let mut by_images = zeros(samples.len() * self.embedded(), "gradients")?;
+        let wants_image = self.encoder.is_some();
         let weight = 1.0 / batch.len().max(1) as f64;
         let mut losses = vec![SampleLoss::default(); batch.len()];
-        let work = batch.iter().zip(gradients).zip(&mut losses);
-        each(multipliers, work, |m, (((sample, region), gradient), loss)| {
+        let Trainer { decoder, encoder, frozen, values, gradients, multipliers, options, split, stop, .. } = self;
+        let (of_decoder, of_encoder) = values.split_at(*split);
+        let images = Images::new(encoder.as_mut(), of_encoder, &samples, kept, frozen, stop.as_deref())?;
+        let by_image = by_images.chunks_mut(frozen.position.len());
+        let by_image = by_image.map(Some).chain(std::iter::repeat_with(|| None));
+        let work: Vec<_> = batch.iter().zip(gradients).zip(&mut losses).zip(by_image).enumerate().collect();
+        each(multipliers, work.into_iter(), |m, (index, ((((sample, region), gradient), loss), by_image))| {
             gradient.fill(0.0);
             let corners = frozen.corners(*region);
-            let given = Given { image: &sample.image, position: &frozen.position, corners: &corners };
-            let mut pass = decoder.forward(m, values, &given);
+            let image = images.of(index, sample);
+            let given = Given { image: &image, position: &frozen.position, corners: &corners };
+            let mut pass = decoder.forward(m, of_decoder, &given);
             let mut d = std::mem::take(&mut pass.logits);
             *loss = loss::loss(m.level(), &mut d, &sample.label, options.mean_share, weight);
-            decoder.back(m, values, &pass, &d, gradient);
+            let by = decoder.back(m, of_decoder, &pass, &d, gradient, wants_image);
+            if let Some(to) = by_image {
+                to.copy_from_slice(&by);
+            }
         })?;
+        if let Some(encoder) = encoder {
+            self.encoder_gradient.fill(0.0);
+            encoder.back(of_encoder, &by_images, &mut self.encoder_gradient, stop.as_deref())?;
+        }
         Ok(losses)
+    }
+
+    /// Numbers of an embedding that a step makes; none where it is not the encoder's to train.
+    fn embedded(&self) -> usize {
+        if self.encoder.is_some() { self.frozen.position.len() } else { 0 }
     }
 
     /// Computes the gradients of a batch and takes a step. The mean loss before it.
@@ -164,7 +270,14 @@ impl Trainer {
             return Err(Error::Argument { name: "loss", expected, found: mean.to_string() });
         }
         let gradients: Vec<&[f32]> = self.gradients[..batch.len()].iter().map(Vec::as_slice).collect();
-        self.moments.step(self.options.adam, &mut self.values, &gradients, self.multipliers.len());
+        let (of_decoder, of_encoder) = self.values.split_at_mut(self.split);
+        let (adam, threads, [decoder, encoder]) = (self.options.adam, self.multipliers.len(), &mut self.moments);
+        if let Some(moments) = decoder {
+            moments.step(adam, of_decoder, &gradients, threads);
+        }
+        if let Some(moments) = encoder {
+            moments.step(adam, of_encoder, &[&self.encoder_gradient], threads);
+        }
         Ok(mean)
     }
 
@@ -176,28 +289,105 @@ impl Trainer {
     /// Logits `[M, L, L]` of these masks of each sample with its own box.
     ///
     /// # Errors
-    /// Memory; [`Error::Cancelled`].
+    /// Samples that were made for a trainer of something else; memory; [`Error::Cancelled`].
     pub fn logits(&mut self, samples: &[&Sample]) -> Result<Vec<Vec<f32>>> {
         let count = self.masks().count();
-        let Trainer { decoder, frozen, values, multipliers, places, .. } = self;
+        let at_once = if self.encoder.is_some() { self.batch.max(1) } else { samples.len().max(1) };
+        let Trainer { decoder, encoder, frozen, values, multipliers, places, split, stop, .. } = self;
+        let (of_decoder, of_encoder) = values.split_at(*split);
         let mut all = vec![Vec::new(); samples.len()];
-        each(multipliers, samples.iter().zip(&mut all), |m, (sample, raster)| {
-            let corners = frozen.corners(sample.region);
-            let given = Given { image: &sample.image, position: &frozen.position, corners: &corners };
-            let pass = decoder.forward(m, values, &given);
-            raster.reserve(pass.logits.len());
-            for map in pass.logits.chunks_exact(pass.logits.len() / count) {
-                raster.extend(places.iter().map(|&place| map[place]));
-            }
-        })?;
+        for (samples, all) in samples.chunks(at_once).zip(all.chunks_mut(at_once)) {
+            let images = Images::new(encoder.as_mut(), of_encoder, samples, 0, frozen, stop.as_deref())?;
+            each(multipliers, samples.iter().zip(all).enumerate(), |m, (index, (sample, raster))| {
+                let corners = frozen.corners(sample.region);
+                let image = images.of(index, sample);
+                let given = Given { image: &image, position: &frozen.position, corners: &corners };
+                let pass = decoder.forward(m, of_decoder, &given);
+                raster.reserve(pass.logits.len());
+                for map in pass.logits.chunks_exact(pass.logits.len() / count) {
+                    raster.extend(places.iter().map(|&place| map[place]));
+                }
+            })?;
+        }
         Ok(all)
     }
 
     /// Takes all parameters, and begins the optimiser anew.
     pub(super) fn restart(&mut self, values: &[f32]) -> Result<()> {
         self.values.copy_from_slice(values);
-        self.moments = Moments::new(values.len())?;
+        for (moments, len) in self.moments.iter_mut().zip([self.split, values.len() - self.split]) {
+            if let Some(moments) = moments {
+                *moments = Moments::new(len)?;
+            }
+        }
         Ok(())
+    }
+}
+
+fn not_trained(name: &str) -> Error {
+    Error::Internal { place: "tune".into(), what: format!("{name} is no trained tensor") }
+}
+
+/// Refuses what cannot be trained.
+fn check(config: &Config, options: TrainerOptions) -> Result<()> {
+    let of_kind = |expected: &str| Error::Argument {
+        name: "weights",
+        expected: expected.into(),
+        found: format!("{:?}", config.kind),
+    };
+    match config.kind {
+        Kind::MedSegX => {}
+        Kind::LiteMedSam if options.train == Train::Decoder => {}
+        Kind::LiteMedSam => {
+            return Err(of_kind("MedSegX, for --train adapters or all; --train decoder takes LiteMedSAM"));
+        }
+        Kind::Sam | Kind::MedSam => return Err(of_kind("MedSegX or LiteMedSAM, for tuning")),
+    }
+    match options.level {
+        Some(level) if !Level::available().contains(&level) => {
+            let expected = format!("one of {:?}", Level::available());
+            Err(Error::Argument { name: "level", expected, found: level.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the decoder sees of each sample of a batch.
+struct Images<'a> {
+    /// `[B, N, P]`, where the encoder makes them.
+    embeddings: Option<&'a [f32]>,
+    frozen: &'a Frozen,
+}
+
+impl<'a> Images<'a> {
+    fn new(
+        encoder: Option<&'a mut Encoder>,
+        values: &[f32],
+        samples: &[&Sample],
+        kept: usize,
+        frozen: &'a Frozen,
+        stop: Option<&AtomicBool>,
+    ) -> Result<Images<'a>> {
+        let wrong = |expected: &str| {
+            let found = "one that was made for a trainer of something else".into();
+            Error::Argument { name: "sample", expected: expected.into(), found }
+        };
+        let Some(encoder) = encoder else {
+            if samples.iter().any(|sample| sample.image.is_empty()) {
+                return Err(wrong("one with an embedding"));
+            }
+            return Ok(Images { embeddings: None, frozen });
+        };
+        let beginnings: Option<Vec<&Beginning>> = samples.iter().map(|sample| sample.beginning.as_ref()).collect();
+        let beginnings = beginnings.ok_or_else(|| wrong("one of Trainer::sample_placed"))?;
+        Ok(Images { embeddings: Some(encoder.forward(values, &beginnings, kept, stop)?), frozen })
+    }
+
+    /// Embedding and dense prompt of sample `index`.
+    fn of<'b>(&'b self, index: usize, sample: &'b Sample) -> Cow<'b, [f32]> {
+        let Some(embeddings) = self.embeddings else { return Cow::Borrowed(&sample.image) };
+        let length = self.frozen.position.len();
+        Cow::Owned(self.frozen.with_prompt(&embeddings[index * length..][..length]))
     }
 }
 
@@ -228,53 +418,4 @@ fn each<T: Send>(
         serve(own);
     });
     if own.is_stopped() { Err(Error::Cancelled) } else { Ok(()) }
-}
-
-impl Trainer {
-    /// A sample of a slice of `frame`: its `embedding` `[N, P]`, and its `label` `[height, width]`, not 0 inside.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for a label that is empty, fills the slice, or is lost at the model's size;
-    /// [`Error::Argument`] for lengths that do not fit.
-    pub fn sample(&self, embedding: &[f32], frame: &Frame, label: &[u8]) -> Result<Sample> {
-        let [height, width] = frame.slice;
-        let lengths = [embedding.len(), label.len()];
-        if lengths != [self.frozen.position.len(), height * width] {
-            let expected =
-                format!("{} numbers of the embedding, {height} x {width} labels", self.frozen.position.len());
-            return Err(Error::Argument { name: "sample", expected, found: format!("{lengths:?}") });
-        }
-        let wrong = |found: &str| {
-            let expected = "pixels inside and pixels outside, also at the model's size".into();
-            Error::Prompt { what: "label".into(), expected, found: found.into() }
-        };
-        let region = tight_box(label, width).ok_or_else(|| wrong("no pixel inside"))?;
-        let side = self.config.logits_size();
-        // Padding right and below is outside.
-        let valid = frame.valid.map(|valid| valid * side / frame.size);
-        let resized = resize(label, [height, width], valid, side);
-        let inside = resized.iter().filter(|&&inside| inside).count();
-        if inside == 0 || inside == resized.len() {
-            return Err(wrong(if inside == 0 { "none inside at the model's size" } else { "none outside" }));
-        }
-        let mut ordered = vec![0.0; side * side];
-        for (&place, &inside) in self.places.iter().zip(&resized) {
-            ordered[place] = f32::from(u8::from(inside));
-        }
-        let mut image = embedding.to_vec();
-        image
-            .chunks_exact_mut(self.frozen.no_mask.len())
-            .for_each(|token| super::layers::add(token, &self.frozen.no_mask));
-        Ok(Sample { image, region: frame.region(region), label: ordered })
-    }
-
-    /// How well the decoder as it is by now finds each sample from its box.
-    ///
-    /// # Errors
-    /// As [`Trainer::logits`].
-    pub fn scores(&mut self, samples: &[&Sample]) -> Result<Vec<Score>> {
-        let logits = self.logits(samples)?;
-        let (config, places) = (&self.config, &self.places);
-        Ok(samples.iter().zip(&logits).map(|(sample, logits)| score(config, places, sample, logits)).collect())
-    }
 }

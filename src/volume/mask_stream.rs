@@ -239,7 +239,7 @@ mod tests {
         let piece: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
         let mut packed = gzip(Growing::of("the compressed mask"));
         packed.write_all(&piece).unwrap();
-        let bytes = packed.finish().unwrap().0;
+        let bytes = packed.finish().unwrap().bytes;
         let proof = || Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
         let check = |meant: &[&[u8]], bytes: &[u8]| {
             let mut proof = proof();

@@ -87,6 +87,7 @@ mod surroundings;
 mod taxonomy;
 mod tiny_vit;
 mod tune;
+mod tune_all;
 mod tune_command;
 mod tune_drawn;
 mod volume;

@@ -10,7 +10,7 @@ use medsegx::mask::MaskChoice;
 use medsegx::model::{Config, Preset};
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Segmenter};
 use medsegx::taxonomy::Context;
-use medsegx::tune::{AdamW, Sample, Trainer, TrainerOptions};
+use medsegx::tune::{AdamW, Sample, Train, Trainer, TrainerOptions};
 use medsegx::weights::{Weights, synth};
 use serde_json::Value;
 
@@ -30,12 +30,12 @@ fn bits(name: &str, index: usize, keep: u32) -> i64 {
     i64::from(bits24(name, index) >> (24 - keep))
 }
 
-fn unit(name: &str, index: usize) -> f64 {
+pub(crate) fn unit(name: &str, index: usize) -> f64 {
     f64::from(bits24(name, index)) / f64::from(1 << 23) - 1.0
 }
 
 /// The label of a case, as the README there defines it.
-fn label(case: u64) -> Vec<u8> {
+pub(crate) fn label(case: u64) -> Vec<u8> {
     let pair = |what: &str, add: i64, keep: u32| {
         let name = format!("label.{what}.{case}");
         [add + bits(&name, 0, keep), add + bits(&name, 1, keep)]
@@ -52,27 +52,28 @@ fn label(case: u64) -> Vec<u8> {
     (0..SIDE * SIDE).map(pixel).collect()
 }
 
-struct Oracle {
-    path: PathBuf,
-    meta: Value,
-    weights: Weights,
-    /// Embedding, frame and label of each sample.
-    slices: Vec<(Vec<f32>, medsegx::segment::Frame, Vec<u8>)>,
+/// A golden case.
+pub(crate) struct Case {
+    pixels: Vec<u8>,
+    context: Context,
+    label: Vec<u8>,
+}
+
+pub(crate) struct Oracle {
+    pub path: PathBuf,
+    pub meta: Value,
+    pub weights: Weights,
+    pub cases: Vec<Case>,
 }
 
 impl Oracle {
-    fn open(name: &str, config: &Config) -> Option<Oracle> {
+    pub fn open(name: &str, config: &Config) -> Option<Oracle> {
         let path = shared(&format!("tuning of {name}"), &format!("oracle/tune/{name}.safetensors"))?;
         let meta: Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
         let weights = Weights::synthetic(config, meta["seed"].as_u64().unwrap());
-        let cpu = CpuOptions { threads: Some(2), ..CpuOptions::default() };
-        let model = Arc::new(Model::load(&weights, &ModelOptions { device: Device::Cpu, cpu }).unwrap());
-        let mut segmenter = Segmenter::new(&model, Capacity::default(), MaskChoice::Auto).unwrap();
-        let slice = |case: &Value| {
+        let case = |case: &Value| {
             let planes = synth::image(case["image"].as_u64().unwrap() as usize);
             let area = SIDE * SIDE;
-            let pixels: Vec<u8> = (0..3 * area).map(|i| planes[i % 3 * area + i / 3]).collect();
-            let picture = Picture { pixels: &pixels, height: SIDE, width: SIDE, channels: 3 };
             let row = |value: &Value| value.as_u64().unwrap() as usize;
             let organ = &case["organ"];
             let context = Context {
@@ -80,24 +81,30 @@ impl Oracle {
                 organ: [row(&organ[0]), row(&organ[1]), row(&organ[2])],
                 task: row(&organ[3]),
             };
-            let frame = segmenter.set_slice(&picture, Some(&context)).unwrap();
-            let mut embedding = vec![0.0; segmenter.embedding_len()];
-            segmenter.embeddings(&mut embedding).unwrap();
             let label = label(case["label"].as_u64().unwrap());
             assert_eq!(label.iter().map(|&l| u64::from(l)).sum::<u64>(), case["pixels"].as_u64().unwrap());
-            (embedding, frame, label)
+            Case { pixels: (0..3 * area).map(|i| planes[i % 3 * area + i / 3]).collect(), context, label }
         };
-        let slices = meta["samples"].as_array().unwrap().iter().map(slice).collect();
-        Some(Oracle { path, meta, weights, slices })
+        let cases = meta["samples"].as_array().unwrap().iter().map(case).collect();
+        Some(Oracle { path, meta, weights, cases })
     }
 
-    fn trainer(&self, level: Level, threads: usize, rate: f32) -> (Trainer, Vec<Sample>) {
-        let adam = AdamW { rate, ..AdamW::default() };
-        let options = TrainerOptions { threads: Some(threads), level: Some(level), adam, mean_share: 0.0 };
-        let trainer = Trainer::new(&self.weights, options).unwrap();
-        let sample =
-            |(embedding, frame, label): &(Vec<f32>, _, Vec<u8>)| trainer.sample(embedding, frame, label).unwrap();
-        let samples: Vec<Sample> = self.slices.iter().map(sample).collect();
+    pub fn trainer(&self, options: TrainerOptions) -> (Trainer, Vec<Sample>) {
+        let cpu = CpuOptions { threads: options.threads, level: options.level, ..CpuOptions::default() };
+        let model = Arc::new(Model::load(&self.weights, &ModelOptions { device: Device::Cpu, cpu }).unwrap());
+        let trainer = Trainer::on(&model, &self.weights, options).unwrap();
+        let mut segmenter = Segmenter::new(&model, Capacity::default(), MaskChoice::Auto).unwrap();
+        let sample = |case: &Case| {
+            let picture = Picture { pixels: &case.pixels, height: SIDE, width: SIDE, channels: 3 };
+            let frame = segmenter.set_slice(&picture, Some(&case.context)).unwrap();
+            if options.train != Train::Decoder {
+                return trainer.sample_placed(&segmenter, 0, &frame, &case.label).unwrap();
+            }
+            let mut embedding = vec![0.0; segmenter.embedding_len()];
+            segmenter.embeddings(&mut embedding).unwrap();
+            trainer.sample(&embedding, &frame, &case.label).unwrap()
+        };
+        let samples: Vec<Sample> = self.cases.iter().map(sample).collect();
         for (sample, case) in samples.iter().zip(self.meta["samples"].as_array().unwrap()) {
             let expected: Vec<f64> = case["box"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
             assert_eq!(sample.region().map(f64::from).to_vec(), expected);
@@ -106,21 +113,28 @@ impl Oracle {
     }
 }
 
-fn batch(samples: &[Sample]) -> Vec<(&Sample, [f32; 4])> {
+/// Two threads, and the published loss.
+pub(crate) fn options(train: Train, level: Level, rate: f32) -> TrainerOptions {
+    let adam = AdamW { rate, ..AdamW::default() };
+    let (threads, level) = (Some(2), Some(level));
+    TrainerOptions { train, threads, level, adam, mean_share: 0.0, ..TrainerOptions::default() }
+}
+
+pub(crate) fn batch(samples: &[Sample]) -> Vec<(&Sample, [f32; 4])> {
     samples.iter().map(|sample| (sample, sample.region())).collect()
 }
 
-fn near(found: f64, expected: f64, limit: f64, what: &str) {
+pub(crate) fn near(found: f64, expected: f64, limit: f64, what: &str) {
     assert!((found - expected).abs() <= limit * expected.abs(), "{what}: {found}, expected {expected}");
 }
 
 /// The stored elements of a tensor.
-fn strided(values: &[f32], stride: usize) -> Vec<f32> {
+pub(crate) fn strided(values: &[f32], stride: usize) -> Vec<f32> {
     values.iter().copied().step_by(stride).collect()
 }
 
-fn gradients(oracle: &Oracle, level: Level) {
-    let (mut trainer, samples) = oracle.trainer(level, 2, 5e-5);
+pub(crate) fn gradients(oracle: &Oracle, train: Train, level: Level) {
+    let (mut trainer, samples) = oracle.trainer(options(train, level, 5e-5));
     let losses = trainer.gradients(&batch(&samples)).unwrap();
     for (which, loss) in losses.iter().enumerate() {
         for mask in 0..3 {
@@ -151,27 +165,30 @@ fn gradients(oracle: &Oracle, level: Level) {
             continue;
         }
         let distance = relative_l2(&stored, &expected);
-        assert!(distance < 2e-3, "{level} {}: {distance:.1e}", trained.name);
+        let limit = if trained.name.starts_with("mask_decoder.") { 2e-3 } else { 1e-3 };
+        assert!(distance < limit, "{level} {}: {distance:.1e}", trained.name);
         // Norm and probe see what is not stored.
         let name = format!("probe.{}", trained.name);
         let wide = |i: usize| f64::from(found[i]);
-        near((0..found.len()).map(|i| wide(i).powi(2)).sum::<f64>().sqrt(), norm, 2e-3, &trained.name);
+        near((0..found.len()).map(|i| wide(i).powi(2)).sum::<f64>().sqrt(), norm, limit, &trained.name);
         let found_probe: f64 = (0..found.len()).map(|i| wide(i) * unit(&name, i)).sum();
-        assert!((found_probe - probe).abs() <= 2e-3 * norm, "{}: {found_probe} {probe}", trained.name);
+        assert!((found_probe - probe).abs() <= limit * norm, "{}: {found_probe} {probe}", trained.name);
         worst = worst.max(distance);
         squares += expected.iter().map(|&e| f64::from(e).powi(2)).sum::<f64>();
         apart += stored.iter().zip(&expected).map(|(&f, &e)| (f64::from(f) - f64::from(e)).powi(2)).sum::<f64>();
         seen += 1;
     }
     let all = (apart / squares).sqrt();
-    println!("{level}: {seen} tensors, worst {worst:.1e}, all as one {all:.1e}");
-    assert!(seen > 80 && all < 1e-4, "{level}: {all:.1e} of {seen} tensors");
+    println!("{level} {train:?}: {seen} tensors, worst {worst:.1e}, all as one {all:.1e}");
+    // Nearly all of the whole is the decoder's.
+    let limit = if train == Train::Adapters { 1e-3 } else { 1e-4 };
+    assert!(seen > 30 && all < limit, "{level}: {all:.1e} of {seen} tensors");
 }
 
 /// Five steps against AdamW's formulas in f64, from the gradients that the trainer had.
 fn five_steps(oracle: &Oracle, level: Level) {
     const RATE: f64 = 5e-5;
-    let (mut trainer, samples) = oracle.trainer(level, 2, RATE as f32);
+    let (mut trainer, samples) = oracle.trainer(options(Train::Decoder, level, RATE as f32));
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
     let names: Vec<String> = trainer.trained().iter().map(|trained| trained.name.clone()).collect();
     let mut exact: Vec<[Vec<f64>; 3]> = names
@@ -212,7 +229,7 @@ fn five_steps(oracle: &Oracle, level: Level) {
 fn gradients_and_steps_of_tiny() {
     let Some(oracle) = Oracle::open("tiny", &Preset::Tiny.medsegx()) else { return };
     for level in Level::available() {
-        gradients(&oracle, level);
+        gradients(&oracle, Train::Decoder, level);
         five_steps(&oracle, level);
     }
 }
@@ -221,7 +238,7 @@ fn gradients_and_steps_of_tiny() {
 fn gradients_and_steps_of_another_size_and_of_two_masks() {
     let Some(oracle) = Oracle::open("tiny_variant", &tiny_variant()) else { return };
     for level in Level::available() {
-        gradients(&oracle, level);
+        gradients(&oracle, Train::Decoder, level);
         five_steps(&oracle, level);
     }
 }

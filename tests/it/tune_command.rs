@@ -106,7 +106,11 @@ fn wrong_labels_are_refused_and_nothing_is_left() {
     refused(&["--label", "1"], 2, &["--task"]);
     refused(&["--label", "0=CT_Liver"], 2, &["1 to 65535"]);
     refused(&["--label", "1=CT_Liver", "--slices", "some"], 2, &["every:N"]);
-    refused(&["--label", "1=CT_Liver", "--train", "all"], 2, &["decoder"]);
+    refused(&["--label", "1=CT_Liver", "--train", "encoder"], 2, &["decoder, adapters or all"]);
+    refused(&["--label", "1=CT_Liver", "--memory", "much"], 2, &["800M"]);
+    let kept = folder.path().join("kept");
+    let kept = ["--label", "1=CT_Liver", "--train", "all", "--embeddings", kept.to_str().unwrap()];
+    refused(&kept, 2, &["--embeddings", "--train decoder"]);
     let grid = folder.path().join("grid.npy");
     let shape = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 4), }";
     let mut bytes = [b"\x93NUMPY\x01\x00".as_slice(), &118_u16.to_le_bytes()].concat();
@@ -118,4 +122,61 @@ fn wrong_labels_are_refused_and_nothing_is_left() {
     assert_eq!(found.status.code(), Some(1));
     assert!(message(&found).contains("as the image"), "{}", message(&found));
     only_these_files(folder.path(), &["grid.npy"]);
+}
+
+/// The losses of a run's progress are not told without a terminal: the first and the last are in the summary.
+fn losses(said: &str) -> [f64; 2] {
+    let line = said.lines().find(|line| line.starts_with("loss ")).unwrap();
+    let numbers: Vec<f64> = line.split([' ', ';']).filter_map(|word| word.parse().ok()).collect();
+    [numbers[0], numbers[1]]
+}
+
+#[test]
+fn twenty_steps_of_all_that_can_be_trained_lower_the_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let two = slices(2);
+    let how = ["--label", "1=CT_Liver", "--slices", &two, "--validate", "none", "--steps", "20"];
+    let (one, other) = (path("one.safetensors"), path("other.safetensors"));
+    let all = [&how[..], &["--train", "all"]].concat();
+    let said = text(&tune(&one, &[&all[..], &["--threads", "2"]].concat()));
+    let [first, last] = losses(&said);
+    assert!(last < 0.9 * first, "{said}");
+    // Neither threads nor memory change a bit.
+    text(&tune(&other, &[&all[..], &["--threads", "1", "--memory", "1M"]].concat()));
+    assert!(fs::read(&one).unwrap() == fs::read(&other).unwrap(), "threads or memory changed a bit");
+    let described = text(&medsegx(&["info", one.to_str().unwrap()]));
+    assert!(described.contains("groups = adapters decoder") && described.contains("in 260 tensors"), "{described}");
+
+    let segment = |output: &Path, more: &[&str]| {
+        let fixed = ["segment", IMAGE, "--boxes", "tests/data/phantom_boxes.json", "--device", "cpu", "-o"];
+        text(&medsegx(&[&fixed[..], &[output.to_str().unwrap()], more].concat()));
+        fs::read(output).unwrap()
+    };
+    let base = segment(&path("base.nii"), &[]);
+    assert!(base != segment(&path("tuned.nii"), &["--tuned", one.to_str().unwrap()]), "no mask has changed");
+
+    let adapters = path("adapters.safetensors");
+    text(&tune(&adapters, &[&how[..6], &["--train", "adapters", "--steps", "2"]].concat()));
+    let described = text(&medsegx(&["info", adapters.to_str().unwrap()]));
+    assert!(described.contains("groups = adapters\n") && !described.contains("mask_decoder."), "{described}");
+    let names = ["adapters.safetensors", "base.nii", "one.safetensors", "other.safetensors", "tuned.nii"];
+    only_these_files(folder.path(), &names);
+}
+
+#[test]
+fn the_memory_of_a_step_is_planned() {
+    let said = text(&medsegx(&["plan", "--config", "vit_b", "--tune", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let rows = report["tune"].as_array().unwrap();
+    let row = |train: &str, batch: u64| rows.iter().find(|row| row["train"] == train && row["batch"] == batch).unwrap();
+    let bytes = |train: &str, batch: u64, what: &str| row(train, batch)[what].as_u64().unwrap();
+    assert_eq!(rows.len(), 6);
+    assert!(bytes("all", 4, "recomputed") < bytes("all", 4, "kept"));
+    assert!(bytes("all", 1, "kept") < bytes("all", 4, "kept"));
+    assert_eq!(row("all", 1)["blocks"], 11);
+    assert_eq!(bytes("decoder", 1, "recomputed"), bytes("decoder", 1, "kept"));
+    let without: serde_json::Value =
+        serde_json::from_str(&text(&medsegx(&["plan", "--config", "tiny", "--json"]))).unwrap();
+    assert!(without.get("tune").is_none());
 }

@@ -10,11 +10,13 @@ use window::{Head, Window};
 
 use super::Level;
 use super::dense::Pieces;
+use super::keys::{Rows, pack};
 use super::math::{exp, sum_exp};
-use super::memory::{Buffer, Out, Views, floats};
+use super::memory::{self, Buffer, Out, Views, floats};
 use super::product::{MAX_ROWS, Single, Start, Tile, any_tile};
 use super::simd::{Kernel, Simd};
 use super::step::{Execute, Form, Step};
+use super::threads::Team;
 use crate::error::Result;
 use crate::graph::op::Attention;
 use crate::graph::{Graph, ParamId};
@@ -39,17 +41,17 @@ pub(super) fn table(level: Level, data: &[f32], head_dim: usize) -> Result<Buffe
 /// Sizes of a task's scratch memory.
 #[derive(Clone, Copy)]
 pub(super) struct Scratch {
-    lanes: usize,
+    pub lanes: usize,
     /// d, rounded up to whole registers.
-    head_dim: usize,
+    pub head_dim: usize,
     /// Columns of a relative position table.
-    table: usize,
+    pub table: usize,
     /// Relative terms of a query along one axis, with room for one register behind.
-    rel: usize,
+    pub rel: usize,
     /// Keys of a block.
-    keys: usize,
+    pub keys: usize,
     /// Columns of keys and scores, with room for one register behind.
-    scores: usize,
+    pub scores: usize,
 }
 
 impl Scratch {
@@ -96,30 +98,60 @@ impl Execute for Attention {
 
 fn run(step: &Step<'_>, op: &Attention, views: Views<'_>) -> Result<()> {
     let Attention { qkv, qkv_bias, rel_pos_h, rel_pos_w, heads, grid, window, out } = op;
-    let (tokens, width) = (step.graph[*out].shape[1], step.graph[*out].shape[2]);
+    let width = step.graph[*out].shape[2];
     let half = views.is_half(*out);
     let ([qkv], [out]) = views.take([*qkv], [*out])?;
-    let (qkv, out) = (floats(qkv), Out::new(out, half));
     let (bias, tables) = (step.plain(*qkv_bias)?, [step.table(*rel_pos_h)?, step.table(*rel_pos_w)?]);
     let (heads, grid, side) = (*heads, *grid, window.unwrap_or(*grid));
-    let sizes = Scratch::new(step.level, side, width / heads);
-    let windows = grid.div_ceil(side);
-    let chunks = (side.min(grid) * side.min(grid)).div_ceil(QUERIES);
-    step.each(windows * windows * step.active * heads * chunks, |task, scratch| {
-        // Windows vary slowest: the whole ones come first, the small ones last.
-        let (task, chunk) = (task / chunks, task % chunks);
-        let (task, head) = (task / heads, task % heads);
-        let (place, slice) = (task / step.active, task % step.active);
-        let window = Window::new(place / windows, place % windows, side, grid);
-        let first = chunk * QUERIES;
-        let last = window.tokens().min(first + QUERIES);
-        if first < last {
-            let base = slice * tokens;
-            let head = Head { qkv, bias, width, head, head_dim: width / heads, base };
-            step.level.run(Task { head, window, first, last, tables, sizes, scratch, out });
-        }
-    });
+    let all = All { qkv: floats(qkv), bias, tables, width, heads, grid, side, slices: step.active };
+    all.attend(step.level, step.threads, step.scratch, Out::new(out, half));
     Ok(())
+}
+
+/// Attention of whole slices.
+#[derive(Clone, Copy)]
+pub(super) struct All<'a> {
+    /// `[slices, grid^2, 3 D]`.
+    pub qkv: &'a [f32],
+    /// `[3 D]`, which stands for padded keys.
+    pub bias: &'a [f32],
+    pub tables: [&'a [f32]; 2],
+    /// D.
+    pub width: usize,
+    pub heads: usize,
+    pub grid: usize,
+    /// Of a window.
+    pub side: usize,
+    pub slices: usize,
+}
+
+impl<'a> All<'a> {
+    pub fn windows(&self) -> usize {
+        self.grid.div_ceil(self.side)
+    }
+
+    /// Windows vary slowest: the whole ones come first, the small ones last.
+    pub fn place(&self, task: usize) -> (Window, Head<'a>) {
+        let (task, head) = (task / self.heads, task % self.heads);
+        let (place, slice) = (task / self.slices, task % self.slices);
+        let window = Window::new(place / self.windows(), place % self.windows(), self.side, self.grid);
+        let (width, base) = (self.width, slice * self.grid * self.grid);
+        (window, Head { qkv: self.qkv, bias: self.bias, width, head, head_dim: width / self.heads, base })
+    }
+
+    /// `out` is `[slices, grid^2, D]`.
+    pub fn attend(&self, level: Level, threads: &Team<'_>, scratch: &memory::Scratch, out: Out<'_>) {
+        let sizes = Scratch::new(level, self.side, self.width / self.heads);
+        let chunks = (self.side.min(self.grid) * self.side.min(self.grid)).div_ceil(QUERIES);
+        threads.each(scratch, self.windows().pow(2) * self.slices * self.heads * chunks, |task, scratch| {
+            let (window, head) = self.place(task / chunks);
+            let first = task % chunks * QUERIES;
+            let last = window.tokens().min(first + QUERIES);
+            if first < last {
+                level.run(Task { head, window, first, last, tables: self.tables, sizes, scratch, out });
+            }
+        });
+    }
 }
 
 struct Task<'a> {
@@ -214,7 +246,7 @@ struct Parts<'a> {
 /// place of the axis need the same columns of the table, so they share a tile.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a step of one function, cut out for its length")]
-fn relative_terms<S: Simd>(
+pub(super) fn relative_terms<S: Simd>(
     s: S,
     head: &Head<'_>,
     window: &Window,
@@ -337,60 +369,6 @@ fn start<S: Simd>(
     }
     (queries.largest[i], queries.total[i]) = (largest_all, total);
     sums.iter_mut().zip(head.bias(2)).for_each(|(sum, v)| *sum = total * v);
-}
-
-/// What [`pack`] packs.
-pub(super) struct Rows {
-    /// Keys, and as many values.
-    pub count: usize,
-    /// Numbers of each.
-    pub head_dim: usize,
-    /// Numbers of each as it is packed, zeros behind its own.
-    pub padded_dim: usize,
-    /// Rows that a panel of values has room for.
-    pub room: usize,
-}
-
-/// Keys as columns in panels, zeros behind them; values as rows in panels. `row` gives k (1) or v (2) of a key; rows
-/// need not be equally far apart. `together` holds the keys of a register.
-#[inline(always)]
-pub(super) fn pack<'a, S: Simd>(
-    s: S,
-    rows: Rows,
-    row: impl Fn(usize, usize) -> &'a [f32],
-    keys: &mut [f32],
-    values: &mut [f32],
-    together: &mut [f32],
-) {
-    let Rows { count, head_dim, padded_dim: d, room } = rows;
-    let panel = S::VECTORS * S::LANES;
-    let padded = count.next_multiple_of(S::LANES);
-    for i in (0..padded).step_by(S::LANES) {
-        for (lane, to) in together.chunks_exact_mut(d).enumerate() {
-            let known = if i + lane < count { head_dim } else { 0 };
-            if known > 0 {
-                to[..known].copy_from_slice(row(1, i + lane));
-            }
-            to[known..].fill(0.0);
-        }
-        let width = panel.min(padded - i / panel * panel);
-        let to = &mut keys[i / panel * panel * d + i % panel..];
-        assert!(together.len() >= S::LANES * d && to.len() >= (d - 1) * width + S::LANES);
-        for c in (0..d).step_by(S::LANES) {
-            // SAFETY: `LANES` numbers in each of `LANES` rows of both were just checked.
-            unsafe { s.transpose(together[c..].as_ptr(), d, to[c * width..].as_mut_ptr(), width) };
-        }
-    }
-    for i in 0..count {
-        let value = row(2, i);
-        for column in (0..d).step_by(panel) {
-            let width = panel.min(d - column);
-            let to = &mut values[column * room + i * width..][..width];
-            let known = width.min(head_dim.saturating_sub(column));
-            to[..known].copy_from_slice(&value[column..column + known]);
-            to[known..].fill(0.0);
-        }
-    }
 }
 
 /// Adds the keys of a block to `count` queries.

@@ -53,10 +53,10 @@ fn run(step: &Step<'_>, op: &Conv3x3, views: Views<'_>) -> Result<()> {
 }
 
 /// Block t of a row is the token under tap t.
-struct Taps<'a> {
-    data: &'a [f32],
-    zeros: &'a [f32],
-    grid: usize,
+pub(super) struct Taps<'a> {
+    pub data: &'a [f32],
+    pub zeros: &'a [f32],
+    pub grid: usize,
 }
 
 impl Rows for Taps<'_> {

@@ -14,6 +14,7 @@ mod fused;
 mod gate;
 mod image_source;
 mod inverted_bottleneck;
+mod keys;
 mod layer_norm;
 mod level;
 mod linear;

@@ -4,8 +4,9 @@
 
 use super::Level;
 use super::attention::window::Window;
-use super::attention::{Right, Rows, columns, pack, row_starts};
+use super::attention::{Right, columns, row_starts};
 use super::dense::Pieces;
+use super::keys::{Rows, pack};
 use super::math::exp;
 use super::memory::{Buffer, Shared, Views, floats, floats_mut};
 use super::product::{MAX_ROWS, Start};

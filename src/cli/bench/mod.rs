@@ -11,6 +11,7 @@ mod kernels;
 mod model;
 #[cfg(feature = "cuda")]
 mod paper;
+mod tune;
 mod turns;
 
 use clap::Subcommand;
@@ -34,6 +35,8 @@ enum What {
     /// The time of a run on a GPU on paper: FLOP, bytes, floors, and what the instructions of the kernels say
     #[cfg(feature = "cuda")]
     Floors(floors::Args),
+    /// A step of tuning as a multiple of the forward pass of the same batch, both in turns; and its memory
+    Tune(tune::Args),
     /// One slice for each line of standard input, its milliseconds to standard output: for taking turns with other
     /// engines
     Turns(turns::Args),
@@ -64,6 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         },
         #[cfg(feature = "cuda")]
         What::Floors(args) => floors::run(&args),
+        What::Tune(args) => tune::run(&args),
         What::Turns(args) => turns::run(&args),
     }
 }

@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use medsegx::tune::{Slices, Validate};
+use medsegx::tune::{Slices, Train, Validate};
 use medsegx::volume::{Intensity, Orientation};
 
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::segment::{Axis, ContextArgs};
 
-/// Tune the mask decoder on a few labelled slices of your own: a small file that goes on top of the weights
+/// Tune the model on a few labelled slices of your own: a small file that goes on top of the weights
 #[derive(clap::Args)]
 pub struct Args {
     /// Images
@@ -59,8 +58,16 @@ pub struct Args {
 #[derive(clap::Args)]
 pub struct Tuning {
     /// What is trained
-    #[arg(long, default_value = "decoder")]
+    ///
+    /// decoder: the mask decoder, and slices are encoded once. adapters: the encoder's adapter experts, their gates and
+    /// the embeddings of the task tree; all: both, as the published fine-tuning. These two run the encoder in every step,
+    /// on the CPU, and take MedSegX alone.
+    #[arg(long, default_value = "decoder", value_name = "decoder|adapters|all")]
     pub train: Train,
+    /// Most memory of a step above the loaded model, as 800M or 2G, with --train adapters or all: blocks of the encoder
+    /// that are not kept in it are computed anew, to the same bits. Default: half of what is free; see `plan --tune`
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<usize>,
     /// Slices of each image: all that have the label, every:N of them, or a list as 12,20,28
     #[arg(long, default_value = "all")]
     pub slices: Slices,
@@ -85,13 +92,6 @@ pub struct Tuning {
     pub validate: Validate,
 }
 
-/// What is trained.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Train {
-    /// The mask decoder: slices are encoded once
-    Decoder,
-}
-
 /// A value in the labels, and what it is.
 #[derive(Clone)]
 pub struct Label {
@@ -109,6 +109,19 @@ fn label(text: &str) -> Result<Label, String> {
 fn rate(text: &str) -> Result<f32, String> {
     let rate = text.parse().ok().filter(|rate: &f32| *rate > 0.0 && *rate <= 1.0);
     rate.ok_or_else(|| "expected a number above 0 and at most 1".into())
+}
+
+fn memory(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let unit = match &text[digits.len()..] {
+        "" => Some(1),
+        "K" => Some(1 << 10),
+        "M" => Some(1 << 20),
+        "G" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
+    bytes.ok_or_else(|| "expected bytes, or as 800M or 2G".into())
 }
 
 fn validate(text: &str) -> Result<Validate, String> {
@@ -129,6 +142,10 @@ impl Args {
             let (expected, found) =
                 (format!("{} files, one an image", self.images.len()), self.labels.len().to_string());
             return Err(medsegx::Error::Argument { name: "--labels", expected, found }.into());
+        }
+        if self.tuning.train != Train::Decoder && self.embeddings.is_some() {
+            let (expected, found) = ("--train decoder: other embeddings change from step to step".into(), "it".into());
+            return Err(medsegx::Error::Argument { name: "--embeddings", expected, found }.into());
         }
         let images = self.images.iter().map(|path| ("IMAGE", path.as_path()));
         let labels = self.labels.iter().map(|path| ("--labels", path.as_path()));

@@ -1,4 +1,4 @@
-//! `medsegx tune`: a few labelled slices in, a tuned decoder out.
+//! `medsegx tune`: a few labelled slices in, tuned tensors out.
 
 mod args;
 
@@ -12,10 +12,11 @@ pub use args::Args;
 use medsegx::codes::{Code, Warning};
 use medsegx::mask::MaskChoice;
 use medsegx::model::Masks;
-use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
+use medsegx::segment::{Capacity, Device, EmbeddingFolder, Model, ModelOptions, Segmenter};
 use medsegx::taxonomy::Context;
 use medsegx::tune::{
-    AdamW, Example, Labelled, Observer, Options, Outcome, Record, Slices, Trainer, TrainerOptions, Validation, tune,
+    AdamW, Example, Labelled, Observer, Options, Outcome, Record, Slices, Train, Trainer, TrainerOptions, Validation,
+    tune,
 };
 use medsegx::volume::{Intensity, OpenOptions, Volume};
 use medsegx::weights::Weights;
@@ -38,9 +39,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let name = query.task.clone().unwrap_or_else(|| args.context.name());
     let context = context_of(&name, &query, steered)?;
-    let mut trainer = trainer(&args, &weights)?;
+    let model = Arc::new(Model::load(&weights, &model_options(&args))?);
+    let mut trainer = trainer(&args, &model, &weights)?;
     let hash = source.sha256()?;
-    let (examples, hashes) = examples(&args, &weights, &hash, &trainer, context.as_ref())?;
+    let (examples, hashes) = examples(&args, &model, &hash, &trainer, context.as_ref())?;
+    // Another session would take memory that a step can use.
+    drop(model);
 
     let mut watcher = Watcher { progress: Progress::new(1, "steps", args.quiet), interrupt: Interrupt::listen()? };
     let options = Options {
@@ -75,26 +79,35 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.quiet { Ok(()) } else { super::console::print(&format!("wrote {}\n", args.output.display())) }
 }
 
-fn trainer(args: &Args, weights: &Weights) -> medsegx::Result<Trainer> {
+/// The encoder is trained on the CPU.
+fn model_options(args: &Args) -> ModelOptions {
+    let options = args.model.options();
+    match options.device {
+        Device::Auto if args.tuning.train != Train::Decoder => ModelOptions { device: Device::Cpu, ..options },
+        _ => options,
+    }
+}
+
+fn trainer(args: &Args, model: &Model, weights: &Weights) -> medsegx::Result<Trainer> {
     let adam = AdamW { rate: args.tuning.rate, ..AdamW::default() };
+    let (train, memory) = (args.tuning.train, args.tuning.memory);
     let threads = args.model.threads.map(usize::from);
-    Trainer::new(weights, TrainerOptions { threads, adam, ..TrainerOptions::default() })
+    Trainer::on(model, weights, TrainerOptions { train, memory, threads, adam, ..TrainerOptions::default() })
 }
 
 /// Examples of all images, and the hashes of images and labels.
 fn examples(
     args: &Args,
-    weights: &Weights,
+    model: &Arc<Model>,
     hash: &str,
     trainer: &Trainer,
     context: Option<&Context>,
 ) -> anyhow::Result<(Vec<Example>, Hashes)> {
-    let model = Arc::new(Model::load(weights, &args.model.options())?);
     let slices = if let Slices::List(list) = &args.tuning.slices { list.len() } else { 64 };
-    let capacity = args.model.capacity(&model, Capacity::default(), MaskChoice::Auto, slices)?;
-    let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
+    let capacity = args.model.capacity(model, Capacity::default(), MaskChoice::Auto, slices)?;
+    let mut segmenter = Segmenter::new(model, capacity, MaskChoice::Auto)?;
     if let Some(folder) = &args.embeddings {
-        segmenter.keep(0, Some(EmbeddingFolder::open(folder, hash, &model)?))?;
+        segmenter.keep(0, Some(EmbeddingFolder::open(folder, hash, model)?))?;
     }
     let (mut all, mut hashes) = (Vec::new(), Hashes::default());
     for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {

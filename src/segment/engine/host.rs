@@ -113,6 +113,12 @@ impl Engine for OnHost {
         Ok(())
     }
 
+    fn picture(&self, slot: usize) -> Option<Slice<'_>> {
+        let pixels = self.pictures.chunks_exact(self.of_picture()).nth(slot)?;
+        let &(scaling, context) = self.placed.get(slot)?;
+        Some(Slice { pixels, scaling, context })
+    }
+
     fn encode(&mut self, count: usize) -> Result<()> {
         let pictures = self.pictures.chunks_exact(self.of_picture()).zip(&self.placed);
         let slice = |(pixels, &(scaling, context))| Slice { pixels, scaling, context };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
-use crate::executor::Prompt;
+use crate::executor::{Prompt, Slice};
 use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::Measures;
 use crate::segment::frame::Frame;
@@ -38,6 +38,11 @@ pub(crate) trait Engine: Send {
 
     /// Takes the slice of slot `from` into `slot` too, under another context.
     fn place_again(&mut self, slot: usize, from: usize, context: [i32; 5]) -> Result<()>;
+
+    /// The picture in `slot` and what came with it, where the host has it.
+    fn picture(&self, _slot: usize) -> Option<Slice<'_>> {
+        None
+    }
 
     /// Encodes the first `count` slots; the device may still be at it afterwards.
     fn encode(&mut self, count: usize) -> Result<()>;

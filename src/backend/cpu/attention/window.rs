@@ -36,7 +36,7 @@ impl Window {
 
 /// One head of one slice.
 #[derive(Clone, Copy)]
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     pub qkv: &'a [f32],
     pub bias: &'a [f32],
     /// D.

@@ -113,10 +113,11 @@ impl Kernel for Multiply<'_> {
     }
 }
 
-struct Turn<'a> {
-    from: &'a [f32],
-    rows: usize,
-    to: &'a mut [f32],
+/// `from` `[rows, n]` to `[n, rows]`.
+pub(super) struct Turn<'a> {
+    pub from: &'a [f32],
+    pub rows: usize,
+    pub to: &'a mut [f32],
 }
 
 impl Kernel for Turn<'_> {
@@ -131,7 +132,7 @@ impl Kernel for Turn<'_> {
 /// `from` `[rows, n]` as columns of `to`, whose rows are `stride` numbers apart.
 #[inline(always)]
 #[allow(unsafe_code, reason = "the transposition of registers")]
-fn turn<S: Simd>(s: S, from: &[f32], rows: usize, to: &mut [f32], stride: usize) {
+pub(super) fn turn<S: Simd>(s: S, from: &[f32], rows: usize, to: &mut [f32], stride: usize) {
     let columns = from.len() / rows.max(1);
     assert!(rows <= stride && to.len() >= columns * stride && from.len() == rows * columns);
     let whole = [rows, columns].map(|count| count / S::LANES * S::LANES);
