@@ -1,5 +1,5 @@
-//! A file in a folder of kept embeddings, under the name that a run looks for: whatever is in it, the run's embedding is
-//! the one that the encoder gives. The input is laid over the right file, or stands in its place.
+//! A file in a folder of kept embeddings, under the name that a run looks for: whatever is in it, the run's embedding
+//! is the one that the encoder gives. The input is laid over the right file, or stands in its place.
 #![no_main]
 
 mod on_disk;

@@ -35,8 +35,8 @@ pub struct Args {
     /// Numbers of the large products: f32, or bf16 where the processor multiplies it
     #[arg(long, default_value = "f32", value_parser = super::model_args::precision)]
     precision: Precision,
-    /// Also the memory of a step of `medsegx tune` above the loaded model: for each --train at 1 and 4 slices and those of
-    /// --batch, where the encoder's blocks are kept and where they are computed anew
+    /// Also the memory of a step of `medsegx tune` above the loaded model: for each --train at 1 and 4 slices and
+    /// those of --batch, where the encoder's blocks are kept and where they are computed anew
     #[arg(long)]
     tune: bool,
     /// JSON instead of a table

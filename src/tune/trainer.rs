@@ -79,8 +79,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// MedSegX or the decoder of LiteMedSAM, as `weights` have it. Where more than the decoder is trained the encoder is
-    /// loaded; [`Trainer::on`] shares that of a loaded model.
+    /// MedSegX or the decoder of LiteMedSAM, as `weights` have it. Where more than the decoder is trained the encoder
+    /// is loaded; [`Trainer::on`] shares that of a loaded model.
     ///
     /// # Errors
     /// [`Error::Argument`] for plain SAM or MedSAM, adapters of a model that has none, or instructions that the

@@ -45,8 +45,8 @@ fn written(folder: &Path) -> Files {
     found
 }
 
-/// Runs `command`, which writes to the folder that it is given, with a fault in each call of each kind; of reads, of which
-/// those of weights are hundreds and alike, in every `step`-th.
+/// Runs `command`, which writes to the folder that it is given, with a fault in each call of each kind; of reads, of
+/// which those of weights are hundreds and alike, in every `step`-th.
 fn each_fault_is_told(
     inputs: &Path,
     (check, kinds, step): (&str, &[Kind], usize),

@@ -47,7 +47,7 @@ def main():
     options = parser.parse_args()
     for new, old in zip(floors(options), floors(options, "--code", options.old)):
         behind = in_decoder(new["rows"])
-        for key, what in (("paper_us", "whole code"), ("loops_us", "loops alone")):
+        for key, what in (("counted_us", "whole code"), ("loops_us", "loops alone")):
             pairs = [[step["count"] * step[key] for step in (now, was)] for now, was in zip(new["rows"], old["rows"])]
             for step, (now, was) in zip(new["rows"], pairs):
                 if options.rows:

@@ -68,7 +68,7 @@ struct Row {
     /// The larger of the two.
     floor_us: f64,
     /// No faster than the floor, nor than whole rounds of blocks of this machine code.
-    paper_us: f64,
+    counted_us: f64,
     /// The same without the code outside of main loops.
     loops_us: f64,
 }
@@ -80,8 +80,8 @@ struct Report {
     card: Card,
     nodes: usize,
     floor_us: f64,
-    paper_us: f64,
-    /// `paper_us` and the gaps between nodes.
+    counted_us: f64,
+    /// `counted_us` and the gaps between nodes.
     total_us: f64,
     slices_per_second: f64,
     rows: Vec<Row>,
@@ -126,15 +126,15 @@ fn report(
     }
     let sum = |of: &dyn Fn(&Row) -> f64| rows.iter().map(|row| row.count as f64 * of(row)).sum::<f64>();
     let nodes = plans.iter().flat_map(|(_, steps)| steps).map(Vec::len).sum();
-    let (floor_us, paper_us) = (sum(&|row| row.floor_us), sum(&|row| row.paper_us));
-    let total_us = paper_us + args.node * nodes as f64;
+    let (floor_us, counted_us) = (sum(&|row| row.floor_us), sum(&|row| row.counted_us));
+    let total_us = counted_us + args.node * nodes as f64;
     Ok(Report {
         config: args.config.name(),
         batch,
         card: *card,
         nodes,
         floor_us,
-        paper_us,
+        counted_us,
         total_us,
         slices_per_second: batch as f64 / total_us * 1e6,
         rows,
@@ -170,13 +170,13 @@ fn row(card: &Card, table: &Table, plan: &Plan, step: usize, launched: &[Launche
         flop_us,
         bytes_us,
         floor_us,
-        paper_us: floor_us.max(microseconds(cycles.whole)),
+        counted_us: floor_us.max(microseconds(cycles.whole)),
         loops_us: floor_us.max(microseconds(cycles.loops)),
     })
 }
 
 fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
-    let Report { config, batch, card, nodes, floor_us, paper_us, total_us, slices_per_second, rows } = report;
+    let Report { config, batch, card, nodes, floor_us, counted_us, total_us, slices_per_second, rows } = report;
     if !args.summary {
         let (tensor, share) = (card.tensor_tflops, 100.0 * card.mma_sync_share);
         writeln!(
@@ -193,19 +193,19 @@ fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<(
             "op", "shapes", "times", "blocks"
         )?;
         for row in rows {
-            let Row { op, shapes, count, blocks, floor_us, paper_us, .. } = row;
+            let Row { op, shapes, count, blocks, floor_us, counted_us, .. } = row;
             let [gflop, params, values] =
                 [row.flop as f64 * 1e-9, row.param_bytes as f64 * 1e-6, row.value_bytes as f64 * 1e-6];
             writeln!(
                 out,
                 "{op:20} {shapes:44} {count:5} {blocks:7} {gflop:8.3} {params:9.2} {values:9.2} {floor_us:9.2} \
-                 {paper_us:10.2}"
+                 {counted_us:10.2}"
             )?;
         }
     }
     writeln!(
         out,
-        "{config} batch {batch:3} on {:8} floor {floor_us:8.0} us, on paper {paper_us:8.0} us, with {} us for each of \
+        "{config} batch {batch:3} on {:8} floor {floor_us:8.0} us, on paper {counted_us:8.0} us, with {} us for each of \
          {nodes} nodes {total_us:8.0} us: {slices_per_second:6.0} slices/s",
         card.name, args.node
     )?;

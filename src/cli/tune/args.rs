@@ -60,8 +60,8 @@ pub struct Tuning {
     /// What is trained
     ///
     /// decoder: the mask decoder, and slices are encoded once. adapters: the encoder's adapter experts, their gates and
-    /// the embeddings of the task tree; all: both, as the published fine-tuning. These two run the encoder in every step,
-    /// on the CPU, and take MedSegX alone.
+    /// the embeddings of the task tree; all: both, as the published fine-tuning. These two run the encoder in every
+    /// step, on the CPU, and take MedSegX alone.
     #[arg(long, default_value = "decoder", value_name = "decoder|adapters|all")]
     pub train: Train,
     /// Most memory of a step above the loaded model, as 800M or 2G, with --train adapters or all: blocks of the encoder

@@ -1,5 +1,5 @@
-//! Properties of the fork-join protocol, each under every order of its threads that loom tries; and broken variants of it,
-//! each of which some property has to catch.
+//! Properties of the fork-join protocol, each under every order of its threads that loom tries; and broken variants
+//! of it, each of which some property has to catch.
 #![allow(dead_code, reason = "the protocol has a method for its own tests")]
 
 macro_rules! doors {

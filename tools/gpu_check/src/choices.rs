@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 /// A choice is recommended where it takes at most this share of the other's time; less is taken for noise.
 const WORTH_IT: f64 = 0.99;
 
-/// Dependent launches beside ordered ones, model by model at the batch that both were timed at. Times of the interpreter
-/// mean nothing, and no choice is recommended by them.
+/// Dependent launches beside ordered ones, model by model at the batch that both were timed at. Times of the
+/// interpreter mean nothing, and no choice is recommended by them.
 pub fn dependent_launches(found: &Value, interpreted: bool) -> Value {
     if let Some(why) = found["dependent"]["skipped"].as_str() {
         return json!({ "recommended": Value::Null, "why": format!("not timed: {why}") });

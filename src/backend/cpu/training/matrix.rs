@@ -86,8 +86,8 @@ pub(crate) fn scratch(level: Level, inputs: usize) -> usize {
 }
 
 impl Crew<'_> {
-    /// `out = left right`, `[rows, columns]`, for `left` `[rows, inputs]`, and what `finish` says. An element is the sum
-    /// of blocks of inputs in their order, whatever the number of rows, columns and threads.
+    /// `out = left right`, `[rows, columns]`, for `left` `[rows, inputs]`, and what `finish` says. An element is the
+    /// sum of blocks of inputs in their order, whatever the number of rows, columns and threads.
     pub fn product(&self, left: &[f32], inputs: usize, right: Side<'_>, finish: Finish<'_>, out: &mut [f32]) {
         let rows = left.len() / inputs.max(1);
         let columns = out.len() / rows.max(1);
