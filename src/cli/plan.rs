@@ -124,20 +124,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// What steps of tuning take, of what can be trained.
 fn tuning(config: &Config, batch: usize, threads: usize) -> Vec<TuneRow> {
-    let trained: &[(&str, Train)] = match config.kind {
-        Kind::MedSegX if config.adapters.is_some() => {
-            &[("decoder", Train::Decoder), ("adapters", Train::Adapters), ("all", Train::All)]
-        }
-        Kind::MedSegX | Kind::LiteMedSam => &[("decoder", Train::Decoder)],
+    let trained: &[Train] = match config.kind {
+        Kind::MedSegX if config.adapters.is_some() => &Train::EVERY,
+        Kind::MedSegX | Kind::LiteMedSam => &[Train::Decoder],
         Kind::Sam | Kind::MedSam => &[],
     };
     let mut batches = vec![1, 4, batch];
     batches.sort_unstable();
     batches.dedup();
     let free = free_memory().map_or(usize::MAX, |bytes| bytes / 2);
-    let rows = trained.iter().flat_map(|&(name, train)| batches.iter().map(move |&batch| (name, train, batch)));
-    rows.map(|(train, of, batch)| {
-        let memory = StepMemory::new(config, of, batch, threads);
+    let rows = trained.iter().flat_map(|&train| batches.iter().map(move |&batch| (train, batch)));
+    rows.map(|(train, batch)| {
+        let memory = StepMemory::new(config, train, batch, threads);
+        let train = train.name();
         let (kept, recomputed) = (memory.bytes(memory.blocks), memory.bytes(0));
         let (kept_by_default, blocks) = (memory.kept(free), memory.blocks);
         TuneRow { train, batch, optimiser: memory.optimiser, kept, recomputed, kept_by_default, blocks }

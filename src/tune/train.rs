@@ -15,6 +15,18 @@ pub enum Train {
 }
 
 impl Train {
+    /// All there are.
+    pub const EVERY: [Train; 3] = [Train::Decoder, Train::Adapters, Train::All];
+
+    /// Its name, which it is parsed by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Train::Decoder => "decoder",
+            Train::Adapters => "adapters",
+            Train::All => "all",
+        }
+    }
+
     /// What it is called in a tuned file.
     pub fn groups(self) -> &'static str {
         match self {
@@ -29,14 +41,10 @@ impl std::str::FromStr for Train {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "decoder" => Ok(Train::Decoder),
-            "adapters" => Ok(Train::Adapters),
-            "all" => Ok(Train::All),
-            _ => {
-                let expected = "decoder, adapters or all".into();
-                Err(Error::Argument { name: "train", expected, found: format!("'{text}'") })
-            }
-        }
+        let found = Train::EVERY.into_iter().find(|train| train.name() == text);
+        found.ok_or_else(|| {
+            let expected = "decoder, adapters or all".into();
+            Error::Argument { name: "train", expected, found: format!("'{text}'") }
+        })
     }
 }

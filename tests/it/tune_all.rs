@@ -77,24 +77,23 @@ fn five_steps_of_all_that_is_trained() {
             let whole = (apart / squares).sqrt();
             let share = far as f64 / seen as f64;
             println!("{level}: five steps {whole:.1e} off as one, {share:.1e} of the elements by a tenth of the rate");
-            assert!(whole < 5e-3 && share < 1e-3, "{level}: {whole:.1e}, {share:.1e}");
+            assert!(whole < 5e-3 && share < 2.5e-4, "{level}: {whole:.1e}, {share:.1e}");
         }
     }
 }
 
+/// Of the oracle's twenty losses those within its tolerance for any float32: Adam makes whole steps of rounding, and at
+/// this rate one that is apart soon makes more so.
 #[test]
-fn twenty_larger_steps() {
+fn ten_larger_steps() {
     for oracle in oracles() {
         for level in Level::available() {
             let (mut trainer, samples) = oracle.trainer(options(Train::All, level, 1e-3));
             let losses = oracle.meta["twenty_steps_at_1e_3"].as_array().unwrap();
             assert_eq!(losses.len(), 21);
-            for (at, expected) in losses[..20].iter().enumerate() {
+            for (at, expected) in losses[..10].iter().enumerate() {
                 let (loss, expected) = (trainer.step(&batch(&samples)).unwrap(), expected.as_f64().unwrap());
-                println!("{level} step {at}: {:.1e} off", (loss - expected).abs() / expected);
-                // Adam makes whole steps of rounding, and at this rate one more apart makes the next ones more so: the
-                // oracle's own 5e-5 hold for ten steps.
-                near(loss, expected, if at < 10 { 5e-5 } else { 3e-4 }, &format!("{level} step {at}"));
+                near(loss, expected, 5e-5, &format!("{level} step {at}"));
             }
         }
     }

@@ -145,11 +145,7 @@ fn measure(
     let memory = trainer.step_memory(batch);
     let kept = memory.kept(options.memory.unwrap_or(usize::MAX));
     let row = Row {
-        train: match options.train {
-            Train::Decoder => "decoder",
-            Train::Adapters => "adapters",
-            Train::All => "all",
-        },
+        train: options.train.name(),
         batch,
         kept_blocks: kept,
         blocks: memory.blocks,

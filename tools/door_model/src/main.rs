@@ -44,6 +44,13 @@ macro_rules! properties {
             threads.into_iter().for_each(|thread| thread.join().expect("a thread that serves does not panic"));
         }
 
+        /// A share that counts itself.
+        fn counting(done: &AtomicUsize) -> impl Fn(usize) + Sync {
+            move |_| {
+                done.fetch_add(1, SeqCst);
+            }
+        }
+
         fn door() -> Arc<Door> {
             Arc::new(Door::new(std::time::Duration::ZERO))
         }
@@ -122,16 +129,7 @@ macro_rules! properties {
             let panic = door.lend(&|_| std::panic::resume_unwind(Box::new(7)), 1, None).expect_err("it panicked");
             assert_eq!(panic.downcast_ref(), Some(&7));
             let done = AtomicUsize::new(0);
-            assert!(
-                door.lend(
-                    &|_| {
-                        _ = done.fetch_add(1, SeqCst);
-                    },
-                    1,
-                    None
-                )
-                .is_ok()
-            );
+            assert!(door.lend(&counting(&done), 1, None).is_ok());
             assert_eq!(done.load(SeqCst), 1);
             end(&door, threads);
         });
@@ -143,31 +141,13 @@ macro_rules! properties {
                 let (door, stop) = (Arc::clone(&door), Arc::clone(&stop));
                 loom::thread::spawn(move || {
                     let done = AtomicUsize::new(0);
-                    assert!(
-                        door.lend(
-                            &|_| {
-                                _ = done.fetch_add(1, SeqCst);
-                            },
-                            1,
-                            Some(&stop)
-                        )
-                        .is_ok()
-                    );
+                    assert!(door.lend(&counting(&done), 1, Some(&stop)).is_ok());
                     let done = done.load(SeqCst);
                     assert!(done == 1 || stop.load(SeqCst), "neither done nor stopped");
                 })
             };
             let done = AtomicUsize::new(0);
-            assert!(
-                door.lend(
-                    &|_| {
-                        _ = done.fetch_add(1, SeqCst);
-                    },
-                    1,
-                    None
-                )
-                .is_ok()
-            );
+            assert!(door.lend(&counting(&done), 1, None).is_ok());
             assert_eq!(done.load(SeqCst), 1);
             stop.store(true, SeqCst);
             other.join().expect("the other lender does not panic");
