@@ -88,7 +88,8 @@ fn made_by_others() {
         return lacking("codecs", "codecs::made_by_others", "MEDSEGX_CODEC_VECTORS, a folder, is not set");
     };
     let vectors = vectors(&folder);
-    assert!(vectors.len() > 500, "{} streams", vectors.len());
+    // The encoders from PyPI make 467; those of Debian's packages are extra, and named as skipped where they are not.
+    assert!(vectors.len() >= 467, "{} streams", vectors.len());
     let wrong: Vec<_> = vectors
         .iter()
         .filter_map(|vector| match vector.decode(&vector.stream) {
