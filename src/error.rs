@@ -29,7 +29,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The contents of a file are malformed, unsupported or hostile.
-    #[error("{}: {what}: expected {expected}, found {found}", path.display())]
+    #[error("{}: {what}: got {found}; needs {expected}", path.display())]
     File {
         /// The file, or `<memory>`.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// One tensor has an impossible value, shape or type.
-    #[error("tensor {name}: expected {expected}, found {found}")]
+    #[error("tensor {name}: got {found}; needs {expected}")]
     Tensor {
         /// The tensor's name.
         name: String,
@@ -59,7 +59,7 @@ pub enum Error {
         found: String,
     },
     /// A box, point or mask prompt makes no sense for this image or model.
-    #[error("prompt {what}: expected {expected}, found {found}")]
+    #[error("prompt {what}: got {found}; needs {expected}")]
     Prompt {
         /// Which prompt.
         what: String,
@@ -79,7 +79,7 @@ pub enum Error {
         suggestion: Option<String>,
     },
     /// An argument or option of a call is out of range or contradicts another.
-    #[error("{name}: expected {expected}, found {found}")]
+    #[error("{name}: got {found}; needs {expected}")]
     Argument {
         /// Name of the argument.
         name: &'static str,

@@ -1,4 +1,4 @@
-//! Whole runs of the CUDA backend, once they are recorded, allocate nothing: no memory of the host, none of the device,
+//! Forward passes of the CUDA backend, once they are recorded, allocate nothing: no memory of the host, none of the device,
 //! no object of the driver. On a driver that does nothing, so that only what happens around its calls is counted.
 #![cfg(feature = "cuda")]
 
@@ -36,7 +36,7 @@ fn recorded_batches_allocate_nothing() {
             let slice = volume.stored_slice(&cut, slot, &map).unwrap();
             segmenter.place_stored(slot, &slice, Some(&context)).unwrap();
         }
-        assert!(segmenter.begin_whole(2, &prompts, &frame, true).unwrap());
+        assert!(segmenter.begin_forward(2, &prompts, &frame, true).unwrap());
         segmenter.finish().unwrap();
         segmenter.mask_run(0..2, 1..4, &frame, &mut masks).unwrap();
     };

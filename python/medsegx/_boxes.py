@@ -59,7 +59,7 @@ def _target(given: Mapping[str, Any], name: str, label: int) -> dict[str, Any]:
             if value is not None:
                 target[key] = str(value)
         elif key not in ("name", "label"):
-            raise ValueError(f"boxes: expected name, label, box3d, slices, {', '.join(_LEVELS)}, found {key!r}")
+            raise ValueError(f"boxes: got {key!r}; needs name, label, box3d, slices, {', '.join(_LEVELS)}")
     return target
 
 
@@ -67,7 +67,7 @@ def _rows(boxes: Any) -> list[list[float]]:
     """Rows `x0, y0, z0, x1, y1, z1`, of columns of that name where there are such: DataFrame, structured array."""
     names = ("x0", "y0", "z0", "x1", "y1", "z1")
     if np.ma.isMaskedArray(boxes):
-        raise TypeError("boxes: expected an array without a mask, found a masked array")
+        raise TypeError("boxes: got a masked array; needs an array without a mask")
     dtype = getattr(boxes, "dtype", None)
     columns = getattr(dtype, "names", None) or getattr(boxes, "columns", None)
     if columns is not None and all(name in columns for name in names):
@@ -76,17 +76,17 @@ def _rows(boxes: Any) -> list[list[float]]:
         try:
             table = np.atleast_2d(np.array(boxes, dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise TypeError(f"boxes: expected numbers, dicts or a path, found {type(boxes).__name__}") from error
+            raise TypeError(f"boxes: got {type(boxes).__name__}; needs numbers, dicts or a path") from error
     if table.ndim != 2 or table.shape[1] != 6 or not len(table):
         found = f"shape {np.shape(boxes)}"
-        raise ValueError(f"boxes: expected rows of x0, y0, z0, x1, y1, z1 (inclusive voxel indices), found {found}")
+        raise ValueError(f"boxes: got {found}; needs rows of x0, y0, z0, x1, y1, z1 (inclusive voxel indices)")
     return [_numbers(row, 6) for row in table]
 
 
 def _numbers(values: Any, count: int) -> list[float]:
     numbers = np.asarray(values, dtype=np.float64).ravel()
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"boxes: expected {count} finite numbers, found {values!r}")
+        raise ValueError(f"boxes: got {values!r}; needs {count} finite numbers")
     return [float(number) for number in numbers]
 
 

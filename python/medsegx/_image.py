@@ -64,7 +64,7 @@ class Image:
     def laid(self, array: npt.NDArray[Any], name: str) -> Image:
         """An array of the labels' shape, as they lie."""
         if array.shape != self.shape:
-            raise ValueError(f"{name}: expected an array of shape {self.shape}, as the labels, found {array.shape}")
+            raise ValueError(f"{name}: got {array.shape}; needs an array of shape {self.shape}, as the labels")
         voxels = self.array.shape[: self.layout.channel]
         layout = Layout(name, self.layout.axes, None, self.layout.affine)
         return Image(array.reshape(voxels), layout, self.shape)
@@ -98,7 +98,7 @@ def mask_on(image: Image | None, mask: Any, name: str) -> Any:
         return os.fspath(mask)
     found = recognised(mask)
     if found is None and image is None:
-        raise TypeError(f"{name}: expected a path or an image beside an image that is a path, found {type(mask).__name__}")
+        raise TypeError(f"{name}: got {type(mask).__name__}; needs a path or an image beside an image that is a path")
     if found is None and image is not None:
         found = image.laid(_plain(mask, name), name)
     assert found is not None
@@ -120,7 +120,7 @@ def _volume(name: str, array: npt.NDArray[Any], affine: Any, keeper: Any = None,
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
-        raise ValueError(f"image: expected three axes, or a fourth of length 1, found shape {shape}")
+        raise ValueError(f"image: got shape {shape}; needs three axes, or a fourth of length 1")
     return Image(array, Layout(name, (0, 1, 2), None, _affine(affine), **values), shape, keeper)
 
 
@@ -134,7 +134,7 @@ def _nibabel(image: Any) -> Image | None:
     else:
         array = np.asanyarray(proxy)
     if image.affine is None:
-        raise ValueError("image: expected a nibabel image with an affine, found none")
+        raise ValueError("image: got none; needs a nibabel image with an affine")
     if array.dtype.names is not None and array.ndim == 3:
         array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
         layout = Layout("nibabel image", (0, 1, 2), 3, _affine(image.affine))
@@ -150,8 +150,8 @@ def _simple_itk(image: Any) -> Image | None:
     # A view of a label map ends the whole process.
     if "label" in kind.lower() or "complex" in kind.lower() or components not in (1, 3) or dimension not in (2, 3):
         raise TypeError(
-            f"image: expected a SimpleITK image of 2 or 3 dimensions and 1 or 3 components, found {kind}, "
-            f"{dimension} dimensions and {components} components"
+            f"image: got {kind}, {dimension} dimensions and {components} components; "
+            "needs a SimpleITK image of 2 or 3 dimensions and 1 or 3 components"
         )
     array = sys.modules["SimpleITK"].GetArrayViewFromImage(image)
     geometry = image.GetOrigin(), image.GetSpacing(), image.GetDirection()
@@ -168,7 +168,7 @@ def _itk(image: Any) -> Image | None:
     components, dimension = image.GetNumberOfComponentsPerPixel(), image.GetImageDimension()
     if components not in (1, 3) or dimension not in (2, 3):
         raise TypeError(
-            f"image: expected an itk image of 2 or 3 dimensions and 1 or 3 components, found {dimension} and {components}"
+            f"image: got {dimension} dimensions and {components} components; needs an itk image of 2 or 3 dimensions and 1 or 3 components"
         )
     direction = itk.array_from_matrix(image.GetDirection()).ravel()
     geometry = tuple(image.GetOrigin()), tuple(image.GetSpacing()), tuple(direction)
@@ -199,7 +199,7 @@ def _meta_tensor(image: Any) -> Image | None:
     if not (_is(image, "monai.data.meta_tensor", "MetaTensor") or _is(image, "monai.data", "MetaTensor")):
         return None
     if getattr(image, "pending_operations", None):
-        raise ValueError("image: expected a MetaTensor whose operations are applied, found pending ones")
+        raise ValueError("image: got pending ones; needs a MetaTensor whose operations are applied")
     affine = np.asarray(image.affine.detach().cpu(), dtype=np.float64)
     if str(image.meta.get("space", "RAS")).upper().endswith("LPS"):
         affine = _IDENTITY_LPS @ affine
@@ -211,7 +211,7 @@ def _meta_tensor(image: Any) -> Image | None:
 
 def _channel_first(name: str, array: npt.NDArray[Any], affine: Any, keeper: Any) -> Image:
     if array.ndim != 4 or array.shape[0] != 1:
-        raise ValueError(f"image: expected one channel and three axes, found shape {array.shape}")
+        raise ValueError(f"image: got shape {array.shape}; needs one channel and three axes")
     found = _volume(name, array[0], affine, keeper)
     found.shape = array.shape
     return found
@@ -219,11 +219,11 @@ def _channel_first(name: str, array: npt.NDArray[Any], affine: Any, keeper: Any)
 
 def _plain(image: Any, name: str) -> npt.NDArray[Any]:
     if np.ma.isMaskedArray(image):
-        raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it, as {name}.filled(0)")
+        raise TypeError(f"{name}: got a masked array; needs one without a mask, as {name}.filled(0)")
     if type(image).__module__.split(".")[0] == "torch":
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray) and not hasattr(image, "__array__") and not hasattr(image, "__array_interface__"):
-        raise TypeError(f"{name}: expected a path, an array or an image, found {type(image).__name__}")
+        raise TypeError(f"{name}: got {type(image).__name__}; needs a path, an array or an image")
     return np.asarray(image)
 
 
@@ -234,25 +234,25 @@ def _array(image: Any, spacing: Any, affine: Any, axes: str | None) -> Image:
         array = array[..., 0]
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3 and affine is None and spacing is None):
         if affine is not None or spacing is not None or axes not in (None, "yx"):
-            raise ValueError(f"affine, spacing, axes: expected none for a picture of shape {shape}")
+            raise ValueError(f"affine, spacing, axes: a picture of shape {shape} takes none of them")
         return Image(array, Layout("array", (1, 0, None), 2 if array.ndim == 3 else None), shape[:2])
     if array.ndim != 3:
-        raise ValueError(f"image: expected 2 or 3 axes, or 3 with colour last, found {array.ndim} of shape {shape}")
+        raise ValueError(f"image: got {array.ndim} of shape {shape}; needs 2 or 3 axes, or 3 with colour last")
     if affine is None and spacing is None:
         raise ValueError(
-            f"image: expected affine= or spacing= with an array of shape {shape}, which does not say where its voxels lie"
+            f"image: an array of shape {shape} does not say where its voxels lie; needs affine= or spacing="
         )
     if affine is not None and spacing is not None:
-        raise ValueError("affine, spacing: expected one of them, found both")
+        raise ValueError("affine, spacing: got both; needs one of them")
     chosen = axes or ("xyz" if affine is not None else "zyx")
     if sorted(chosen) != ["x", "y", "z"] or (affine is not None and chosen != "xyz"):
         expected = "'xyz' with an affine" if affine is not None else "an order of x, y, z, as 'zyx'"
-        raise ValueError(f"axes: expected {expected}, found {chosen!r}")
+        raise ValueError(f"axes: got {chosen!r}; needs {expected}")
     places = (chosen.index("x"), chosen.index("y"), chosen.index("z"))
     if spacing is not None:
         steps = np.asarray(spacing, dtype=np.float64)
         if steps.shape != (3,) or not (np.isfinite(steps).all() and (steps > 0).all()):
-            raise ValueError(f"spacing: expected three numbers above 0, in the order of the array's axes, found {spacing}")
+            raise ValueError(f"spacing: got {spacing}; needs three numbers above 0, in the order of the array's axes")
         affine = np.diag([*(steps[place] for place in places), 1.0])
     return Image(array, Layout("array", places, None, _affine(affine)), shape)
 
@@ -260,5 +260,5 @@ def _array(image: Any, spacing: Any, affine: Any, axes: str | None) -> Image:
 def _affine(affine: Any) -> Affine:
     matrix = np.asarray(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise ValueError(f"affine: expected a finite 4 x 4 matrix, found shape {matrix.shape}")
+        raise ValueError(f"affine: got shape {matrix.shape}; needs a finite 4 x 4 matrix")
     return tuple(tuple(float(value) for value in row) for row in matrix)  # type: ignore[misc]

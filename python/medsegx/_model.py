@@ -158,7 +158,7 @@ class Model:
             rough_label=rough_label, rough_threshold=rough_threshold, rough_parts=rough_parts or None, margin=margin
         )
         if (boxes is None) == (rough is None):
-            raise ValueError(f"boxes, rough: expected one of them, found {'neither' if boxes is None else 'both'}")
+            raise ValueError(f"boxes, rough: got {'neither' if boxes is None else 'both'}; needs one of them")
         if rough is None:
             _refuse(**around)
         else:
@@ -209,7 +209,7 @@ class Session:
         8-bit values as they are."""
         found = _image.recognise(picture)
         if len(found.shape) != 2:
-            raise ValueError(f"picture: expected [height, width] or [height, width, 3], found shape {np.shape(picture)}")
+            raise ValueError(f"picture: got shape {np.shape(picture)}; needs [height, width] or [height, width, 3]")
         place = checked(levels)
         self._shape = None
         height, width = self._native.set_slice(found.array, found.layout, place, intensity, cancel)
@@ -221,7 +221,7 @@ class Session:
         """The mask of a box x0, y0, x1, y1 (inclusive indices), points (x, y, inside) for SAM weights, or both."""
         region = None if box is None else [float(number) for number in np.asarray(box, dtype=np.float64).ravel()]
         if region is not None and len(region) != 4:
-            raise ValueError(f"box: expected x0, y0, x1, y1, found {box!r}")
+            raise ValueError(f"box: got {box!r}; needs x0, y0, x1, y1")
         clicks = [(float(x), float(y), bool(inside)) for x, y, inside in points]
         return Prompted(*self._native.prompt(region, clicks, cancel))
 
@@ -231,23 +231,23 @@ def _around(rough: Any, options: dict[str, Any]) -> dict[str, Any]:
     label = options.get("rough_label", [])
     labels = [int(one) for one in (label if isinstance(label, Iterable) else [label])]
     if labels and "rough_threshold" in options:
-        raise ValueError("rough_label, rough_threshold: expected one of them, found both")
+        raise ValueError("rough_label, rough_threshold: got both; needs one of them")
     if any(label < 0 for label in labels):
-        raise ValueError(f"rough_label: expected labels from 0 on, found {labels}")
+        raise ValueError(f"rough_label: got {labels}; needs labels from 0 on")
     margin = int(options.get("margin", 0))
     if margin < 0:
-        raise ValueError(f"margin: expected a number of voxels from 0 on, found {margin}")
+        raise ValueError(f"margin: got {margin}; needs a number of voxels from 0 on")
     return {**options, "rough": rough, "rough_label": labels, "margin": margin}
 
 
 def _refuse(**values: Any) -> None:
     if more := given(**values):
-        raise ValueError(f"{', '.join(more)}: expected none for an image or prompt of this kind, found {more!r}")
+        raise ValueError(f"{', '.join(more)}: got {more!r}; needs none for an image or prompt of this kind")
 
 
 def axis_of(name: str) -> int:
     if name not in ("x", "y", "z"):
-        raise ValueError(f"slice_axis: expected 'x', 'y' or 'z', found {name!r}")
+        raise ValueError(f"slice_axis: got {name!r}; needs 'x', 'y' or 'z'")
     return "xyz".index(name)
 
 

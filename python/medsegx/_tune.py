@@ -140,5 +140,5 @@ def _share(validate: float | str) -> float:
         return -1.0
     share = float(validate)
     if not 0 < share < 1:
-        raise ValueError(f"validate: expected 'auto', 'none' or a number between 0 and 1, found {validate!r}")
+        raise ValueError(f"validate: got {validate!r}; needs 'auto', 'none' or a number between 0 and 1")
     return share

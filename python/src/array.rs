@@ -42,7 +42,7 @@ impl Array {
         let mut named: Vec<usize> = axes.into_iter().flatten().chain(channel).collect();
         named.sort_unstable();
         if !named.iter().copied().eq(0..shape.len()) {
-            let text = format!("image: expected each of its {} axes named once, found {named:?}", shape.len());
+            let text = format!("image: got {named:?}; needs each of its {} axes named once", shape.len());
             return Err(PyValueError::new_err(text));
         }
         let length = |axis: Option<usize>| axis.map_or(1, |axis| shape[axis]);
@@ -182,7 +182,7 @@ fn element(array: &Bound<'_, PyUntypedArray>) -> PyResult<(Element, bool)> {
         (b'f', 8) => Element::As(DataType::F64),
         _ => {
             let text = format!(
-                "image: expected bool, integers or float16, float32 or float64, found dtype {} of shape {:?}",
+                "image: got dtype {} of shape {:?}; needs bool, integers or float16, float32 or float64",
                 dtype.str()?,
                 array.shape()
             );

@@ -119,21 +119,29 @@ impl Checked<'_> {
 /// # Safety
 /// What the prompts and results point at is NULL or valid as the header says.
 unsafe fn check<'a>(asked: &'a [Asked], state: &mut State, frame: &Frame) -> Outcome<Vec<Checked<'a>>> {
-    let [height, width] = frame.slice;
     let mut checked = reserve(asked.len(), "prompts")?;
-    for one in asked {
-        let region = one.region(width, height)?;
-        let mut points = reserve(state.options.max_points as usize + 1, "points of a prompt")?;
+    for (index, one) in asked.iter().enumerate() {
         // SAFETY: the caller's promise.
-        let mask = unsafe {
-            one.clicks(state, width, height)?;
-            buffers(one, state, frame)?;
-            one.mask_prompt(state)?
-        };
-        prompt_points(frame, &state.clicks, region, &mut points);
-        checked.push(Checked { points, mask });
+        let one = unsafe { check_one(one, state, frame) };
+        checked.push(one.map_err(|error| error.about(&format!("prompts[{index}]")))?);
     }
     Ok(checked)
+}
+
+/// # Safety
+/// As [`check`].
+unsafe fn check_one<'a>(one: &'a Asked, state: &mut State, frame: &Frame) -> Outcome<Checked<'a>> {
+    let [height, width] = frame.slice;
+    let region = one.region(width, height)?;
+    let mut points = reserve(state.options.max_points as usize + 1, "points of a prompt")?;
+    // SAFETY: the caller's promise.
+    let mask = unsafe {
+        one.clicks(state, width, height)?;
+        buffers(one, state, frame)?;
+        one.mask_prompt(state)?
+    };
+    prompt_points(frame, &state.clicks, region, &mut points);
+    Ok(Checked { points, mask })
 }
 
 /// # Safety

@@ -79,7 +79,7 @@ impl Request {
         prompt_points(&frame, &state.clicks, region, &mut state.points);
         stop_if(&stop)?;
         let prompts = [Prompt { slot: 0, points: &state.points, mask: mask_prompt }];
-        if state.segmenter.begin_whole(1, &prompts, &frame, false)? {
+        if state.segmenter.begin_forward(1, &prompts, &frame, false)? {
             state.segmenter.finish()?;
         } else {
             state.segmenter.encode(1)?;

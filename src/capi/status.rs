@@ -71,7 +71,13 @@ impl medsegx_error {
 
     /// An argument that is NULL or out of range.
     pub(super) fn argument(name: &str, expected: &str, found: &str) -> Self {
-        Self::new(medsegx_status::InvalidArgument, &format!("{name}: expected {expected}, found {found}"))
+        Self::new(medsegx_status::InvalidArgument, &format!("{name}: got {found}; needs {expected}"))
+    }
+
+    /// The same, said of one part of what was given.
+    pub(super) fn about(self, part: &str) -> Self {
+        let message = c_string(&format!("{part}: {}", self.message.to_string_lossy()));
+        medsegx_error { message, ..self }
     }
 }
 

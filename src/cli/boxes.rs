@@ -1,5 +1,6 @@
 //! `medsegx boxes`: prompts from one form into another.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,9 @@ pub struct Args {
     /// A box for each separate part of a label on a slice, not one around all of them
     #[arg(long)]
     parts: bool,
+    /// Only the targets with this label; several times for several
+    #[arg(long, value_name = "N")]
+    label: Vec<u16>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -52,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let reads: Vec<_> = reads.iter().filter_map(|&(name, path)| Some((name, path?.as_path()))).collect();
     files::check_outputs(&reads, &[("--output", &args.output)], args.force)?;
     let (targets, info) = if is_prompt(&args.input)? {
-        let image = args.image.as_ref().ok_or_else(|| usage("--image: expected the image that the boxes belong to"))?;
+        let image = args.image.as_ref().ok_or_else(|| usage("--image: needs the image that the boxes belong to"))?;
         let info = opening(&args, image)?.info().clone();
         let targets = prompt::read_boxes(&args.input, &Grid::of(&info, args.axis.index()))?;
         (targets, info)
@@ -61,6 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let targets = of_labels(&args, &volume)?;
         (targets, (*volume).clone())
     };
+    let targets = chosen(&args, targets)?;
     let grid = Grid::of(&info, args.axis.index());
     let name = args.output.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     if name.ends_with(".mrk.json") {
@@ -99,6 +104,17 @@ fn label_map(args: &Args) -> anyhow::Result<Volume> {
         volume.warnings().iter().for_each(super::console::warn);
     }
     Ok(volume)
+}
+
+/// The targets whose labels were asked for.
+fn chosen(args: &Args, targets: Vec<Target>) -> anyhow::Result<Vec<Target>> {
+    let known: BTreeSet<u16> = targets.iter().map(|target| target.label).collect();
+    if let Some(missing) = args.label.iter().find(|label| !known.contains(label)) {
+        let known: Vec<String> = known.iter().map(u16::to_string).collect();
+        return Err(usage(&format!("--label: got {missing}; needs a label that is there: {}", known.join(", "))));
+    }
+    let wanted = |target: &Target| args.label.is_empty() || args.label.contains(&target.label);
+    Ok(targets.into_iter().filter(wanted).collect())
 }
 
 /// Whether a file is text of boxes or an .npz, and no image.

@@ -1,9 +1,9 @@
-//! What `medsegx info` says of a folder or archive of DICOM files.
+//! What `medsegx info` says of a folder or archive of DICOM files, and of DICOM masks.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use medsegx::dicom::{self, ListedVolume, Listing};
+use medsegx::dicom::{self, ListedVolume, Listing, MaskListing};
 use medsegx::volume::SeriesChoice;
 
 /// Whether an input is listed instead of described: a folder or archive of which nothing is chosen.
@@ -18,14 +18,31 @@ pub fn listing(path: &Path, json: bool) -> anyhow::Result<String> {
     if json { super::console::json(&listing) } else { Ok(text(&listing)?) }
 }
 
+/// What a segmentation or a structure set holds.
+pub fn masks(masks: &MaskListing) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "{:<12} DICOM {}", "format", masks.object)?;
+    if let (Some([columns, rows]), Some(frames)) = (masks.size, masks.frames) {
+        writeln!(out, "{:<12} {columns} x {rows}, {frames} frames", "size")?;
+    }
+    writeln!(out, "{:<12} {}", "series", masks.series.as_deref().unwrap_or("not in the file").escape_debug())?;
+    let part = if masks.frames.is_some() { "frame(s)" } else { "contour(s)" };
+    for target in &masks.targets {
+        let parts = target.parts.map(|parts| format!(", {parts} {part}")).unwrap_or_default();
+        writeln!(out, "{:<12} {} {}{parts}", "label", target.label, target.name.escape_debug())?;
+    }
+    Ok(out)
+}
+
 fn text(listing: &Listing) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     for series in &listing.series {
-        writeln!(out, "series {}", series.uid.escape_debug())?;
+        let or = |text: &str, none: &str| if text.is_empty() { none.into() } else { text.escape_debug().to_string() };
+        writeln!(out, "series {}", or(&series.uid, "without a UID"))?;
         writeln!(
             out,
             "  {}, {} file(s), {} volume(s)",
-            series.modality.escape_debug(),
+            or(&series.modality, "no modality"),
             series.files,
             series.volumes.len()
         )?;

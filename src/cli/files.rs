@@ -16,7 +16,7 @@ pub fn check_outputs(reads: &[Named], writes: &[Named], force: bool) -> anyhow::
     for &(name, path) in writes {
         let place = place(path);
         if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == place) {
-            return Err(usage(&format!("{name}: expected a file of its own, found {}, as {other}", path.display())));
+            return Err(usage(&format!("{name}: got {}; needs a file of its own, as {other}", path.display())));
         }
         check_writable(path, force)?;
         taken.push((name, place));

@@ -9,7 +9,8 @@ use medsegx::weights::{self, Access, Weights};
 /// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// NIfTI, NRRD, MetaImage, NumPy, PNG or DICOM image, a folder or zip archive of DICOM files, or weights.
+    /// NIfTI, NRRD, MetaImage, NumPy, PNG or DICOM image, a DICOM SEG or RTSTRUCT, a folder or zip archive of DICOM
+    /// files, or weights.
     #[arg(value_name = "FILE|FOLDER")]
     file: PathBuf,
     /// Time point of a 4-D file, from 0; volume of a DICOM series, by its key or its number from 1.
@@ -41,6 +42,10 @@ fn image(args: &Args) -> anyhow::Result<String> {
     #[cfg(feature = "dicom")]
     if super::dicom::is_listed(&args.file, &choice) {
         return super::dicom::listing(&args.file, args.json);
+    }
+    #[cfg(feature = "dicom")]
+    if let Some(masks) = medsegx::dicom::list_masks(&args.file)? {
+        return if args.json { super::console::json(&masks) } else { Ok(super::dicom::masks(&masks)?) };
     }
     let image = volume::describe_chosen(&args.file, &OpenOptions::default(), &choice)?;
     if args.json { super::console::json(&image) } else { Ok(image_text(&image)) }

@@ -101,6 +101,6 @@ pub fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
-        _ => Err("expected f32 or bf16".into()),
+        _ => Err("needs f32 or bf16".into()),
     }
 }

@@ -39,5 +39,5 @@ impl Named {
 /// A model by its name.
 pub fn named(text: &str) -> Result<Named, String> {
     let known = || Named::all().map(Named::name).collect::<Vec<_>>().join(", ");
-    Named::all().find(|named| named.name() == text).ok_or_else(|| format!("expected one of {}", known()))
+    Named::all().find(|named| named.name() == text).ok_or_else(|| format!("needs one of {}", known()))
 }

@@ -108,7 +108,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     }
     if let Some(blocks) = &args.adapter_blocks {
         if let Some(block) = blocks.iter().find(|&&block| block >= depth) {
-            return Err(usage(&format!("--adapter-blocks: expected 0 to {}, found {block}", depth - 1)));
+            return Err(usage(&format!("--adapter-blocks: got {block}; needs 0 to {}", depth - 1)));
         }
         adapters.blocks = (0..depth).map(|block| blocks.contains(&block)).collect();
     }

@@ -13,6 +13,7 @@ mod frames;
 mod input;
 mod instance;
 mod list;
+mod mask_list;
 mod oddities;
 mod on_grid;
 mod parse;
@@ -30,6 +31,7 @@ mod tags;
 mod write;
 
 pub use list::{ListedSeries, ListedVolume, Listing, list};
+pub use mask_list::{ListedTarget, MaskListing, list_masks};
 pub use series::{is_collection, is_input};
 pub use stack::Oddity;
 

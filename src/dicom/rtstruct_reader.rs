@@ -5,6 +5,7 @@ use std::path::Path;
 use super::contour::{Point, flip};
 use super::data_set::{DataSet, Flaw, Flawed};
 use super::input::Place;
+use super::mask_list::ListedTarget;
 use super::parse::parse_wanted;
 use super::stack::Oddity;
 use super::tags::{self, Tag, Vr};
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 
 const STRUCTURES: Tag = 0x3006_0020;
 const NUMBER: Tag = 0x3006_0022;
+const NAME: Tag = 0x3006_0026;
 const ROI_CONTOURS: Tag = 0x3006_0039;
 const CONTOURS: Tag = 0x3006_0040;
 const KIND: Tag = 0x3006_0042;
@@ -22,11 +24,11 @@ const REFERENCED: Tag = 0x3006_0084;
 /// How far from its slice a contour may rise, in slices, before it lies across slices.
 const FLAT: f64 = 0.5;
 
-fn wanted(tag: Tag) -> Option<Vr> {
+pub fn wanted(tag: Tag) -> Option<Vr> {
     match tag {
         STRUCTURES | ROI_CONTOURS | CONTOURS => Some(Vr::Sq),
         NUMBER | DATA | REFERENCED => Some(Vr::Decimal),
-        KIND => Some(Vr::Text),
+        KIND | NAME => Some(Vr::Text),
         _ => tags::vr(tag),
     }
 }
@@ -73,6 +75,20 @@ pub fn read_structures(path: &Path, grid: &VoxelGrid, chosen: &[u32]) -> Result<
     let axis = slicing_axis(&contours);
     let labels = paint(contours, grid, axis, &mut counts)?;
     Ok((labels, counts.oddities()))
+}
+
+/// From the headers: the structures, each with how many contours it has.
+pub fn structures(root: &DataSet) -> Flawed<Vec<ListedTarget>> {
+    let mut contours = std::collections::BTreeMap::new();
+    for structure in root.items(ROI_CONTOURS) {
+        *contours.entry(structure.required(REFERENCED, 0..=u32::MAX)?).or_insert(0) += structure.items(CONTOURS).len();
+    }
+    let target = |item: &DataSet| {
+        let label = item.required(NUMBER, 0..=u32::MAX)?;
+        let name = item.text(NAME).unwrap_or_default().trim().to_string();
+        Ok(ListedTarget { label, name, parts: Some(contours.get(&label).copied().unwrap_or(0)) })
+    };
+    root.items(STRUCTURES).iter().map(target).collect()
 }
 
 /// All closed contours of the chosen structures.

@@ -9,6 +9,7 @@ use super::data_set::{DataSet, Flaw, Flawed};
 use super::frames::{Frame, normal};
 use super::input::Place;
 use super::instance::Instance;
+use super::mask_list::ListedTarget;
 use super::parse::parse_wanted;
 use super::pixels::Slices;
 use super::segmentation::tracked;
@@ -33,7 +34,7 @@ const TOGETHER: usize = 16;
 /// More slices than any volume has.
 const MOST_SLICES: f64 = 65536.0;
 
-fn wanted(tag: Tag) -> Option<Vr> {
+pub fn wanted(tag: Tag) -> Option<Vr> {
     match tag {
         MANUFACTURER | SEGMENTATION_TYPE | SEGMENT_LABEL | TRACKING => Some(Vr::Text),
         SEGMENT_SEQUENCE | SEGMENT_IDENTIFICATION => Some(Vr::Sq),
@@ -117,6 +118,22 @@ impl Header {
     fn label(&self, number: u16) -> u16 {
         self.segments.iter().find(|row| row.0 == number).map_or(number, |row| row.1)
     }
+}
+
+/// From the headers: the form of the segments, how many frames there are, and the segments.
+pub fn segments(root: &DataSet) -> Flawed<(&'static str, usize, Vec<ListedTarget>)> {
+    let header = Header::of(root)?;
+    let (form, in_headers) = match header.kind {
+        Kind::Binary => ("BINARY", true),
+        Kind::Fractional(_) => ("FRACTIONAL", true),
+        Kind::LabelMap => ("LABELMAP", false),
+    };
+    let target = |&(number, label): &(u16, u16)| ListedTarget {
+        label: label.into(),
+        name: header.names.get(&label).cloned().unwrap_or_default(),
+        parts: in_headers.then(|| header.of_frames.iter().filter(|frame| **frame == Some(number)).count()),
+    };
+    Ok((form, header.of_frames.len(), header.segments.iter().map(target).collect()))
 }
 
 /// Reads the segmentation at `path`; of segments only those with one of the labels `chosen`, where some are.

@@ -212,8 +212,11 @@ fn stack(path: &Path, instances: &[Instance], wanted: &Wanted) -> Result<Stack> 
     let at = match wanted.volume {
         None if found.len() == 1 => 0,
         None => {
+            let nowhere = instances.iter().flat_map(|file| &file.frames).all(|frame| frame.position.is_none());
+            let why = if nowhere { ": without ImagePositionPatient slices cannot be stacked" } else { "" };
+            let expected = format!("one, or a chosen one (--volume KEY){why}");
             let found = format!("{}: {}", found.len(), keys().join("; "));
-            return Err(Error::file(path, "volumes of the series", "one, or a chosen one (--volume KEY)", found));
+            return Err(Error::file(path, "volumes of the series", expected, found));
         }
         Some(key) => {
             let numbered = || key.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).filter(|&n| n < found.len());

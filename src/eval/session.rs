@@ -22,7 +22,7 @@ impl Predictor for Segmenter {
         let prompt = |(slot, points)| Prompt { slot, points, mask: None };
         let prompts: Vec<Prompt<'_>> = points.iter().map(Vec::as_slice).enumerate().map(prompt).collect();
         let whole = match frames.first() {
-            Some(frame) => self.begin_whole(slices.len(), &prompts, frame, true)?,
+            Some(frame) => self.begin_forward(slices.len(), &prompts, frame, true)?,
             None => false,
         };
         if whole {

@@ -1,11 +1,11 @@
 //! Runs a network: parameters prepared once ([`Network`]), plans and memory made once ([`Session`]), then the steps
 //! of the plan one after another. Nothing else.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod forward;
 mod network;
 mod request;
 mod stage;
-#[cfg(feature = "cuda")]
-pub(crate) mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +51,7 @@ pub struct Session<B: Backend> {
     staging: Staging,
 }
 
-/// Prompts of one run, side by side; of a whole run also their masks, and what its slices bring besides pixels.
+/// Prompts of one run, side by side; of a forward pass also their masks, and what its slices bring besides pixels.
 struct Staging {
     #[cfg(feature = "cuda")]
     scaling: Vec<[f32; 8]>,
@@ -448,7 +448,7 @@ impl Staging {
     }
 
     #[cfg(feature = "cuda")]
-    fn fill_whole(&mut self, slices: &[Slice<'_>], prompts: &[Prompt<'_>]) {
+    fn fill_forward(&mut self, slices: &[Slice<'_>], prompts: &[Prompt<'_>]) {
         self.scaling.clear();
         self.scaling.extend(slices.iter().map(|slice| slice.scaling));
         self.context.clear();

@@ -183,7 +183,7 @@ impl Graph {
             for (id, expected) in op.writes().into_iter().zip(op.shapes(self)) {
                 let found = &self[id].shape[1..];
                 if found != expected {
-                    let what = format!("{} of {}: expected {expected:?}, found {found:?}", self[id].name, op.name());
+                    let what = format!("{} of {}: got {found:?}; needs {expected:?}", self[id].name, op.name());
                     return Err(Error::Internal { place: name.clone(), what });
                 }
             }

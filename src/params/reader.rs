@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_tensor_of_the_wrong_size_is_named() {
         let error = make(&[3], Recipe::Tensor("a".into()), &[("a", counted(4))]).unwrap_err();
-        assert_eq!(error.to_string(), "tensor p: expected 3 elements, found 4");
+        assert_eq!(error.to_string(), "tensor p: got 4; needs 3 elements");
     }
 
     #[test]

@@ -62,14 +62,17 @@ pub fn read_boxes(path: &Path, grid: &Grid) -> Result<Vec<Target>> {
 /// # Errors
 /// As [`read_boxes`].
 pub fn parse_boxes(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>> {
-    // serde says "..., expected this at line 1 column 2".
-    let malformed =
-        |text: &str| match text.split_once(", expected ").map(|(found, rest)| (found, rest.rsplit_once(" at line "))) {
-            Some((found, Some((expected, place)))) => {
-                Error::file(path, format!("boxes file, line {place}"), expected, found)
-            }
-            _ => Error::file(path, "boxes file", "a JSON object of version 1", text),
+    // serde says "..., expected this at line 1 column 2", or "expected this at line 1 column 2".
+    let malformed = |text: &str| {
+        let (found, rest) = match text.strip_prefix("expected ") {
+            Some(rest) => ("something else", Some(rest)),
+            None => text.split_once(", expected ").map_or((text, None), |(found, rest)| (found, Some(rest))),
         };
+        match rest.and_then(|rest| rest.rsplit_once(" at line ")) {
+            Some((expected, place)) => Error::file(path, format!("boxes file, line {place}"), expected, found),
+            None => Error::file(path, "boxes file", "a JSON object of version 1", text),
+        }
+    };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if markups::is_markups(bytes) {
         return markups::parse(bytes, path, grid);

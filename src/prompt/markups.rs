@@ -5,7 +5,7 @@
 //! rectangle. Fields that are of no use here are passed over, whatever they hold; numbers are checked before they
 //! count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -25,6 +25,9 @@ const SAME_PLACE: f64 = 1e-3;
 const ALONG: f64 = 1e-3;
 /// Words by which a point is one of the background.
 const BACKGROUND: [&str; 5] = ["-", "background", "negative", "outside", "exclude"];
+
+/// What precedes a target's label in the description of a box's control point.
+pub(super) const LABEL: &str = "label ";
 
 /// Points by slice.
 type Clicks = BTreeMap<usize, Vec<Point>>;
@@ -66,6 +69,11 @@ impl ControlPoint {
         let numbers = self.position.as_ref().filter(|_| defined)?;
         let &[Some(x), Some(y), Some(z)] = numbers.as_slice() else { return None };
         [x, y, z].iter().all(|value| value.is_finite()).then_some([x, y, z])
+    }
+
+    /// The label that a file of this program's gives the target.
+    fn target_label(&self) -> Option<u16> {
+        self.description.as_ref()?.strip_prefix(LABEL)?.parse().ok().filter(|&label| label > 0)
     }
 
     fn is_background(&self) -> bool {
@@ -125,6 +133,10 @@ pub(super) fn parse(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target
         boxes.into_iter().for_each(|(slice, region)| target.boxes.entry(slice).or_default().push(region));
         points.into_iter().for_each(|(slice, more)| target.points.entry(slice).or_default().extend(more));
         target.warnings.extend(warnings);
+        if markup.kind == "ROI" {
+            let points = markup.control_points.iter().flatten();
+            target.label = target.label.or_else(|| points.filter_map(ControlPoint::target_label).next());
+        }
     }
     let Some(first) = targets.first_mut() else {
         let found = if others.is_empty() { "none".into() } else { others.join(", ") };
@@ -134,7 +146,14 @@ pub(super) fn parse(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target
         let message = format!("{}: left out: markups of type {}", path.display(), others.join(", "));
         first.warnings.push(Warning::new(Code::MarkupOdd, message));
     }
-    let targets = targets.into_iter().enumerate().map(|(index, target)| target.finish(path, index as u16 + 1));
+    let mut taken: BTreeSet<u16> = targets.iter().filter_map(|target| target.label).collect();
+    let targets = targets.into_iter().enumerate().map(|(index, target)| {
+        // The number of the target in the file, or the first behind it that no other target has.
+        let free = (index as u16 + 1..=u16::MAX).find(|label| !taken.contains(label)).unwrap_or(u16::MAX);
+        let label = target.label.unwrap_or(free);
+        taken.insert(label);
+        target.finish(path, label)
+    });
     Ok(targets.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
@@ -142,6 +161,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target
 #[derive(Default)]
 struct Drawn {
     name: String,
+    label: Option<u16>,
     boxes: BTreeMap<usize, Vec<PixelBox>>,
     points: Clicks,
     warnings: Vec<Warning>,
@@ -149,7 +169,7 @@ struct Drawn {
 
 impl Drawn {
     fn finish(self, path: &Path, label: u16) -> Result<Vec<Target>> {
-        let Drawn { name, boxes, points, warnings } = self;
+        let Drawn { name, boxes, points, warnings, .. } = self;
         if !boxes.is_empty() && !points.is_empty() {
             let place = format!("markups '{}'", name.escape_debug());
             return Err(Error::file(path, place, "boxes or points under one name", "both"));

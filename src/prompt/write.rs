@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::markups::LABEL;
 use super::{Grid, PixelBox, Target};
 use crate::{Error, Result};
 
@@ -66,6 +67,8 @@ fn base(name: &str) -> &str {
 pub struct Markup {
     /// Name, which targets of several boxes share.
     pub name: String,
+    /// Label of the target.
+    pub label: u16,
     /// First voxel.
     pub low: [i64; 3],
     /// Last voxel.
@@ -88,7 +91,7 @@ impl Markup {
                 {
                     last.high[axis] = slice as i64;
                 }
-                _ => found.push(Markup { name: base(&target.name).into(), low, high }),
+                _ => found.push(Markup { name: base(&target.name).into(), label: target.label, low, high }),
             }
         }
         found
@@ -96,7 +99,7 @@ impl Markup {
 }
 
 /// A file of markups with a box for each run of slices on which a target has the same rectangle, around the voxels'
-/// bodies. It has all that Slicer needs to show a box: control point, center, size and orientation.
+/// bodies, and its label in the description of its control point. It has all that Slicer needs to show a box: control point, center, size and orientation.
 ///
 /// # Errors
 /// [`Error::Prompt`] for an image without a place in the patient, or whose axes are not at right angles: Slicer's boxes
@@ -134,14 +137,14 @@ pub fn markups_file(targets: &[Target], grid: &Grid) -> Result<String> {
         [0, 1, 2].map(|row| lps(row) * sum(row))
     };
     let markup = |(number, markup): (usize, Markup)| {
-        let Markup { name, low, high } = markup;
+        let Markup { name, label, low, high } = markup;
         let center = place([0, 1, 2].map(|axis| (low[axis] + high[axis]) as f64 / 2.0));
         let size = [0, 1, 2].map(|axis| (high[axis] - low[axis] + 1) as f64 * spacing[axis]);
         json!({
             "type": "ROI", "name": name, "coordinateSystem": "LPS", "coordinateUnits": "mm", "locked": false,
             "roiType": "Box", "center": center, "orientation": orientation, "size": size, "insideOut": false,
             "controlPoints": [{
-                "id": "1", "label": format!("{name}-{}", number + 1), "position": center, "orientation": orientation,
+                "id": "1", "label": format!("{name}-{}", number + 1), "description": format!("{LABEL}{label}"), "position": center, "orientation": orientation,
                 "selected": true, "locked": false, "visibility": true, "positionStatus": "defined",
             }],
         })

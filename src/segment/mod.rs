@@ -88,7 +88,7 @@ pub struct Segmenter {
     /// Boxes of the last decoded prompts in pixels of the logit maps, and what was measured of the maps.
     regions: Vec<Option<[f32; 4]>>,
     measures: Vec<Measures>,
-    /// Boxes of the whole runs that are not finished.
+    /// Boxes of the forward passes that are not finished.
     begun: VecDeque<Vec<Option<[f32; 4]>>>,
     /// Memory for the boxes of runs to come.
     spare: Vec<Vec<Option<[f32; 4]>>>,
@@ -342,7 +342,7 @@ impl Segmenter {
     ///
     /// # Errors
     /// As [`Segmenter::begin`]; two batches that are not finished.
-    pub fn begin_whole(&mut self, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
+    pub fn begin_forward(&mut self, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
         self.check_prompts(prompts)?;
         if self.kept.is_some() {
             return Ok(false);
@@ -350,7 +350,7 @@ impl Segmenter {
         let mut regions = self.spare.pop().unwrap_or_default();
         regions.clear();
         regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
-        let begun = self.engine.begin_whole(slices, prompts, &regions, frame, masks);
+        let begun = self.engine.begin_forward(slices, prompts, &regions, frame, masks);
         match begun {
             Ok(true) => self.begun.push_back(regions),
             Ok(false) | Err(_) => self.spare.push(regions),
@@ -372,7 +372,7 @@ impl Segmenter {
         region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
     }
 
-    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_whole`], and measures
+    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_forward`], and measures
     /// their masks. Logits are there until the next run, masks until the next but one.
     ///
     /// # Errors

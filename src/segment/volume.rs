@@ -65,7 +65,7 @@ struct Run<'a> {
     pending: Vec<Pending>,
     /// Prompts that are being decoded.
     in_flight: Vec<Pending>,
-    /// Whether they are a whole run, beside which another one can begin.
+    /// Whether they are a forward pass, beside which another one can begin.
     whole_in_flight: bool,
     /// `[prompts, masks, height, width]`, 1 inside, of as many prompts as [`MOST_BYTES`] hold.
     masks: Vec<u8>,
@@ -209,7 +209,7 @@ impl Run<'_> {
         if self.slots.is_empty() {
             return Ok(());
         }
-        if self.begin_whole()? {
+        if self.begin_forward()? {
             return Ok(());
         }
         self.finish()?;
@@ -230,7 +230,7 @@ impl Run<'_> {
 
     /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while
     /// that runs.
-    fn begin_whole(&mut self) -> Result<bool> {
+    fn begin_forward(&mut self) -> Result<bool> {
         let Some(first) = self.pending.first() else { return Ok(false) };
         let (frame, points) = (first.frame, first.points.len());
         let alike = self.pending.iter().all(|pending| pending.points.len() == points);
@@ -244,7 +244,7 @@ impl Run<'_> {
         let start = Instant::now();
         let prompts: Vec<Prompt<'_>> =
             self.pending.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
-        if !self.segmenter.begin_whole(self.slots.len(), &prompts, &frame, self.neighbours_count)? {
+        if !self.segmenter.begin_forward(self.slots.len(), &prompts, &frame, self.neighbours_count)? {
             return Ok(false);
         }
         self.stages.encode += start.elapsed();

@@ -106,10 +106,7 @@ fn wrong_names_suggest_the_nearest() {
         (query("CT_Livr"), "target 'Livr' is not in the task tree; nearest is 'Liver'"),
         (query("CT_Kidney"), "target 'Kidney' is not in the task tree; nearest is 'LeftKidney'"),
         (query("CTT_Liver"), "modality 'CTT' is not in the task tree; nearest is 'CT'"),
-        (
-            query("Liver"),
-            "task: expected modality_target, for example CT_Liver, or a modality beside it, found 'Liver'",
-        ),
+        (query("Liver"), "task: got 'Liver'; needs modality_target, for example CT_Liver, or a modality beside it"),
         (
             Query { modality: Some("CT".into()), organ: Some("kidny".into()), ..Query::default() },
             "organ 'kidny' is not in the task tree; nearest is 'kidney'",

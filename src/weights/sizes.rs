@@ -78,16 +78,15 @@ fn chosen_kind(config: &Config, kind: Option<&str>) -> std::result::Result<Kind,
     }
     match (config.image_size, known, kind) {
         (256, None | Some(Kind::MedSegX), _) => Ok(Kind::MedSegX),
-        (256, Some(_), _) => Err("metadata kind: expected medsegx at 256 px, found a kind of 1024 px".into()),
+        (256, Some(_), _) => Err("metadata kind: got a kind of 1024 px; needs medsegx at 256 px".into()),
         (_, Some(kind @ (Kind::Sam | Kind::MedSam)), _) => Ok(kind),
         (_, Some(Kind::MedSegX | Kind::LiteMedSam), _) => {
             let found = kind.unwrap_or_default();
-            Err(format!("metadata kind: expected sam or medsam at 1024 px, found {found}"))
+            Err(format!("metadata kind: got {found}; needs sam or medsam at 1024 px"))
         }
-        (_, None, Some(other)) => Err(format!("metadata kind: expected sam or medsam, found {}", shown(other))),
+        (_, None, Some(other)) => Err(format!("metadata kind: got {}; needs sam or medsam", shown(other))),
         (_, None, None) => {
-            Err("metadata kind: expected sam or medsam, which no shape shows, found none (medsegx convert sets it)"
-                .into())
+            Err("metadata kind: got none; needs sam or medsam, which no shape shows (medsegx convert sets it)".into())
         }
     }
 }
@@ -97,7 +96,7 @@ fn unsupported(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     let mut require = |fine: bool, what: &str, expected: String, found: usize| {
         if !fine {
-            problems.push(format!("{what}: expected {expected}, found {found}"));
+            problems.push(format!("{what}: got {found}; needs {expected}"));
         }
     };
     let (size, width, p) = (config.image_size, config.width, config.prompt_width);
@@ -126,14 +125,14 @@ fn differences(shapes: &Shapes, config: &Config) -> Vec<String> {
     let expected: BTreeMap<String, Vec<usize>> = names(config).into_iter().collect();
     for (name, shape) in &expected {
         match shapes.get(name.as_str()) {
-            None => problems.push(format!("{name}: expected {shape:?}, found none")),
-            Some(found) if found != shape => problems.push(format!("{name}: expected {shape:?}, found {found:?}")),
+            None => problems.push(format!("{name}: missing; needs {shape:?}")),
+            Some(found) if found != shape => problems.push(format!("{name}: got {found:?}; needs {shape:?}")),
             Some(_) => {}
         }
     }
     for (name, shape) in shapes {
         if !expected.contains_key(*name) {
-            problems.push(format!("{}: expected no such tensor, found {shape:?}", shown(name)));
+            problems.push(format!("{}: got {shape:?}; the model has no such tensor", shown(name)));
         }
     }
     problems
@@ -147,7 +146,7 @@ fn differences(shapes: &Shapes, config: &Config) -> Vec<String> {
 pub(crate) fn likely(path: &Path, shapes: &Shapes) -> Result<Config> {
     let endless = shapes.iter().filter(|(_, shape)| shape.iter().any(|axis| !(1..=MAX_AXIS).contains(axis)));
     let problems: Vec<String> = endless
-        .map(|(name, shape)| format!("{}: expected axes from 1 to {MAX_AXIS}, found {shape:?}", shown(name)))
+        .map(|(name, shape)| format!("{}: got {shape:?}; needs axes from 1 to {MAX_AXIS}", shown(name)))
         .take(MAX_PROBLEMS)
         .collect();
     if problems.is_empty() {
@@ -346,9 +345,9 @@ mod tests {
         assert_eq!(
             problems(&all),
             [
-                "image_encoder.blocks.2.norm1.bias: expected [128], found [127]",
-                "prompt_encoder.no_mask_embed.weight: expected [1, 256], found none",
-                "image_encoder.blocks.2.norm3.bias: expected no such tensor, found [128]",
+                "image_encoder.blocks.2.norm1.bias: got [127]; needs [128]",
+                "prompt_encoder.no_mask_embed.weight: missing; needs [1, 256]",
+                "image_encoder.blocks.2.norm3.bias: got [128]; the model has no such tensor",
             ]
         );
     }

@@ -40,15 +40,15 @@ static void opening(const char *folder) {
     medsegx_error_free(error);
     CHECK(medsegx_model_open("/no/such/file", NULL, &model, NULL) == MEDSEGX_STATUS_IO);
     EXPECT(medsegx_model_open("/", NULL, &model, &error), BAD_FILE, "ordinary file");
-    EXPECT(medsegx_model_open(fixture_path(folder, "picture.u8"), NULL, &model, &error), BAD_FILE, "expected");
+    EXPECT(medsegx_model_open(fixture_path(folder, "picture.u8"), NULL, &model, &error), BAD_FILE, "; needs ");
     EXPECT(medsegx_model_open_memory(NULL, 8, NULL, &model, &error), INVALID_ARGUMENT, "data");
-    EXPECT(medsegx_model_open_memory(NULL, 0, NULL, &model, &error), BAD_FILE, "expected");
+    EXPECT(medsegx_model_open_memory(NULL, 0, NULL, &model, &error), BAD_FILE, "; needs ");
     EXPECT(medsegx_model_open_memory("12345678", 8, NULL, NULL, &error), INVALID_ARGUMENT, "out");
-    EXPECT(medsegx_model_open_memory("12345678", 8, NULL, &model, &error), BAD_FILE, "expected");
+    EXPECT(medsegx_model_open_memory("12345678", 8, NULL, &model, &error), BAD_FILE, "; needs ");
     EXPECT(medsegx_model_open_memory("12345678", (size_t)-1, NULL, &model, &error), INVALID_ARGUMENT, "data");
     EXPECT(medsegx_model_open_callbacks(NULL, NULL, 8, NULL, &model, &error), INVALID_ARGUMENT, "read");
     EXPECT(medsegx_model_open_callbacks(refuse, NULL, 8, NULL, NULL, &error), INVALID_ARGUMENT, "out");
-    EXPECT(medsegx_model_open_callbacks(refuse, NULL, 0, NULL, &model, &error), BAD_FILE, "expected");
+    EXPECT(medsegx_model_open_callbacks(refuse, NULL, 0, NULL, &model, &error), BAD_FILE, "; needs ");
     EXPECT(medsegx_model_open_callbacks(refuse, NULL, 8, NULL, &model, &error), IO, "17");
     EXPECT(medsegx_model_open_callbacks(refuse, NULL, UINT64_MAX, NULL, &model, &error), OUT_OF_MEMORY, "weights");
     medsegx_model_options options = fixture_options();
@@ -348,7 +348,7 @@ static void tunings(const char *folder, const medsegx_model *model, medsegx_sess
     CHECK(tuning == NULL);
     EXPECT(medsegx_tune_new(tiny, NULL, &error), INVALID_ARGUMENT, "out");
     EXPECT(medsegx_tune_new("\xff\xfe", &tuning, &error), INVALID_ARGUMENT, "UTF-8");
-    EXPECT(medsegx_tune_new(fixture_path(folder, "picture.u8"), &tuning, &error), BAD_FILE, "expected");
+    EXPECT(medsegx_tune_new(fixture_path(folder, "picture.u8"), &tuning, &error), BAD_FILE, "; needs ");
     CHECK(medsegx_tune_new(tiny, &tuning, NULL) == MEDSEGX_STATUS_OK);
 
     static unsigned char pixels[16 * 16], label[16 * 16];

@@ -160,6 +160,12 @@ if need cmake cmake "CMake"; then
     for program in api_cmake api_cmake_static raii_cmake; do
         "$work/cmake/$program" "$fixture"
     done
+    for version in 0.2 1 0.1.1; do
+        if cmake -S . -B "$work/cmake-$version" -DMEDSEGX_PREFIX="$prefix" -DMEDSEGX_VERSION=$version >/dev/null 2>&1; then
+            echo "find_package took the package for version $version" >&2
+            exit 1
+        fi
+    done
 fi
 
 say "panics, and the cost of a call through C"

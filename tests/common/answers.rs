@@ -42,7 +42,7 @@ pub fn answers(segmenter: &mut Segmenter, volume: &Volume, indices: &[usize], wh
 /// Prompts on so many slices, in one run or encoder and decoder apart.
 pub fn run(segmenter: &mut Segmenter, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, whole: bool) {
     if whole {
-        assert!(segmenter.begin_whole(slices, prompts, frame, true).unwrap());
+        assert!(segmenter.begin_forward(slices, prompts, frame, true).unwrap());
     } else {
         segmenter.encode(slices).unwrap();
         segmenter.begin(prompts).unwrap();

@@ -33,13 +33,13 @@ pub fn make<D: Driver>(
     let resizer = Resizer::new([height, width], valid, channels).expect("sizes");
     let levels = (map, stored(0).data_type(), volume.scaling());
     let recipe = Arc::new(backend.recipe(&resizer, channels, levels, ranges).expect("taps are uploaded"));
-    let mut intake = backend.intake(slots).expect("memory");
+    let mut staging = backend.slice_staging(slots).expect("memory");
     for index in 0..frame.slices() {
         let gather = |rows: &mut [u8]| stored(index).gather(rows, recipe.pitch());
-        backend.take_slice(&mut intake, index, &recipe, gather).expect("a slice is taken");
+        backend.take_slice(&mut staging, index, &recipe, gather).expect("a slice is taken");
     }
-    intake.again(slots - 1, 0).expect("a slot has two");
-    backend.make_pictures(&mut intake, slots, (&mut arena, &plan, [pixels, scaling])).expect("pictures are made");
+    staging.again(slots - 1, 0).expect("a slot has two");
+    backend.make_pictures(&mut staging, slots, (&mut arena, &plan, [pixels, scaling])).expect("pictures are made");
     backend.read(&mut arena, &plan, pixels, &mut found.0).expect("pictures are read");
     backend.read(&mut arena, &plan, scaling, bytemuck::cast_slice_mut(&mut found.1)).expect("scaling is read");
     found

@@ -56,5 +56,5 @@ fn a_result_that_is_not_of_this_manifest_is_missed() {
 fn a_shard_out_of_range_is_a_wrong_argument() {
     let run = five().run("out", &["--shard", "3/3"]);
     assert_eq!(run.status.code(), Some(2));
-    assert!(message(&run).contains("expected 0 to 2"), "{}", message(&run));
+    assert!(message(&run).contains("needs 0 to 2"), "{}", message(&run));
 }

@@ -171,11 +171,11 @@ fn batches<D: Driver>(driver: D) -> Result<Vec<u8>, Error> {
     let map = IntensityMap { rule: Intensity::Raw, low: 0.0, high: 255.0 };
     let resizer = Resizer::new([side, side], [side, side], 1)?;
     let recipe = backend.recipe(&resizer, 1, (&map, DataType::U8, (1.0, 0.0)), false)?;
-    let (recipe, mut intake) = (Arc::new(recipe), backend.intake(1)?);
-    backend.make_room(&mut intake, &recipe)?;
+    let (recipe, mut staging) = (Arc::new(recipe), backend.slice_staging(1)?);
+    backend.make_room(&mut staging, &recipe)?;
     for (batch, arena) in arenas.iter_mut().enumerate() {
-        backend.take_slice(&mut intake, 0, &recipe, |rows| rows.fill(batch as u8))?;
-        backend.make_pictures(&mut intake, 1, (arena, &plan, [pixels, scaling]))?;
+        backend.take_slice(&mut staging, 0, &recipe, |rows| rows.fill(batch as u8))?;
+        backend.make_pictures(&mut staging, 1, (arena, &plan, [pixels, scaling]))?;
     }
     let mut first = vec![9; side * side * 3];
     let read = |arena: &mut _| {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use medsegx::volume::{DicomMask, DicomOptions, LabelVolume, OpenOptions, Orientation, Segment, Volume, mask_writer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::command::{medsegx, message};
 use crate::common::dicom_file::{DicomFile, items, numbers, text, u16s, u32s};
@@ -210,4 +210,36 @@ fn boxes_of_each_kind_are_those_of_the_label_map() {
         boxes["targets"].as_array().unwrap().iter().map(|target| target["slices"].clone()).collect()
     };
     assert_eq!(numbers(&onto_the_series), numbers(&expected));
+}
+
+#[test]
+fn info_says_what_each_kind_holds() {
+    let files = Files::new();
+    let image = Volume::open(&files.series, &OpenOptions::default()).unwrap();
+    let segments = [(3, "Leber"), (SPLEEN, "Milz")].map(|(label, name)| Segment { label, name: name.into() });
+    let structures = files.folder.path().join("structures.rtstruct.dcm");
+    let written = DicomMask::prepare(&image, &structures, &DicomOptions::default()).unwrap();
+    written.write(&mask(&image), &segments, &structures, false).unwrap();
+    let listing: Value = serde_json::from_str(&ran(&["info", files.series(), "--json"])).unwrap();
+    let uid = &listing["series"][0]["uid"];
+    // Both discs are on slices 1, 2 and 3; what a number of a LABELMAP covers is in its pixels alone.
+    let cases = [
+        ("binary.dcm", "BINARY segmentation", json!([SIDE, SIDE]), json!(6), json!(3), json!(["Leber", "Milz"])),
+        ("labelmap.dcm", "LABELMAP segmentation", json!([SIDE, SIDE]), json!(3), json!(null), json!(["Leber", "Milz"])),
+        ("fractional.dcm", "FRACTIONAL segmentation", json!([SIDE, SIDE]), json!(3), json!(3), json!(["Milz"])),
+        ("structures.rtstruct.dcm", "structure set", json!(null), json!(null), json!(3), json!(["Leber", "Milz"])),
+    ];
+    for (name, object, size, frames, parts, names) in cases {
+        let found: Value = serde_json::from_str(&ran(&["info", &files.path(name), "--json"])).unwrap();
+        assert_eq!([&found["object"], &found["size"], &found["frames"]], [&json!(object), &size, &frames], "{name}");
+        let targets = found["targets"].as_array().unwrap();
+        assert_eq!(json!(targets.iter().map(|t| &t["name"]).collect::<Vec<_>>()), names, "{name}");
+        assert!(targets.iter().all(|target| target["parts"] == parts), "{name}: {found}");
+        let series = if name == "fractional.dcm" { &Value::Null } else { uid };
+        assert_eq!(&found["series"], series, "{name}");
+        let text = ran(&["info", &files.path(name)]);
+        assert!(text.starts_with(&format!("format       DICOM {object}\n")) && text.contains("Milz"), "{text}");
+    }
+    let labels: Value = serde_json::from_str(&ran(&["info", &files.path("binary.dcm"), "--json"])).unwrap();
+    assert_eq!([&labels["targets"][0]["label"], &labels["targets"][1]["label"]], [&json!(3), &json!(SPLEEN)]);
 }

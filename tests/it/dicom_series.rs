@@ -542,3 +542,16 @@ fn a_task_of_another_modality_is_a_warning() {
         [mask, report, boxes].into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
     }
 }
+
+#[test]
+fn slices_that_lie_nowhere_are_refused_with_the_reason() {
+    let files: Vec<DicomFile> = (0..3)
+        .map(|k| {
+            let mut file = slice(f64::from(k), k as u16);
+            file.without(0x0020_0032).set(text(0x0020_0013, "IS", &(k + 1).to_string()));
+            file
+        })
+        .collect();
+    let nowhere = refused(folder(&files).path());
+    assert!(nowhere.contains("without ImagePositionPatient slices cannot be stacked"), "{nowhere}");
+}

@@ -441,7 +441,7 @@ mod command {
         assert_eq!(columns("D/CT_Liver/z.npy"), missing, "{text}");
         // An --expect table is never overwritten, not even when asked to replace reports.
         let output = eval(&root, "internal", &folder.path().join("one"), &given);
-        assert_ends(&output, 2, "--out: expected a file of its own");
+        assert_ends(&output, 2, "; needs a file of its own");
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn refused(name: &str, bytes: &[u8]) -> String {
     match open(bytes) {
         Err(error @ Error::File { .. }) => {
             let text = error.to_string();
-            assert!(text.starts_with("hostile: ") && text.contains("expected") && text.contains("found"), "{text}");
+            assert!(text.starts_with("hostile: ") && text.contains(": got ") && text.contains("; needs "), "{text}");
             text
         }
         Err(error) => panic!("{name}: the wrong kind of error: {error}"),
@@ -145,24 +145,24 @@ fn random_damage_inside_gzip_never_panics() {
 fn lying_nifti_headers() {
     type Lie = (&'static str, &'static str, fn(&mut NiftiFile));
     let lies: [Lie; 25] = [
-        ("no axes", "dim[0]: expected 1 to 7", |f| f.dim[0] = 0),
+        ("no axes", "dim[0]: got 0; needs 1 to 7", |f| f.dim[0] = 0),
         ("eight axes", "dim[0]", |f| f.dim[0] = 8),
         ("negative axes", "dim[0]", |f| f.dim[0] = -3),
-        ("no columns", "dim[1]: expected at least 1, found 0", |f| f.dim[1] = 0),
+        ("no columns", "dim[1]: got 0; needs at least 1", |f| f.dim[1] = 0),
         ("negative rows", "dim[2]", |f| f.dim[2] = -4),
-        ("32767 a side", "size: expected 1 to 1048576 voxels", |f| f.dim[1..4].fill(32767)),
+        ("32767 a side", "; needs 1 to 1048576 voxels", |f| f.dim[1..4].fill(32767)),
         ("more voxels than bytes", "voxel data", |f| f.dim[3] = 40_000 / 12),
         ("time beyond counting", "", |f| f.dim = [7, 3, 4, 2, 32767, 32767, 32767, 32767]),
         ("vectors at times", "three space axes", |f| f.dim = [5, 3, 4, 1, 2, 2, 1, 1]),
         ("a vector of voxels", "values of a voxel", |f| f.dim = [5, 3, 4, 1, 1, 2, 1, 1]),
-        ("8 bits for int16", "bitpix: expected 16 for datatype 4, found 8", |f| f.bitpix = 8),
+        ("8 bits for int16", "bitpix: got 8; needs 16 for datatype 4", |f| f.bitpix = 8),
         ("no bits", "bitpix", |f| f.bitpix = 0),
         ("negative bits", "bitpix", |f| f.bitpix = -16),
         ("one bit a voxel", "code 1 (one bit a voxel)", |f| f.datatype = 1),
         ("complex", "code 32 (complex)", |f| f.datatype = 32),
         ("128-bit floats", "128-bit float", |f| f.datatype = 1536),
         ("no datatype", "code 0", |f| f.datatype = 0),
-        ("voxels at 0", "vox_offset: expected a whole number from", |f| f.vox_offset = 0.0),
+        ("voxels at 0", "vox_offset: got 0; needs a whole number from", |f| f.vox_offset = 0.0),
         ("voxels in the header", "vox_offset", |f| f.vox_offset = 340.0),
         ("voxels before the file", "vox_offset", |f| f.vox_offset = -1.0),
         ("voxels far behind the file", "voxel data", |f| f.vox_offset = 4_294_967_296.0),
@@ -347,7 +347,7 @@ fn other_formats_are_named() {
         let text = refused(expected, bytes);
         assert!(
             text.contains(
-                "format: expected NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), NumPy (.npy) or PNG"
+                "format: got something else; needs NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), NumPy (.npy) or PNG"
             ) && text.contains(expected),
             "{text}"
         );

@@ -298,6 +298,27 @@ fn boxes_of_an_npz_are_voxels() {
 }
 
 #[test]
+fn labels_of_markups_are_those_of_their_descriptions_and_else_free_ones() {
+    let named = |name: &str, description: Option<&str>| {
+        changed(|markup| {
+            markup["name"] = json!(name);
+            if let Some(description) = description {
+                markup["controlPoints"][0]["description"] = json!(description);
+            }
+        })
+    };
+    let markups = [
+        named("a", None),
+        named("b", Some("label 1")),
+        named("c", Some("label 65536")),
+        named("d", Some("label 7")),
+        named("e", Some("a label 9")),
+    ];
+    let labels: Vec<_> = parse(&file(&markups)).unwrap().into_iter().map(|t| (t.name, t.label)).collect();
+    assert_eq!(labels, [("a", 2), ("b", 1), ("c", 3), ("d", 7), ("e", 5)].map(|(name, n)| (name.to_string(), n)));
+}
+
+#[test]
 fn cut_and_damaged_markups_are_refused_or_lie_inside() {
     let text = file(&[roi(), changed(|roi| roi["name"] = json!("b"))]);
     let check = |bytes: Vec<u8>| {
@@ -344,13 +365,16 @@ fn boxes_go_from_form_to_form() {
     assert!(std::fs::read_to_string(path("again.json")).unwrap().contains("CT_Liver"));
     run("boxes.json", "slicer.mrk.json", &with_image);
     run("slicer.mrk.json", "back.json", &with_image);
-    let places = |name: &str| boxes(name).into_iter().map(|(_, boxes)| boxes).collect::<Vec<_>>();
-    assert_eq!(places("back.json"), places("boxes.json"));
+    assert_eq!(boxes("back.json"), boxes("boxes.json"));
+    run("slicer.mrk.json", "one.json", &[&with_image[..], &["--label", "300"]].concat());
+    assert_eq!(boxes("one.json"), boxes("boxes.json")[1..]);
     for map in ["map.nii.gz", "map.seg.nrrd", "map.mha", "map.npy"] {
         run("boxes.json", map, &with_image);
         run(map, &format!("{map}.json"), &[]);
         assert_eq!(boxes(&format!("{map}.json")), boxes("boxes.json"), "{map}");
     }
+    let missing = ["boxes", &path("map.mha"), "--label", "300", "--label", "4", "-o", &path("x.json")];
+    assert!(message(&medsegx(&missing)).contains("--label: got 4; needs a label that is there: 3, 300"));
     for wrong in [&["boxes", &path("boxes.json"), "-o", &path("x.json")][..], &["boxes", &image, "-o", &path("x.txt")]]
     {
         let refused = medsegx(wrong);

@@ -149,7 +149,7 @@ fn oblique_images_enclose_the_box() {
 #[test]
 fn lying_files_are_named() {
     let cases: &[(&str, &str, &[&str])] = &[
-        ("\"version\": 1", "\"version\": 2", &["boxes.json: version", "expected 1", "found 2"]),
+        ("\"version\": 1", "\"version\": 2", &["boxes.json: version", "got 2; needs 1"]),
         ("\"version\": 1,", "", &["missing field `version`"]),
         ("\"space\": \"voxel\",", "", &["missing field `space`"]),
         ("\"inclusive\": true,", "", &["missing field `inclusive`"]),
@@ -166,7 +166,7 @@ fn lying_files_are_named() {
         ("\"15\"", "\"20\"", &["target 1 'cyst', slice", "0..=19", "found 20"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 20]", &["target 0 'liver', box3d", "0..=19 along z", "z1 = 20"]),
         ("[3, 4, 5, 13, 14, 7]", "[-1, 4, 5, 13, 14, 7]", &["0..=39 along x", "x0 = -1"]),
-        ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e300]", &["expected voxel indices"]),
+        ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e300]", &["needs voxel indices"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e400]", &["number out of range"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14]", &["length 5", "length 6"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 7, 8]", &["boxes.json"]),
@@ -175,7 +175,7 @@ fn lying_files_are_named() {
         ("\"label\": 1,", "\"label\": 0,", &["target 0 'liver', label", "found 0"]),
         ("\"label\": 1,", "\"label\": 65536,", &["65536"]),
         ("\"label\": 1,", "\"label\": -1,", &["-1"]),
-        ("\"label\": 1,", "\"label\": 1.5,", &["line 2", "expected a whole number, 1 to 65535, found label 1.5"]),
+        ("\"label\": 1,", "\"label\": 1.5,", &["line 2", "got label 1.5; needs a whole number, 1 to 65535"]),
         ("\"label\": 1,", "", &["missing field `label`"]),
         ("\"liver\"", "\"\"", &["name", "1 to 256"]),
         (", \"box3d\": [3, 4, 5, 13, 14, 7]", "", &["box3d or slices", "neither"]),
@@ -270,7 +270,7 @@ fn boxes_and_points_as_typed() {
     let whole = "1,2,3,4,5,6".parse::<VolumeBox>().unwrap();
     assert_eq!((whole.low, whole.high), ([1, 2, 3], [4, 5, 6]));
     for text in ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "nan,2,3,4", "inf,2,3,4"] {
-        assert_error(text.parse::<PixelBox>(), &["prompt box: expected x0,y0,x1,y1"]);
+        assert_error(text.parse::<PixelBox>(), &["; needs x0,y0,x1,y1"]);
     }
     let points = parse_points("3,4.5,1; 0,0,0", 40, 30).unwrap();
     assert_eq!((points[0].x, points[0].y, points[0].inside, points[1].inside), (3.0, 4.5, true, false));

@@ -119,7 +119,7 @@ fn what_of_a_rough_mask_is_the_object() {
     }
     let five = RoughOptions { labels: vec![5], ..RoughOptions::default() };
     assert_eq!(foreground(&[0.0, 5.0, 1.0], &five), labels(&[5]));
-    assert!(foreground(&[0.0, 4.0, 1.0], &five).0.unwrap_err().contains("expected label 5"));
+    assert!(foreground(&[0.0, 4.0, 1.0], &five).0.unwrap_err().contains("needs label 5"));
     assert!(foreground(&[0.0, -4.0], &default).0.unwrap_err().contains("no value above 0"));
 
     assert!(Foreground::Labels(vec![5]).holds(5.0) && !Foreground::Labels(vec![5]).holds(4.98));

@@ -60,6 +60,12 @@ fn every_path_in_the_documents_exists() {
 }
 
 #[test]
+fn the_cmake_package_has_this_version() {
+    let cmake = read("tests/capi/medsegx-config-version.cmake");
+    assert!(cmake.contains(&format!("set(PACKAGE_VERSION \"{}\")", env!("CARGO_PKG_VERSION"))), "{cmake}");
+}
+
+#[test]
 fn the_changelog_speaks_of_this_version() {
     let changelog = read("CHANGELOG.md");
     let top = changelog.lines().find(|line| line.starts_with("## ")).expect("an entry");

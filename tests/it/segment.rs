@@ -184,7 +184,7 @@ fn a_volume_that_turns_out_to_be_cut_short_leaves_nothing() {
         let run =
             segment(&input, Path::new(&path("mask.nii.gz")), &[&more[..], &["--report", &path("r.json")]].concat());
         assert_eq!(run.status.code(), Some(1), "{}", message(&run));
-        assert!(message(&run).contains("input.nii.gz: voxel data: expected a complete gzip file"), "{}", message(&run));
+        assert!(message(&run).contains("needs a complete gzip file"), "{}", message(&run));
         only_these_files(folder.path(), &["input.nii.gz"]);
     }
     let run = segment(&input, Path::new(&path("mask.nii.gz")), &["--box3d", "10,10,0,150,150,40"]);
@@ -262,14 +262,14 @@ fn boxes_outside_the_image_are_refused() {
     for region in ["1,1,20,5", "-1,0,3,3", "100,100,120,120"] {
         let run = segment(&input, &output, &["--box", region, "--slice", "0"]);
         assert_eq!(run.status.code(), Some(2), "{region}: {}", message(&run));
-        assert!(message(&run).contains("--box: expected") && message(&run).contains("found"), "{}", message(&run));
+        assert!(message(&run).contains("--box: got") && message(&run).contains("; needs "), "{}", message(&run));
         only_these_files(folder.path(), &["input.npy"]);
     }
     for (prompt, flag) in [
-        (&["--box", "1,1,5,5", "--slice", "3"][..], "--box: expected a slice 0..=2, found 3"),
-        (&["--points", "1,1,1", "--slice", "1"], "--points: expected a box, or SAM weights"),
-        (&["--box", "1,1,5,5", "--slice", "1", "--mask", "0"], "mask: expected auto, 1, 2 or 3"),
-        (&["--box3d", "1,1,1,5,5,3"], "--box3d: expected voxel indices 0..=2 along z"),
+        (&["--box", "1,1,5,5", "--slice", "3"][..], "--box: got 3; needs a slice 0..=2"),
+        (&["--points", "1,1,1", "--slice", "1"], "--points: got points; needs a box, or SAM weights"),
+        (&["--box", "1,1,5,5", "--slice", "1", "--mask", "0"], "mask: got 0; needs auto, 1, 2 or 3"),
+        (&["--box3d", "1,1,1,5,5,3"], "; needs voxel indices 0..=2 along z"),
     ] {
         let run = segment(&input, &output, prompt);
         assert!(run.status.code() == Some(2) && message(&run).contains(flag), "{prompt:?}: {}", message(&run));
@@ -355,7 +355,7 @@ fn no_output_takes_the_place_of_another_file_of_the_run() {
     let same = folder.path().join(".").join("mask.npy");
     let own = |path: &Path| path.to_str().unwrap().to_string();
     for (output, more, message_part) in [
-        (&input, vec![], "--output: expected a file of its own"),
+        (&input, vec![], "; needs a file of its own"),
         (&output, vec!["--logits".to_string(), own(&same)], "as --output"),
         (&output, vec!["--report".to_string(), own(&input)], "as INPUT"),
         (&output, vec!["--report".to_string(), own(weights())], "as --weights"),

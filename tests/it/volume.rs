@@ -241,7 +241,7 @@ fn one_time_point_is_squeezed_and_several_need_a_choice() {
     assert_eq!(open(&file.bytes()).dims(), [2, 3, 4]);
     file.dim = [4, 2, 3, 2, 2, 1, 1, 1];
     for bytes in [file.bytes(), file.gzip()] {
-        assert!(error(&bytes).contains("time points: expected one, or a chosen one (--volume N, from 0), found 2"));
+        assert!(error(&bytes).contains("time points: got 2; needs one, or a chosen one (--volume N, from 0)"));
         for n in 0..2 {
             let options = OpenOptions { time_point: Some(n), ..OpenOptions::default() };
             let volume = Volume::from_bytes("test", &bytes, &options).unwrap();
@@ -252,7 +252,7 @@ fn one_time_point_is_squeezed_and_several_need_a_choice() {
         assert!(Volume::from_bytes("test", &bytes, &options).is_err());
     }
     file.dim = [5, 2, 3, 2, 1, 2, 1, 1];
-    assert!(error(&file.bytes()).contains("values of a voxel: expected one, or a chosen one"));
+    assert!(error(&file.bytes()).contains("; needs one, or a chosen one"));
     let second = OpenOptions { time_point: Some(1), ..OpenOptions::default() };
     assert_eq!(values(&Volume::from_bytes("test", &file.bytes(), &second).unwrap())[0], 12.0);
     file.dim = [5, 2, 3, 1, 2, 2, 1, 1];

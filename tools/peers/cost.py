@@ -117,7 +117,7 @@ def main():
     options = parser.parse_args()
     unknown = set(options.rows.split(",")) - set(groups)
     if unknown:
-        parser.error(f"--rows: expected some of {','.join(groups)}, found {','.join(sorted(unknown))}")
+        parser.error(f"--rows: got {','.join(sorted(unknown))}; needs some of {','.join(groups)}")
 
     print("| varied | model | slices | tasks | batch | threads | total s | loading s | network ms a mask | peak MB | planned MB |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")

@@ -80,7 +80,7 @@ impl<D: Driver> Cuda<D> {
     }
 
     fn wrong(&self, entry: &str, expected: impl ToString, found: impl ToString) -> Error {
-        let message = format!("expected {}, found {}", expected.to_string(), found.to_string());
+        let message = format!("got {}; needs {}", found.to_string(), expected.to_string());
         Error::Device { device: self.driver.name(), operation: format!("run {entry}"), message }
     }
 }

@@ -32,7 +32,7 @@ pub struct MapCounter<D: Driver> {
     pinned: D::Pinned,
     out: D::Buffer,
     /// `[prompts, PARTS, counts]`.
-    landed: Vec<u32>,
+    collected: Vec<u32>,
     /// Of a part, filled up to whole sectors.
     counts: usize,
     maps: usize,
@@ -46,7 +46,7 @@ impl<D: Driver> MapCounter<D> {
 
     /// Takes counts that came from the device.
     pub(super) fn take(&mut self, bytes: &[u8]) {
-        bytemuck::cast_slice_mut(&mut self.landed)[..bytes.len()].copy_from_slice(bytes);
+        bytemuck::cast_slice_mut(&mut self.collected)[..bytes.len()].copy_from_slice(bytes);
     }
 
     /// Counts of map `map` of prompt `prompt` of the last [`Cuda::count`].
@@ -66,7 +66,7 @@ impl<D: Driver> MapCounter<D> {
     }
 
     fn parts(&self, prompt: usize) -> impl Iterator<Item = &[u32]> {
-        self.landed.chunks_exact(self.counts).skip(PARTS * prompt).take(PARTS)
+        self.collected.chunks_exact(self.counts).skip(PARTS * prompt).take(PARTS)
     }
 }
 
@@ -91,7 +91,7 @@ impl<D: Driver> Cuda<D> {
             boxes: self.driver.allocate(4 * word * prompts)?,
             pinned: self.driver.pinned(4 * word * prompts)?,
             out: self.driver.allocate(counts * PARTS * word * prompts)?,
-            landed: vec![0; counts * PARTS * prompts],
+            collected: vec![0; counts * PARTS * prompts],
             counts,
             maps,
         })
@@ -131,8 +131,8 @@ impl<D: Driver> Cuda<D> {
         }?;
         let addresses = [&counter.boxes, &counter.out].map(|buffer| self.driver.address(buffer));
         self.launch_count(None, arena, (plan, logits), prompts, addresses)?;
-        let landed = &mut counter.landed[..counter.counts * PARTS * prompts];
-        self.driver.read(&counter.out, 0, bytemuck::cast_slice_mut(landed))?;
+        let collected = &mut counter.collected[..counter.counts * PARTS * prompts];
+        self.driver.read(&counter.out, 0, bytemuck::cast_slice_mut(collected))?;
         arena.waited();
         Ok(())
     }

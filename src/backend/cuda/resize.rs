@@ -33,7 +33,7 @@ pub struct MaskResizer<D: Driver> {
     stages: Vec<DeviceStage<D>>,
     /// Maps that one launch resizes.
     maps: usize,
-    /// u32 a map: pixels of its mask. Whole runs, which have counts of the maps, leave it to grow.
+    /// u32 a map: pixels of its mask. Forward passes, which have counts of the maps, leave it to grow.
     count: D::Buffer,
     /// The zeros that counts start from.
     zeros: D::Pinned,

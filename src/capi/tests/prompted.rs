@@ -1,12 +1,13 @@
 //! Prompts on a slice that is set once give what each gives in a call of its own.
 
+use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
 use super::{model, pixels, slice};
 use crate::capi::prompted::{medsegx_session_prompt, medsegx_session_set_slice};
 use crate::capi::session::{medsegx_session, medsegx_session_free, medsegx_session_new};
 use crate::capi::slice::medsegx_segment_slice;
-use crate::capi::status::medsegx_status;
+use crate::capi::status::{medsegx_error_free, medsegx_error_message, medsegx_status};
 use crate::capi::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_session_options, medsegx_slice};
 use crate::capi::versioned::Versioned;
 
@@ -50,10 +51,24 @@ fn set(session: *mut medsegx_session, view: &medsegx_slice) {
 }
 
 fn ask(session: *mut medsegx_session, prompts: &[medsegx_prompt], results: &mut [medsegx_result]) -> medsegx_status {
+    asked(session, prompts, results).0
+}
+
+/// The status, and the error's words.
+fn asked(
+    session: *mut medsegx_session,
+    prompts: &[medsegx_prompt],
+    results: &mut [medsegx_result],
+) -> (medsegx_status, String) {
     let sizes = (size_of::<medsegx_prompt>(), size_of::<medsegx_result>());
-    let (from, to) = (prompts.as_ptr(), results.as_mut_ptr());
-    // SAFETY: all pointers are valid or NULL where that is allowed.
-    unsafe { medsegx_session_prompt(session, from, sizes.0, to, sizes.1, prompts.len(), null(), null_mut()) }
+    let (from, to, mut error) = (prompts.as_ptr(), results.as_mut_ptr(), null_mut());
+    // SAFETY: all pointers are valid or NULL where that is allowed; the error is freed once.
+    unsafe {
+        let status = medsegx_session_prompt(session, from, sizes.0, to, sizes.1, prompts.len(), null(), &mut error);
+        let words = CStr::from_ptr(medsegx_error_message(error)).to_str().unwrap().to_string();
+        medsegx_error_free(error);
+        (status, words)
+    }
 }
 
 #[test]
@@ -102,7 +117,9 @@ fn prompts_without_a_slice_or_with_a_wrong_one_among_them_are_refused() {
     let view = slice(&pixels, SIDE);
     set(session, &view);
     prompts[3].r#box = [0.0, 0.0, SIDE as f64, 5.0];
-    assert_eq!(ask(session, &prompts, &mut answers), medsegx_status::BadPrompt);
+    let (status, words) = asked(session, &prompts, &mut answers);
+    assert_eq!(status, medsegx_status::BadPrompt);
+    assert!(words.starts_with("prompts[3]: "), "{words}");
     assert_eq!(ask(session, &[], &mut []), medsegx_status::Ok);
     let context = medsegx_context::initial();
     // SAFETY: all pointers are valid or NULL where that is allowed.

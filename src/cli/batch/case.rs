@@ -116,8 +116,7 @@ impl Case {
             Flags::Text(text) => match shlex::split(&text) {
                 Some(more) => words.extend(more.iter().map(fill)),
                 None => {
-                    wrong =
-                        Some(format!("flags: expected words as in a shell, found a quote that does not end: {text}"))
+                    wrong = Some(format!("flags: got a quote that does not end: {text}; needs words as in a shell"))
                 }
             },
         }

@@ -58,7 +58,7 @@ impl Common {
 
     /// A device that this build cannot bench, or that is no single one.
     pub fn refuse(&self, device: Device) -> anyhow::Error {
-        anyhow::anyhow!("--device: expected cpu, or cuda:N in a build with CUDA, found {device:?}")
+        anyhow::anyhow!("--device: got {device:?}; needs cpu, or cuda:N in a build with CUDA")
     }
 
     /// The interpreter of the CUDA kernels.

@@ -114,7 +114,7 @@ fn model_row<D: Driver>(
     ceiling: &Ceiling,
     batch: usize,
 ) -> anyhow::Result<ModelRow> {
-    anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
+    anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
     let mut work = Work::new(network.config(), batch);
     let mut session = Session::new(network.clone(), work.options())?;
     // The first run loads the kernels, the second is recorded.
@@ -180,7 +180,7 @@ struct KernelReport {
 
 /// `bench kernels`.
 pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -> anyhow::Result<()> {
-    anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
+    anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
     let network = common.network(cuda)?;
     let cpu = common.network(common.cpu()?)?;
     let (about, ceiling) = About::new(common, network.backend())?;

@@ -91,7 +91,7 @@ struct Report {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (mut reports, table) = (Vec::new(), Table::of(args.code.as_deref())?);
     for &batch in &args.batch {
-        anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
+        anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
         let (batch, config) = (usize::from(batch), args.config.medsegx());
         let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
         let graphs = [image_encoder::graph(&config, batch), mask_decoder::graph(&config, batch, batch, prompts)];

@@ -41,7 +41,7 @@ struct Row {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
-    anyhow::ensure!(args.batch > 0, "--batch: expected at least 1, found 0");
+    anyhow::ensure!(args.batch > 0, "--batch: got 0; needs at least 1");
     let network = common.network(common.cpu()?)?;
     let portable = common.network(common.portable()?)?;
     let mut work = Work::new(network.config(), args.batch);

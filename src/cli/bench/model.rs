@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
     let progress = Progress::new(args.batch.len() * common.repeats.max(1), "runs", false);
     let rows = args.batch.iter().map(|&batch| {
-        anyhow::ensure!(batch > 0, "--batch: expected at least 1, found 0");
+        anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
         let mut work = Work::new(network.config(), batch);
         let mut session = Session::new(network.clone(), work.options())?;
         work.run(&mut session)?;

@@ -90,7 +90,7 @@ impl Table {
             let number = |name: &str| -> anyhow::Result<f64> {
                 let text = cell(name)?;
                 let found = if text == "-" { Ok(0.0) } else { text.parse() };
-                found.with_context(|| format!("{name}: expected a number, found {text:?}"))
+                found.with_context(|| format!("{name}: got {text:?}; needs a number"))
             };
             let blocks = number("blocks_registers")?.min(number("blocks_threads")?).min(number("blocks_shared")?);
             let code = Code {

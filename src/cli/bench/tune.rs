@@ -60,7 +60,7 @@ const SIDE: usize = 256;
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
     anyhow::ensure!(common.device == Device::Cpu, "--device: tuning runs on the CPU");
-    anyhow::ensure!(args.batch.iter().all(|&batch| batch > 0), "--batch: expected at least 1, found 0");
+    anyhow::ensure!(args.batch.iter().all(|&batch| batch > 0), "--batch: got 0; needs at least 1");
     let weights = Weights::synthetic(&common.config(), 0);
     let cpu = CpuOptions { threads: common.threads, level: common.level, precision: common.precision };
     let model = Arc::new(Model::load(&weights, &ModelOptions { device: Device::Cpu, cpu })?);

@@ -101,14 +101,13 @@ pub struct Label {
 
 fn label(text: &str) -> Result<Label, String> {
     let (value, task) = text.split_once('=').map_or((text, None), |(value, task)| (value, Some(task.to_string())));
-    let value =
-        value.parse().ok().filter(|&value| value > 0).ok_or("expected a value from 1 to 65535, as 5=CT_Liver")?;
+    let value = value.parse().ok().filter(|&value| value > 0).ok_or("needs a value from 1 to 65535, as 5=CT_Liver")?;
     Ok(Label { value, task })
 }
 
 fn rate(text: &str) -> Result<f32, String> {
     let rate = text.parse().ok().filter(|rate: &f32| *rate > 0.0 && *rate <= 1.0);
-    rate.ok_or_else(|| "expected a number above 0 and at most 1".into())
+    rate.ok_or_else(|| "needs a number above 0 and at most 1".into())
 }
 
 fn memory(text: &str) -> Result<usize, String> {
@@ -121,7 +120,7 @@ fn memory(text: &str) -> Result<usize, String> {
         _ => None,
     };
     let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
-    bytes.ok_or_else(|| "expected bytes, or as 800M or 2G".into())
+    bytes.ok_or_else(|| "needs bytes, or as 800M or 2G".into())
 }
 
 fn validate(text: &str) -> Result<Validate, String> {
@@ -130,7 +129,7 @@ fn validate(text: &str) -> Result<Validate, String> {
         "none" => Ok(Validate::Never),
         _ => {
             let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share < 1.0);
-            share.map(Validate::Share).ok_or_else(|| "expected auto, none, or a number between 0 and 1".into())
+            share.map(Validate::Share).ok_or_else(|| "needs auto, none, or a number between 0 and 1".into())
         }
     }
 }

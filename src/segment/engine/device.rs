@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::interface::{Engine, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::driver::Driver;
-use crate::backend::cuda::intake::{Intake, Recipe};
+use crate::backend::cuda::forward::{Answers, Forward, Job};
 use crate::backend::cuda::measure::MapCounter;
 use crate::backend::cuda::resize::MaskResizer;
-use crate::backend::cuda::whole::{Answers, Job, Whole};
+use crate::backend::cuda::slice_staging::{Recipe, SliceStaging};
 use crate::error::{Error, Result};
 use crate::executor::{Prompt, Session, Slice};
 use crate::graph::{Plan, ValueId};
@@ -23,17 +23,17 @@ use crate::volume::{DataType, Intensity, IntensityMap};
 
 pub(super) struct OnDevice<D: Driver> {
     session: Session<Cuda<D>>,
-    intake: Intake<D>,
+    staging: SliceStaging<D>,
     /// For the kind of slice that came last.
     recipe: Option<(Kind, Arc<Recipe<D>>)>,
     placed: Vec<Placed>,
     /// Of the batch that is being begun: kept for their memory.
     slices: Vec<Slice<'static>>,
     boxes: Vec<[u32; 4]>,
-    whole: Whole<D>,
-    /// Whole runs that are not measured yet, and the one that was measured last unless prompts were decoded since.
+    forward: Forward<D>,
+    /// Forward passes that are not measured yet, and the one that was measured last unless prompts were decoded since.
     flights: VecDeque<Flight>,
-    landed: Option<Flight>,
+    collected: Option<Flight>,
     /// Side of a map.
     side: usize,
     /// Prompts of the last decoded batch.
@@ -58,7 +58,7 @@ struct Placed {
     context: [i32; 5],
 }
 
-/// A whole run.
+/// A forward pass.
 struct Flight {
     half: usize,
     prompts: usize,
@@ -67,7 +67,7 @@ struct Flight {
     masks: bool,
 }
 
-/// Most bytes of masks that one whole run may leave: twice as many are pinned.
+/// Most bytes of masks that one forward pass may leave: twice as many are pinned.
 const MOST_BYTES: usize = 64 << 20;
 
 /// What decides how slices become pictures.
@@ -109,18 +109,18 @@ impl<D: Driver> OnDevice<D> {
         let (side, options) = (session.network().config().logits_size(), session.options());
         let counter = session.network().backend().map_counter(options.prompts, options.masks.count())?;
         let pixels = zeros(options.prompts * options.masks.count(), "counts of masks")?;
-        let intake = session.network().backend().intake(options.slices)?;
-        let (placed, whole) = (vec![Placed::default(); options.slices], session.network().backend().whole()?);
+        let staging = session.network().backend().slice_staging(options.slices)?;
+        let (placed, forward) = (vec![Placed::default(); options.slices], session.network().backend().forward()?);
         Ok(OnDevice {
             session,
-            intake,
+            staging,
             recipe: None,
             placed,
             slices: Vec::new(),
             boxes: Vec::new(),
-            whole,
+            forward,
             flights: VecDeque::with_capacity(2),
-            landed: None,
+            collected: None,
             side,
             decoded: 0,
             logits: Vec::new(),
@@ -134,13 +134,13 @@ impl<D: Driver> OnDevice<D> {
 
 impl<D: Driver> Engine for OnDevice<D> {
     fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()> {
-        if self.flights.iter().any(|flight| flight.half == self.intake.next_half()) {
+        if self.flights.iter().any(|flight| flight.half == self.staging.next_half()) {
             return Err(Error::internal("the device's engine", "two batches wait to be measured"));
         }
         let (backend, kind) = (self.session.network().backend(), Kind::of(source, frame));
         let recipe = kept_for(&mut self.recipe, &kind, || kind.recipe(backend))?;
         let pitch = recipe.pitch();
-        backend.take_slice(&mut self.intake, slot, recipe, |rows| match source {
+        backend.take_slice(&mut self.staging, slot, recipe, |rows| match source {
             Source::Picture(picture) => {
                 let own = picture.width * picture.channels;
                 let lines = rows.chunks_exact_mut(pitch).zip(picture.pixels.chunks_exact(own));
@@ -153,20 +153,20 @@ impl<D: Driver> Engine for OnDevice<D> {
     }
 
     fn place_again(&mut self, slot: usize, from: usize, context: [i32; 5]) -> Result<()> {
-        self.intake.again(slot, from)?;
+        self.staging.again(slot, from)?;
         self.placed[slot] = Placed { context, ..self.placed[from] };
         Ok(())
     }
 
     fn encode(&mut self, count: usize) -> Result<()> {
         self.gather_slices(count);
-        let intake = &mut self.intake;
+        let staging = &mut self.staging;
         self.session.encode_made(&self.slices, |backend, arena, plan, values| {
-            backend.make_pictures(intake, count, (arena, plan, values))
+            backend.make_pictures(staging, count, (arena, plan, values))
         })
     }
 
-    fn begin_whole(
+    fn begin_forward(
         &mut self,
         slices: usize,
         prompts: &[Prompt<'_>],
@@ -189,20 +189,20 @@ impl<D: Driver> Engine for OnDevice<D> {
         self.boxes.extend(regions.iter().map(|region| corners(side, region)));
         let boxes = &self.boxes;
         let Some((_, resizer)) = &self.resizer else { return Ok(false) };
-        let (whole, intake, counter) = (&mut self.whole, &mut self.intake, &self.counter);
+        let (forward, staging, counter) = (&mut self.forward, &mut self.staging, &self.counter);
         let mut half = 0;
-        self.session.whole(&self.slices, prompts, |backend, arena, parts, inputs| {
+        self.session.forward(&self.slices, prompts, |backend, arena, parts, inputs| {
             let [pixels, scaling] = [image_encoder::io::PIXELS, image_encoder::io::SCALING];
             let pictures = [find(parts[0].plan, pixels)?, find(parts[0].plan, scaling)?];
             let [logits, iou] = [mask_decoder::io::LOGITS, mask_decoder::io::IOU];
             let answers = Answers { logits: find(parts[1].plan, logits)?, iou: find(parts[1].plan, iou)?, maps };
             let job = Job { parts, slices, inputs, pictures, answers, boxes, resizer };
-            half = backend.run_whole(whole, intake, counter, arena, &job)?;
+            half = backend.run_forward(forward, staging, counter, arena, &job)?;
             Ok(())
         })?;
         (self.decoded, self.fetched) = (count, false);
-        if self.landed.as_ref().is_some_and(|flight| flight.half == half) {
-            self.landed = None;
+        if self.collected.as_ref().is_some_and(|flight| flight.half == half) {
+            self.collected = None;
         }
         self.flights.push_back(Flight { half, prompts: count, frame: *frame, masks });
         Ok(true)
@@ -210,7 +210,7 @@ impl<D: Driver> Engine for OnDevice<D> {
 
     fn abandon(&mut self) {
         self.flights.clear();
-        self.landed = None;
+        self.collected = None;
     }
 
     fn embedding_len(&self) -> usize {
@@ -226,7 +226,7 @@ impl<D: Driver> Engine for OnDevice<D> {
     }
 
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        (self.decoded, self.fetched, self.landed) = (0, false, None);
+        (self.decoded, self.fetched, self.collected) = (0, false, None);
         self.session.answer(prompts)?;
         self.decoded = prompts.len();
         Ok(())
@@ -236,8 +236,8 @@ impl<D: Driver> Engine for OnDevice<D> {
         let (side, masks, counter) = (self.side, self.session.options().masks, &mut self.counter);
         if let Some(flight) = self.flights.pop_front() {
             let backend = self.session.network().backend();
-            backend.land(&mut self.whole, flight.half, iou, counter, flight.masks)?;
-            self.landed = Some(flight);
+            backend.collect(&mut self.forward, flight.half, iou, counter, flight.masks)?;
+            self.collected = Some(flight);
         } else {
             self.session.iou(iou)?;
             self.session.answers(|backend, arena, plan, logits| {
@@ -271,13 +271,13 @@ impl<D: Driver> Engine for OnDevice<D> {
     fn prepare(&mut self, frame: &Frame, channels: usize) -> Result<()> {
         let (backend, kind) = (self.session.network().backend(), Kind::picture(frame, channels));
         let recipe = kept_for(&mut self.recipe, &kind, || kind.recipe(backend))?;
-        backend.make_room(&mut self.intake, recipe)?;
+        backend.make_room(&mut self.staging, recipe)?;
         self.prepare_masks(frame)
     }
 
     fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        if self.landed.is_some() || !self.flights.is_empty() {
-            return self.masks_of_landed(prompts, maps, frame, out);
+        if self.collected.is_some() || !self.flights.is_empty() {
+            return self.masks_of_collected(prompts, maps, frame, out);
         }
         self.prepare_masks(frame)?;
         let Some((_, resizer)) = &self.resizer else { return Ok(()) };
@@ -312,8 +312,8 @@ impl<D: Driver> OnDevice<D> {
         kept_for(&mut self.resizer, frame, make).map(drop)
     }
 
-    /// As [`Engine::masks`], of a whole run, which has them all.
-    fn masks_of_landed(
+    /// As [`Engine::masks`], of a forward pass, which has them all.
+    fn masks_of_collected(
         &mut self,
         prompts: Range<usize>,
         maps: Range<usize>,
@@ -321,7 +321,7 @@ impl<D: Driver> OnDevice<D> {
         out: &mut [u8],
     ) -> Result<()> {
         let count = self.session.options().masks.count();
-        let Some(flight) = self.landed.as_ref().filter(|f| f.frame == *frame && prompts.end <= f.prompts) else {
+        let Some(flight) = self.collected.as_ref().filter(|f| f.frame == *frame && prompts.end <= f.prompts) else {
             return Err(Error::internal("the device's engine", "no measured run has these masks"));
         };
         // All maps of neighbouring prompts lie side by side; others are taken prompt by prompt.
@@ -330,7 +330,7 @@ impl<D: Driver> OnDevice<D> {
         let length = (in_run * maps.len() * frame.slice[0] * frame.slice[1]).max(1);
         for (run, out) in (0..runs).zip(out.chunks_exact_mut(length)) {
             let wanted = ((prompts.start + run) * count + maps.start, in_run * maps.len());
-            out.copy_from_slice(backend.landed_masks(&mut self.whole, flight.half, wanted, flight.masks)?);
+            out.copy_from_slice(backend.collected_masks(&mut self.forward, flight.half, wanted, flight.masks)?);
         }
         Ok(())
     }

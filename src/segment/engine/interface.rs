@@ -62,7 +62,7 @@ pub(crate) trait Engine: Send {
     /// Encodes the first `slices` slots and decodes `prompts` on them in one run that ends with masks of slices of
     /// `frame`, beside the one before, which may still have to be measured. With `masks` all masks come down. False,
     /// and nothing done, where the device has no such run or the slots are not all of this frame.
-    fn begin_whole(
+    fn begin_forward(
         &mut self,
         _slices: usize,
         _prompts: &[Prompt<'_>],
@@ -76,7 +76,7 @@ pub(crate) trait Engine: Send {
     /// Makes later runs end soon after `stop` is set, where the device can.
     fn set_stop(&mut self, _stop: Option<Arc<AtomicBool>>) {}
 
-    /// Forgets whole runs that are not measured.
+    /// Forgets forward passes that are not measured.
     fn abandon(&mut self) {}
 
     /// Waits for the decoded prompts, the oldest where there are two batches of them, reads their predicted `iou` `[b,

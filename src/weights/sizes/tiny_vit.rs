@@ -72,7 +72,7 @@ pub(super) fn chosen_kind(config: &Config, known: Option<Kind>, said: Option<&st
         (Some(kind), _) if allowed.contains(&kind) => Ok(kind),
         (_, said) => {
             let (size, found) = (config.image_size, said.unwrap_or_default());
-            Err(format!("metadata kind: expected {names} of a TinyViT at {size} px, found {}", super::shown(found)))
+            Err(format!("metadata kind: got {}; needs {names} of a TinyViT at {size} px", super::shown(found)))
         }
     }
 }

@@ -6,7 +6,7 @@
 //! the order in which they were asked for, each with all threads. Between steps the other threads look for the next one
 //! for [`PATIENCE`], then they sleep. Nothing is allocated but while threads start.
 
-mod door;
+mod fork_join;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::memory::Scratch;
 use crate::error::{Error, Result};
-use door::Door;
+use fork_join::ForkJoin;
 
 /// Longer than between two steps, and short beside a step.
 const PATIENCE: Duration = Duration::from_micros(50);
@@ -31,17 +31,17 @@ thread_local! {
 
 /// A pool that nothing else uses. Its threads end when it is dropped.
 pub(super) struct Threads {
-    doors: Arc<Doors>,
+    fork_joins: Arc<ForkJoins>,
     handles: Vec<JoinHandle<()>>,
     /// The process that has the threads: a child after fork has none of them.
     process: u32,
 }
 
-struct Doors {
+struct ForkJoins {
     /// Whole runs, for thread 0.
-    runs: Door,
+    runs: ForkJoin,
     /// Tasks, for the others.
-    tasks: Door,
+    tasks: ForkJoin,
 }
 
 /// How often any run has looked whether it is to stop.
@@ -51,7 +51,7 @@ pub(crate) static LOOKS: AtomicUsize = AtomicUsize::new(0);
 /// The threads of a pool during a run.
 pub(super) struct Team<'a> {
     /// None where this thread is all there is.
-    tasks: Option<&'a Door>,
+    tasks: Option<&'a ForkJoin>,
     count: usize,
     /// Tasks are being done.
     busy: AtomicBool,
@@ -65,13 +65,13 @@ impl Threads {
     /// # Errors
     /// [`Error::Device`] where one of them cannot be started; the others have ended then.
     pub fn new(count: usize) -> Result<Threads> {
-        let doors = Arc::new(Doors { runs: Door::new(Duration::ZERO), tasks: Door::new(PATIENCE) });
-        let mut threads = Threads { doors, handles: Vec::new(), process: std::process::id() };
+        let fork_joins = Arc::new(ForkJoins { runs: ForkJoin::new(Duration::ZERO), tasks: ForkJoin::new(PATIENCE) });
+        let mut threads = Threads { fork_joins, handles: Vec::new(), process: std::process::id() };
         for index in 0..count {
-            let doors = threads.doors.clone();
+            let fork_joins = threads.fork_joins.clone();
             let serve = move || {
                 POOLED.set(true);
-                if index == 0 { doors.runs.serve(index) } else { doors.tasks.serve(index) }
+                if index == 0 { fork_joins.runs.serve(index) } else { fork_joins.tasks.serve(index) }
             };
             let handle = Builder::new().name(format!("medsegx-{index}")).spawn(serve).map_err(|e| Error::Device {
                 device: "cpu".into(),
@@ -105,11 +105,11 @@ impl Threads {
         }
         let run = Mutex::new((Some(work), None));
         let on_thread_0 = |_| {
-            let team = Team::new(Some(&self.doors.tasks), self.count(), stop);
+            let team = Team::new(Some(&self.fork_joins.tasks), self.count(), stop);
             let (work, outcome) = &mut *run.lock().unwrap_or_else(PoisonError::into_inner);
             *outcome = work.take().map(|work| work(&team).and_then(|()| team.check()));
         };
-        self.doors.runs.lend(&on_thread_0, 1, stop).unwrap_or_else(|payload| resume_unwind(payload));
+        self.fork_joins.runs.lend(&on_thread_0, 1, stop).unwrap_or_else(|payload| resume_unwind(payload));
         let (left, outcome) = run.into_inner().unwrap_or_else(PoisonError::into_inner);
         if left.is_some() {
             return Err(Error::Cancelled);
@@ -122,12 +122,12 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if std::process::id() != self.process {
-            // Nobody would answer; the doors' locks may have been held when the process was copied.
+            // Nobody would answer; the locks may have been held when the process was copied.
             self.handles.drain(..).for_each(std::mem::forget);
             return;
         }
-        self.doors.runs.shut();
-        self.doors.tasks.shut();
+        self.fork_joins.runs.shut();
+        self.fork_joins.tasks.shut();
         for handle in self.handles.drain(..) {
             // Panics of tasks were handed to who asked for them.
             let _ = handle.join();
@@ -136,7 +136,7 @@ impl Drop for Threads {
 }
 
 impl<'a> Team<'a> {
-    fn new(tasks: Option<&'a Door>, count: usize, stop: Option<&'a AtomicBool>) -> Team<'a> {
+    fn new(tasks: Option<&'a ForkJoin>, count: usize, stop: Option<&'a AtomicBool>) -> Team<'a> {
         Team { tasks, count, busy: AtomicBool::new(false), stop, stopped: AtomicBool::new(false) }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Team<'a> {
         };
         let others = (self.count - 1).min(tasks.saturating_sub(1));
         let outcome = match self.tasks {
-            Some(door) if others > 0 => door.share(&share, others),
+            Some(fork_join) if others > 0 => fork_join.share(&share, others),
             _ => catch_unwind(AssertUnwindSafe(|| share(0))),
         };
         self.busy.store(false, Ordering::Relaxed);

@@ -200,7 +200,7 @@ fn turns_go_by_arrival() {
     const LATER: usize = 5;
     let (threads, order) = (Threads::new(1).unwrap(), Mutex::new(Vec::new()));
     let until_came = |count| {
-        while threads.doors.runs.came() < count {
+        while threads.fork_joins.runs.came() < count {
             thread::sleep(Duration::from_millis(1));
         }
     };
@@ -220,11 +220,11 @@ fn turns_go_by_arrival() {
 fn threads_end_with_their_pool() {
     for runs in [0, 1] {
         let (threads, scratch) = (Threads::new(4).unwrap(), scratch(4));
-        let doors = Arc::downgrade(&threads.doors);
+        let fork_joins = Arc::downgrade(&threads.fork_joins);
         (0..runs).for_each(|_| run(&threads, |team| team.each(&scratch, 9, |_, _| ())));
         drop(threads);
-        // Each thread held the doors.
-        assert_eq!(doors.strong_count(), 0);
+        // Each thread held them.
+        assert_eq!(fork_joins.strong_count(), 0);
     }
 }
 
@@ -282,7 +282,7 @@ fn a_run_that_waits_gives_up_once_it_is_to_stop() {
     let (begun, go_on) = (Barrier::new(2), Barrier::new(2));
     let (stop, given_up, behind) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let come = |count| {
-        while threads.doors.runs.came() < count {
+        while threads.fork_joins.runs.came() < count {
             thread::yield_now();
         }
     };

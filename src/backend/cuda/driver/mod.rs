@@ -181,11 +181,11 @@ pub trait Driver: Send + Sync + 'static {
     fn synchronize(&self) -> Result<()>;
 
     /// Marks this point of a queue, by an event that nobody asks for any more where there is one: making one is a call
-    /// of its own. Who was told to hold for what `spent` meant still does.
+    /// of its own. Who was told to hold for what `reused` meant still does.
     ///
     /// # Errors
     /// A device that fails.
-    fn record_event(&self, queue: Queue, spent: Option<Self::Event>) -> Result<Self::Event>;
+    fn record_event(&self, queue: Queue, reused: Option<Self::Event>) -> Result<Self::Event>;
 
     /// Holds back what `queue` is given from here on until `event` has happened.
     ///

@@ -434,9 +434,9 @@ impl Driver for Nvidia {
             .map_err(|e| self.failed("wait", e))
     }
 
-    fn record_event(&self, queue: Queue, spent: Option<CudaEvent>) -> Result<CudaEvent> {
+    fn record_event(&self, queue: Queue, reused: Option<CudaEvent>) -> Result<CudaEvent> {
         let stream = self.stream_of(queue);
-        let recorded = match spent {
+        let recorded = match reused {
             Some(event) => event.record(stream).map(|()| event),
             None => stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)),
         };

@@ -12,9 +12,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::driver::{Driver, Queue};
-use super::intake::Intake;
 use super::measure::MapCounter;
 use super::resize::MaskResizer;
+use super::slice_staging::SliceStaging;
 use super::step::Redirects;
 use super::{Arena, Cuda, Recording};
 use crate::backend::{Input, Part};
@@ -67,8 +67,8 @@ enum Run<D: Driver> {
     Recorded(Recording<D>),
 }
 
-/// Memory and recordings of whole runs of one session.
-pub struct Whole<D: Driver> {
+/// Memory and recordings of forward passes of one session.
+pub struct Forward<D: Driver> {
     runs: Vec<(Key, Run<D>)>,
     halves: [Half<D>; 2],
     /// Of the run that is being queued: kept for their memory.
@@ -76,7 +76,7 @@ pub struct Whole<D: Driver> {
     redirects: [Redirects; 2],
 }
 
-/// What a whole run leads to, in the plan of the decoder.
+/// What a forward pass leads to, in the plan of the decoder.
 #[derive(Clone, Copy)]
 pub struct Answers {
     /// f32 `[B, M, L, L]`.
@@ -87,7 +87,7 @@ pub struct Answers {
     pub maps: usize,
 }
 
-/// What one whole run is about.
+/// What one forward pass is about.
 pub struct Job<'a, D: Driver> {
     pub(crate) parts: [Part<'a, Cuda<D>>; 2],
     /// How many slices are encoded; there are as many prompts as boxes.
@@ -104,11 +104,11 @@ pub struct Job<'a, D: Driver> {
 }
 
 impl<D: Driver> Cuda<D> {
-    /// Memory for whole runs, taken as they come.
+    /// Memory for forward passes, taken as they come.
     ///
     /// # Errors
     /// A device that fails.
-    pub fn whole(&self) -> Result<Whole<D>> {
+    pub fn forward(&self) -> Result<Forward<D>> {
         let half = || {
             let buffer = || Ok::<_, crate::Error>(Arc::new(self.driver.allocate(0)?));
             Ok::<_, crate::Error>(Half {
@@ -124,39 +124,45 @@ impl<D: Driver> Cuda<D> {
             })
         };
         let (key, redirects) = (Key::default(), [Redirects::new(), Redirects::new()]);
-        Ok(Whole { runs: Vec::new(), halves: [half()?, half()?], key, redirects })
+        Ok(Forward { runs: Vec::new(), halves: [half()?, half()?], key, redirects })
     }
 
-    /// Queues one whole run on the slices of `intake`'s batch; which half of the memory it fills, for
-    /// [`Cuda::land`]. What lay there is gone.
+    /// Queues one forward pass on the slices of `staging`'s batch; which half of the memory it fills, for
+    /// [`Cuda::collect`]. What lay there is gone.
     ///
     /// # Errors
     /// Memory; a device that fails.
-    pub fn run_whole(
+    pub fn run_forward(
         &self,
-        whole: &mut Whole<D>,
-        intake: &mut Intake<D>,
+        forward: &mut Forward<D>,
+        staging: &mut SliceStaging<D>,
         counter: &MapCounter<D>,
         arena: &mut Arena<D>,
         job: &Job<'_, D>,
     ) -> Result<usize> {
-        let (index, prompts) = (intake.half(), job.boxes.len());
-        self.reuse_slices(intake)?;
-        let Whole { runs, halves, key, redirects } = whole;
+        let (index, prompts) = (staging.half(), job.boxes.len());
+        self.reuse_slices(staging)?;
+        let Forward { runs, halves, key, redirects } = forward;
         let half = &mut halves[index];
         let layout = Layout::new(prompts, counter.bytes(prompts), job.answers.maps, job.resizer.area());
         let boxes = self.gather(half, redirects, job, layout)?;
         half.at = layout;
-        self.await_slices(intake, arena)?;
+        self.await_slices(staging, arena)?;
 
         let [inputs, results] = [&half.inputs, &half.results].map(|buffer| self.driver.address(buffer));
         let memory = [inputs, results, Arc::as_ptr(job.resizer) as u64];
         (key.half, key.counts, key.memory, key.layout) = (index, [job.slices, prompts], memory, layout);
         key.slices.clear();
-        intake.memory(self, &mut key.slices);
+        staging.memory(self, &mut key.slices);
         key.slices.push(std::ptr::from_ref(job.parts[1].plan) as u64);
         let launch = |capture: Option<&D::Capture>| {
-            self.launch_pictures(capture, intake, job.slices, (arena, job.parts[0].plan, job.pictures), &redirects[0])?;
+            self.launch_pictures(
+                capture,
+                staging,
+                job.slices,
+                (arena, job.parts[0].plan, job.pictures),
+                &redirects[0],
+            )?;
             for (i, (part, count)) in job.parts.iter().zip([job.slices, prompts]).enumerate() {
                 self.all_steps(capture, arena, part.plan, part.params, count, &redirects[i])?;
             }
@@ -181,7 +187,7 @@ impl<D: Driver> Cuda<D> {
                     // Ended in any case: a queue must not stay in capture.
                     let launches = self.driver.end_capture(capture);
                     captured?;
-                    let mut others: Vec<Arc<dyn Any + Send + Sync>> = intake.held();
+                    let mut others: Vec<Arc<dyn Any + Send + Sync>> = staging.held();
                     others.extend([half.inputs.clone(), half.results.clone()].map(|b| b as Arc<dyn Any + Send + Sync>));
                     others.push(job.resizer.clone());
                     let params = job.parts.iter().flat_map(|part| part.params).cloned().collect();
@@ -192,7 +198,7 @@ impl<D: Driver> Cuda<D> {
                 }
             }
         }
-        self.slices_read(intake)?;
+        self.slices_read(staging)?;
         half.done = Some(self.driver.record_event(Queue::Run, half.done.take())?);
         Ok(index)
     }
@@ -243,20 +249,20 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Waits for the whole run that filled half `index`; copies its scores to `iou` `[b, 4]` and its counts to
+    /// Waits for the forward pass that filled half `index`; copies its scores to `iou` `[b, 4]` and its counts to
     /// `counter`. With `masks` all masks come down too.
     ///
     /// # Errors
     /// A device that fails.
-    pub fn land(
+    pub fn collect(
         &self,
-        whole: &mut Whole<D>,
+        forward: &mut Forward<D>,
         index: usize,
         iou: &mut [f32],
         counter: &mut MapCounter<D>,
         masks: bool,
     ) -> Result<()> {
-        let half = &mut whole.halves[index];
+        let half = &mut forward.halves[index];
         let Layout { prompts, counts, masks: first_mask, end, .. } = half.at;
         self.fetch(half, 0, if masks { end } else { first_mask })?;
         let host = self.driver.host(&mut half.down);
@@ -265,25 +271,25 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Masks `[count, h, w]` from mask `first` on of the whole run that filled half `index`, counted over prompts and
-    /// maps. `landed` where they came down with the scores.
+    /// Masks `[count, h, w]` from mask `first` on of the forward pass that filled half `index`, counted over prompts and
+    /// maps. `collected` where they came down with the scores.
     ///
     /// # Errors
     /// Masks that are not there; a device that fails.
-    pub fn landed_masks<'a>(
+    pub fn collected_masks<'a>(
         &self,
-        whole: &'a mut Whole<D>,
+        forward: &'a mut Forward<D>,
         index: usize,
         (first, count): (usize, usize),
-        landed: bool,
+        collected: bool,
     ) -> Result<&'a [u8]> {
-        let half = &mut whole.halves[index];
+        let half = &mut forward.halves[index];
         let Layout { masks, area, end, .. } = half.at;
         let range = masks + first * area..masks + (first + count) * area;
         if range.end > end {
             return Err(self.out_of_range("masks", first + count, (end - masks) / area.max(1)));
         }
-        if !landed {
+        if !collected {
             self.fetch(half, range.start, range.end)?;
         }
         Ok(&self.driver.host(&mut half.down)[range])

@@ -1,9 +1,9 @@
-//! Makes modules of `src/backend/cpu/threads/door.rs`, whose locks and atomics are loom's: as it is, and broken in one
+//! Makes modules of `src/backend/cpu/threads/fork_join.rs`, whose locks and atomics are loom's: as it is, and broken in one
 //! place each. A text to replace that is not there exactly once ends the build, so that the model is of today's code.
 
 use std::path::Path;
 
-const DOOR: &str = "../../src/backend/cpu/threads/door.rs";
+const FORK_JOIN: &str = "../../src/backend/cpu/threads/fork_join.rs";
 
 /// What loom has in place of the standard library's.
 const LOOM: [(&str, &str); 7] = [
@@ -39,19 +39,19 @@ const BROKEN: [(&str, &str, &str); 6] = [
 ];
 
 fn replaced(text: &str, from: &str, to: &str) -> String {
-    assert_eq!(text.matches(from).count(), 1, "{DOOR} has to have this once: {from}");
+    assert_eq!(text.matches(from).count(), 1, "{FORK_JOIN} has to have this once: {from}");
     text.replace(from, to)
 }
 
 fn main() {
-    println!("cargo::rerun-if-changed={DOOR}");
-    let text = std::fs::read_to_string(DOOR).expect(DOOR);
+    println!("cargo::rerun-if-changed={FORK_JOIN}");
+    let text = std::fs::read_to_string(FORK_JOIN).expect(FORK_JOIN);
     let text = LOOM.iter().fold(text, |text, (from, to)| replaced(&text, from, to));
     let text = text.lines().filter(|line| !line.starts_with("//!")).collect::<Vec<_>>().join("\n");
     let out = std::env::var("OUT_DIR").expect("cargo sets it");
     let write = |name: &str, text: &str| {
         std::fs::write(Path::new(&out).join(format!("{name}.rs")), text.replace("pub(super)", "pub")).expect("a file");
     };
-    write("door", &text);
+    write("fork_join", &text);
     BROKEN.iter().for_each(|(name, from, to)| write(name, &replaced(&text, from, to)));
 }

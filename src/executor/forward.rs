@@ -11,7 +11,7 @@ impl<B: Backend> Session<B> {
     ///
     /// # Errors
     /// As [`Session::encode`] and [`Session::answer`]; what `run` returns.
-    pub(crate) fn whole(
+    pub(crate) fn forward(
         &mut self,
         slices: &[Slice<'_>],
         prompts: &[Prompt<'_>],
@@ -23,7 +23,7 @@ impl<B: Backend> Session<B> {
         slices.iter().try_for_each(|slice| slice.check_values(self.network.config()))?;
         let which = self.decoder_of(prompts, count)?;
         self.staging.fill(prompts);
-        self.staging.fill_whole(slices, prompts);
+        self.staging.fill_forward(slices, prompts);
         let (encoder, decoder) = (&self.encoder, &self.decoders[which].1);
         let (inputs, given) = inputs(&encoder.plan, &decoder.plan, &self.staging)?;
         let parts = [encoder, decoder].map(|stage| Part { plan: &stage.plan, params: &stage.params });

@@ -2,7 +2,7 @@
 //! of it, each of which some property has to catch.
 #![allow(dead_code, reason = "the protocol has a method for its own tests")]
 
-macro_rules! doors {
+macro_rules! fork_joins {
     ($($name:ident),*) => {
         $(mod $name { include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs")); })*
 
@@ -24,23 +24,23 @@ fn holds(name: &str, property: impl Fn() + Sync + Send + 'static) {
     println!("holds: {name}");
 }
 
-/// Each property of the protocol in module `$door`.
+/// Each property of the protocol in module `$fork_join`.
 macro_rules! properties {
-    ($door:ident) => {{
+    ($fork_join:ident) => {{
         use loom::sync::Arc;
         use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-        use $door::Door;
+        use $fork_join::ForkJoin;
 
-        fn serving(door: &Arc<Door>, count: usize) -> Vec<loom::thread::JoinHandle<()>> {
+        fn serving(fork_join: &Arc<ForkJoin>, count: usize) -> Vec<loom::thread::JoinHandle<()>> {
             let serve = |index| {
-                let door = Arc::clone(door);
-                loom::thread::spawn(move || door.serve(index))
+                let fork_join = Arc::clone(fork_join);
+                loom::thread::spawn(move || fork_join.serve(index))
             };
             (1..=count).map(serve).collect()
         }
 
-        fn end(door: &Door, threads: Vec<loom::thread::JoinHandle<()>>) {
-            door.shut();
+        fn end(fork_join: &ForkJoin, threads: Vec<loom::thread::JoinHandle<()>>) {
+            fork_join.shut();
             threads.into_iter().for_each(|thread| thread.join().expect("a thread that serves does not panic"));
         }
 
@@ -51,113 +51,114 @@ macro_rules! properties {
             }
         }
 
-        fn door() -> Arc<Door> {
-            Arc::new(Door::new(std::time::Duration::ZERO))
+        fn fork_join() -> Arc<ForkJoin> {
+            Arc::new(ForkJoin::new(std::time::Duration::ZERO))
         }
 
         holds("a round is over when every seat has done its share, once", || {
-            let door = door();
-            let threads = serving(&door, 2);
+            let fork_join = fork_join();
+            let threads = serving(&fork_join, 2);
             let (done, inside) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let work = |_| {
                 inside.fetch_add(1, SeqCst);
                 done.fetch_add(1, SeqCst);
                 inside.fetch_sub(1, SeqCst);
             };
-            assert!(door.lend(&work, 2, None).is_ok());
+            assert!(fork_join.lend(&work, 2, None).is_ok());
             assert_eq!((done.load(SeqCst), inside.load(SeqCst)), (2, 0));
-            end(&door, threads);
+            end(&fork_join, threads);
         });
         holds("rounds follow each other", || {
-            let door = door();
-            let threads = serving(&door, 1);
+            let fork_join = fork_join();
+            let threads = serving(&fork_join, 1);
             for round in 1..=2 {
                 let done = AtomicUsize::new(0);
                 assert!(
-                    door.lend(
-                        &|_| {
-                            _ = done.fetch_add(round, SeqCst);
-                        },
-                        1,
-                        None
-                    )
-                    .is_ok()
+                    fork_join
+                        .lend(
+                            &|_| {
+                                _ = done.fetch_add(round, SeqCst);
+                            },
+                            1,
+                            None
+                        )
+                        .is_ok()
                 );
                 assert_eq!(done.load(SeqCst), round);
             }
-            end(&door, threads);
+            end(&fork_join, threads);
         });
         holds("a shared round waits for those inside and for nobody else", || {
-            let door = door();
-            let threads = serving(&door, 2);
+            let fork_join = fork_join();
+            let threads = serving(&fork_join, 2);
             let (done, inside) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let work = |_| {
                 inside.fetch_add(1, SeqCst);
                 done.fetch_add(1, SeqCst);
                 inside.fetch_sub(1, SeqCst);
             };
-            assert!(door.share(&work, 1).is_ok());
+            assert!(fork_join.share(&work, 1).is_ok());
             assert_eq!(inside.load(SeqCst), 0);
             assert!((1..=2).contains(&done.load(SeqCst)));
-            end(&door, threads);
+            end(&fork_join, threads);
         });
         holds("two lenders take turns", || {
-            let door = door();
-            let threads = serving(&door, 1);
+            let fork_join = fork_join();
+            let threads = serving(&fork_join, 1);
             let busy = Arc::new(AtomicUsize::new(0));
-            let lend = |door: &Door, busy: &AtomicUsize| {
+            let lend = |fork_join: &ForkJoin, busy: &AtomicUsize| {
                 let done = AtomicUsize::new(0);
                 let work = |_| {
                     assert_eq!(busy.fetch_add(1, SeqCst), 0);
                     done.fetch_add(1, SeqCst);
                     busy.fetch_sub(1, SeqCst);
                 };
-                assert!(door.lend(&work, 1, None).is_ok());
+                assert!(fork_join.lend(&work, 1, None).is_ok());
                 assert_eq!(done.load(SeqCst), 1);
             };
             let other = {
-                let (door, busy) = (Arc::clone(&door), Arc::clone(&busy));
-                loom::thread::spawn(move || lend(&door, &busy))
+                let (fork_join, busy) = (Arc::clone(&fork_join), Arc::clone(&busy));
+                loom::thread::spawn(move || lend(&fork_join, &busy))
             };
-            lend(&door, &busy);
+            lend(&fork_join, &busy);
             other.join().expect("the other lender does not panic");
-            end(&door, threads);
+            end(&fork_join, threads);
         });
         holds("a panic of a share comes to its lender, and the next round works", || {
-            let door = door();
-            let threads = serving(&door, 1);
-            let panic = door.lend(&|_| std::panic::resume_unwind(Box::new(7)), 1, None).expect_err("it panicked");
+            let fork_join = fork_join();
+            let threads = serving(&fork_join, 1);
+            let panic = fork_join.lend(&|_| std::panic::resume_unwind(Box::new(7)), 1, None).expect_err("it panicked");
             assert_eq!(panic.downcast_ref(), Some(&7));
             let done = AtomicUsize::new(0);
-            assert!(door.lend(&counting(&done), 1, None).is_ok());
+            assert!(fork_join.lend(&counting(&done), 1, None).is_ok());
             assert_eq!(done.load(SeqCst), 1);
-            end(&door, threads);
+            end(&fork_join, threads);
         });
         holds("a lender that is stopped before its turn lends nothing or all", || {
-            let door = door();
-            let threads = serving(&door, 1);
+            let fork_join = fork_join();
+            let threads = serving(&fork_join, 1);
             let stop = Arc::new(AtomicBool::new(false));
             let other = {
-                let (door, stop) = (Arc::clone(&door), Arc::clone(&stop));
+                let (fork_join, stop) = (Arc::clone(&fork_join), Arc::clone(&stop));
                 loom::thread::spawn(move || {
                     let done = AtomicUsize::new(0);
-                    assert!(door.lend(&counting(&done), 1, Some(&stop)).is_ok());
+                    assert!(fork_join.lend(&counting(&done), 1, Some(&stop)).is_ok());
                     let done = done.load(SeqCst);
                     assert!(done == 1 || stop.load(SeqCst), "neither done nor stopped");
                 })
             };
             let done = AtomicUsize::new(0);
-            assert!(door.lend(&counting(&done), 1, None).is_ok());
+            assert!(fork_join.lend(&counting(&done), 1, None).is_ok());
             assert_eq!(done.load(SeqCst), 1);
             stop.store(true, SeqCst);
             other.join().expect("the other lender does not panic");
-            end(&door, threads);
+            end(&fork_join, threads);
         });
     }};
 }
 
-doors!(
-    door,
+fork_joins!(
+    fork_join,
     never_wakes_the_lender,
     never_wakes_a_server,
     leaves_while_somebody_is_inside,
@@ -177,13 +178,15 @@ fn main() -> std::process::ExitCode {
         let this = std::env::current_exe().expect("a path of its own");
         let mut child = std::process::Command::new(this);
         child.arg(name);
-        if name != "door" {
+        if name != "fork_join" {
             child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         }
         let whole = child.status().expect("a process").success();
-        right &= whole == (name == "door");
+        right &= whole == (name == "fork_join");
         match (name, whole) {
-            ("door", _) => println!("the protocol as it is: {}", if whole { "every property holds" } else { "FAILS" }),
+            ("fork_join", _) => {
+                println!("the protocol as it is: {}", if whole { "every property holds" } else { "FAILS" })
+            }
             (_, true) => println!("NOT CAUGHT: {name}"),
             (_, false) => println!("caught: {name}"),
         }

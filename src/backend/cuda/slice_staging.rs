@@ -69,7 +69,7 @@ struct Half<D: Driver> {
 }
 
 /// Memory for the slices of two batches.
-pub struct Intake<D: Driver> {
+pub struct SliceStaging<D: Driver> {
     halves: [Half<D>; 2],
     current: usize,
     /// Whether the current half takes slices; else the next slice begins the other one.
@@ -79,7 +79,7 @@ pub struct Intake<D: Driver> {
     ranges: Arc<Ranges<D>>,
 }
 
-impl<D: Driver> Intake<D> {
+impl<D: Driver> SliceStaging<D> {
     /// Which half the batch is in.
     pub(super) fn half(&self) -> usize {
         self.current
@@ -154,7 +154,7 @@ impl<D: Driver> Cuda<D> {
     ///
     /// # Errors
     /// A device that fails.
-    pub fn intake(&self, slots: usize) -> Result<Intake<D>> {
+    pub fn slice_staging(&self, slots: usize) -> Result<SliceStaging<D>> {
         let half = || {
             let (pinned, stored) = (self.driver.pinned(0)?, Arc::new(self.driver.allocate(0)?));
             let slots = vec![None; slots];
@@ -171,19 +171,19 @@ impl<D: Driver> Cuda<D> {
         };
         let levels = Arc::new(self.driver.allocate(0)?);
         let (halves, ranges) = ([half()?, half()?], Arc::new(self.picture_ranges(slots)?));
-        Ok(Intake { halves, current: 0, open: false, levels, levels_bytes: 0, ranges })
+        Ok(SliceStaging { halves, current: 0, open: false, levels, levels_bytes: 0, ranges })
     }
 
     /// Makes room for a whole batch of slices of `recipe`.
     ///
     /// # Errors
     /// Memory that cannot be had.
-    pub fn make_room(&self, intake: &mut Intake<D>, recipe: &Recipe<D>) -> Result<()> {
-        let slots = intake.halves[0].slots.len();
-        for half in &mut intake.halves {
+    pub fn make_room(&self, staging: &mut SliceStaging<D>, recipe: &Recipe<D>) -> Result<()> {
+        let slots = staging.halves[0].slots.len();
+        for half in &mut staging.halves {
             self.grow(half, slots * recipe.stored())?;
         }
-        self.grow_levels(intake, slots * recipe.grey.as_ref().map_or(0, |_| recipe.values()))
+        self.grow_levels(staging, slots * recipe.grey.as_ref().map_or(0, |_| recipe.values()))
     }
 
     /// Takes a slice into `slot`: `fill` writes its rows, [`Recipe::pitch`] bytes each, and they are on their way. The
@@ -194,15 +194,15 @@ impl<D: Driver> Cuda<D> {
     #[allow(unsafe_code, reason = "a queued copy trusts its caller to leave the bytes alone")]
     pub fn take_slice(
         &self,
-        intake: &mut Intake<D>,
+        staging: &mut SliceStaging<D>,
         slot: usize,
         recipe: &Arc<Recipe<D>>,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<()> {
-        if !intake.open {
-            self.begin_batch(intake)?;
+        if !staging.open {
+            self.begin_batch(staging)?;
         }
-        let (half, bytes) = (&mut intake.halves[intake.current], recipe.stored());
+        let (half, bytes) = (&mut staging.halves[staging.current], recipe.stored());
         if slot >= half.slots.len() {
             return Err(self.out_of_range("slots", slot, half.slots.len()));
         }
@@ -222,9 +222,9 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// To be called before more is uploaded for the batch: where its run has begun, what goes up waits for that.
-    pub(super) fn reuse_slices(&self, intake: &Intake<D>) -> Result<()> {
-        let half = &intake.halves[intake.current];
-        if intake.open {
+    pub(super) fn reuse_slices(&self, staging: &SliceStaging<D>) -> Result<()> {
+        let half = &staging.halves[staging.current];
+        if staging.open {
             return Ok(());
         }
         if let Some(uploaded) = &half.uploaded {
@@ -234,9 +234,9 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Begins a batch in the other half, once nothing uses what that held.
-    fn begin_batch(&self, intake: &mut Intake<D>) -> Result<()> {
-        intake.current ^= 1;
-        let half = &mut intake.halves[intake.current];
+    fn begin_batch(&self, staging: &mut SliceStaging<D>) -> Result<()> {
+        staging.current ^= 1;
+        let half = &mut staging.halves[staging.current];
         if let Some(uploaded) = &half.uploaded {
             self.driver.wait(uploaded)?;
         }
@@ -246,7 +246,7 @@ impl<D: Driver> Cuda<D> {
         half.used = 0;
         half.regions.clear();
         half.slots.fill(None);
-        intake.open = true;
+        staging.open = true;
         Ok(())
     }
 
@@ -267,10 +267,10 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    fn grow_levels(&self, intake: &mut Intake<D>, bytes: usize) -> Result<()> {
-        if bytes > intake.levels_bytes {
-            intake.levels = Arc::new(self.driver.allocate(bytes)?);
-            intake.levels_bytes = bytes;
+    fn grow_levels(&self, staging: &mut SliceStaging<D>, bytes: usize) -> Result<()> {
+        if bytes > staging.levels_bytes {
+            staging.levels = Arc::new(self.driver.allocate(bytes)?);
+            staging.levels_bytes = bytes;
         }
         Ok(())
     }
@@ -283,39 +283,39 @@ impl<D: Driver> Cuda<D> {
     /// A slot without a slice; memory; a device that fails.
     pub fn make_pictures(
         &self,
-        intake: &mut Intake<D>,
+        staging: &mut SliceStaging<D>,
         count: usize,
         (arena, plan, values): (&mut Arena<D>, &Plan, [ValueId; 2]),
     ) -> Result<()> {
-        self.await_slices(intake, arena)?;
-        self.launch_pictures(None, intake, count, (arena, plan, values), &[])?;
-        self.slices_read(intake)
+        self.await_slices(staging, arena)?;
+        self.launch_pictures(None, staging, count, (arena, plan, values), &[])?;
+        self.slices_read(staging)
     }
 
     /// Ends the batch: what is queued from here on runs behind the upload of its slices and of what waits for `arena`.
-    pub(super) fn await_slices(&self, intake: &mut Intake<D>, arena: &mut Arena<D>) -> Result<()> {
+    pub(super) fn await_slices(&self, staging: &mut SliceStaging<D>, arena: &mut Arena<D>) -> Result<()> {
         arena.flush(&self.driver)?;
-        let half = &mut intake.halves[intake.current];
+        let half = &mut staging.halves[staging.current];
         let levels = half.regions.iter().filter(|region| region.recipe.grey.is_some());
         let bytes = levels.map(|region| region.recipe.values()).sum();
         let uploaded = self.driver.record_event(Queue::Up, half.uploaded.take())?;
         self.driver.wait_event(Queue::Run, &uploaded)?;
         half.uploaded = Some(uploaded);
-        intake.open = false;
-        self.grow_levels(intake, bytes)
+        staging.open = false;
+        self.grow_levels(staging, bytes)
     }
 
     /// Launches what makes the pictures of the first `count` slots, behind [`Cuda::await_slices`].
     pub(super) fn launch_pictures(
         &self,
         capture: Option<&D::Capture>,
-        intake: &Intake<D>,
+        staging: &SliceStaging<D>,
         count: usize,
         target: (&Arena<D>, &Plan, [ValueId; 2]),
         redirects: &[(ValueId, u64)],
     ) -> Result<()> {
-        let half = &intake.halves[intake.current];
-        let levels = self.launch_levels(capture, intake, half)?;
+        let half = &staging.halves[staging.current];
+        let levels = self.launch_levels(capture, staging, half)?;
         let slots: Option<Vec<usize>> = half.slots.iter().take(count).copied().collect();
         let slots = slots.filter(|slots| slots.len() == count);
         let slots = slots.ok_or_else(|| {
@@ -330,7 +330,7 @@ impl<D: Driver> Cuda<D> {
                 levels[slot] == levels[region] + i as u64 * step && Arc::ptr_eq(&half.regions[slot].recipe, recipe)
             };
             let alike = slots[first..].iter().enumerate().take_while(alike).count();
-            let ranges = recipe.ranges.then_some(&*intake.ranges);
+            let ranges = recipe.ranges.then_some(&*staging.ranges);
             let slices = Slices { start: levels[region], step: step as usize };
             self.pictures(capture, target, redirects, (first, alike), &recipe.taps, slices, ranges)?;
             first += alike;
@@ -339,15 +339,20 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Marks that what was launched so far is the last to read the slices of the batch.
-    pub(super) fn slices_read(&self, intake: &mut Intake<D>) -> Result<()> {
-        let read = &mut intake.halves[intake.current].read;
+    pub(super) fn slices_read(&self, staging: &mut SliceStaging<D>) -> Result<()> {
+        let read = &mut staging.halves[staging.current].read;
         *read = Some(self.driver.record_event(Queue::Run, read.take())?);
         Ok(())
     }
 
     /// Launches what makes levels of all slices of the batch; device addresses of the levels of each.
-    fn launch_levels(&self, capture: Option<&D::Capture>, intake: &Intake<D>, half: &Half<D>) -> Result<Vec<u64>> {
-        let (stored, mut next) = (self.driver.address(&half.stored), self.driver.address(&intake.levels));
+    fn launch_levels(
+        &self,
+        capture: Option<&D::Capture>,
+        staging: &SliceStaging<D>,
+        half: &Half<D>,
+    ) -> Result<Vec<u64>> {
+        let (stored, mut next) = (self.driver.address(&half.stored), self.driver.address(&staging.levels));
         let mut levels = Vec::with_capacity(half.regions.len());
         for run in half.regions.chunk_by(|a, b| Arc::ptr_eq(&a.recipe, &b.recipe)) {
             let (recipe, start) = (&run[0].recipe, stored + run[0].offset as u64);

@@ -21,17 +21,17 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What a panic carries.
 pub(super) type Payload = Box<dyn Any + Send>;
 
-/// One side lends work, one piece at a time; the other side, threads in [`Door::serve`], takes seats in it.
+/// One side lends work, one piece at a time; the other side, threads in [`ForkJoin::serve`], takes seats in it.
 ///
 /// Everything is decided under one lock. The two atomics repeat a little of it, so that threads can wait a moment for a
 /// change without sleeping; a stale one costs time, never truth.
-pub(super) struct Door {
+pub(super) struct ForkJoin {
     state: Mutex<State>,
     /// [`State::round`].
     round: AtomicUsize,
     /// [`State::is_over`].
     over: AtomicBool,
-    /// A round began, or the door was shut for good.
+    /// A round began, or no more will.
     opened: Condvar,
     /// A round is over.
     left: Condvar,
@@ -71,12 +71,12 @@ impl State {
     }
 }
 
-impl Door {
-    pub fn new(patience: Duration) -> Door {
+impl ForkJoin {
+    pub fn new(patience: Duration) -> ForkJoin {
         let (round, over) = (AtomicUsize::new(0), AtomicBool::new(true));
         let (opened, left, turn) = (Condvar::new(), Condvar::new(), Condvar::new());
         let state = Mutex::new(State { queue: VecDeque::with_capacity(QUEUE), ..State::default() });
-        Door { state, round, over, opened, left, turn, patience }
+        ForkJoin { state, round, over, opened, left, turn, patience }
     }
 
     /// Lends `work` to `seats` other threads and returns when all of them have done their shares. Where `stop` is set
@@ -183,7 +183,7 @@ impl Door {
         panic.map_or(Ok(()), Err)
     }
 
-    /// Takes part in round after round as thread `index`, until the door is shut.
+    /// Takes part in round after round as thread `index`, until it is shut.
     pub fn serve(&self, index: usize) {
         let mut seen = 0;
         while let Some(work) = self.enter(&mut seen) {
@@ -191,7 +191,7 @@ impl Door {
         }
     }
 
-    /// Waits for a round after `seen` with a free seat, and takes it. `None` once the door is shut.
+    /// Waits for a round after `seen` with a free seat, and takes it. `None` once it is shut.
     fn enter(&self, seen: &mut usize) -> Option<Work<'static>> {
         loop {
             self.spin(|| self.round.load(Ordering::Acquire) != *seen);
@@ -233,7 +233,7 @@ impl Door {
         self.lock().came
     }
 
-    /// Ends every [`Door::serve`] that is not inside a round.
+    /// Ends every [`ForkJoin::serve`] that is not inside a round.
     pub fn shut(&self) {
         let mut state = self.lock();
         state.shut = true;
@@ -241,7 +241,7 @@ impl Door {
         self.opened.notify_all();
     }
 
-    /// Looks until `ready`, or for as long as the door's patience lasts. Whoever else wants the core goes first.
+    /// Looks until `ready`, or for as long as its patience lasts. Whoever else wants the core goes first.
     fn spin(&self, ready: impl Fn() -> bool) {
         const LOOKS: usize = 32;
         let start = Instant::now();
