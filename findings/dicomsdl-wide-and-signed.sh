@@ -3,8 +3,8 @@
 # Input: three valid uncompressed images of 2 x 3 voxels (DICOM PS3.5 section 8.1.1 and PS3.3 C.7.6.3):
 #  1. Bits Allocated 32, Bits Stored 32, unsigned, as the pixel data of an RT Dose: 70000, 140000, ...
 #  2. Bits Allocated 8, Pixel Representation 1 (two's complement): -3, -2, ...
-#  3. Bits Allocated 16, Bits Stored 12, Pixel Representation 1, the four bits above the sample left 0: the sample is the
-#     12 bits, so 0x0FFD is -3; nothing in the standard says that a writer must repeat the sign bit above High Bit.
+#  3. Bits Allocated 16, Bits Stored 12, Pixel Representation 1, the four bits above the sample left 0: the sample is
+#     those 12 bits, so 0x0FFD is -3; no rule of the standard makes a writer repeat the sign bit above High Bit.
 # Expected of pixelData(storedvalue=True), "stored values; pixel values before LUT": these numbers.
 # Seen: 1. 16-bit numbers, made of the first half of the bytes (70000, 140000, 210000 and nothing of the second row);
 #       2. 253, 254, ...; 3. 4093, 4094, ... in an array of int16. No exception, no warning.

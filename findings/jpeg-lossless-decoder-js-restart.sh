@@ -1,5 +1,5 @@
 #!/bin/bash
-# jpeg-lossless-decoder-js 2.1.2 (npm; Node 20; the lossless JPEG decoder of several browser viewers, also inside daikon):
+# jpeg-lossless-decoder-js 2.1.2 (npm; Node 20; the decoder of several browser viewers, also used by daikon):
 # lossless JPEG (ITU T.81 process 14, DICOM transfer syntax 1.2.840.10008.1.2.4.57) with two things that T.81 annex H
 # allows in every stream (mammography files with restart intervals exist):
 #  1. A restart interval (DRI) of 4 lines, predictors 1 to 7. After a marker prediction starts afresh: the first sample

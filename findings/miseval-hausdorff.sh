@@ -1,9 +1,9 @@
 #!/bin/bash
-# miseval 1.3.0 (PyPI; with hausdorff 0.2.6, numpy 2.2.6, scipy 1.17.1; CPython 3.11): two of its distance metrics are not
-# what their names say.
+# miseval 1.3.0 (PyPI; with hausdorff 0.2.6, numpy 2.2.6, scipy 1.17.1; CPython 3.11): two of its distance metrics are
+# not what their names say.
 # Input: a square of 20 x 20 voxels against the same square with one more voxel 31 rows and 31 columns from its corner.
 # Expected, in voxels: Hausdorff distance sqrt(31^2 + 31^2) = 43.84. Average Hausdorff distance as Taha and Hanbury
-# define it (BMC Medical Imaging 2015, doi 10.1186/s12880-015-0068-x): the larger of the two mean distances, 43.84 / 401.
+# define it (BMC Medical Imaging 2015, 10.1186/s12880-015-0068-x): the larger of the two mean distances, 43.84 / 401.
 # Seen: "HD" ("SimpleHausdorffDistance") gives 1.0 and "AHD" ("AverageHausdorffDistance") the plain maximum, 43.84.
 # Why: the mask itself is handed to the package hausdorff, whose documentation asks for one point a row; so 64 rows of
 # grey values are compared as 64 points in 64 dimensions, and the best match of a row with one 1 in it is a row of

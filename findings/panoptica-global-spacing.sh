@@ -6,7 +6,7 @@
 # apart, voxels 1 x 1 mm. As there is one instance, both scores are of the same two masks.
 # Seen: sq_hd 5.385 (right, mm), global_bin_hd 2.236 (voxels); sq_assd 1.603, global_bin_assd 0.509; HD95 5.0 and 2.0.
 # With spacing 1, 1, 1 the pairs are equal. The spacing is never handed to the global metrics, and nothing says so.
-# A table made of one such result mixes millimetres and voxels, and the global distance looks better than the instance's.
+# A table of such results mixes millimetres and voxels, and the global distance looks better than the instance's.
 set -eu
 d=$(mktemp -d); trap 'rm -rf "$d"' EXIT
 pip install -q --disable-pip-version-check --root-user-action ignore --no-compile --no-deps --target "$d/p" \

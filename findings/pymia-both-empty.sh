@@ -6,11 +6,11 @@
 # Seen for that one case, in one row: DICE 1.0, SURFDICE -inf, VOLSMTY -inf, HDRFDST inf.
 # Why it surprises: the three overlap scores have the same range and the same perfect value; two of them punish what the
 # third rewards, and with a number below their range. StatisticsAggregator and CSVStatisticsWriter then take np.mean:
-# one such case among perfect ones makes the mean -inf and the standard deviation nan; only a Python warning tells of it.
+# one such case among perfect ones makes the mean -inf and the standard deviation nan; only a warning tells of it.
 set -eu
 d=$(mktemp -d); trap 'rm -rf "$d"' EXIT
-pip install -q --disable-pip-version-check --root-user-action ignore --no-compile --no-deps --target "$d/p" pymia==0.3.4 \
-    simpleitk==2.5.7 numpy==2.2.6 scipy==1.17.1 scikit-image==0.26.0 lazy-loader==0.6 packaging==26.4
+pip install -q --disable-pip-version-check --root-user-action ignore --no-compile --no-deps --target "$d/p" \
+    pymia==0.3.4 simpleitk==2.5.7 numpy==2.2.6 scipy==1.17.1 scikit-image==0.26.0 lazy-loader==0.6 packaging==26.4
 PYTHONPATH="$d/p" python3 -W ignore - <<'PY'
 import math
 import numpy as np
@@ -29,7 +29,8 @@ for case in range(9):
 absent = sitk.GetImageFromArray(np.zeros_like(filled))
 evaluator.evaluate(absent, absent, "absent in both")
 
-rows = {name: {r.metric: r.value for r in evaluator.results if r.id_ == name} for name in ("perfect 0", "absent in both")}
+rows = {name: {r.metric: r.value for r in evaluator.results if r.id_ == name}
+        for name in ("perfect 0", "absent in both")}
 means = {(r.id_, r.metric): r.value for r in StatisticsAggregator().calculate(evaluator.results)}
 for name, row in rows.items():
     print(f"{name}: {row}")
