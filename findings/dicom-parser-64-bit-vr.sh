@@ -2,8 +2,8 @@
 # dicom-parser 1.8.21, daikon 1.2.46 and dcmjs 0.51.1 (npm; Node 20): one element of a 64-bit value representation
 # before the picture.
 # DICOM PS3.5 has had OV, SV and UV since 2019 (section 6.2). By section 7.1.2 they have two reserved bytes and a 32-bit
-# length in explicit VR, like OB and unlike US. They stand in private groups, in (0008,040D) of media
-# directories and in (7FE0,0001), the Extended Offset Table of large multi-frame images.
+# length in explicit VR, like OB and unlike US. They stand in private groups and in
+# (7FE0,0001), the Extended Offset Table of large multi-frame images.
 # Input: a valid uncompressed picture of 2 x 3 bytes with one private element of eight bytes, UV, SV or OV.
 # Seen: dcmjs reads the picture. dicom-parser takes the reserved bytes for a length of 0 and the length for the next
 # tag, and throws "buffer overrun": the whole file is lost for one private number. daikon goes astray in the same way:
