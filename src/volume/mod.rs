@@ -68,7 +68,7 @@ pub use describe::{Description, GeometryDescription, describe, describe_chosen};
 pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name, is_rtstruct_name};
 pub use geometry::{Affine, AffineSource, Geometry};
 pub use incoming::{Image, Incoming};
-pub use info::VolumeInfo;
+pub use info::{ValueScale, VolumeInfo};
 pub use lent::{Lender, Lent};
 #[cfg(feature = "capi")]
 pub(crate) use levels::LevelCounts;
