@@ -18,8 +18,8 @@ pub struct Args {
     /// DICOM series.
     #[arg(long, value_name = "UID")]
     series: Option<String>,
-    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by the one of a
-    /// label or unit (--real-world=NAME); `medsegx info FOLDER` lists them.
+    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
+    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     real_world: Option<String>,
     /// As JSON.

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{Geometry, VolumeInfo};
 use crate::{Error, Result};
 
-/// Refuses `other` unless its voxels are those of `own`: by dimensions and, where both say, by their places, to half the
-/// least spacing. `whose` says what `own` is, as "the image".
+/// Refuses `other` unless its voxels are those of `own`: by dimensions and, where both say, by their places, to half
+/// the least spacing. `whose` says what `own` is, as "the image".
 ///
 /// # Errors
 /// [`Error::File`] that names `other`.
