@@ -100,6 +100,7 @@ class Model:
         mask: int | str = "auto",
         volume: int | str | None = None,
         series: str | None = None,
+        real_world: str | bool | None = None,
         form: str | None = None,
         batch: int | None = None,
         progress: Progress | None = None,
@@ -130,6 +131,8 @@ class Model:
             intensity: minmax, robust, percentile, window:LEVEL,WIDTH, soft, lung, brain, bone, mediastinum, raw or unit.
             mask: "auto", or 0 to 3 for a mask of the network.
             volume, series, form: of files that hold several; as the command line's flags.
+            real_world: real world values of a DICOM image, not those of its rescale: True for the one map there is, or
+                the label or unit of one.
             batch: slices in one batch.
             progress: called with how many slices are done, of how many; what it raises ends the run.
             cancel: stops the run from elsewhere.
@@ -145,12 +148,13 @@ class Model:
         options = given(
             orient=orient, intensity=intensity, mask=str(mask), series=series, form=form, batch=batch,
             volume=None if volume is None else str(volume), axis=axis_of(slice_axis),
+            real_world="" if real_world is True else real_world or None,
         )  # fmt: skip
         found = None
         if _image.is_path(image):
             _refuse(spacing=spacing, affine=affine, axes=axes)
         else:
-            _refuse(volume=volume, series=series, form=form)
+            _refuse(volume=volume, series=series, real_world=real_world or None, form=form)
             found = _image.recognise(image, spacing, affine, axes)
         name = name_of(place)
         options |= given(name=name, interpolate=interpolate or None)

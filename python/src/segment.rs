@@ -184,7 +184,8 @@ impl Ask {
         let text = |name: &str| options.get_item(name)?.map(|value| value.extract::<String>()).transpose();
         let number = |name: &str| options.get_item(name)?.map(|value| value.extract::<usize>()).transpose();
         let (orient, intensity, mask, form) = (text("orient")?, text("intensity")?, text("mask")?, text("form")?);
-        let choice = SeriesChoice { series: text("series")?, volume: text("volume")?, threads: model.threads };
+        let (series, volume, real_world) = (text("series")?, text("volume")?, text("real_world")?);
+        let choice = SeriesChoice { series, volume, real_world, threads: model.threads };
         let interpolate = options.get_item("interpolate")?.map(|value| value.extract()).transpose()?.unwrap_or(false);
         let name = text("name")?.unwrap_or_else(|| "target".into());
         let (query, axis, batch) = (query(levels)?, number("axis")?.unwrap_or(2), number("batch")?);

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use medsegx::atomic::write_atomically;
 use medsegx::prompt::{self, Grid, RoughOptions, Target, boxes_file, markups_file, rough_boxes};
 use medsegx::taxonomy::Query;
-use medsegx::tune::check_grid;
 use medsegx::volume::{
     Form, LabelVolume, Legend, OpenOptions, Opening, Orientation, Segment, SeriesChoice, Volume, VolumeInfo,
-    mask_writer,
+    check_grid, mask_writer,
 };
 
 use super::console::usage;
@@ -98,7 +97,7 @@ fn label_map(args: &Args) -> anyhow::Result<Volume> {
     let options = OpenOptions { form: args.form, ..OpenOptions::LABELS };
     let volume = Volume::open_labels(&args.input, &options, image.as_ref().map(|image| image.info()), &[])?;
     if let Some(image) = &image {
-        check_grid(image.info(), &volume)?;
+        check_grid(image.info(), &volume, "the image")?;
     }
     if !args.quiet {
         volume.warnings().iter().for_each(super::console::warn);

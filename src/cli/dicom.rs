@@ -8,7 +8,7 @@ use medsegx::volume::SeriesChoice;
 
 /// Whether an input is listed instead of described: a folder or archive of which nothing is chosen.
 pub fn is_listed(path: &Path, choice: &SeriesChoice) -> bool {
-    let chosen = choice.series.is_some() || choice.volume.is_some();
+    let chosen = choice.series.is_some() || choice.volume.is_some() || choice.real_world.is_some();
     !chosen && dicom::is_collection(path)
 }
 
@@ -69,6 +69,9 @@ fn describe(out: &mut String, number: usize, volume: &ListedVolume) -> std::fmt:
         "  volume {number}, key {key}: {columns} x {rows} x {slices}, {} bits, {spacing}, {plane}",
         volume.bits
     )?;
+    if !volume.real_world.is_empty() {
+        writeln!(out, "    real world values: {}", volume.real_world.join("; "))?;
+    }
     if let Some(problem) = &volume.problem {
         writeln!(out, "    refused [{}] {}", problem.code.name(), problem.text)?;
     }

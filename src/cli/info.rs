@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use medsegx::volume::{self, OpenOptions, Segment, SeriesChoice};
+use medsegx::volume::{self, OpenOptions, Segment, SeriesChoice, ValueScale};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
 
@@ -19,6 +19,10 @@ pub struct Args {
     /// DICOM series.
     #[arg(long, value_name = "UID")]
     series: Option<String>,
+    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
+    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    real_world: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -38,7 +42,12 @@ fn table(lines: &[(&str, String)]) -> String {
 }
 
 fn image(args: &Args) -> anyhow::Result<String> {
-    let choice = SeriesChoice { series: args.series.clone(), volume: args.volume.clone(), threads: None };
+    let choice = SeriesChoice {
+        series: args.series.clone(),
+        volume: args.volume.clone(),
+        real_world: args.real_world.clone(),
+        threads: None,
+    };
     #[cfg(feature = "dicom")]
     if super::dicom::is_listed(&args.file, &choice) {
         return super::dicom::listing(&args.file, args.json);
@@ -109,6 +118,14 @@ fn weights_text(weights: &weights::Description) -> String {
     table(&lines)
 }
 
+/// What made the values of a DICOM image.
+fn scale_text(scale: &ValueScale) -> String {
+    let ValueScale { scale, label, unit } = scale;
+    let label = label.as_ref().map_or(String::new(), |label| format!(" {}", label.escape_debug()));
+    let unit = unit.as_ref().map_or("unit not said".into(), |unit| format!("unit {}", unit.escape_debug()));
+    format!("{scale}{label}, {unit}")
+}
+
 fn image_text(image: &volume::Description) -> String {
     let [x, y, z] = image.dims;
     let mut lines = vec![
@@ -121,6 +138,7 @@ fn image_text(image: &volume::Description) -> String {
         ("not finite", image.values.not_finite.to_string()),
         ("intensity", format!("{} unless another is asked for", image.default_intensity)),
     ];
+    lines.extend(image.scale.iter().map(|scale| ("scale", scale_text(scale))));
     match &image.geometry {
         Some(geometry) => {
             let [i, j, k] = geometry.spacing;

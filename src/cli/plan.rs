@@ -1,7 +1,7 @@
 //! `medsegx plan`: the steps of a run with shapes, FLOP and bytes, and a bound of the memory, before anything runs.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use medsegx::backend::Backend;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Precision};
@@ -9,14 +9,32 @@ use medsegx::executor::every_graph;
 use medsegx::graph::{Graph, ParamId, Plan};
 use medsegx::model::{Config, Kind, Preset, Prompts, image_encoder, mask_decoder};
 use medsegx::tune::{StepMemory, Train, free_memory};
+use medsegx::volume::{DataType, OpenOptions, Opening, Orientation, SeriesChoice};
 use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
 
 use super::named::{Named, named};
+use super::segment::Axis;
 
 /// Show the steps of a run with shapes, FLOP, bytes and memory
 #[derive(clap::Args)]
 pub struct Args {
+    /// Image to plan for, a box on each of its slices: any that `medsegx segment` takes. Headers are read, no voxels
+    #[arg(value_name = "IMAGE")]
+    image: Option<PathBuf>,
+    /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1
+    #[arg(long, value_name = "N|KEY", requires = "image")]
+    volume: Option<String>,
+    /// DICOM series, where there are several
+    #[arg(long, value_name = "UID", requires = "image")]
+    series: Option<String>,
+    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
+    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", requires = "image")]
+    real_world: Option<String>,
+    /// Axis of the stored array that slices lie across
+    #[arg(long, default_value = "k", ignore_case = true)]
+    axis: Axis,
     /// Weights file whose model to plan
     #[arg(long, value_name = "FILE", required_unless_present = "config", conflicts_with = "config")]
     weights: Option<PathBuf>,
@@ -83,7 +101,28 @@ struct Report {
     parts: [Part; 2],
     memory: Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<OnImage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tune: Option<Vec<TuneRow>>,
+}
+
+/// What a box on every slice of an image comes to.
+#[derive(Serialize)]
+struct OnImage {
+    file: String,
+    /// Voxels along i, j, k.
+    dims: [usize; 3],
+    channels: usize,
+    data_type: DataType,
+    /// 0, 1 or 2.
+    axis: usize,
+    slices: usize,
+    /// Columns and rows of a slice.
+    slice: [usize; 2],
+    /// Of all voxels as they are stored.
+    voxel_bytes: u64,
+    batches: usize,
+    flop: u64,
 }
 
 /// Bytes of a step of tuning above the loaded model.
@@ -118,8 +157,39 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let memory = memory(&config, dtype, &cpu, &plans);
     let [encoder, decoder] = &plans;
     let tune = args.tune.then(|| tuning(&config, batch, cpu.threads()));
-    let report = Report { batch, parts: [part("encoder", encoder), part("decoder", decoder)], memory, tune };
+    let parts = [part("encoder", encoder), part("decoder", decoder)];
+    let flop_of_batch = parts.iter().map(|part| part.flop).sum();
+    let image = args.image.as_ref().map(|path| on_image(path, &args, flop_of_batch)).transpose()?;
+    let report = Report { batch, parts, memory, image, tune };
     super::console::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report)? })
+}
+
+/// The run on the image's grid; a last batch that is not full costs what its slices do.
+fn on_image(path: &Path, args: &Args, flop_of_batch: u64) -> medsegx::Result<OnImage> {
+    let choice = SeriesChoice {
+        series: args.series.clone(),
+        volume: args.volume.clone(),
+        real_world: args.real_world.clone(),
+        threads: args.threads.map(usize::from),
+    };
+    let opening = Opening::open_chosen(path, &OpenOptions::default(), &choice)?;
+    let info = opening.info();
+    let frame = info.frame(args.axis.index(), Orientation::Stored)?;
+    let (slices, (rows, columns)) = (frame.slices(), frame.shape());
+    let batch = usize::from(args.batch);
+    let voxels = info.dims().iter().map(|&n| n as u64).product::<u64>();
+    Ok(OnImage {
+        file: path.display().to_string(),
+        dims: info.dims(),
+        channels: info.channels(),
+        data_type: info.data_type(),
+        axis: frame.axis(),
+        slices,
+        slice: [columns, rows],
+        voxel_bytes: voxels * info.channels() as u64 * info.data_type().bytes(),
+        batches: slices.div_ceil(batch),
+        flop: (u128::from(flop_of_batch) * slices as u128 / batch as u128) as u64,
+    })
 }
 
 /// What steps of tuning take, of what can be trained.
@@ -212,6 +282,18 @@ fn table(report: &Report) -> Result<String, std::fmt::Error> {
         mb(*loading),
         mb(*peak)
     )?;
+    if let Some(image) = &report.image {
+        let OnImage { dims: [i, j, k], channels, data_type, slices, slice: [columns, rows], batches, .. } = image;
+        let (axis, colour) = (["i", "j", "k"][image.axis], if *channels == 3 { ", colour" } else { "" });
+        let (megabytes, flop) = (image.voxel_bytes as f64 * 1e-6, image.flop as f64 * 1e-9);
+        writeln!(out, "\n{}: {i} x {j} x {k} voxels, {data_type:?}{colour}, {megabytes:.1} MB as stored", image.file)?;
+        writeln!(
+            out,
+            "a box on each slice along {axis}: {slices} of {columns} x {rows} pixels, {batches} batches of {}, {flop:.1} \
+            GFLOP",
+            report.batch
+        )?;
+    }
     for row in report.tune.iter().flatten() {
         let TuneRow { train, batch, optimiser, kept, recomputed, kept_by_default, blocks } = row;
         let [optimiser, kept, recomputed] = [optimiser, kept, recomputed].map(|bytes| mb(*bytes));

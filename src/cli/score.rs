@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use medsegx::codes::Code;
 use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels_watched, summary};
-use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume};
+use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume, check_grid, other_grid};
 use serde_json::{Value, json};
 
 use super::console::usage;
@@ -64,7 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !args.label.is_empty() {
         mask = mask.renamed(&args.label.iter().map(|pair| (pair.mask, pair.reference)).collect::<Vec<_>>())?;
     }
-    same_grid(&args, &own, &volume)?;
+    check_grid(&volume, &own, "the reference")?;
     let (spacing, unit) = spacing(&args, &volume, &own)?;
     let chosen: Vec<u16> = args.label.iter().map(|pair| pair.reference).collect();
     let chosen = (!chosen.is_empty()).then_some(chosen.as_slice());
@@ -99,11 +99,10 @@ fn volumes(args: &Args) -> anyhow::Result<(Volume, Volume)> {
         let reference = open(&args.reference, of_reference, None)?;
         (open(&args.mask, of_mask, Some(&reference))?, reference)
     };
-    for volume in [&mask, &reference] {
+    for (volume, other) in [(&mask, &reference), (&reference, &mask)] {
         let outside = volume.warnings().iter().find(|w| matches!(w.code, Code::SegOutside | Code::RoughMoved));
         if let Some(outside) = outside {
-            let expected = "the voxels of the other mask";
-            return Err(medsegx::Error::file(volume.path(), "grid", expected, &outside.message).into());
+            return Err(other_grid(volume.path(), "the other mask", other.dims(), &outside.message).into());
         }
     }
     Ok((mask, reference))
@@ -125,21 +124,6 @@ fn labels(args: &Args, volume: &Volume) -> anyhow::Result<LabelVolume> {
         say(&format!("{}: {odd} values are no whole numbers: the nearest ones count", path.display()));
     }
     Ok(if args.binary { labels.binary() } else { labels })
-}
-
-fn same_grid(args: &Args, mask: &Volume, reference: &Volume) -> anyhow::Result<()> {
-    let error = |expected: String, found: String| medsegx::Error::file(&args.mask, "grid", expected, found);
-    if mask.dims() != reference.dims() {
-        let expected = format!("dims {:?}, as the reference", reference.dims());
-        return Err(error(expected, format!("{:?}", mask.dims())).into());
-    }
-    let (Some(own), Some(other)) = (mask.geometry(), reference.geometry()) else { return Ok(()) };
-    let (apart, spacing) = (own.distance(other, mask.dims()), other.spacing());
-    if apart > 0.5 * spacing.into_iter().fold(f64::INFINITY, f64::min) {
-        let expected = "the reference's place in the patient".to_string();
-        return Err(error(expected, format!("corners up to {apart:.3} mm from it")).into());
-    }
-    Ok(())
 }
 
 /// Spacing and its unit.
@@ -205,7 +189,9 @@ impl Report<'_> {
             let name = self.name(*label).map_or(String::new(), |name| format!("  {}", name.escape_debug()));
             text += &format!("{label:>5}  {middle} {:>9} {:>10}{name}\n", counts.mask, counts.reference);
         }
-        text += &format!("\n{} labels, {} missed, {} spurious\n", total.labels, total.missed, total.spurious);
+        let plural = if total.labels == 1 { "" } else { "s" };
+        let Summary { labels, missed, spurious, .. } = total;
+        text += &format!("\n{labels} label{plural}, {missed} missed, {spurious} spurious\n");
         text += &format!("mean Dice {}, NSD {}; missed and spurious count as 0\n", short(total.dice), short(total.nsd));
         text += &format!("mean HD95 of those found {}", short(total.hd95_of_found));
         text + &format!(", with {:.1} {unit} for the others {}\n", self.diagonal, short(total.hd95_with_diagonal))

@@ -1,8 +1,13 @@
 //! The frames of a file: place, scale and whatever index tells one volume from another, looked for in the frame's own
 //! functional groups, then in the shared ones, then at the root.
 
+use std::sync::Arc;
+
 use super::data_set::{DataSet, Flaw, Flawed};
+use super::dose;
+
 use super::tags::{self, Tag};
+use super::value_map::Map;
 
 /// More frames than any image has.
 const MOST_FRAMES: u32 = 1 << 20;
@@ -21,6 +26,12 @@ pub struct Frame {
     pub thickness: Option<f64>,
     /// Slope and intercept.
     pub scale: (f64, f64),
+    /// `stored` where there is none, `rescale`, `dose-grid-scaling` or `real-world`.
+    pub scale_from: &'static str,
+    /// Maps of real world values as the file has them: looked at only where they are asked for.
+    pub maps: Arc<Vec<DataSet>>,
+    /// The one of them that is the scale.
+    pub map: Option<Arc<Map>>,
     /// Indices that are no positions, with their names, the surest first.
     pub keys: Vec<(&'static str, String)>,
     pub number: i64,
@@ -57,6 +68,8 @@ pub fn frames(root: &DataSet) -> Flawed<(Vec<Frame>, Option<&'static str>)> {
     let dimensions = other_dimensions(root)?;
     let (root_spacing, spacing_from) = spacing(root)?;
     let detector = detector(root, count)?;
+    let planes = dose::offsets(root, count)?;
+    let shared_maps = Arc::new(maps(shared.into_iter().chain([root])));
     let mut frames = Vec::new();
     for index in 0..count {
         let groups = Groups { own: per_frame.get(index), shared, root };
@@ -66,8 +79,14 @@ pub fn frames(root: &DataSet) -> Flawed<(Vec<Frame>, Option<&'static str>)> {
             frame.orientation = Some(detector.orientation);
             frame.position = Some(detector.position(index));
         }
+        if let (Some(planes), Some(first), Some(orientation)) = (&planes, frame.position, frame.orientation) {
+            let across = normal(&orientation);
+            frame.position = Some(std::array::from_fn(|i| first[i] + across[i] * planes[index]));
+        }
+        let own_maps = maps(per_frame.get(index));
+        frame.maps = if own_maps.is_empty() { Arc::clone(&shared_maps) } else { Arc::new(own_maps) };
         // A multi-frame file without groups has one position at most, which is that of its first frame.
-        if count > 1 && per_frame.is_empty() && detector.is_none() {
+        if count > 1 && per_frame.is_empty() && detector.is_none() && planes.is_none() {
             frame.position = None;
         }
         frames.push(frame);
@@ -107,7 +126,7 @@ fn frame(groups: &Groups, index: usize, dimensions: &[usize]) -> Flawed<Frame> {
         Some(between) => Some(between.abs()),
         None => measures.number(tags::SLICE_THICKNESS)?.filter(|t| *t > 0.0),
     };
-    let scale = scale(groups)?;
+    let (scale, scale_from) = scale(groups)?;
     Ok(Frame {
         index,
         position,
@@ -115,6 +134,9 @@ fn frame(groups: &Groups, index: usize, dimensions: &[usize]) -> Flawed<Frame> {
         spacing: spacing(measures)?.0,
         thickness,
         scale,
+        scale_from,
+        maps: Arc::default(),
+        map: None,
         keys: keys(groups, dimensions)?,
         number: groups.root.number(tags::INSTANCE_NUMBER)?.map_or(0, |n| n as i64),
     })
@@ -150,15 +172,20 @@ fn spacing(set: &DataSet) -> Flawed<(Option<[f64; 2]>, Option<&'static str>)> {
     Ok((None, None))
 }
 
-/// The frame's own slope and intercept; a parametric map has them in its real world value map alone.
-fn scale(groups: &Groups) -> Flawed<(f64, f64)> {
+/// The frame's own slope and intercept, and what they are; a map of real world values is not among them.
+fn scale(groups: &Groups) -> Flawed<((f64, f64), &'static str)> {
     let holder = groups.holder(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE);
     let (slope, intercept) = (holder.number(tags::RESCALE_SLOPE)?, holder.number(tags::RESCALE_INTERCEPT)?);
     match (slope, intercept) {
         (Some(0.0), _) => Err(Flaw::new(tags::shown(tags::RESCALE_SLOPE), "a number that is not 0", 0)),
-        (Some(slope), Some(intercept)) => Ok((slope, intercept)),
-        (None, None) if is_parametric_map(groups.root) => real_world_scale(groups),
-        (None, None) => Ok((1.0, 0.0)),
+        (None, None) | (Some(1.0), Some(0.0)) if dose::is_dose(groups.root) => {
+            Ok(((dose::scaling(groups.root)?, 0.0), "dose-grid-scaling"))
+        }
+        (Some(slope), Some(_)) if dose::is_dose(groups.root) => {
+            Err(Flaw::new(tags::shown(tags::RESCALE_SLOPE), "none beside DoseGridScaling", slope))
+        }
+        (Some(slope), Some(intercept)) => Ok(((slope, intercept), "rescale")),
+        (None, None) => Ok(((1.0, 0.0), "stored")),
         (slope, _) => {
             let missing = if slope.is_none() { tags::RESCALE_SLOPE } else { tags::RESCALE_INTERCEPT };
             Err(Flaw::new(tags::shown(missing), "a value beside the other", "none"))
@@ -166,22 +193,10 @@ fn scale(groups: &Groups) -> Flawed<(f64, f64)> {
     }
 }
 
-fn is_parametric_map(root: &DataSet) -> bool {
-    root.text(tags::SOP_CLASS_UID).as_deref() == Some("1.2.840.10008.5.1.4.1.1.30")
-}
-
-fn real_world_scale(groups: &Groups) -> Flawed<(f64, f64)> {
-    let map = groups.group(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE);
-    let map = map.or_else(|| groups.root.item(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE));
-    let Some(map) = map else { return Ok((1.0, 0.0)) };
-    let slope = map.number(tags::REAL_WORLD_VALUE_SLOPE)?.filter(|s| *s != 0.0);
-    match (slope, map.number(tags::REAL_WORLD_VALUE_INTERCEPT)?) {
-        (Some(slope), Some(intercept)) => Ok((slope, intercept)),
-        _ => {
-            let what = tags::shown(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE);
-            Err(Flaw::new(what, "slope and intercept", "another kind of map"))
-        }
-    }
+/// The maps of real world values of the first of `groups` that has any.
+fn maps<'a>(groups: impl IntoIterator<Item = &'a DataSet>) -> Vec<DataSet> {
+    let of = groups.into_iter().map(|set| set.items(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE));
+    of.into_iter().find(|items| !items.is_empty()).unwrap_or_default().to_vec()
 }
 
 /// Which dimension indices are neither positions nor stacks.

@@ -33,6 +33,8 @@ pub struct Instance {
     /// What values are counted in, where the file says so.
     pub unit: Option<String>,
     pub frames: Vec<Frame>,
+    /// Whether it is a parametric map, whose only scale is that of real world values.
+    pub parametric: bool,
     /// Which in-plane spacing was taken where it is not the patient's own.
     pub spacing_from: Option<&'static str>,
     /// Palette and modality lookup tables are read when pixels are.
@@ -97,7 +99,6 @@ impl Instance {
         let (shape, high_bit) = shape(&data_set, pixels.tag)?;
         let photometric = photometric(&data_set, shape.samples)?;
         let (frames, spacing_from) = frames(&data_set)?;
-        let unit = data_set.text(tags::RESCALE_TYPE).or_else(|| data_set.text(tags::UNITS));
         let offsets = data_set.bytes(tags::EXTENDED_OFFSET_TABLE).unwrap_or_default();
         let offset = |raw: &[u8]| raw.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte));
         Ok(Instance {
@@ -112,12 +113,21 @@ impl Instance {
             shape,
             high_bit,
             photometric,
-            padding: padding(&data_set, &shape)?,
-            unit,
+            padding: padding(&data_set, &shape, pixels.tag)?,
+            unit: unit(&data_set),
             frames,
+            parametric: data_set.text(tags::SOP_CLASS_UID).as_deref() == Some(PARAMETRIC_MAP),
             spacing_from,
             tables: tables(data_set),
         })
+    }
+
+    /// What makes its values of stored numbers, maps of real world values apart.
+    pub fn scale_from(&self) -> &'static str {
+        match self.tables.item(tags::MODALITY_LUT_SEQUENCE) {
+            Some(_) => "modality-table",
+            None => self.frames.first().map_or("stored", |frame| frame.scale_from),
+        }
     }
 
     /// An error about this file.
@@ -136,6 +146,16 @@ impl Instance {
     pub fn path(&self) -> &Path {
         &self.place.name
     }
+}
+
+const PARAMETRIC_MAP: &str = "1.2.840.10008.5.1.4.1.1.30";
+
+/// What values are counted in by the rescale or its like, not by a map of real world values.
+fn unit(data_set: &DataSet) -> Option<String> {
+    let shared = data_set.item(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE);
+    let shared = shared.and_then(|groups| groups.item(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE));
+    let rescale = [Some(data_set), shared].into_iter().flatten().find_map(|set| set.text(tags::RESCALE_TYPE));
+    rescale.or_else(|| data_set.text(tags::UNITS)).or_else(|| data_set.text(tags::DOSE_UNITS))
 }
 
 fn shape(data_set: &DataSet, pixels: tags::Tag) -> Flawed<(FrameShape, u16)> {
@@ -191,14 +211,23 @@ fn photometric(data_set: &DataSet, samples: usize) -> Flawed<Photometric> {
 }
 
 /// The padding value, or the range up to its limit, as numbers of the pixel representation.
-fn padding(data_set: &DataSet, shape: &FrameShape) -> Flawed<Option<[f64; 2]>> {
-    let signed = |value: f64| {
-        let bits = value as i64 as u16;
-        if shape.signed { f64::from(bits as i16) } else { f64::from(bits) }
+fn padding(data_set: &DataSet, shape: &FrameShape, pixels: tags::Tag) -> Flawed<Option<[f64; 2]>> {
+    let whole = |value: f64| shape.number(value);
+    // NaN as padding is no range, and is set aside as NaN.
+    let float = |tag| data_set.number(tag).ok().flatten();
+    let (value, limit) = match pixels {
+        tags::FLOAT_PIXEL_DATA => {
+            (float(tags::FLOAT_PIXEL_PADDING_VALUE), float(tags::FLOAT_PIXEL_PADDING_RANGE_LIMIT))
+        }
+        tags::DOUBLE_FLOAT_PIXEL_DATA => {
+            (float(tags::DOUBLE_FLOAT_PIXEL_PADDING_VALUE), float(tags::DOUBLE_FLOAT_PIXEL_PADDING_RANGE_LIMIT))
+        }
+        _ => (
+            data_set.number(tags::PIXEL_PADDING_VALUE)?.map(whole),
+            data_set.number(tags::PIXEL_PADDING_RANGE_LIMIT)?.map(whole),
+        ),
     };
-    let Some(value) = data_set.number(tags::PIXEL_PADDING_VALUE)?.map(signed) else { return Ok(None) };
-    let limit = data_set.number(tags::PIXEL_PADDING_RANGE_LIMIT)?.map_or(value, signed);
-    Ok(Some([value.min(limit), value.max(limit)]))
+    Ok(value.map(|value| (value, limit.unwrap_or(value))).map(|(a, b)| [a.min(b), a.max(b)]))
 }
 
 /// The elements that are looked at again when pixels are read.

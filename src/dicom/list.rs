@@ -9,6 +9,7 @@ use super::instance::Instance;
 use super::oddities;
 use super::series::Scan;
 use super::stack::{Oddity, Stack, stacks};
+use super::value_map::names;
 use crate::Result;
 
 /// All series of a folder, a file or an archive.
@@ -52,6 +53,8 @@ pub struct ListedVolume {
     pub transfer_syntax: String,
     /// Unit of the values, where the files say.
     pub unit: Option<String>,
+    /// Maps of real world values that `--real-world` can take, each with its label and unit.
+    pub real_world: Vec<String>,
     /// Why it cannot be segmented.
     pub problem: Option<Oddity>,
     /// What is odd about it.
@@ -95,6 +98,7 @@ fn volume(files: &[Instance], stack: Stack) -> ListedVolume {
         plane,
         transfer_syntax: first.transfer_syntax.clone(),
         unit: first.unit.clone(),
+        real_world: names(&frame.maps),
         problem,
         oddities,
     }

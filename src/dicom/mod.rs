@@ -9,6 +9,7 @@ mod bits;
 pub mod codec;
 mod contour;
 mod data_set;
+mod dose;
 mod frames;
 mod input;
 mod instance;
@@ -18,6 +19,7 @@ mod oddities;
 mod on_grid;
 mod parse;
 mod pixels;
+mod real_world;
 mod rtstruct_reader;
 mod rtstruct_writer;
 mod samples;
@@ -28,6 +30,7 @@ mod series;
 mod stack;
 mod study;
 mod tags;
+mod value_map;
 mod write;
 
 pub use list::{ListedSeries, ListedVolume, Listing, list};
@@ -69,6 +72,12 @@ impl FrameShape {
     /// Samples of the frame, or `None` where they cannot be counted.
     pub fn values(&self) -> Option<usize> {
         self.rows.checked_mul(self.columns)?.checked_mul(self.samples)
+    }
+
+    /// A 16-bit word as a number of the frame's sign, whatever representation it came in.
+    fn number(&self, value: f64) -> f64 {
+        let bits = value as i64 as u16;
+        if self.signed { f64::from(bits as i16) } else { f64::from(bits) }
     }
 
     /// Bytes of the frame in native encoding; of one bit a sample the last byte may be filled up.

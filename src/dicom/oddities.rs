@@ -9,7 +9,9 @@ use crate::codes::Code;
 pub fn of_files<'a>(instances: impl Iterator<Item = &'a Instance>) -> Vec<Oddity> {
     let (instances, mut oddities): (Vec<&Instance>, _) = (instances.collect(), Vec::new());
     let Some(first) = instances.first() else { return oddities };
-    if instances.iter().any(|file| file.photometric == Photometric::Monochrome1) {
+    // Where frames have maps of real world values, those without one are of other volumes.
+    let mapped = instances.iter().flat_map(|file| &file.frames).any(|frame| frame.map.is_some());
+    if !mapped && instances.iter().any(|file| file.photometric == Photometric::Monochrome1) {
         let text = "MONOCHROME1: stored values are turned (the largest less the value) before the rescale, as ITK does and \
             pydicom does not";
         oddities.push(Oddity::new(Code::DicomInverted, text));
@@ -24,15 +26,15 @@ pub fn of_files<'a>(instances: impl Iterator<Item = &'a Instance>) -> Vec<Oddity
             format!("stored value {range} is padding and does not count for the range"),
         ));
     }
-    let scale = |file: &Instance| file.frames.iter().map(|frame| frame.scale).collect::<Vec<_>>();
-    let scales: Vec<(f64, f64)> = instances.iter().flat_map(|file| scale(file)).collect();
+    let frames = instances.iter().flat_map(|file| &file.frames).filter(|frame| !mapped || frame.map.is_some());
+    let scales: Vec<(f64, f64)> = frames.map(|frame| frame.scale).collect();
     if scales.windows(2).any(|pair| pair[0] != pair[1]) {
         oddities.push(Oddity::new(
             Code::DicomScales,
             "slices have slopes and intercepts of their own: each one's are applied",
         ));
     }
-    if instances.iter().any(|file| file.tables.item(tags::MODALITY_LUT_SEQUENCE).is_some()) {
+    if !mapped && instances.iter().any(|file| file.tables.item(tags::MODALITY_LUT_SEQUENCE).is_some()) {
         oddities.push(Oddity::new(Code::DicomModalityTable, "values come from a modality lookup table"));
     }
     oddities

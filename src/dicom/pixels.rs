@@ -20,6 +20,7 @@ use crate::image::{DataType, Voxel, Voxels};
 use crate::memory::{reserve, zeros};
 use crate::{Error, Result};
 
+const NOT_MAPPED: &str = "stored number that has a real world value";
 /// Fragments of one file; a frame has few.
 const MOST_FRAGMENTS: usize = 1 << 22;
 
@@ -144,30 +145,49 @@ impl Slices {
         let instance = &self.instances[slice.instance];
         let high_bit = self.bytes(slice, bytemuck::cast_slice_mut(out))?;
         samples::take_bits(out, &instance.shape, high_bit);
-        Ok(())
+        self.check_mapped(slice, out)
+    }
+
+    /// Refuses numbers that the slice's map of real world values says nothing of.
+    fn check_mapped<T: Voxel>(&self, slice: Slice, stored: &[T]) -> Result<()> {
+        let instance = &self.instances[slice.instance];
+        let Some(map) = &instance.frames[slice.frame].map else { return Ok(()) };
+        let outside = stored.iter().map(|value| value.to_f64()).find(|&value| !map.holds(value, instance.padding));
+        outside.map_or(Ok(()), |value| Err(instance.error(NOT_MAPPED, map.ends(), value)))
     }
 
     fn floats<T: Voxel>(&self, slice: Slice, out: &mut [T]) -> Result<()> {
-        self.bytes(slice, bytemuck::cast_slice_mut(out)).map(drop)
+        self.bytes(slice, bytemuck::cast_slice_mut(out))?;
+        self.check_mapped(slice, out)
     }
 
     fn values<T: Voxel>(&self, slice: Slice, out: &mut [T], number: impl Fn(f64) -> T) -> Result<()> {
         let instance = &self.instances[slice.instance];
         let native = self.native(slice)?;
         let high_bit = self.high_bit(instance);
-        let table = Table::modality(&instance.tables, instance.shape.signed).map_err(|f| f.at(instance.path()))?;
-        let (slope, intercept) = turned(instance, instance.frames[slice.frame].scale);
-        let mut out = out.iter_mut();
-        samples::each_value(&native, &instance.shape, high_bit, |stored| {
-            let value = match &table {
-                Some(table) => slope * f64::from(table.get(stored)) + intercept,
-                None => slope * stored + intercept,
+        let frame = &instance.frames[slice.frame];
+        let table = match frame.map {
+            Some(_) => None,
+            None => Table::modality(&instance.tables, instance.shape.signed).map_err(|f| f.at(instance.path()))?,
+        };
+        let (slope, intercept) = turned(instance, frame);
+        let (mut out, mut outside) = (out.iter_mut(), None);
+        let each = |stored: f64| {
+            let value = match (&frame.map, &table) {
+                (Some(map), _) if !map.holds(stored, instance.padding) => {
+                    outside.get_or_insert((stored, map.ends()));
+                    return;
+                }
+                (Some(map), _) if map.is_table() => map.look_up(stored),
+                (None, Some(table)) => slope * f64::from(table.get(stored)) + intercept,
+                _ => slope * stored + intercept,
             };
             if let Some(out) = out.next() {
                 *out = number(value);
             }
-        });
-        Ok(())
+        };
+        samples::each_number(&native, instance.pixels.tag, &instance.shape, high_bit, each);
+        outside.map_or(Ok(()), |(stored, ends)| Err(instance.error(NOT_MAPPED, ends, stored)))
     }
 
     fn colour(&self, slice: Slice, out: &mut [u8]) -> Result<()> {
@@ -369,8 +389,10 @@ fn check_holds(instance: &Instance) -> Result<()> {
 }
 
 /// The number a MONOCHROME1 sample is read as: the largest less itself, before the rescale, as ITK does.
-fn turned(instance: &Instance, (slope, intercept): (f64, f64)) -> (f64, f64) {
-    if instance.photometric != Photometric::Monochrome1 {
+/// A map of real world values is of samples as they are stored.
+fn turned(instance: &Instance, frame: &Frame) -> (f64, f64) {
+    let (slope, intercept) = frame.scale;
+    if instance.photometric != Photometric::Monochrome1 || frame.map.is_some() {
         return (slope, intercept);
     }
     let shape = &instance.shape;
@@ -384,22 +406,30 @@ fn rule(instances: &[Instance], slices: &[Slice]) -> Result<(Rule, DataType, (f6
     let first =
         slices.first().map(of).ok_or_else(|| Error::Internal { place: "dicom".into(), what: "no slice".into() })?;
     let shape = first.shape;
+    let frame = |slice: &Slice| &of(slice).frames[slice.frame];
+    let map = |slice: &Slice| frame(slice).map.as_ref();
     if shape.samples == 3 || first.photometric == Photometric::Palette {
         let same = instances.iter().all(|instance| instance.photometric == first.photometric);
         if !same || (shape.samples == 3 && shape.bits_allocated != 8) {
             return Err(first.error("colour", "8 bits a sample, coded alike in all files", shape.bits_allocated));
         }
+        if slices.iter().any(|slice| map(slice).is_some()) {
+            return Err(first.error("maps of real world values", "grey pixels", "colours"));
+        }
         return Ok((Rule::Colour, DataType::U8, (1.0, 0.0)));
     }
     let float = first.pixels.tag != tags::PIXEL_DATA;
-    let scale = turned(first, first.frames[slices[0].frame].scale);
+    let scale = turned(first, frame(&slices[0]));
     let alike = slices.iter().all(|slice| {
         let file = of(slice);
         let shape_alike = (file.shape.bits_allocated, file.shape.bits_stored, file.shape.signed)
             == (shape.bits_allocated, shape.bits_stored, shape.signed);
-        shape_alike && file.pixels.tag == first.pixels.tag && turned(file, file.frames[slice.frame].scale) == scale
+        shape_alike && file.pixels.tag == first.pixels.tag && turned(file, frame(slice)) == scale
     });
-    let tables = instances.iter().any(|instance| instance.tables.item(tags::MODALITY_LUT_SEQUENCE).is_some());
+    let tables = slices.iter().any(|slice| match map(slice) {
+        Some(map) => map.is_table(),
+        None => of(slice).tables.item(tags::MODALITY_LUT_SEQUENCE).is_some(),
+    });
     let stored = match (shape.bits_allocated, shape.signed) {
         (32, _) if float => DataType::F32,
         (64, _) => DataType::F64,
@@ -413,7 +443,7 @@ fn rule(instances: &[Instance], slices: &[Slice]) -> Result<(Rule, DataType, (f6
     if alike && !tables {
         return Ok((Rule::Stored, stored, scale));
     }
-    if float || shape.bits_allocated == 1 {
+    if shape.bits_allocated == 1 || instances.iter().any(|file| file.pixels.tag != first.pixels.tag) {
         return Err(first.error("frames", "one scale of all frames of this kind of pixel", "several"));
     }
     let wide = instances.iter().any(|instance| instance.shape.bits_stored > 24);

@@ -57,6 +57,19 @@ pub fn each_value(native: &[u8], shape: &FrameShape, high_bit: u16, mut value: i
     }
 }
 
+/// As [`each_value`], of pixel data of tag `pixels`, which may be floats.
+pub fn each_number(native: &[u8], pixels: Tag, shape: &FrameShape, high_bit: u16, mut number: impl FnMut(f64)) {
+    match pixels {
+        tags::FLOAT_PIXEL_DATA => {
+            native.chunks_exact(4).for_each(|b| number(f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()));
+        }
+        tags::DOUBLE_FLOAT_PIXEL_DATA => native.chunks_exact(8).for_each(|b| {
+            number(f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]));
+        }),
+        _ => each_value(native, shape, high_bit, number),
+    }
+}
+
 /// Bits from `first` on, the lowest of a byte first, as bytes of 0 and 1.
 pub fn unpack_bits(packed: &[u8], first: usize, out: &mut [u8]) {
     for (at, out) in out.iter_mut().enumerate() {

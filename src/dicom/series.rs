@@ -11,7 +11,9 @@ use super::input::Place;
 use super::instance::{Found, Instance};
 use super::parse;
 use super::pixels::{Slices, pool};
+use super::real_world;
 use super::stack::{Grid, Oddity, Stack, stacks};
+use super::value_map::Named;
 use crate::codes::Code;
 use crate::{Error, Result, zip};
 
@@ -159,6 +161,8 @@ pub struct Wanted<'a> {
     pub series: Option<&'a str>,
     /// Key of a volume or its number from 1, where there are several volumes.
     pub volume: Option<&'a str>,
+    /// Which map of real world values to take for the scale, by its label or unit; empty for the only one.
+    pub real_world: Option<&'a str>,
     /// Threads that read and decode; all of the machine by default.
     pub threads: Option<usize>,
 }
@@ -170,6 +174,12 @@ pub struct Chosen {
     pub oddities: Vec<Oddity>,
     pub modality: String,
     pub files: usize,
+    /// What made the values of the stored numbers: `stored` if nothing did, `rescale`, `modality-table`,
+    /// `dose-grid-scaling` or `real-world`.
+    pub scale: &'static str,
+    /// Of the map of real world values, if all slices have the same.
+    pub label: Option<String>,
+    pub unit: Option<String>,
 }
 
 /// Finds the one volume that is `wanted`, and refuses what is not one.
@@ -200,10 +210,16 @@ pub fn open(path: &Path, wanted: &Wanted) -> Result<Chosen> {
         Some(slice)
     });
     let slices: Vec<_> = slices.collect();
+    let named = real_world::apply(&mut kept, &slices, wanted.real_world)?;
     oddities.extend(super::oddities::of_files(kept.iter()));
+    let (scale, Named { label, unit }) = match (named, kept.first()) {
+        (Some(named), _) => ("real-world", named),
+        (None, Some(file)) => (file.scale_from(), Named { label: None, unit: file.unit.clone() }),
+        (None, None) => ("stored", Named { label: None, unit: None }),
+    };
     let (modality, files) = (kept.first().map(|file| file.modality.clone()).unwrap_or_default(), kept.len());
     let slices = Slices::new(kept, slices, wanted.threads)?;
-    Ok(Chosen { slices, grid, oddities, modality, files })
+    Ok(Chosen { slices, grid, oddities, modality, files, scale, label, unit })
 }
 
 fn stack(path: &Path, instances: &[Instance], wanted: &Wanted) -> Result<Stack> {

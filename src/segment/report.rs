@@ -49,7 +49,10 @@ pub fn describe(run: &Described, targets: &[Target], outcome: &Outcome) -> Value
     json!({
         "medsegx": crate::VERSION,
         "notice": "research software, not a medical device",
-        "input": { "dims": image.dims(), "channels": image.channels(), "warnings": image.warnings() },
+        "input": {
+            "dims": image.dims(), "channels": image.channels(), "scale": image.dicom_scale(),
+            "warnings": image.warnings(),
+        },
         "weights": { "kind": format!("{:?}", model.config().kind).to_lowercase() },
         "device": model.device(),
         "intensity": {

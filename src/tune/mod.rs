@@ -49,6 +49,6 @@ pub use parameters::{AdamW, Trained};
 pub use record::Record;
 pub use run::{Example, Observer, Options, Outcome, Validate, Validation, tune};
 pub use sample::{Sample, Score};
-pub use slices::{Labelled, Slices, check_grid};
+pub use slices::{Labelled, Slices};
 pub use train::Train;
 pub use trainer::{Trainer, TrainerOptions};

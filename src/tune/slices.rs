@@ -3,7 +3,7 @@
 use super::{Example, Trainer};
 use crate::segment::Segmenter;
 use crate::taxonomy::Context;
-use crate::volume::{IntensityMap, SliceFrame, Volume, VolumeInfo};
+use crate::volume::{IntensityMap, SliceFrame, Volume, check_grid};
 use crate::{Error, Result};
 
 /// Which labelled slices to tune on.
@@ -59,32 +59,13 @@ pub struct Labelled<'a> {
     pub volume: usize,
 }
 
-/// As [`Labelled::check_grid`], of an image whose voxels may be still to come.
-///
-/// # Errors
-/// [`Error::File`] that names the labels.
-pub fn check_grid(image: &VolumeInfo, labels: &VolumeInfo) -> Result<()> {
-    let wrong = |expected: String, found: String| Err(Error::file(labels.path(), "labels", expected, found));
-    if image.dims() != labels.dims() {
-        return wrong(format!("dims {:?}, as the image", image.dims()), format!("{:?}", labels.dims()));
-    }
-    if let (Some(own), Some(other)) = (image.geometry(), labels.geometry()) {
-        let (apart, least) =
-            (other.distance(own, image.dims()), own.spacing().into_iter().fold(f64::INFINITY, f64::min));
-        if apart > 0.5 * least {
-            return wrong("the image's grid".into(), format!("a grid up to {apart:.1} mm from it"));
-        }
-    }
-    Ok(())
-}
-
 impl Labelled<'_> {
     /// Whether the labels lie on the image's grid, by dimensions and, where both say, by where that lies.
     ///
     /// # Errors
     /// [`Error::File`] that names the labels.
     pub fn check_grid(&self) -> Result<()> {
-        check_grid(self.image, self.labels)
+        check_grid(self.image, self.labels, "the image")
     }
 
     /// The slices to tune on, ascending, with the label `[height, width]` of each, 1 inside.

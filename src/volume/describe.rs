@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::info::{Container, VolumeInfo};
+use super::info::{Container, ValueScale, VolumeInfo};
 use super::{Affine, AffineSource, DataType, Intensity, OpenOptions, Opening, SeriesChoice, Statistics};
 use crate::Result;
 use crate::codes::{Code, Warning};
@@ -27,6 +27,8 @@ pub struct Description {
     pub slope: f64,
     /// Intercept that is added after.
     pub intercept: f64,
+    /// What made the values of a DICOM image of its stored numbers.
+    pub scale: Option<ValueScale>,
     /// Least, greatest and not finite values of the time point that was read.
     pub values: Statistics,
     /// The rule that is used when no other is asked for.
@@ -111,6 +113,7 @@ pub fn describe_chosen(path: &Path, options: &OpenOptions, choice: &SeriesChoice
         data_type: volume.data_type(),
         slope,
         intercept,
+        scale: volume.dicom_scale().cloned(),
         values,
         default_intensity: rule.to_string(),
         geometry,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::info::Container;
+use super::info::{Container, ValueScale};
 use super::nifti::Header;
 use super::options::{SeriesChoice, count_voxels};
 use super::{Affine, Geometry, OpenOptions, VolumeInfo};
@@ -12,8 +12,13 @@ use crate::dicom::{self, Chosen, Grid, Slices, Wanted};
 
 /// What is known before the pixels, and the slices to be read.
 pub(super) fn head(path: &Path, options: &OpenOptions, choice: &SeriesChoice) -> Result<(VolumeInfo, Slices)> {
-    let wanted = Wanted { series: choice.series.as_deref(), volume: choice.volume.as_deref(), threads: choice.threads };
-    let Chosen { slices, grid, oddities, modality, files } = dicom::open(path, &wanted)?;
+    let wanted = Wanted {
+        series: choice.series.as_deref(),
+        volume: choice.volume.as_deref(),
+        real_world: choice.real_world.as_deref(),
+        threads: choice.threads,
+    };
+    let Chosen { slices, grid, oddities, modality, files, scale, label, unit } = dicom::open(path, &wanted)?;
     let dims = slices.dims();
     count_voxels(path, dims.map(|n| n as u64), options)?;
     let mut warnings: Vec<Warning> =
@@ -28,7 +33,8 @@ pub(super) fn head(path: &Path, options: &OpenOptions, choice: &SeriesChoice) ->
         None => (Header::without_geometry(dims), None),
     };
     let source = grid.and_then(|grid| dicom::Source::of(&slices, grid)).map(std::sync::Arc::new);
-    let container = Container::Dicom { header, modality, files, source };
+    let scale = Some(ValueScale { scale, label, unit });
+    let container = Container::Dicom { header, modality, files, scale, source };
     let mut info = VolumeInfo::new(path, container, dims, slices.channels(), slices.data_type());
     info.one_time_point(options.time_point)?;
     (info.slope, info.intercept) = slices.scaling();

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::grid::other_grid;
 use super::info::Container;
 use super::mask_bytes::{all_segments, wrong};
 use super::{Geometry, LabelVolume, Segment, SeriesChoice, VolumeInfo};
@@ -189,8 +190,8 @@ fn of_series(volume: &VolumeInfo, path: &Path) -> Result<(std::sync::Arc<Source>
         return Err(Error::file(volume.path(), "place of the image", "that of the series", found));
     };
     let way = Way::between(own, volume.dims(), other, series.dims()).ok_or_else(|| {
-        let expected = format!("the voxels of the series, {:?} in any order", series.dims());
-        Error::file(volume.path(), "grid", expected, format!("{:?} elsewhere", volume.dims()))
+        let whose = "the series with axes in any order";
+        other_grid(volume.path(), whose, series.dims(), format!("{:?} elsewhere", volume.dims()))
     })?;
     Ok((source.clone(), way))
 }

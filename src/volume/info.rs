@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::{Affine, DataType, Geometry, nifti};
 use crate::codes::{Code, Warning};
 use crate::image::Segment;
@@ -50,10 +52,23 @@ pub(super) enum Container {
         header: nifti::Header,
         modality: String,
         files: usize,
+        /// Of an image.
+        scale: Option<ValueScale>,
         /// The slices that a DICOM mask refers to, where they have a place.
         source: Option<std::sync::Arc<crate::dicom::Source>>,
     },
     Memory,
+}
+
+/// What made the values of a DICOM image of its stored numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ValueScale {
+    /// `stored` if nothing did, `rescale`, `modality-table`, `dose-grid-scaling` or `real-world`.
+    pub scale: &'static str,
+    /// Label of the map of real world values, if all slices have the same.
+    pub label: Option<String>,
+    /// What values are counted in, if the file says.
+    pub unit: Option<String>,
 }
 
 impl VolumeInfo {
@@ -150,6 +165,15 @@ impl VolumeInfo {
         match &self.container {
             #[cfg(feature = "dicom")]
             Container::Dicom { modality, .. } => Some(modality),
+            _ => None,
+        }
+    }
+
+    /// What made the values of a DICOM image of its stored numbers.
+    pub fn dicom_scale(&self) -> Option<&ValueScale> {
+        match &self.container {
+            #[cfg(feature = "dicom")]
+            Container::Dicom { scale, .. } => scale.as_ref(),
             _ => None,
         }
     }

@@ -54,7 +54,7 @@ fn structures(path: &Path, on: Option<&VolumeInfo>, labels: &[u32]) -> Result<Vo
 fn of_grid(path: &Path, grid: &Grid, dims: [usize; 3], voxels: Voxels, modality: &str) -> Result<Volume> {
     let header = Header::with_affine(dims, &ras(grid), 1);
     let geometry = Geometry::read(path, &header, None, &mut Vec::new())?;
-    let container = Container::Dicom { header, modality: modality.into(), files: 1, source: None };
+    let container = Container::Dicom { header, modality: modality.into(), files: 1, scale: None, source: None };
     let mut info = VolumeInfo::new(path, container, dims, 1, voxels.data_type());
     info.geometry = Some(geometry);
     Ok(Volume { info, voxels })
@@ -63,7 +63,7 @@ fn of_grid(path: &Path, grid: &Grid, dims: [usize; 3], voxels: Voxels, modality:
 /// `voxels` on the grid of `image`.
 fn like(image: &VolumeInfo, path: &Path, voxels: Voxels, modality: &str) -> Volume {
     let header = Header::without_geometry(image.dims());
-    let container = Container::Dicom { header, modality: modality.into(), files: 1, source: None };
+    let container = Container::Dicom { header, modality: modality.into(), files: 1, scale: None, source: None };
     let mut info = VolumeInfo::new(path, container, image.dims(), 1, voxels.data_type());
     info.geometry = image.geometry().cloned();
     Volume { info, voxels }

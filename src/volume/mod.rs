@@ -28,6 +28,7 @@ mod dicom;
 #[cfg(feature = "dicom")]
 mod dicom_mask;
 mod geometry;
+mod grid;
 mod incoming;
 mod info;
 mod intensity;
@@ -67,8 +68,9 @@ pub use describe::{Description, GeometryDescription, describe, describe_chosen};
 #[cfg(feature = "dicom")]
 pub use dicom_mask::{DicomMask, DicomOptions, is_dicom_name, is_rtstruct_name};
 pub use geometry::{Affine, AffineSource, Geometry};
+pub use grid::{check_grid, other_grid};
 pub use incoming::{Image, Incoming};
-pub use info::VolumeInfo;
+pub use info::{ValueScale, VolumeInfo};
 pub use lent::{Lender, Lent};
 #[cfg(feature = "capi")]
 pub(crate) use levels::LevelCounts;

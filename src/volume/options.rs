@@ -65,6 +65,9 @@ pub struct SeriesChoice {
     /// Key of a volume, or its number from 1. Needed only where a series has several volumes. Of another file with
     /// several time points it is the time point, from 0.
     pub volume: Option<String>,
+    /// Values by a map of real world values, not by the rescale: the map's label or unit, or empty for the only one
+    /// that the slices have. Parametric maps, which have no other scale, need it only where they have several.
+    pub real_world: Option<String>,
     /// Threads that read and decode; all of the machine by default.
     pub threads: Option<usize>,
 }
@@ -79,6 +82,9 @@ impl SeriesChoice {
         };
         if let Some(uid) = &self.series {
             return Err(wrong("series", "a DICOM input to choose one of", uid));
+        }
+        if let Some(name) = &self.real_world {
+            return Err(wrong("real-world", "a DICOM input, which may have maps of real world values", name));
         }
         let number = |text: &String| text.parse().map_err(|_| wrong("volume", "a time point, from 0", text));
         self.volume.as_ref().map(number).transpose()

@@ -46,7 +46,9 @@ impl<R: BufRead> Opening<R> {
         info.container = match info.container {
             // What a DICOM mask would refer to has other voxels.
             #[cfg(feature = "dicom")]
-            Container::Dicom { modality, files, .. } => Container::Dicom { header, modality, files, source: None },
+            Container::Dicom { modality, files, scale, .. } => {
+                Container::Dicom { header, modality, files, scale, source: None }
+            }
             Container::Nifti { compressed, time_points, .. } => Container::Nifti { header, compressed, time_points },
             Container::Raster { format, volumes, .. } => Container::Raster { format, header, volumes },
             other => other,

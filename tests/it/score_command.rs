@@ -29,7 +29,7 @@ fn two_masks_on_the_command_line() {
 
     let output = medsegx(&["score", &mask, &reference, "--binary"]);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(text.contains("1 labels, 0 missed, 0 spurious") && text.contains("0.727273"), "{text}");
+    assert!(text.contains("\n1 label, 0 missed, 0 spurious") && text.contains("0.727273"), "{text}");
     assert!(message(&output).contains("no spacing"), "{}", message(&output));
 
     let paired = medsegx(&["score", &mask, &reference, "--label", "1=1,2=3"]);
@@ -42,6 +42,6 @@ fn two_masks_on_the_command_line() {
     let other = save("other.npy", &[1; 8]);
     let output = medsegx(&["score", &mask, &other]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(message(&output).contains("as the reference"), "{}", message(&output));
+    assert!(message(&output).contains("the voxels of the reference, ["), "{}", message(&output));
     assert_eq!(medsegx(&["score", &mask, &mask, "--definition", "itk"]).status.code(), Some(2));
 }

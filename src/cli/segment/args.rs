@@ -76,6 +76,10 @@ pub struct Args {
     /// the series that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
     #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]
     pub series: Option<String>,
+    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
+    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Image")]
+    pub real_world: Option<String>,
 
     #[command(flatten, next_help_heading = "After the network (in this order; nothing unless asked for)")]
     pub after: AfterArgs,

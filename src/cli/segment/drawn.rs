@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use medsegx::prompt::PixelBox;
-use medsegx::tune::check_grid;
-use medsegx::volume::{LabelVolume, OpenOptions, SliceFrame, Volume, VolumeInfo};
+use medsegx::volume::{LabelVolume, OpenOptions, SliceFrame, Volume, VolumeInfo, check_grid};
 
 use super::args::Args;
 use super::targets::JobTarget;
@@ -36,7 +35,7 @@ impl Drawn {
             return Err(medsegx::Error::Argument { name: "--tune-with", expected, found }.into());
         }
         let labels = Volume::open_labels(path, &OpenOptions::LABELS, Some(image), &[])?;
-        check_grid(image, &labels)?;
+        check_grid(image, &labels, "the image")?;
         let mut slices = Vec::new();
         for slice in 0..frame.slices() {
             let inside = labels.label_slice(frame, slice, label)?;

@@ -46,6 +46,10 @@ pub struct Args {
     /// As for `medsegx segment`; tune as you will segment
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
+    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
+    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Image")]
+    pub real_world: Option<String>,
     /// Axis that slices lie across
     #[arg(long, default_value = "k", help_heading = "Image")]
     pub axis: Axis,

@@ -18,7 +18,7 @@ use medsegx::tune::{
     AdamW, Example, Labelled, Observer, Options, Outcome, Record, Slices, Train, Trainer, TrainerOptions, Validation,
     tune,
 };
-use medsegx::volume::{Intensity, OpenOptions, Volume};
+use medsegx::volume::{Intensity, OpenOptions, Opening, SeriesChoice, Volume};
 use medsegx::weights::Weights;
 use medsegx::weights::tuned::Tuned;
 
@@ -111,7 +111,8 @@ fn examples(
     }
     let (mut all, mut hashes) = (Vec::new(), Hashes::default());
     for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
-        let image = Volume::open(image_path, &OpenOptions::default())?;
+        let choice = SeriesChoice { real_world: args.real_world.clone(), ..SeriesChoice::default() };
+        let image = Opening::open_chosen(image_path, &OpenOptions::default(), &choice)?.finish()?;
         let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[args.label.value.into()])?;
         hashes.images.push(super::digest::sha256(image_path)?);
         hashes.labels.push(super::digest::sha256(labels_path)?);
