@@ -11,6 +11,7 @@ mod dicom;
 mod digest;
 mod eval;
 mod files;
+mod folder_layout;
 mod info;
 mod interrupt;
 #[cfg(feature = "cuda")]

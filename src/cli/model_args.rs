@@ -66,6 +66,25 @@ impl ModelArgs {
         ModelOptions { device: self.device, cpu }
     }
 
+    /// The same, for a model whose encoder may be trained, which is done on the CPU.
+    pub fn options_to_train(&self, encoder: bool) -> ModelOptions {
+        let options = self.options();
+        match options.device {
+            Device::Auto if encoder => ModelOptions { device: Device::Cpu, ..options },
+            _ => options,
+        }
+    }
+
+    /// What tells the encoder from others: the hash of the weights of `source`, and of the tuned file where that has
+    /// tensors of the encoder.
+    pub fn encoder_hash(&self, source: &WeightsSource) -> anyhow::Result<String> {
+        let base = source.sha256()?;
+        match &self.tuned {
+            Some(path) if Tuned::open(path)?.has_encoder() => Ok(format!("{base} {}", super::digest::sha256(path)?)),
+            _ => Ok(base),
+        }
+    }
+
     /// `capacity` with the batch that was asked for, or the one that suits `slices` slices.
     pub fn capacity(
         &self,

@@ -289,7 +289,7 @@ fn warn_of_some(warnings: &[&Warning]) {
 
 /// The weights are dropped once the model has them.
 fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
-    let model = Model::load(&weights, &args.model.options())?;
+    let model = Model::load(&weights, &args.model.options_to_train(args.drawn.tunes_encoder()))?;
     if let (Some(reason), true) = (model.fallback(), args.verbose) {
         super::console::say(&format!("medsegx: on the CPU: {reason}"));
     }
