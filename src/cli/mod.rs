@@ -9,6 +9,7 @@ mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
 mod digest;
+mod elsewhere;
 mod eval;
 mod files;
 mod folder_layout;

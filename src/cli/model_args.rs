@@ -123,3 +123,23 @@ pub fn precision(text: &str) -> Result<Precision, String> {
         _ => Err("expected f32 or bf16".into()),
     }
 }
+
+/// Bytes of a step of training, as 800M or 2G.
+pub fn step_memory(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let unit = match &text[digits.len()..] {
+        "" => Some(1),
+        "K" => Some(1 << 10),
+        "M" => Some(1 << 20),
+        "G" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
+    bytes.ok_or_else(|| "expected bytes, or as 800M or 2G".into())
+}
+
+/// Why embeddings cannot be kept where the encoder is trained.
+pub fn embeddings_change() -> anyhow::Error {
+    let (expected, found) = ("--train decoder: other embeddings change from step to step".into(), "it".into());
+    medsegx::Error::Argument { name: "--embeddings", expected, found }.into()
+}

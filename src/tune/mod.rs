@@ -44,6 +44,7 @@ mod train;
 mod trainer;
 mod upscaling;
 
+pub use crate::medsegdb::{Layout, Part};
 pub use folder::{Folder, FolderSlice};
 pub use loss::SampleLoss;
 pub use memory::{StepMemory, free_memory};

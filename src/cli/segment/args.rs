@@ -11,8 +11,7 @@ use medsegx::tune::Train;
 use medsegx::volume::{Form, Intensity, LabelTable, Orientation};
 
 use crate::cli::files::{self, Named};
-use crate::cli::model_args::ModelArgs;
-use crate::cli::tune::{embeddings_change, step_memory};
+use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
 
 /// Segment an image: boxes and the name of what to look for in, a mask on the image's own grid out
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use medsegx::volume::{Intensity, Orientation};
 
 use crate::cli::files::{self, Named};
 use crate::cli::folder_layout::FolderLayout;
-use crate::cli::model_args::ModelArgs;
+use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
 use crate::cli::segment::{Axis, ContextArgs};
 
 /// Tune the model on a few labelled slices of your own: a small file that goes on top of the weights
@@ -118,20 +118,6 @@ fn rate(text: &str) -> Result<f32, String> {
     rate.ok_or_else(|| "expected a number above 0 and at most 1".into())
 }
 
-/// Bytes, as 800M or 2G.
-pub fn step_memory(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(['K', 'M', 'G']);
-    let unit = match &text[digits.len()..] {
-        "" => Some(1),
-        "K" => Some(1 << 10),
-        "M" => Some(1 << 20),
-        "G" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
-    bytes.ok_or_else(|| "expected bytes, or as 800M or 2G".into())
-}
-
 fn validate(text: &str) -> Result<Validate, String> {
     match text {
         "auto" => Ok(Validate::Auto),
@@ -141,12 +127,6 @@ fn validate(text: &str) -> Result<Validate, String> {
             share.map(Validate::Share).ok_or_else(|| "expected auto, none, or a number between 0 and 1".into())
         }
     }
-}
-
-/// Why embeddings cannot be kept where the encoder is trained.
-pub fn embeddings_change() -> anyhow::Error {
-    let (expected, found) = ("--train decoder: other embeddings change from step to step".into(), "it".into());
-    medsegx::Error::Argument { name: "--embeddings", expected, found }.into()
 }
 
 impl Args {

@@ -10,7 +10,7 @@ use medsegx::taxonomy::Context;
 use medsegx::tune::{Example, Folder, Labelled, Trainer};
 use medsegx::volume::{Intensity, OpenOptions, Volume};
 
-use super::{Args, plural};
+use super::args::Args;
 use crate::cli::console;
 use crate::cli::digest::sha256;
 use crate::cli::segment::context_of;
@@ -156,4 +156,8 @@ fn of_folder(
 
 fn warn(message: String) {
     console::warn(&Warning::new(Code::LabelsLost, message));
+}
+
+pub fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -5,13 +5,11 @@ mod given;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
-pub use args::{Args, embeddings_change, step_memory};
-use given::Given;
-use medsegx::codes::{Code, Warning};
+pub use args::Args;
+use given::{Given, plural};
 use medsegx::mask::MaskChoice;
 use medsegx::model::Masks;
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
@@ -19,7 +17,6 @@ use medsegx::tune::{
     AdamW, Example, Observer, Options, Outcome, Record, Slices, Train, Trainer, TrainerOptions, Validation, tune,
 };
 use medsegx::weights::Weights;
-use medsegx::weights::tuned::Tuned;
 
 use super::interrupt::Interrupt;
 use super::progress::Progress;
@@ -132,28 +129,4 @@ fn summary(given: &Given, masks: Masks, examples: &[Example], outcome: &Outcome)
     let stopped = if outcome.stopped { "; stopped early" } else { "" };
     writeln!(text, "loss {first:.4} to {last:.4}; kept: step {}{stopped}", outcome.steps)?;
     Ok(text)
-}
-
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned
-/// on.
-pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
-    let found = Tuned::open(tuned)?;
-    if found.is_validated_by_volume() {
-        return Ok(());
-    }
-    let own = super::digest::sha256(image)?;
-    if found.images().any(|hash| hash == own) {
-        return Ok(());
-    }
-    let message = format!(
-        "{}: tuned on other images than {}, and not validated on images of its own: masks may be worse here than without it",
-        tuned.display(),
-        image.display()
-    );
-    super::console::warn(&Warning::new(Code::TunedElsewhere, message));
-    Ok(())
 }
