@@ -325,6 +325,27 @@ typedef int32_t medsegx_log;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What a tuning trains.
+enum medsegx_train
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // The mask decoder: each slice is encoded once.
+    MEDSEGX_TRAIN_DECODER = 0,
+    // The encoder's adapter experts, their gates and the embeddings of the task tree.
+    MEDSEGX_TRAIN_ADAPTERS = 1,
+    // Both, as the published fine-tuning.
+    MEDSEGX_TRAIN_ALL = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum medsegx_train medsegx_train;
+#else
+typedef int32_t medsegx_train;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // How a tuning finds out whether it helps.
 enum medsegx_validate
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -379,7 +400,7 @@ typedef struct medsegx_model medsegx_model;
 // All the memory that runs of a model need. One call at a time; another one meanwhile is refused.
 typedef struct medsegx_session medsegx_session;
 
-// Labelled slices, and what tuning on them made of a model's mask decoder. One call at a time; another one meanwhile is
+// Labelled slices, and what tuning on them made of a model. One call at a time; another one meanwhile is
 // refused.
 typedef struct medsegx_tuning medsegx_tuning;
 
@@ -706,7 +727,7 @@ typedef struct medsegx_target {
 // calling thread after each batch, with no lock held. A call with the session that is running is refused; others are allowed.
 typedef int32_t (*medsegx_progress_callback)(void *user, uint64_t done, uint64_t total);
 
-// How a decoder is tuned.
+// How a model is tuned.
 typedef struct medsegx_tune_options {
     // sizeof this struct, set by medsegx_tune_options_init.
     uint32_t struct_size;
@@ -728,6 +749,14 @@ typedef struct medsegx_tune_options {
     int32_t instructions;
     // Share of the slices, or volumes, that is held out, above 0 and below 1; default 0.2.
     double share;
+    // A medsegx_train; default MEDSEGX_TRAIN_DECODER. The others take MedSegX alone and sessions on the CPU in f32, whose
+    // model's threads and instructions they have.
+    int32_t train;
+    // 0
+    uint32_t reserved;
+    // Most bytes of a step above the loaded model, with MEDSEGX_TRAIN_ADAPTERS and _ALL: blocks of the encoder that are not
+    // kept in it are computed anew, to the same bits. Default 0: half of what the machine has free.
+    uint64_t memory;
 } medsegx_tune_options;
 
 // What a tuning did. Dice are means over what was held out, or over all slices where nothing was.
@@ -1001,12 +1030,13 @@ medsegx_status medsegx_tune_new(const char *path,
 // Frees a tuning that no call uses; models made from it stay valid. NULL is allowed. Any thread, once.
 void medsegx_tune_free(struct medsegx_tuning *tuning);
 
-// Adds a labelled slice: `session`, of a model of the same weights, encodes it, and its embedding is kept.
+// Adds a labelled slice: `session`, of a model of the same weights, encodes it, and its embedding is kept; of a session on
+// the CPU also the picture that the encoder sees. The tuning keeps the session's model alive.
 //
 // `tuning`, `session`, `slice` and `label` are required; `context` may be NULL where the model needs none, `cancel`
 // always. `label` has a byte a pixel, rows without gaps, 0 outside of the structure; `label_size` is their number.
 // `volume` is a number of your own for the volume that the slice is of, by which volumes are held out as a whole; `index`
-// is the slice's place in it. Nothing is kept of the slice but the embedding. A session has no slice afterwards. Fails as
+// is the slice's place in it. Nothing else is kept of the slice. A session has no slice afterwards. Fails as
 // medsegx_segment_slice does, and with MEDSEGX_STATUS_BAD_PROMPT for a label that is empty, covers the slice or is lost at
 // the model's size.
 medsegx_status medsegx_tune_add_slice(struct medsegx_tuning *tuning,

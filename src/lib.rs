@@ -68,6 +68,8 @@ pub mod graph;
 #[doc(hidden)]
 pub mod image;
 pub mod mask;
+#[doc(hidden)]
+pub mod medsegdb;
 mod memory;
 #[doc(hidden)]
 pub mod model;

@@ -16,6 +16,16 @@ pub(crate) fn reserve<T>(count: usize, what: impl Display) -> Result<Vec<T>> {
     Ok(values)
 }
 
+/// A copy of `values`.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn copied<T: Copy>(values: &[T], what: impl Display) -> Result<Vec<T>> {
+    let mut copy = reserve(values.len(), what)?;
+    copy.extend_from_slice(values);
+    Ok(copy)
+}
+
 /// Makes room for `count` values in all, and no more than that.
 ///
 /// # Errors

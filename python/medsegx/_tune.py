@@ -1,4 +1,4 @@
-"""Tuning the mask decoder on a few labelled slices."""
+"""Tuning on a few labelled slices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from . import _medsegx
 from ._levels import Levels, checked
@@ -45,6 +45,8 @@ class _Plan:
     output: str
     force: bool
     label: int
+    train: str
+    memory: int | None
     slices: str
     steps: int
     rate: float
@@ -66,6 +68,8 @@ def tune(
     *,
     label: int,
     path: str | os.PathLike[str] | None = None,
+    train: Literal["decoder", "adapters", "all"] = "decoder",
+    memory: int | None = None,
     slices: str | Sequence[int] = "all",
     steps: int = 50,
     rate: float = 5e-5,
@@ -83,12 +87,14 @@ def tune(
     cancel: Cancel | None = None,
     **levels: Unpack[Levels],
 ) -> Tuned:
-    """Tunes the mask decoder of the weights at `path` (None: the demo weights) and writes a file for `Model(tuned=...)`.
+    """Tunes the weights at `path` (None: the demo weights) and writes a file for `Model(tuned=...)`.
 
     Args:
         images, labels: one or a list of each: paths, or images of other packages. Labels lie on their image's grid.
         output: the tuned file, ending in .safetensors; written only where validation improves.
         label: the value in the labels to tune for; `task` and the following say what it is.
+        train: the mask "decoder", the encoder's "adapters" or "all"; the latter two run the encoder in every step, on the CPU.
+        memory: most bytes of a step of these two above the loaded model (None: half of what is free); same bytes either way.
         slices: "all" that have the label, "every:N", or a list of slices.
         steps, rate, step_slices, jitter, seed, validate: as the command line's flags (docs/tune.md).
 
@@ -101,6 +107,8 @@ def tune(
         output=os.fspath(output),
         force=force,
         label=int(label),
+        train=train,
+        memory=None if memory is None else int(memory),
         slices=slices if isinstance(slices, str) else ",".join(str(int(slice_)) for slice_ in slices),
         steps=int(steps),
         rate=float(rate),

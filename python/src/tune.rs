@@ -1,4 +1,4 @@
-//! `medsegx.tune`: a few labelled slices in, a tuned decoder out, as the command line does it.
+//! `medsegx.tune`: a few labelled slices in, tuned tensors out, as the command line does it.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use medsegx::Result;
 use medsegx::mask::MaskChoice;
 use medsegx::segment::volume::Observer as _;
-use medsegx::segment::{Capacity, Model, ModelOptions, Segmenter};
+use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
 use medsegx::taxonomy::{Context, Query};
 use medsegx::tune::{
-    AdamW, Example, Labelled, Observer, Options, Record, Slices, Trainer, TrainerOptions, Validate, tune,
+    AdamW, Example, Labelled, Observer, Options, Record, Slices, Train, Trainer, TrainerOptions, Validate, tune,
 };
 use medsegx::volume::{Intensity, Orientation, Volume};
 use medsegx::weights::{Access, Weights, sha256};
@@ -35,6 +35,11 @@ pub struct Plan {
     force: bool,
     #[pyo3(attribute)]
     label: u16,
+    #[pyo3(attribute)]
+    train: String,
+    /// Bytes of a step.
+    #[pyo3(attribute)]
+    memory: Option<usize>,
     #[pyo3(attribute)]
     slices: String,
     #[pyo3(attribute)]
@@ -113,11 +118,20 @@ impl Plan {
         let steered = weights.config().adapters.is_some();
         let context = context(query, steered, "the label")?;
         let adam = AdamW { rate: self.rate, ..AdamW::default() };
-        let trainer = TrainerOptions { threads: self.threads, adam, ..TrainerOptions::default() };
-        let mut trainer = Trainer::new(&weights, trainer)?;
+        let (train, memory): (Train, _) = (self.train.parse()?, self.memory);
+        let device = match model.device {
+            // The encoder is trained on the CPU.
+            Device::Auto if train != Train::Decoder => Device::Cpu,
+            device => device,
+        };
+        let model = Arc::new(Model::load(&weights, &ModelOptions { device, ..*model })?);
+        let trainer = TrainerOptions { train, memory, threads: self.threads, adam, ..TrainerOptions::default() };
+        let mut trainer = Trainer::on(&model, &weights, trainer)?;
         trainer.set_stop(&job.stop);
         let mut seen = Seen::default();
-        let examples = self.examples(pairs, &weights, model, &trainer, context.as_ref(), job, &mut seen)?;
+        let examples = self.examples(pairs, &model, &trainer, context.as_ref(), job, &mut seen)?;
+        // Another session would take memory that a step can use.
+        drop(model);
         let options = Options {
             steps: self.steps,
             batch: self.step_slices,
@@ -157,23 +171,20 @@ impl Plan {
     }
 
     /// Examples of all images.
-    #[allow(clippy::too_many_arguments)]
     fn examples(
         &self,
         pairs: Vec<(Source, Source)>,
-        weights: &Weights,
-        options: &ModelOptions,
+        model: &Arc<Model>,
         trainer: &Trainer,
         context: Option<&Context>,
         job: &Job,
         seen: &mut Seen,
     ) -> Result<Vec<Example>> {
-        let model = Arc::new(Model::load(weights, options)?);
         let (slices, orient): (Slices, Orientation) = (self.slices.parse()?, self.orient.parse()?);
         let rule: Option<Intensity> = self.intensity.as_deref().map(str::parse).transpose()?;
         let count = if let Slices::List(list) = &slices { list.len() } else { 64 };
-        let capacity = Capacity::default().with_batch_for(&model, MaskChoice::Auto, count)?;
-        let mut segmenter = Segmenter::new(&model, capacity, MaskChoice::Auto)?;
+        let capacity = Capacity::default().with_batch_for(model, MaskChoice::Auto, count)?;
+        let mut segmenter = Segmenter::new(model, capacity, MaskChoice::Auto)?;
         segmenter.set_stop(Some(Arc::clone(&job.stop)));
         let mut all = Vec::new();
         for (number, (mut image, mut labels)) in pairs.into_iter().enumerate() {

@@ -74,6 +74,23 @@ def test_tuning_writes_a_file_that_a_model_takes(model, tmp_path):
         medsegx.tune(PHANTOM, PHANTOM_LABELS, output, label=1, task="CT_Liver", slices=[8], steps=1)
 
 
+@pytest.mark.parametrize("train", ["decoder", "adapters", "all"])
+def test_tuning_writes_what_the_command_line_writes(train, tmp_path):
+    own, other = tmp_path / "own.safetensors", tmp_path / "other.safetensors"
+    tuned = medsegx.tune(PHANTOM, PHANTOM_LABELS, own, label=1, task="CT_Liver", train=train, memory=1 << 20, slices=[8, 10], steps=2,
+                         validate="none", device="cpu", threads=2)  # fmt: skip
+    assert tuned.steps == 2 and tuned.path == own
+    binary = os.environ.get("MEDSEGX_CLI") or shutil.which("medsegx") or str(ROOT / "target/release/medsegx")
+    how = ["--label", "1=CT_Liver", "--slices", "8,10", "--steps", "2", "--validate", "none", "--device", "cpu", "--threads", "1"]
+    subprocess.run([binary, "tune", PHANTOM, "--labels", PHANTOM_LABELS, *how, "--train", train, "-o", other], check=True)
+    assert own.read_bytes() == other.read_bytes()
+
+
+def test_an_unknown_part_to_train_is_refused(tmp_path):
+    with pytest.raises(medsegx.ArgumentError, match="decoder, adapters or all"):
+        medsegx.tune(PHANTOM, PHANTOM_LABELS, tmp_path / "x.safetensors", label=1, task="CT_Liver", train="encoder", slices=[8])
+
+
 def test_the_awaitable_form_leaves_the_loop_free(model, small):
     async def main():
         ticks = 0

@@ -128,6 +128,19 @@ pub enum medsegx_log {
     Information = 3,
 }
 
+/// What a tuning trains.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+pub enum medsegx_train {
+    /// The mask decoder: each slice is encoded once.
+    Decoder = 0,
+    /// The encoder's adapter experts, their gates and the embeddings of the task tree.
+    Adapters = 1,
+    /// Both, as the published fine-tuning.
+    All = 2,
+}
+codes!(medsegx_train: Decoder Adapters All);
+
 /// How a tuning finds out whether it helps.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug)]

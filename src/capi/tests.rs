@@ -3,6 +3,7 @@
 mod odd;
 mod prompted;
 mod stopped;
+mod tuned;
 
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};

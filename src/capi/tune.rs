@@ -1,4 +1,4 @@
-//! `medsegx_tuning`: labelled slices in, a tuned decoder over the model's own parameters out.
+//! `medsegx_tuning`: labelled slices in, tuned tensors over the model's own parameters out.
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, TryLockError};
 
 use super::boundary::{Outcome, array, cleared, guard, required, text};
-use super::codes::{medsegx_held_out, medsegx_instructions, medsegx_validate};
+use super::codes::{medsegx_held_out, medsegx_instructions, medsegx_train, medsegx_validate};
 use super::context::to_engine;
 use super::model::{level, medsegx_model};
 use super::panics::free;
@@ -16,13 +16,15 @@ use super::slice::{grey_levels, size, stop_if};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_progress_callback, medsegx_slice};
 use super::versioned::{self, Versioned, initialise, versioned};
-use crate::memory::reserve;
-use crate::segment::{Frame, Picture, Segmenter};
+use crate::memory::{push, reserve};
+use crate::segment::{Frame, Model, Picture, Segmenter};
 use crate::taxonomy::Context;
-use crate::tune::{self, AdamW, Example, Observer, Options, Record, Trainer, TrainerOptions, Validate, Validation};
+use crate::tune::{
+    self, AdamW, Example, Observer, Options, Placed, Record, Train, Trainer, TrainerOptions, Validate, Validation,
+};
 use crate::weights::{Access, Weights};
 
-/// How a decoder is tuned.
+/// How a model is tuned.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct medsegx_tune_options {
@@ -46,6 +48,14 @@ pub struct medsegx_tune_options {
     pub instructions: i32,
     /// Share of the slices, or volumes, that is held out, above 0 and below 1; default 0.2.
     pub share: f64,
+    /// A medsegx_train; default MEDSEGX_TRAIN_DECODER. The others take MedSegX alone and sessions on the CPU in f32, whose
+    /// model's threads and instructions they have.
+    pub train: i32,
+    /// 0
+    pub reserved: u32,
+    /// Most bytes of a step above the loaded model, with MEDSEGX_TRAIN_ADAPTERS and _ALL: blocks of the encoder that are not
+    /// kept in it are computed anew, to the same bits. Default 0: half of what the machine has free.
+    pub memory: u64,
 }
 
 versioned!(medsegx_tune_options, 48, {
@@ -58,6 +68,9 @@ versioned!(medsegx_tune_options, 48, {
     validate: medsegx_validate::Auto as i32,
     instructions: medsegx_instructions::Widest as i32,
     share: 0.2,
+    train: medsegx_train::Decoder as i32,
+    reserved: 0,
+    memory: 0,
 });
 
 /// What a tuning did. Dice are means over what was held out, or over all slices where nothing was.
@@ -115,7 +128,7 @@ pub unsafe extern "C" fn medsegx_tune_result_init(out: *mut medsegx_tune_result,
     unsafe { initialise(out, struct_size) };
 }
 
-/// Labelled slices, and what tuning on them made of a model's mask decoder. One call at a time; another one meanwhile is
+/// Labelled slices, and what tuning on them made of a model. One call at a time; another one meanwhile is
 /// refused.
 pub struct medsegx_tuning {
     state: Mutex<State>,
@@ -126,6 +139,10 @@ struct State {
     /// Makes samples of slices; each run trains another one.
     sampler: Trainer,
     examples: Vec<Example>,
+    /// Of each example, what the encoder takes, where it is on the CPU.
+    placed: Vec<Option<Placed>>,
+    /// That of the last session: whose encoder is trained, where one is.
+    model: Option<Arc<Model>>,
     /// Of the last slice.
     context: Option<Context>,
     /// What the last run made.
@@ -157,7 +174,15 @@ pub unsafe extern "C" fn medsegx_tune_new(
             let out = cleared(out)?;
             let weights = Weights::open(Path::new(text("path", path)?), Access::Read)?;
             let sampler = Trainer::new(&weights, TrainerOptions { threads: Some(1), ..TrainerOptions::default() })?;
-            let state = State { weights, sampler, examples: Vec::new(), context: None, run: None };
+            let state = State {
+                weights,
+                sampler,
+                examples: Vec::new(),
+                placed: Vec::new(),
+                model: None,
+                context: None,
+                run: None,
+            };
             *out = Box::into_raw(Box::new(medsegx_tuning { state: Mutex::new(state) }));
             Ok(())
         })
@@ -171,12 +196,13 @@ pub unsafe extern "C" fn medsegx_tune_free(tuning: *mut medsegx_tuning) {
     unsafe { free(tuning) };
 }
 
-/// Adds a labelled slice: `session`, of a model of the same weights, encodes it, and its embedding is kept.
+/// Adds a labelled slice: `session`, of a model of the same weights, encodes it, and its embedding is kept; of a session on
+/// the CPU also the picture that the encoder sees. The tuning keeps the session's model alive.
 ///
 /// `tuning`, `session`, `slice` and `label` are required; `context` may be NULL where the model needs none, `cancel`
 /// always. `label` has a byte a pixel, rows without gaps, 0 outside of the structure; `label_size` is their number.
 /// `volume` is a number of your own for the volume that the slice is of, by which volumes are held out as a whole; `index`
-/// is the slice's place in it. Nothing is kept of the slice but the embedding. A session has no slice afterwards. Fails as
+/// is the slice's place in it. Nothing else is kept of the slice. A session has no slice afterwards. Fails as
 /// medsegx_segment_slice does, and with MEDSEGX_STATUS_BAD_PROMPT for a label that is empty, covers the slice or is lost at
 /// the model's size.
 #[unsafe(no_mangle)]
@@ -212,12 +238,14 @@ pub unsafe extern "C" fn medsegx_tune_add_slice(
                     let label = array("label", label, label_size)?;
                     grey_levels(&slice, state)?;
                     stop_if(&|| cancelled(cancel))?;
-                    let sample = stoppable(state, cancel, |state| {
+                    let (sample, placed) = stoppable(state, cancel, |state| {
                         let picture = Picture { pixels: &state.grey, height, width, channels: slice.channels as usize };
                         let (frame, embedding) = embedded(&mut state.segmenter, &picture, context.as_ref())?;
-                        Ok(tuning.sampler.sample(&embedding, &frame, label)?)
+                        let sample = tuning.sampler.sample(&embedding, &frame, label)?;
+                        Ok((sample, Placed::of(&state.segmenter, 0)?))
                     })?;
-                    tuning.add(Example { sample, volume: volume as usize, slice: index as usize })?;
+                    tuning.add(Example { sample, volume: volume as usize, slice: index as usize }, placed)?;
+                    tuning.model = Some(Arc::clone(state.segmenter.model()));
                     tuning.context = context;
                     Ok(())
                 })
@@ -237,11 +265,34 @@ fn embedded(segmenter: &mut Segmenter, picture: &Picture, context: Option<&Conte
 }
 
 impl State {
-    fn add(&mut self, example: Example) -> Outcome {
-        let lacking = |_| crate::Error::Memory { what: "labelled slices".into(), bytes: size_of::<Example>() as u64 };
-        self.examples.try_reserve(1).map_err(lacking)?;
-        self.examples.push(example);
+    fn add(&mut self, example: Example, placed: Option<Placed>) -> Outcome {
+        self.placed.truncate(self.examples.len());
+        push(&mut self.placed, placed, "labelled slices")?;
+        push(&mut self.examples, example, "labelled slices")?;
         Ok(())
+    }
+
+    fn tune(&self, options: Options, with: TrainerOptions, heard: &mut Heard, stop: &Arc<AtomicBool>) -> Outcome<Run> {
+        let run = |mut trainer: Trainer, examples: &[Example], heard: &mut Heard| {
+            let outcome = tune::tune(&mut trainer, examples, options, heard)?;
+            // Whoever uses it later brings a flag of its own.
+            trainer.set_stop(&Arc::new(AtomicBool::new(false)));
+            Ok(Run { trainer, options, rate: with.adam.rate, outcome })
+        };
+        let (Some(model), true) = (&self.model, with.train != Train::Decoder) else {
+            let mut trainer = Trainer::new(&self.weights, with)?;
+            trainer.set_stop(stop);
+            return run(trainer, &self.examples, heard);
+        };
+        let mut trainer = Trainer::on(model, &self.weights, with)?;
+        trainer.set_stop(stop);
+        let mut examples = reserve(self.examples.len(), "labelled slices")?;
+        for (Example { sample, volume, slice }, placed) in self.examples.iter().zip(&self.placed) {
+            let device = || medsegx_error::argument("train", "slices of sessions on the CPU", "another device");
+            let sample = trainer.sample_kept(sample, placed.as_ref().ok_or_else(device)?)?;
+            examples.push(Example { sample, volume: *volume, slice: *slice });
+        }
+        run(trainer, &examples, heard)
     }
 }
 
@@ -267,22 +318,19 @@ pub unsafe extern "C" fn medsegx_tune_run(
         guard(error, || {
             let asked: medsegx_tune_options = versioned::read(options)?;
             let answer: medsegx_tune_result = versioned::required("result", result)?;
-            let (options, mut adam) = (engine_options(&asked)?, AdamW::default());
+            let (options, train, mut adam) = (engine_options(&asked)?, train(asked.train)?, AdamW::default());
             if asked.rate != 0.0 {
                 adam.rate = asked.rate;
             }
             with_state(tuning, |tuning| {
                 let threads = (asked.threads > 0).then_some(asked.threads as usize);
                 let level = level(asked.instructions)?;
-                let with = TrainerOptions { threads, level, adam, ..TrainerOptions::default() };
-                let mut trainer = Trainer::new(&tuning.weights, with)?;
-                trainer.set_stop(&shared_flag(cancel));
-                let mut heard = Heard { progress, user };
-                let outcome = tune::tune(&mut trainer, &tuning.examples, options, &mut heard)?;
-                // Whoever uses it later brings a flag of its own.
-                trainer.set_stop(&Arc::new(AtomicBool::new(false)));
+                let memory = (asked.memory > 0).then(|| usize::try_from(asked.memory).unwrap_or(usize::MAX));
+                let with = TrainerOptions { train, memory, threads, level, adam, ..TrainerOptions::default() };
+                let run = tuning.tune(options, with, &mut Heard { progress, user }, &shared_flag(cancel))?;
+                let outcome = run.outcome;
                 stop_if(&|| cancelled(cancel))?;
-                tuning.run = Some(Run { trainer, options, rate: adam.rate, outcome });
+                tuning.run = Some(run);
                 versioned::write(result, &told(&outcome, answer))
             })
         })
@@ -394,6 +442,15 @@ fn engine_options(asked: &medsegx_tune_options) -> Outcome<Options> {
         seed: asked.seed,
         validate,
     })
+}
+
+fn train(asked: i32) -> Outcome<Train> {
+    match medsegx_train::of(asked) {
+        Some(medsegx_train::Decoder) => Ok(Train::Decoder),
+        Some(medsegx_train::Adapters) => Ok(Train::Adapters),
+        Some(medsegx_train::All) => Ok(Train::All),
+        None => Err(medsegx_error::argument("train", "0, 1 or 2", &asked.to_string())),
+    }
 }
 
 fn told(outcome: &tune::Outcome, answer: medsegx_tune_result) -> medsegx_tune_result {

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use clap::ValueEnum;
 use medsegx::atomic::write_atomically;
 use medsegx::eval::expect::{Comparison, DSC_TOLERANCE, Expected, Outcome};
-use medsegx::eval::folders::{self, Set, walk};
 use medsegx::eval::report::{Published, Row, csv, markdown, markdown_of_choice, markdown_of_rules, means};
 use medsegx::eval::{Scored, check_tasks, evaluate};
 use medsegx::mask::MaskChoice;
+use medsegx::medsegdb::{Set, walk};
 use medsegx::segment::{Capacity, Model, Segmenter};
 
 use super::files::{Named, check_outputs};
+use super::folder_layout::FolderLayout;
 use super::interrupt::Interrupt;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
@@ -28,7 +28,7 @@ pub struct Args {
     root: PathBuf,
     /// How the folders lie
     #[arg(long)]
-    layout: Layout,
+    layout: FolderLayout,
     /// Folder for the reports: NAME.md and NAME.csv as published, NAME-choice.md for the engine's own choice
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -47,19 +47,9 @@ pub struct Args {
     model: ModelArgs,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Layout {
-    Internal,
-    External,
-}
-
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let layout = match args.layout {
-        Layout::Internal => folders::Layout::Internal,
-        Layout::External => folders::Layout::External,
-    };
-    let sets = walk(&args.root, layout)?;
+    let sets = walk(&args.root, args.layout.into())?;
     let expected = args.expect.iter().map(|path| Expected::read(path)).collect::<Result<Vec<_>, _>>()?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("{}: cannot create", args.out.display()))?;
     let reports: Vec<PathBuf> = sets.iter().flat_map(|set| reports(&args.out, set)).collect();

@@ -9,8 +9,10 @@ mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
 mod digest;
+mod elsewhere;
 mod eval;
 mod files;
+mod folder_layout;
 mod info;
 mod interrupt;
 #[cfg(feature = "cuda")]

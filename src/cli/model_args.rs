@@ -66,6 +66,25 @@ impl ModelArgs {
         ModelOptions { device: self.device, cpu }
     }
 
+    /// The same, for a model whose encoder may be trained, which is done on the CPU.
+    pub fn options_to_train(&self, encoder: bool) -> ModelOptions {
+        let options = self.options();
+        match options.device {
+            Device::Auto if encoder => ModelOptions { device: Device::Cpu, ..options },
+            _ => options,
+        }
+    }
+
+    /// What tells the encoder from others: the hash of the weights of `source`, and of the tuned file where that has
+    /// tensors of the encoder.
+    pub fn encoder_hash(&self, source: &WeightsSource) -> anyhow::Result<String> {
+        let base = source.sha256()?;
+        match &self.tuned {
+            Some(path) if Tuned::open(path)?.has_encoder() => Ok(format!("{base} {}", super::digest::sha256(path)?)),
+            _ => Ok(base),
+        }
+    }
+
     /// `capacity` with the batch that was asked for, or the one that suits `slices` slices.
     pub fn capacity(
         &self,
@@ -103,4 +122,24 @@ pub fn precision(text: &str) -> Result<Precision, String> {
         "bf16" => Ok(Precision::Bf16),
         _ => Err("needs f32 or bf16".into()),
     }
+}
+
+/// Bytes of a step of training, as 800M or 2G.
+pub fn step_memory(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let unit = match &text[digits.len()..] {
+        "" => Some(1),
+        "K" => Some(1 << 10),
+        "M" => Some(1 << 20),
+        "G" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
+    bytes.ok_or_else(|| "needs bytes, or as 800M or 2G".into())
+}
+
+/// Why embeddings cannot be kept where the encoder is trained.
+pub fn embeddings_change() -> anyhow::Error {
+    let (expected, found) = ("--train decoder: other embeddings change from step to step".into(), "it".into());
+    medsegx::Error::Argument { name: "--embeddings", expected, found }.into()
 }

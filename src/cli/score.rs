@@ -52,7 +52,7 @@ impl FromStr for Pair {
         let (mask, reference) = text.split_once('=').unwrap_or((text, text));
         let number = |text: &str| text.trim().parse().ok().filter(|&label| label > 0);
         let (mask, reference) =
-            number(mask).zip(number(reference)).ok_or("expected a label from 1 to 65535, or two: 1=52")?;
+            number(mask).zip(number(reference)).ok_or("needs a label from 1 to 65535, or two: 1=52")?;
         Ok(Pair { mask, reference })
     }
 }

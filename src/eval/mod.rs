@@ -4,19 +4,15 @@
 //! score of the mask that the engine chose without the label.
 
 pub mod expect;
-pub mod folders;
 pub mod metrics;
 pub mod report;
 mod session;
 
-use std::path::Path;
-
 use crate::mask::Verdict;
+use crate::medsegdb::{Case, Pair, Set};
 use crate::prompt::PixelBox;
-use crate::taxonomy::{Context, Query, resolve};
-use crate::volume::{Voxels, npy};
+use crate::taxonomy::Context;
 use crate::{Error, Result};
-use folders::{Case, Set};
 use metrics::{Label, Scores};
 use report::Row;
 
@@ -61,7 +57,7 @@ pub trait Predictor {
 /// # Errors
 /// [`Error::File`] naming the first folder that it does not know.
 pub fn check_tasks(set: &Set) -> Result<()> {
-    set.cases.iter().try_for_each(|case| context_of(case).map(drop))
+    set.cases.iter().try_for_each(|case| case.context().map(drop))
 }
 
 /// What became of a set.
@@ -88,7 +84,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Scored> {
     let contexts =
-        set.cases.iter().map(|case| contexts.then(|| context_of(case)).transpose()).collect::<Result<Vec<_>>>()?;
+        set.cases.iter().map(|case| contexts.then(|| case.context()).transpose()).collect::<Result<Vec<_>>>()?;
     let batch = predictor.batch().max(1);
     let (mut scored, mut done) = (Scored::default(), 0);
     for (together, contexts) in set.cases.chunks(batch).zip(contexts.chunks(batch)) {
@@ -118,11 +114,6 @@ pub fn evaluate(
     Ok(scored)
 }
 
-fn context_of(case: &Case) -> Result<Context> {
-    let query = Query { task: Some(case.task.clone()), ..Query::default() };
-    resolve(&query).map_err(|error| error.in_file(&case.label, "task folder"))
-}
-
 /// The published rule: the best DSC of all masks, the first of equals, and the other metrics of that same mask.
 fn score(case: &Case, label: &Label, prediction: &Prediction) -> Result<Row> {
     let Prediction { masks, verdict } = prediction;
@@ -143,20 +134,9 @@ fn score(case: &Case, label: &Label, prediction: &Prediction) -> Result<Row> {
     })
 }
 
-/// Most values of a picture; MedSegDB has 256 x 256 x 3.
-const MOST_VALUES: u64 = 1 << 28;
-
 /// The slice of a case; `None` where its label has no foreground.
 fn load(case: &Case, context: Option<Context>) -> Result<Option<(Slice, Label)>> {
-    let (shape, label) = read_bytes(&case.label, "uint8 [height, width]")?;
-    let &[height, width] = shape.as_slice() else {
-        return Err(Error::file(&case.label, "shape", "[height, width]", format!("{shape:?}")));
-    };
-    let (shape, pixels) = read_bytes(&case.image, "uint8 [height, width, 3]")?;
-    if shape != [height, width, 3] {
-        let expected = format!("[{height}, {width}, 3], as the label");
-        return Err(Error::file(&case.image, "shape", expected, format!("{shape:?}")));
-    }
+    let Pair { pixels, label, height, width } = Pair::read(case)?;
     if label.iter().all(|&value| value == 0) {
         return Ok(None);
     }
@@ -164,12 +144,4 @@ fn load(case: &Case, context: Option<Context>) -> Result<Option<(Slice, Label)>>
         .map_err(|error| error.in_file(&case.label, "label"))?;
     let [x0, y0, x1, y1] = label.tight_box().map(|index| index as i64);
     Ok(Some((Slice { pixels, height, width, region: PixelBox { x0, y0, x1, y1 }, context }, label)))
-}
-
-fn read_bytes(path: &Path, expected: &str) -> Result<(Vec<usize>, Vec<u8>)> {
-    let npy::Array { shape, values } = npy::read(path, MOST_VALUES)?;
-    match values {
-        Voxels::U8(values) => Ok((shape, values)),
-        _ => Err(Error::file(path, "type", expected, "another type of number")),
-    }
 }

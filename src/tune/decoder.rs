@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use super::layers::{Attended, Attention, Linear, Norm, Normed, add, sum};
+use super::memory::WHAT;
 use super::parameters::Table;
 use super::upscaling::{Doubled, Upscaling};
 use crate::Result;
 use crate::backend::cpu::training::Multiplier;
+use crate::memory::{copied, reserve, zeros};
 use crate::model::Config;
 
 /// LayerNorms of the transformer.
@@ -52,8 +54,8 @@ pub(super) struct Pass {
     layers: Vec<LayerPass>,
     last: Attended,
     last_norm: Normed,
-    /// Inputs of the three layers of each hyper-network, and its result.
-    hyper: Vec<([Vec<f32>; 3], Vec<f32>)>,
+    /// Of each hyper-network.
+    hyper: Vec<Hyper>,
     doubled: Vec<Doubled>,
     /// `[pixels, C]`.
     pixels: Vec<f32>,
@@ -102,18 +104,18 @@ impl Decoder {
         })
     }
 
-    pub fn forward(&self, m: &mut Multiplier, p: &[f32], given: &Given<'_>) -> Pass {
+    pub fn forward(&self, m: &mut Multiplier, p: &[f32], given: &Given<'_>) -> Result<Pass> {
         let first = [&p[self.iou_token.clone()], &p[self.mask_tokens.clone()], given.corners].concat();
-        let (mut tokens, mut image) = (first.clone(), given.image.to_vec());
+        let (mut tokens, mut image) = (first.clone(), copied(given.image, WHAT)?);
         let mut layers = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
-            layers.push(layer.forward(m, p, [&mut tokens, &mut image], &first, given.position, index == 0));
+            layers.push(layer.forward(m, p, [&mut tokens, &mut image], &first, given.position, index == 0)?);
         }
-        let inputs = [sum(&tokens, &first), sum(&image, given.position), image.clone()];
-        let (attended, last) = self.last.forward(m, p, inputs);
-        let (tokens, last_norm) = self.last_norm.forward(m, p, &sum(&tokens, &attended));
+        let inputs = [sum(&tokens, &first)?, sum(&image, given.position)?, copied(&image, WHAT)?];
+        let (attended, last) = self.last.forward(m, p, inputs)?;
+        let (tokens, last_norm) = self.last_norm.forward(m, p, &sum(&tokens, &attended)?)?;
         let width = self.iou_token.len();
-        let hyper: Vec<_> = self
+        let hyper = self
             .hyper
             .iter()
             .enumerate()
@@ -121,14 +123,14 @@ impl Decoder {
                 let token = &tokens[(self.first_mask + mask) * width..][..width];
                 hyper_forward(layers, m, p, token)
             })
-            .collect();
-        let (pixels, doubled) = self.upscaling.forward(m, p, &image);
+            .collect::<Result<Vec<_>>>()?;
+        let (pixels, doubled) = self.upscaling.forward(m, p, &image)?;
         let channels = hyper.first().map_or(1, |(_, vector)| vector.len());
-        let mut logits = Vec::with_capacity(hyper.len() * pixels.len() / channels);
+        let mut logits = reserve(hyper.len() * pixels.len() / channels, WHAT)?;
         for (_, vector) in &hyper {
             logits.extend(pixels.chunks_exact(channels).map(|pixel| dot(pixel, vector)));
         }
-        Pass { logits, layers, last, last_norm, hyper, doubled, pixels }
+        Ok(Pass { logits, layers, last, last_norm, hyper, doubled, pixels })
     }
 
     /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where
@@ -141,15 +143,15 @@ impl Decoder {
         d: &[f32],
         g: &mut [f32],
         wants_image: bool,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>> {
         let width = self.iou_token.len();
         let tokens = OUTPUT_TOKENS + pass_corners(pass, width);
-        let mut d_tokens = vec![0.0; tokens * width];
-        let d_pixels = self.back_of_heads(m, p, pass, d, g, &mut d_tokens);
-        let mut d_image = self.upscaling.back(m, p, &pass.doubled, d_pixels, g);
+        let mut d_tokens = zeros(tokens * width, WHAT)?;
+        let d_pixels = self.back_of_heads(m, p, pass, d, g, &mut d_tokens)?;
+        let mut d_image = self.upscaling.back(m, p, &pass.doubled, d_pixels, g)?;
 
-        let mut d_tokens = self.last_norm.back(m, p, &pass.last_norm, &d_tokens, g);
-        let [dq, dk, dv] = self.last.back(m, p, &pass.last, &d_tokens, g, [true; 3]);
+        let mut d_tokens = self.last_norm.back(m, p, &pass.last_norm, &d_tokens, g)?;
+        let [dq, dk, dv] = self.last.back(m, p, &pass.last, &d_tokens, g, [true; 3])?;
         let mut d_first = dq.clone();
         add(&mut d_tokens, &dq);
         add(&mut d_image, &dk);
@@ -163,13 +165,13 @@ impl Decoder {
                 g,
                 index == 0,
                 wants_image || index > 0,
-            );
+            )?;
         }
         // The tokens that enter the first layer are the initial ones.
         add(&mut d_first, &d_tokens);
         add(&mut g[self.iou_token.clone()], &d_first[..width]);
         add(&mut g[self.mask_tokens.clone()], &d_first[width..OUTPUT_TOKENS * width]);
-        d_image
+        Ok(d_image)
     }
 
     /// From the logits to the pixels, and through the hyper-networks to the tokens.
@@ -181,10 +183,10 @@ impl Decoder {
         d: &[f32],
         g: &mut [f32],
         d_tokens: &mut [f32],
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>> {
         let (width, count) = (self.iou_token.len(), d.len() / self.hyper.len().max(1));
         let channels = pass.pixels.len() / count.max(1);
-        let mut d_pixels = vec![0.0; pass.pixels.len()];
+        let mut d_pixels = zeros(pass.pixels.len(), WHAT)?;
         for (mask, ((layers, (inputs, vector)), d)) in
             self.hyper.iter().zip(&pass.hyper).zip(d.chunks_exact(count)).enumerate()
         {
@@ -208,15 +210,15 @@ impl Decoder {
             }
             let mut d = d_vector;
             for (n, (linear, input)) in layers.iter().zip(inputs).enumerate().rev() {
-                linear.gain(m, input, &d, g);
-                d = linear.back(m, p, &d);
+                linear.gain(m, input, &d, g)?;
+                d = linear.back(m, p, &d)?;
                 if n > 0 {
                     back_of_relu(&mut d, input);
                 }
             }
             add(&mut d_tokens[(self.first_mask + mask) * width..][..width], &d);
         }
-        d_pixels
+        Ok(d_pixels)
     }
 }
 
@@ -238,13 +240,16 @@ fn back_of_relu(d: &mut [f32], after: &[f32]) {
     d.iter_mut().zip(after).for_each(|(d, &x)| *d = if x > 0.0 { *d } else { 0.0 });
 }
 
-fn hyper_forward(layers: &[Linear; 3], m: &mut Multiplier, p: &[f32], token: &[f32]) -> ([Vec<f32>; 3], Vec<f32>) {
-    let mut first = layers[0].forward(m, p, token);
+/// Inputs of the three layers, and the result.
+type Hyper = ([Vec<f32>; 3], Vec<f32>);
+
+fn hyper_forward(layers: &[Linear; 3], m: &mut Multiplier, p: &[f32], token: &[f32]) -> Result<Hyper> {
+    let mut first = layers[0].forward(m, p, token)?;
     relu(&mut first);
-    let mut second = layers[1].forward(m, p, &first);
+    let mut second = layers[1].forward(m, p, &first)?;
     relu(&mut second);
-    let vector = layers[2].forward(m, p, &second);
-    ([token.to_vec(), first, second], vector)
+    let vector = layers[2].forward(m, p, &second)?;
+    Ok(([token.to_vec(), first, second], vector))
 }
 
 impl Layer {
@@ -256,33 +261,34 @@ impl Layer {
         first_tokens: &[f32],
         position: &[f32],
         first: bool,
-    ) -> LayerPass {
+    ) -> Result<LayerPass> {
         let own_inputs = if first {
             [tokens.clone(), tokens.clone(), tokens.clone()]
         } else {
-            let placed = sum(tokens, first_tokens);
+            let placed = sum(tokens, first_tokens)?;
             [placed.clone(), placed, tokens.clone()]
         };
-        let (mut x, own) = self.own.forward(m, p, own_inputs);
+        let (mut x, own) = self.own.forward(m, p, own_inputs)?;
         if !first {
             add(&mut x, tokens);
         }
-        let (x, norm1) = self.norms[0].forward(m, p, &x);
+        let (x, norm1) = self.norms[0].forward(m, p, &x)?;
 
-        let placed_image = sum(image, position);
-        let inputs = [sum(&x, first_tokens), placed_image.clone(), image.clone()];
-        let (attended, to_image) = self.to_image.forward(m, p, inputs);
-        let (x, norm2) = self.norms[1].forward(m, p, &sum(&x, &attended));
+        let placed_image = sum(image, position)?;
+        let inputs = [sum(&x, first_tokens)?, copied(&placed_image, WHAT)?, copied(image, WHAT)?];
+        let (attended, to_image) = self.to_image.forward(m, p, inputs)?;
+        let (x, norm2) = self.norms[1].forward(m, p, &sum(&x, &attended)?)?;
 
-        let mut hidden = self.mlp[0].forward(m, p, &x);
+        let mut hidden = self.mlp[0].forward(m, p, &x)?;
         relu(&mut hidden);
-        let mlp = self.mlp[1].forward(m, p, &hidden);
-        let (after, norm3) = self.norms[2].forward(m, p, &sum(&x, &mlp));
+        let mlp = self.mlp[1].forward(m, p, &hidden)?;
+        let (after, norm3) = self.norms[2].forward(m, p, &sum(&x, &mlp)?)?;
 
-        let (attended, back) = self.back.forward(m, p, [placed_image, sum(&after, first_tokens), after.clone()]);
-        let (new_image, norm4) = self.norms[3].forward(m, p, &sum(image, &attended));
+        let inputs = [placed_image, sum(&after, first_tokens)?, after.clone()];
+        let (attended, back) = self.back.forward(m, p, inputs)?;
+        let (new_image, norm4) = self.norms[3].forward(m, p, &sum(image, &attended)?)?;
         (*tokens, *image) = (after, new_image);
-        LayerPass { own, to_image, mlp: [x, hidden], back, norms: [norm1, norm2, norm3, norm4] }
+        Ok(LayerPass { own, to_image, mlp: [x, hidden], back, norms: [norm1, norm2, norm3, norm4] })
     }
 
     /// `d_tokens` and `d_image` become the derivatives by what came into the layer, the latter only where it is wanted:
@@ -297,32 +303,32 @@ impl Layer {
         g: &mut [f32],
         first: bool,
         wants_image: bool,
-    ) {
-        let mut di = self.norms[3].back(m, p, &pass.norms[3], d_image, g);
-        let [dq, dk, dv] = self.back.back(m, p, &pass.back, &di, g, [wants_image, true, true]);
+    ) -> Result<()> {
+        let mut di = self.norms[3].back(m, p, &pass.norms[3], d_image, g)?;
+        let [dq, dk, dv] = self.back.back(m, p, &pass.back, &di, g, [wants_image, true, true])?;
         add(&mut di, &dq);
         add(d_tokens, &dk);
         add(d_tokens, &dv);
         add(d_first, &dk);
 
-        let mut d = self.norms[2].back(m, p, &pass.norms[2], d_tokens, g);
-        self.mlp[1].gain(m, &pass.mlp[1], &d, g);
-        let mut d_hidden = self.mlp[1].back(m, p, &d);
+        let mut d = self.norms[2].back(m, p, &pass.norms[2], d_tokens, g)?;
+        self.mlp[1].gain(m, &pass.mlp[1], &d, g)?;
+        let mut d_hidden = self.mlp[1].back(m, p, &d)?;
         back_of_relu(&mut d_hidden, &pass.mlp[1]);
-        self.mlp[0].gain(m, &pass.mlp[0], &d_hidden, g);
-        add(&mut d, &self.mlp[0].back(m, p, &d_hidden));
+        self.mlp[0].gain(m, &pass.mlp[0], &d_hidden, g)?;
+        add(&mut d, &self.mlp[0].back(m, p, &d_hidden)?);
 
-        let mut d = self.norms[1].back(m, p, &pass.norms[1], &d, g);
-        let [dq, dk, dv] = self.to_image.back(m, p, &pass.to_image, &d, g, [true, wants_image, wants_image]);
+        let mut d = self.norms[1].back(m, p, &pass.norms[1], &d, g)?;
+        let [dq, dk, dv] = self.to_image.back(m, p, &pass.to_image, &d, g, [true, wants_image, wants_image])?;
         add(&mut d, &dq);
         add(d_first, &dq);
         add(&mut di, &dk);
         add(&mut di, &dv);
 
-        let d = self.norms[0].back(m, p, &pass.norms[0], &d, g);
-        let [dq, dk, dv] = self.own.back(m, p, &pass.own, &d, g, [true; 3]);
+        let d = self.norms[0].back(m, p, &pass.norms[0], &d, g)?;
+        let [dq, dk, dv] = self.own.back(m, p, &pass.own, &d, g, [true; 3])?;
         // In the first layer the result replaces the tokens, so that they gain through q, k and v alone.
-        let mut dx = if first { vec![0.0; d.len()] } else { d };
+        let mut dx = if first { zeros(d.len(), WHAT)? } else { d };
         for part in [&dq, &dk, &dv] {
             add(&mut dx, part);
         }
@@ -331,5 +337,6 @@ impl Layer {
             add(d_first, &dk);
         }
         (*d_tokens, *d_image) = (dx, di);
+        Ok(())
     }
 }

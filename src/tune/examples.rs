@@ -1,7 +1,12 @@
 //! From labelled slices to samples, and how well they are found.
 
 use super::Trainer;
+#[cfg(feature = "capi")]
+use super::sample::Placed;
 use super::sample::{Sample, Score, resize, score, tight_box};
+#[cfg(feature = "capi")]
+use crate::memory::copied;
+use crate::memory::zeros;
 use crate::segment::{Frame, Segmenter};
 use crate::{Error, Result};
 
@@ -18,7 +23,7 @@ impl Trainer {
             return Err(Error::Argument { name: "sample", expected, found: embedding.len().to_string() });
         }
         let sample = self.labelled(frame, label)?;
-        Ok(Sample { image: self.frozen.with_prompt(embedding), ..sample })
+        Ok(Sample { image: self.frozen.with_prompt(embedding)?, ..sample })
     }
 
     /// A sample of the slice that was placed in `slot` of `segmenter`, for a trainer of the encoder: what never changes
@@ -38,6 +43,15 @@ impl Trainer {
         Ok(Sample { beginning: Some(encoder.begin(&slice, self.stop())?), ..sample })
     }
 
+    /// As [`Trainer::sample_placed`], of a slice that was kept when `sample` was made of it for a trainer of the decoder.
+    #[cfg(feature = "capi")]
+    pub(crate) fn sample_kept(&self, sample: &Sample, kept: &Placed) -> Result<Sample> {
+        let none = || Error::internal("tune", "a kept slice for a trainer of the decoder");
+        let beginning = self.encoder.as_ref().ok_or_else(none)?.begin(&kept.slice(), self.stop())?;
+        let label = copied(&sample.label, "a label")?;
+        Ok(Sample { image: Vec::new(), beginning: Some(beginning), region: sample.region, label })
+    }
+
     /// Box and label.
     fn labelled(&self, frame: &Frame, label: &[u8]) -> Result<Sample> {
         let [height, width] = frame.slice;
@@ -53,12 +67,12 @@ impl Trainer {
         let side = self.config.logits_size();
         // Padding right and below is outside.
         let valid = frame.valid.map(|valid| valid * side / frame.size);
-        let resized = resize(label, [height, width], valid, side);
+        let resized = resize(label, [height, width], valid, side)?;
         let inside = resized.iter().filter(|&&inside| inside).count();
         if inside == 0 || inside == resized.len() {
             return Err(wrong(if inside == 0 { "none inside at the model's size" } else { "none outside" }));
         }
-        let mut ordered = vec![0.0; side * side];
+        let mut ordered = zeros(side * side, "a label")?;
         for (&place, &inside) in self.places.iter().zip(&resized) {
             ordered[place] = f32::from(u8::from(inside));
         }

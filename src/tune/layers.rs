@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use super::memory::WHAT;
 use super::parameters::Table;
 use crate::Result;
 use crate::backend::cpu::training::{Heads, Multiplier, Right, attend, attend_back, norm, norm_back};
+use crate::memory::{copied, zeros};
 
 /// Heads of every attention of the decoder.
 const HEADS: usize = 8;
@@ -32,27 +34,28 @@ impl Linear {
     }
 
     /// `x` is `[rows, inputs]`, the result `[rows, outputs]`.
-    pub fn forward(&self, m: &mut Multiplier, p: &[f32], x: &[f32]) -> Vec<f32> {
+    pub fn forward(&self, m: &mut Multiplier, p: &[f32], x: &[f32]) -> Result<Vec<f32>> {
         let (bias, rows) = (&p[self.bias.clone()], x.len() / self.inputs());
-        let mut y = vec![0.0; rows * bias.len()];
-        m.multiply(x, Right::Columns(&p[self.weight.clone()]), self.inputs(), &mut y, false);
+        let mut y = zeros(rows * bias.len(), WHAT)?;
+        m.multiply(x, Right::Columns(&p[self.weight.clone()]), self.inputs(), &mut y, false)?;
         y.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
-        y
+        Ok(y)
     }
 
     /// What weight and bias gain.
-    pub fn gain(&self, m: &mut Multiplier, x: &[f32], d: &[f32], g: &mut [f32]) {
+    pub fn gain(&self, m: &mut Multiplier, x: &[f32], d: &[f32], g: &mut [f32]) -> Result<()> {
         let rows = d.len() / self.outputs();
-        m.add_outer(d, x, rows, &mut g[self.weight.clone()]);
+        m.add_outer(d, x, rows, &mut g[self.weight.clone()])?;
         add_rows(&mut g[self.bias.clone()], d);
+        Ok(())
     }
 
     /// The derivative by `x`.
-    pub fn back(&self, m: &mut Multiplier, p: &[f32], d: &[f32]) -> Vec<f32> {
+    pub fn back(&self, m: &mut Multiplier, p: &[f32], d: &[f32]) -> Result<Vec<f32>> {
         let rows = d.len() / self.outputs();
-        let mut dx = vec![0.0; rows * self.inputs()];
-        m.multiply(d, Right::Rows(&p[self.weight.clone()]), self.outputs(), &mut dx, false);
-        dx
+        let mut dx = zeros(rows * self.inputs(), WHAT)?;
+        m.multiply(d, Right::Rows(&p[self.weight.clone()]), self.outputs(), &mut dx, false)?;
+        Ok(dx)
     }
 }
 
@@ -61,8 +64,10 @@ pub(super) fn add(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
-pub(super) fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
-    a.iter().zip(b).map(|(a, b)| a + b).collect()
+pub(super) fn sum(a: &[f32], b: &[f32]) -> Result<Vec<f32>> {
+    let mut sum = copied(a, WHAT)?;
+    add(&mut sum, b);
+    Ok(sum)
 }
 
 /// Adds the sum of all rows of `d`.
@@ -95,18 +100,18 @@ impl Norm {
         Ok(Norm { gain: range("weight")?, bias: range("bias")?, eps })
     }
 
-    pub fn forward(&self, m: &Multiplier, p: &[f32], x: &[f32]) -> (Vec<f32>, Normed) {
-        let (mut normed, mut scale) = (vec![0.0; x.len()], vec![0.0; x.len() / self.gain.len()]);
-        let mut out = vec![0.0; x.len()];
+    pub fn forward(&self, m: &Multiplier, p: &[f32], x: &[f32]) -> Result<(Vec<f32>, Normed)> {
+        let (mut normed, mut scale) = (zeros(x.len(), WHAT)?, zeros(x.len() / self.gain.len(), WHAT)?);
+        let mut out = zeros(x.len(), WHAT)?;
         let affine = [&p[self.gain.clone()], &p[self.bias.clone()]];
         norm(m.level(), x, affine, self.eps, [&mut normed, &mut scale, &mut out]);
-        (out, Normed { normed, scale })
+        Ok((out, Normed { normed, scale }))
     }
 
     /// The derivative by `x`; gain and bias gain theirs.
-    pub fn back(&self, m: &Multiplier, p: &[f32], saved: &Normed, d: &[f32], g: &mut [f32]) -> Vec<f32> {
+    pub fn back(&self, m: &Multiplier, p: &[f32], saved: &Normed, d: &[f32], g: &mut [f32]) -> Result<Vec<f32>> {
         let width = self.gain.len();
-        let mut dx = vec![0.0; d.len()];
+        let mut dx = zeros(d.len(), WHAT)?;
         let (mut dgain, mut dbias) = (vec![0.0; width], vec![0.0; width]);
         let parts = d.chunks(ROWS * width).zip(dx.chunks_mut(ROWS * width));
         let parts = parts.zip(saved.normed.chunks(ROWS * width)).zip(saved.scale.chunks(ROWS));
@@ -117,7 +122,7 @@ impl Norm {
             add(&mut g[self.gain.clone()], &dgain);
             add(&mut g[self.bias.clone()], &dbias);
         }
-        dx
+        Ok(dx)
     }
 }
 
@@ -149,12 +154,12 @@ impl Attention {
     }
 
     /// `inputs` are what q, k and v are made of.
-    pub fn forward(&self, m: &mut Multiplier, p: &[f32], inputs: [Vec<f32>; 3]) -> (Vec<f32>, Attended) {
+    pub fn forward(&self, m: &mut Multiplier, p: &[f32], inputs: [Vec<f32>; 3]) -> Result<(Vec<f32>, Attended)> {
         let [q, k, v] = [&self.q, &self.k, &self.v];
-        let projected = [q.forward(m, p, &inputs[0]), k.forward(m, p, &inputs[1]), v.forward(m, p, &inputs[2])];
+        let projected = [q.forward(m, p, &inputs[0])?, k.forward(m, p, &inputs[1])?, v.forward(m, p, &inputs[2])?];
         let heads = self.heads(&projected);
-        let (weights, mixed) = attend(m.level(), heads, &projected[0], &projected[1], &projected[2]);
-        (self.out.forward(m, p, &mixed), Attended { inputs, projected, weights, mixed })
+        let (weights, mixed) = attend(m.level(), heads, &projected[0], &projected[1], &projected[2])?;
+        Ok((self.out.forward(m, p, &mixed)?, Attended { inputs, projected, weights, mixed }))
     }
 
     /// Derivatives by the inputs of q, k and v, where they are `wanted`; empty elsewhere.
@@ -166,15 +171,15 @@ impl Attention {
         d: &[f32],
         g: &mut [f32],
         wanted: [bool; 3],
-    ) -> [Vec<f32>; 3] {
-        self.out.gain(m, &saved.mixed, d, g);
-        let d = self.out.back(m, p, d);
+    ) -> Result<[Vec<f32>; 3]> {
+        self.out.gain(m, &saved.mixed, d, g)?;
+        let d = self.out.back(m, p, d)?;
         let [q, k, v] = &saved.projected;
-        let (dq, dk, dv) = attend_back(m.level(), self.heads(&saved.projected), [q, k, v, &saved.weights], &d);
+        let [dq, dk, dv] = attend_back(m.level(), self.heads(&saved.projected), [q, k, v, &saved.weights], &d)?;
         let mut of = |linear: &Linear, which: usize, d: &[f32]| {
-            linear.gain(m, &saved.inputs[which], d, g);
-            if wanted[which] { linear.back(m, p, d) } else { Vec::new() }
+            linear.gain(m, &saved.inputs[which], d, g)?;
+            if wanted[which] { linear.back(m, p, d) } else { Ok(Vec::new()) }
         };
-        [of(&self.q, 0, &dq), of(&self.k, 1, &dk), of(&self.v, 2, &dv)]
+        Ok([of(&self.q, 0, &dq)?, of(&self.k, 1, &dk)?, of(&self.v, 2, &dv)?])
     }
 }

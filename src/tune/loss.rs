@@ -1,8 +1,11 @@
 //! Dice with squares plus binary cross-entropy, a mask; of three masks the least, and a share of their mean. A single
 //! mask has no share: it is the least.
 
+use super::memory::WHAT;
+use crate::Result;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::training::sigmoid_sums;
+use crate::memory::zeros;
 
 /// Added to numerator and denominator of Dice.
 const SMOOTH: f64 = 1e-5;
@@ -25,12 +28,18 @@ const MOST: usize = 3;
 
 /// The loss of `logits` `[M, pixels]`, M 1 or 3, against `label`, and its derivative by them, times `weight`, in their
 /// place.
-pub(super) fn loss(level: Level, logits: &mut [f32], label: &[f32], mean_share: f64, weight: f64) -> SampleLoss {
+pub(super) fn loss(
+    level: Level,
+    logits: &mut [f32],
+    label: &[f32],
+    mean_share: f64,
+    weight: f64,
+) -> Result<SampleLoss> {
     let pixels = label.len();
     let masks = (logits.len() / pixels.max(1)).min(MOST);
     let mean_share = if masks == 1 { 0.0 } else { mean_share };
     let inside: f64 = label.iter().map(|&t| f64::from(t)).sum();
-    let mut p = vec![0.0; logits.len()];
+    let mut p = zeros(logits.len(), WHAT)?;
     let mut loss = SampleLoss::default();
     let mut ratios = [[0.0; 2]; MOST];
     for (mask, (logits, p)) in logits.chunks_exact(pixels).zip(p.chunks_exact_mut(pixels)).enumerate() {
@@ -56,7 +65,7 @@ pub(super) fn loss(level: Level, logits: &mut [f32], label: &[f32], mean_share: 
             *d = (by_p * p - by_label * t) * p * (1.0 - p) + by_entropy * (p - t);
         }
     }
-    loss
+    Ok(loss)
 }
 
 #[cfg(test)]
@@ -93,7 +102,7 @@ mod tests {
         let wide: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
         for share in [0.0, 0.5] {
             let mut d = logits.clone();
-            let found = loss(Level::detect(), &mut d, &label, share, 1.0);
+            let found = loss(Level::detect(), &mut d, &label, share, 1.0).unwrap();
             let share = if masks == 1 { 0.0 } else { share };
             assert!((found.total - exact(&wide, &label, share)).abs() < 1e-6);
             for (at, &d) in d.iter().enumerate() {

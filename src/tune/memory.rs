@@ -4,6 +4,9 @@ use super::parameters::Table;
 use super::train::Train;
 use crate::model::Config;
 
+/// What memory of a step is for.
+pub(super) const WHAT: &str = "a step of training";
+
 /// Bytes of a step of training above the loaded model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepMemory {

@@ -31,6 +31,7 @@
 mod decoder;
 mod encoder;
 mod examples;
+mod folder;
 mod layers;
 mod loss;
 mod memory;
@@ -43,11 +44,15 @@ mod train;
 mod trainer;
 mod upscaling;
 
+pub use crate::medsegdb::{Layout, Part};
+pub use folder::{Folder, FolderSlice};
 pub use loss::SampleLoss;
 pub use memory::{StepMemory, free_memory};
 pub use parameters::{AdamW, Trained};
 pub use record::Record;
 pub use run::{Example, Observer, Options, Outcome, Validate, Validation, tune};
+#[cfg(feature = "capi")]
+pub(crate) use sample::Placed;
 pub use sample::{Sample, Score};
 pub use slices::{Labelled, Slices};
 pub use train::Train;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Example, Options, Outcome, Trainer, Validation};
 use crate::Result;
+use crate::memory::copied;
 use crate::taxonomy::Context;
 use crate::weights::tuned::{BASE, Tuned};
 
@@ -53,7 +54,11 @@ impl Record<'_> {
     pub fn write(&self, trainer: &Trainer, path: &Path, force: bool) -> Result<()> {
         let mut tensors = Vec::new();
         for trained in trainer.trained() {
-            tensors.push((trained.name.clone(), trained.shape.clone(), trainer.value(&trained.name)?.to_vec()));
+            tensors.push((
+                trained.name.clone(),
+                trained.shape.clone(),
+                copied(trainer.value(&trained.name)?, "a tuned tensor")?,
+            ));
         }
         Tuned::write(path, force, &tensors, self.metadata(trainer))
     }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{Sample, Score, Trainer};
+use crate::memory::copied;
 use crate::{Error, Result};
 
 /// A labelled slice among those given.
@@ -86,6 +87,8 @@ pub struct Outcome {
 
 /// Moments at which held-out slices are looked at.
 const MOMENTS: usize = 10;
+/// What memory of a moment is for.
+const KEPT: &str = "parameters that are kept";
 /// Below so many slices each is held out once.
 const FEW: usize = 5;
 
@@ -130,7 +133,7 @@ pub fn tune(
         Validate::Share(share) => return Err(wrong("validate", "a share between 0 and 1", share.to_string())),
         Validate::Auto | Validate::Never => 0.2,
     };
-    let base = trainer.values.clone();
+    let base = copied(&trainer.values, KEPT)?;
     trainer.restart(&base)?;
     let run =
         Run { trainer, examples, options, observer, base, done: 0, total: options.steps, losses: None, stopped: false };
@@ -161,7 +164,7 @@ impl Run<'_> {
             after = score;
             if score.choice > best.score.choice {
                 best = Moment { steps, score };
-                kept = Some(run.trainer.values.clone());
+                kept = Some(copied(&run.trainer.values, KEPT)?);
             }
             Ok(())
         })?;

@@ -1,10 +1,15 @@
 //! What a labelled slice becomes: its embedding, its box and its label in the decoder's order of pixels.
 
 use super::encoder::Beginning;
+use super::memory::WHAT;
 use crate::Result;
+#[cfg(feature = "capi")]
+use crate::executor::Slice;
 use crate::mask::{self, Candidates, MaskChoice, Measures, Rule, box_of_logits};
-use crate::memory::reserve;
+use crate::memory::{copied, reserve};
 use crate::model::Config;
+#[cfg(feature = "capi")]
+use crate::segment::Segmenter;
 use crate::weights::Weights;
 
 /// One labelled slice.
@@ -17,6 +22,27 @@ pub struct Sample {
     pub(super) region: [f32; 4],
     /// 1 inside, 0 outside, in the decoder's order.
     pub(super) label: Vec<f32>,
+}
+
+/// A slice as the encoder takes it, for a trainer that comes later.
+#[cfg(feature = "capi")]
+pub(crate) struct Placed {
+    pixels: Vec<u8>,
+    scaling: [f32; 8],
+    context: [i32; 5],
+}
+
+#[cfg(feature = "capi")]
+impl Placed {
+    /// What was placed in `slot`; none where that is not on the CPU.
+    pub fn of(segmenter: &Segmenter, slot: usize) -> Result<Option<Placed>> {
+        let Some(Slice { pixels, scaling, context }) = segmenter.placed(slot) else { return Ok(None) };
+        Ok(Some(Placed { pixels: copied(pixels, "a labelled slice")?, scaling, context }))
+    }
+
+    pub(super) fn slice(&self) -> Slice<'_> {
+        Slice { pixels: &self.pixels, scaling: self.scaling, context: self.context }
+    }
 }
 
 impl Sample {
@@ -70,10 +96,10 @@ impl Frozen {
     }
 
     /// An embedding with the dense prompt of a box.
-    pub fn with_prompt(&self, embedding: &[f32]) -> Vec<f32> {
-        let mut image = embedding.to_vec();
+    pub fn with_prompt(&self, embedding: &[f32]) -> Result<Vec<f32>> {
+        let mut image = copied(embedding, WHAT)?;
         image.chunks_exact_mut(self.no_mask.len()).for_each(|token| super::layers::add(token, &self.no_mask));
-        image
+        Ok(image)
     }
 
     /// The two tokens of a box, `[2, P]`.
@@ -141,7 +167,7 @@ pub(super) fn tight_box(label: &[u8], width: usize) -> Option<[f64; 4]> {
 
 /// To the `valid` rows and columns of a square of `side`: bilinear between the centres of pixels, without smoothing;
 /// at least half is inside.
-pub(super) fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2], side: usize) -> Vec<bool> {
+pub(super) fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2], side: usize) -> Result<Vec<bool>> {
     let along = |at: usize, length: usize, valid: usize| {
         let place = ((at as f64 + 0.5) * length as f64 / valid as f64 - 0.5).max(0.0);
         let low = (place as usize).min(length - 1);
@@ -157,5 +183,7 @@ pub(super) fn resize(label: &[u8], [height, width]: [usize; 2], valid: [usize; 2
         let between = |y: usize| inside(y, left) * (1.0 - across) + inside(y, right) * across;
         between(top) * (1.0 - down) + between(bottom) * down >= 0.5
     };
-    (0..side * side).map(pixel).collect()
+    let mut resized = reserve(side * side, "a label")?;
+    resized.extend((0..side * side).map(pixel));
+    Ok(resized)
 }

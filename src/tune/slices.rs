@@ -1,7 +1,8 @@
 //! From labelled volumes to examples.
 
-use super::{Example, Trainer};
-use crate::segment::Segmenter;
+use super::{Example, Sample, Trainer};
+use crate::memory::zeros;
+use crate::segment::{Frame, Segmenter};
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, SliceFrame, Volume, check_grid};
 use crate::{Error, Result};
@@ -113,42 +114,85 @@ impl Labelled<'_> {
     ) -> Result<Vec<Example>> {
         self.check_grid()?;
         let chosen = self.choose(slices)?;
-        let length = segmenter.embedding_len();
-        let (mut examples, mut refused) = (Vec::with_capacity(chosen.len()), None);
+        let mut encoded = Encoded::new(slices);
         for batch in chosen.chunks(segmenter.batch()) {
             let mut frames = Vec::with_capacity(batch.len());
             for (slot, (slice, _)) in batch.iter().enumerate() {
                 let stored = self.image.stored_slice(self.frame, *slice, self.map)?;
                 frames.push(segmenter.place_stored(slot, &stored, self.context)?);
             }
-            let mut embeddings = vec![0.0; batch.len() * length];
-            if trainer.encoder.is_none() {
-                segmenter.encode(batch.len())?;
-                segmenter.embeddings(&mut embeddings)?;
-            }
-            for (slot, ((slice, label), frame)) in batch.iter().zip(&frames).enumerate() {
-                let sample = match trainer.encoder {
-                    Some(_) => trainer.sample_placed(segmenter, slot, frame, label),
-                    None => trainer.sample(&embeddings[slot * length..][..length], frame, label),
-                };
-                match sample {
-                    Ok(sample) => examples.push(Example { sample, volume: self.volume, slice: *slice }),
-                    Err(Error::Prompt { expected, found, .. }) => {
-                        let what = format!("label {} on slice {slice}", self.label);
-                        let error = Error::file(self.labels.path(), what, expected, found);
-                        if matches!(slices, Slices::List(_)) {
-                            return Err(error);
-                        }
-                        skipped.push(*slice);
-                        refused = Some(error);
-                    }
-                    Err(error) => return Err(error),
+            let labels = frames.iter().zip(batch).map(|(frame, (_, label))| (frame, label.as_slice()));
+            for ((slice, _), sample) in batch.iter().zip(samples(segmenter, trainer, labels)?) {
+                let is_skipped = encoded.take(sample, self.volume, *slice, |expected, found| {
+                    let what = format!("label {} on slice {slice}", self.label);
+                    Error::file(self.labels.path(), what, expected, found)
+                })?;
+                if is_skipped {
+                    skipped.push(*slice);
                 }
             }
         }
-        match refused {
-            Some(error) if examples.is_empty() => Err(error),
-            _ => Ok(examples),
+        encoded.finish()
+    }
+}
+
+/// Encodes the slices that were placed, slot by slot, and makes a sample of each with its label.
+pub(super) fn samples<'a>(
+    segmenter: &mut Segmenter,
+    trainer: &Trainer,
+    placed: impl ExactSizeIterator<Item = (&'a Frame, &'a [u8])>,
+) -> Result<Vec<Result<Sample>>> {
+    let length = segmenter.embedding_len();
+    let mut embeddings = Vec::new();
+    if trainer.encoder.is_none() {
+        embeddings = zeros(placed.len() * length, "embeddings of slices")?;
+        segmenter.encode(placed.len())?;
+        segmenter.embeddings(&mut embeddings)?;
+    }
+    let sample = |(slot, (frame, label)): (usize, (&Frame, &[u8]))| match trainer.encoder {
+        Some(_) => trainer.sample_placed(segmenter, slot, frame, label),
+        None => trainer.sample(&embeddings[slot * length..][..length], frame, label),
+    };
+    Ok(placed.enumerate().map(sample).collect())
+}
+
+/// Examples of slices, of which those whose label is lost at the model's size are left out, unless they were asked for
+/// by number or none remains.
+pub(super) struct Encoded {
+    examples: Vec<Example>,
+    refused: Option<Error>,
+    are_listed: bool,
+}
+
+impl Encoded {
+    pub fn new(slices: &Slices) -> Encoded {
+        Encoded { examples: Vec::new(), refused: None, are_listed: matches!(slices, Slices::List(_)) }
+    }
+
+    /// Whether the slice is left out. `wrong` says with which slice of which file something is wrong.
+    pub fn take(
+        &mut self,
+        sample: Result<Sample>,
+        volume: usize,
+        slice: usize,
+        wrong: impl Fn(String, String) -> Error,
+    ) -> Result<bool> {
+        match sample {
+            Ok(sample) => self.examples.push(Example { sample, volume, slice }),
+            Err(Error::Prompt { expected, found, .. }) if self.are_listed => return Err(wrong(expected, found)),
+            Err(Error::Prompt { expected, found, .. }) => {
+                self.refused = Some(wrong(expected, found));
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(false)
+    }
+
+    pub fn finish(self) -> Result<Vec<Example>> {
+        match self.refused {
+            Some(error) if self.examples.is_empty() => Err(error),
+            _ => Ok(self.examples),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::decoder::{Decoder, Given};
 use super::encoder::{Beginning, Encoder};
 use super::loss::SampleLoss;
-use super::memory::{StepMemory, free_memory};
+use super::memory::{StepMemory, WHAT, free_memory};
 use super::parameters::{AdamW, Moments, Table, Trained};
 use super::sample::{Frozen, Sample};
 use super::train::Train;
@@ -16,7 +16,7 @@ use super::{layers, loss, upscaling};
 use crate::backend::cpu::training::Multiplier;
 use crate::backend::cpu::{Cpu, CpuOptions, Level, Precision};
 use crate::executor::Network;
-use crate::memory::zeros;
+use crate::memory::{copied, grow_to, zeros};
 use crate::model::{Config, Kind, Masks};
 use crate::segment::Model;
 use crate::weights::Weights;
@@ -135,7 +135,7 @@ impl Trainer {
             decoder: Decoder::new(&decoder, &config)?,
             encoder: network.map(|network| Encoder::new(network, &of_encoder)).transpose()?,
             frozen: Frozen::load(weights)?,
-            places: upscaling::places(config.grid(), config.upscaling.len()),
+            places: upscaling::places(config.grid(), config.upscaling.len())?,
             values: table.load(weights)?,
             gradients: Vec::new(),
             encoder_gradient: zeros(of_encoder.len(), "gradients")?,
@@ -200,9 +200,9 @@ impl Trainer {
     pub fn gradient(&self, name: &str) -> Result<Vec<f32>> {
         let range = self.find(name)?;
         if range.start >= self.split {
-            return Ok(self.encoder_gradient[range.start - self.split..range.end - self.split].to_vec());
+            return copied(&self.encoder_gradient[range.start - self.split..range.end - self.split], WHAT);
         }
-        let mut sum = vec![0.0; range.len()];
+        let mut sum = zeros(range.len(), WHAT)?;
         self.gradients[..self.batch].iter().for_each(|gradient| layers::add(&mut sum, &gradient[range.clone()]));
         Ok(sum)
     }
@@ -236,15 +236,16 @@ impl Trainer {
         each(multipliers, work.into_iter(), |m, (index, ((((sample, region), gradient), loss), by_image))| {
             gradient.fill(0.0);
             let corners = frozen.corners(*region);
-            let image = images.of(index, sample);
+            let image = images.of(index, sample)?;
             let given = Given { image: &image, position: &frozen.position, corners: &corners };
-            let mut pass = decoder.forward(m, of_decoder, &given);
+            let mut pass = decoder.forward(m, of_decoder, &given)?;
             let mut d = std::mem::take(&mut pass.logits);
-            *loss = loss::loss(m.level(), &mut d, &sample.label, options.mean_share, weight);
-            let by = decoder.back(m, of_decoder, &pass, &d, gradient, wants_image);
+            *loss = loss::loss(m.level(), &mut d, &sample.label, options.mean_share, weight)?;
+            let by = decoder.back(m, of_decoder, &pass, &d, gradient, wants_image)?;
             if let Some(to) = by_image {
                 to.copy_from_slice(&by);
             }
+            Ok(())
         })?;
         if let Some(encoder) = encoder {
             self.encoder_gradient.fill(0.0);
@@ -300,13 +301,14 @@ impl Trainer {
             let images = Images::new(encoder.as_mut(), of_encoder, samples, 0, frozen, stop.as_deref())?;
             each(multipliers, samples.iter().zip(all).enumerate(), |m, (index, (sample, raster))| {
                 let corners = frozen.corners(sample.region);
-                let image = images.of(index, sample);
+                let image = images.of(index, sample)?;
                 let given = Given { image: &image, position: &frozen.position, corners: &corners };
-                let pass = decoder.forward(m, of_decoder, &given);
-                raster.reserve(pass.logits.len());
+                let pass = decoder.forward(m, of_decoder, &given)?;
+                grow_to(raster, pass.logits.len(), WHAT)?;
                 for map in pass.logits.chunks_exact(pass.logits.len() / count) {
                     raster.extend(places.iter().map(|&place| map[place]));
                 }
+                Ok(())
             })?;
         }
         Ok(all)
@@ -384,29 +386,34 @@ impl<'a> Images<'a> {
     }
 
     /// Embedding and dense prompt of sample `index`.
-    fn of<'b>(&'b self, index: usize, sample: &'b Sample) -> Cow<'b, [f32]> {
-        let Some(embeddings) = self.embeddings else { return Cow::Borrowed(&sample.image) };
+    fn of<'b>(&'b self, index: usize, sample: &'b Sample) -> Result<Cow<'b, [f32]>> {
+        let Some(embeddings) = self.embeddings else { return Ok(Cow::Borrowed(&sample.image)) };
         let length = self.frozen.position.len();
-        Cow::Owned(self.frozen.with_prompt(&embeddings[index * length..][..length]))
+        self.frozen.with_prompt(&embeddings[index * length..][..length]).map(Cow::Owned)
     }
 }
 
-/// Calls `work` for each of `items`, on a thread for each of `multipliers`; an error once those are stopped.
+/// Calls `work` for each of `items`, on a thread for each of `multipliers`; the first of its errors, or one once those
+/// are stopped.
 fn each<T: Send>(
     multipliers: &mut [Multiplier],
     items: impl ExactSizeIterator<Item = T> + Send,
-    work: impl Fn(&mut Multiplier, T) + Sync,
+    work: impl Fn(&mut Multiplier, T) -> Result<()> + Sync,
 ) -> Result<()> {
     let count = items.len().min(multipliers.len()).max(1);
     let items = Mutex::new(items);
-    let (items, work) = (&items, &work);
+    let failed = Mutex::new(Ok(()));
+    let (items, work, outcome) = (&items, &work, &failed);
     let serve = move |m: &mut Multiplier| {
         loop {
-            if m.is_stopped() {
+            if m.is_stopped() || outcome.lock().unwrap_or_else(PoisonError::into_inner).is_err() {
                 break;
             }
             let Some(item) = items.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-            work(m, item);
+            if let Err(error) = work(m, item) {
+                let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                *outcome = std::mem::replace(&mut *outcome, Ok(())).and(Err(error));
+            }
         }
     };
     let Some((own, others)) = multipliers[..count].split_first_mut() else { return Ok(()) };
@@ -417,5 +424,8 @@ fn each<T: Send>(
         }
         serve(own);
     });
-    if own.is_stopped() { Err(Error::Cancelled) } else { Ok(()) }
+    if own.is_stopped() {
+        return Err(Error::Cancelled);
+    }
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

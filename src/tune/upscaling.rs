@@ -4,9 +4,11 @@
 use std::ops::Range;
 
 use super::layers::{Norm, Normed, add_rows};
+use super::memory::WHAT;
 use super::parameters::Table;
 use crate::Result;
 use crate::backend::cpu::training::{Multiplier, Right, gelu};
+use crate::memory::{copied, reserve, zeros};
 
 /// LayerNorm2d.
 const EPS: f32 = 1e-6;
@@ -41,58 +43,65 @@ impl Upscaling {
     }
 
     /// From tokens `[N, P]` to pixels `[N, 4, 4, .., C]`.
-    pub fn forward(&self, m: &mut Multiplier, p: &[f32], tokens: &[f32]) -> (Vec<f32>, Vec<Doubled>) {
-        let (mut x, mut all) = (tokens.to_vec(), Vec::with_capacity(self.0.len()));
+    pub fn forward(&self, m: &mut Multiplier, p: &[f32], tokens: &[f32]) -> Result<(Vec<f32>, Vec<Doubled>)> {
+        let (mut x, mut all) = (copied(tokens, WHAT)?, Vec::with_capacity(self.0.len()));
         for Doubling { weight, bias, norm } in &self.0 {
             let bias = &p[bias.clone()];
             let inputs = weight.len() / (4 * bias.len());
-            let weight = to_four(&p[weight.clone()], inputs, bias.len());
-            let mut y = vec![0.0; x.len() / inputs * 4 * bias.len()];
-            m.multiply(&x, Right::Columns(&weight), inputs, &mut y, false);
+            let weight = to_four(&p[weight.clone()], inputs, bias.len())?;
+            let mut y = zeros(x.len() / inputs * 4 * bias.len(), WHAT)?;
+            m.multiply(&x, Right::Columns(&weight), inputs, &mut y, false)?;
             y.chunks_exact_mut(bias.len()).for_each(|pixel| super::layers::add(pixel, bias));
-            let normed = norm.as_ref().map(|norm| {
-                let (out, normed) = norm.forward(m, p, &y);
-                y = out;
-                normed
-            });
-            let mut slope = vec![0.0; y.len()];
+            let mut normed = None;
+            if let Some(norm) = norm {
+                let (out, saved) = norm.forward(m, p, &y)?;
+                (y, normed) = (out, Some(saved));
+            }
+            let mut slope = zeros(y.len(), WHAT)?;
             gelu(m.level(), &mut y, &mut slope);
             all.push(Doubled { input: std::mem::replace(&mut x, y), weight, normed, slope });
         }
-        (x, all)
+        Ok((x, all))
     }
 
     /// The derivative by the tokens.
-    pub fn back(&self, m: &mut Multiplier, p: &[f32], saved: &[Doubled], d: Vec<f32>, g: &mut [f32]) -> Vec<f32> {
+    pub fn back(
+        &self,
+        m: &mut Multiplier,
+        p: &[f32],
+        saved: &[Doubled],
+        d: Vec<f32>,
+        g: &mut [f32],
+    ) -> Result<Vec<f32>> {
         let mut d = d;
         for (Doubling { weight, bias, norm }, saved) in self.0.iter().zip(saved).rev() {
             d.iter_mut().zip(&saved.slope).for_each(|(d, slope)| *d *= slope);
             if let Some((norm, normed)) = norm.as_ref().zip(saved.normed.as_ref()) {
-                d = norm.back(m, p, normed, &d, g);
+                d = norm.back(m, p, normed, &d, g)?;
             }
             add_rows(&mut g[bias.clone()], &d);
             let outputs = 4 * bias.len();
             let (inputs, rows) = (weight.len() / outputs, d.len() / outputs);
-            let mut gained = vec![0.0; weight.len()];
-            m.add_outer(&d, &saved.input, rows, &mut gained);
+            let mut gained = zeros(weight.len(), WHAT)?;
+            m.add_outer(&d, &saved.input, rows, &mut gained)?;
             add_from_four(&mut g[weight.clone()], &gained, inputs, bias.len());
-            let mut dx = vec![0.0; rows * inputs];
-            m.multiply(&d, Right::Rows(&saved.weight), outputs, &mut dx, false);
+            let mut dx = zeros(rows * inputs, WHAT)?;
+            m.multiply(&d, Right::Rows(&saved.weight), outputs, &mut dx, false)?;
             d = dx;
         }
-        d
+        Ok(d)
     }
 }
 
 /// `[inputs, outputs, 4]` to `[4, outputs, inputs]`.
-fn to_four(weight: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
-    let mut four = vec![0.0; weight.len()];
+fn to_four(weight: &[f32], inputs: usize, outputs: usize) -> Result<Vec<f32>> {
+    let mut four = zeros(weight.len(), WHAT)?;
     for (input, weight) in weight.chunks_exact(4 * outputs).enumerate() {
         for (at, &w) in weight.iter().enumerate() {
             four[(at % 4 * outputs + at / 4) * inputs + input] = w;
         }
     }
-    four
+    Ok(four)
 }
 
 /// Adds `[4, outputs, inputs]` to `[inputs, outputs, 4]`.
@@ -106,7 +115,7 @@ fn add_from_four(weight: &mut [f32], four: &[f32], inputs: usize, outputs: usize
 
 /// For each pixel of a map of `grid << doublings` rows and columns, in their order, its place among the pixels of
 /// [`Upscaling::forward`].
-pub(super) fn places(grid: usize, doublings: usize) -> Vec<usize> {
+pub(super) fn places(grid: usize, doublings: usize) -> Result<Vec<usize>> {
     let (side, edge) = (grid << doublings, 1 << doublings);
     let bit = |n: usize, bit: usize| n >> bit & 1;
     let place = |y: usize, x: usize| {
@@ -114,5 +123,7 @@ pub(super) fn places(grid: usize, doublings: usize) -> Vec<usize> {
         let inside = (0..doublings).map(|b| bit(y, b) << (2 * b + 1) | bit(x, b) << (2 * b)).sum::<usize>();
         token * edge * edge + inside
     };
-    (0..side * side).map(|at| place(at / side, at % side)).collect()
+    let mut places = reserve(side * side, "places of pixels")?;
+    places.extend((0..side * side).map(|at| place(at / side, at % side)));
+    Ok(places)
 }

@@ -9,7 +9,7 @@ use super::header::{self, Header};
 use super::quote::{shown, wrong};
 use super::source::{Access, Source};
 use super::{Weights, write};
-use crate::memory::{reserve, zeros};
+use crate::memory::{copied, reserve, zeros};
 use crate::{Error, Result};
 
 pub use super::header::TUNED as KIND;
@@ -94,8 +94,9 @@ impl Tuned {
         metadata.insert("producer".into(), format!("medsegx {}", crate::VERSION));
         let shapes: Vec<_> = tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
         let values = |wanted: &str| {
-            let found = tensors.iter().find(|(name, ..)| name == wanted).map(|(.., values)| values.clone());
-            found.ok_or_else(|| wrong(wanted, "a tensor of this file", "none of that name"))
+            let found = tensors.iter().find(|(name, ..)| name == wanted);
+            let (.., values) = found.ok_or_else(|| wrong(wanted, "a tensor of this file", "none of that name"))?;
+            copied(values, format_args!("tensor {}", shown(wanted)))
         };
         write(path, force, &shapes, &metadata, Dtype::F32, values)
     }
@@ -108,6 +109,11 @@ impl Tuned {
     /// What it was tuned on, and how.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// Whether it changes the image encoder, and so what that makes of a slice.
+    pub fn has_encoder(&self) -> bool {
+        self.tensors.keys().any(|name| name.starts_with("image_encoder."))
     }
 
     /// Names and shapes of the tensors.
@@ -151,7 +157,7 @@ impl Weights {
         if values.len() != expected {
             return Err(wrong(name, format!("{expected} values"), values.len().to_string()));
         }
-        self.tuned.insert(name.to_string(), values.to_vec());
+        self.tuned.insert(name.to_string(), copied(values, format_args!("tensor {}", shown(name)))?);
         Ok(())
     }
 

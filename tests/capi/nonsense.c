@@ -386,6 +386,8 @@ static void tunings(const char *folder, const medsegx_model *model, medsegx_sess
     WITH_TUNE(batch, 0, "batch");
     WITH_TUNE(rate, -1, "rate");
     WITH_TUNE(rate, HUGE_VALF, "rate");
+    WITH_TUNE(train, 3, "train");
+    WITH_TUNE(train, -1, "train");
     WITH_TUNE(validate, 2, "validate");
     WITH_TUNE(share, 1, "validate");
     WITH_TUNE(share, NAN, "validate");

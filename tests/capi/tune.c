@@ -125,6 +125,22 @@ int tuning(const char *folder, const medsegx_model *model) {
     EXPECT(RUN(NULL, NULL, NULL), INVALID_ARGUMENT, "validate");
     options.validate = MEDSEGX_VALIDATE_NONE;
 
+    /* The encoder too: the loss falls, and neither memory nor a run in between changes a bit. */
+    options.train = MEDSEGX_TRAIN_ALL;
+    double losses[2];
+    for (int i = 0; i < 2; i++) {
+        options.memory = i ? 1 : 0;
+        CHECK(RUN(NULL, NULL, NULL) == MEDSEGX_STATUS_OK && result.last_loss < result.first_loss);
+        losses[i] = result.last_loss;
+    }
+    CHECK(losses[0] == losses[1]);
+    CHECK(medsegx_tune_model(tuning, model, &tuned, NULL) == MEDSEGX_STATUS_OK);
+    size_t before = mask_of(model, mask), all = mask_of(tuned, mask);
+    CHECK(before != all);
+    medsegx_model_free(tuned);
+    options.train = MEDSEGX_TRAIN_DECODER;
+    options.memory = 0;
+
     int calls = 0;
     CHECK(RUN(count, &calls, NULL) == MEDSEGX_STATUS_OK);
     CHECK(calls == STEPS && result.steps == STEPS && result.stopped == 0 && result.held_out == MEDSEGX_HELD_OUT_NOTHING);

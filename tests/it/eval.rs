@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use medsegx::Result;
 use medsegx::eval::expect::{Expected, Outcome};
-use medsegx::eval::folders::{Layout, Set, walk};
 use medsegx::eval::metrics::Scores;
 use medsegx::eval::report::{Row, csv, float32_in_full, markdown, markdown_of_choice, markdown_of_rules, parse_csv};
 use medsegx::eval::{Prediction, Predictor, Slice, evaluate};
 use medsegx::mask::{Candidates, MaskChoice, Measures, Rule, choose};
+use medsegx::medsegdb::{Layout, Set, walk};
 use medsegx::volume::npy;
 
 /// Three masks of a box: the left half, the whole box, the box and a frame of two pixels around it.

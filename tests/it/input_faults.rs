@@ -9,11 +9,11 @@ use std::process::Command;
 use crate::common::batch::{contents, volume};
 use crate::common::command::{message, start, weights};
 use crate::common::faults::{Files, faulty, shim};
+use crate::common::nifti_file::{NiftiFile, gzip};
 
 /// What fails, with what, and how its errors are worded.
 type Kind = (&'static str, i32, &'static [&'static str]);
 
-/// Memory comes last: a step of tuning ends the process where it gets none.
 const KINDS: [Kind; 4] = [
     ("read", 5, &["Input/output error"]),
     ("mmap", 12, &["Cannot allocate memory"]),
@@ -32,10 +32,16 @@ fn inputs() -> tempfile::TempDir {
     fs::write(at("image.nii.gz"), volume(1, 2)).unwrap();
     fs::write(at("manifest.csv"), "image,flags\nimage.nii.gz,\"--box3d 5,4,0,22,18,1\"\n").unwrap();
     fs::copy(weights(), at("weights.safetensors")).unwrap();
-    for name in ["phantom", "phantom_labels"] {
-        fs::copy(format!("tests/data/{name}.nii.gz"), at(&format!("{name}.nii.gz"))).unwrap();
-    }
+    fs::write(at("labels.nii.gz"), labels()).unwrap();
     folder
+}
+
+/// A block with label 1 on the second slice of that image.
+fn labels() -> Vec<u8> {
+    let mut file = NiftiFile::new(1, [30, 24, 2], 2, 0);
+    let inside = |index: usize| (6..21).contains(&(index % 30)) && (5..18).contains(&(index / 30 % 24));
+    file.data = (0..30 * 24 * 2).map(|index| u8::from(index >= 720 && inside(index))).collect();
+    gzip(&file.bytes())
 }
 
 /// Files below `folder`, but for those that hold times.
@@ -99,16 +105,26 @@ fn segment_says_what_failed() {
     });
 }
 
-#[test]
-fn tune_says_what_failed() {
+/// Of a slice of 30 x 24 pixels, with the tiny weights.
+fn tune_says_what_failed(train: &str) {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of tune's inputs", &KINDS[..3], 32), |input, out| {
-        let mut run = start(&["tune", "--label", "1=CT_Liver", "--slices", "12", "--steps", "1", "--validate", "none"]);
-        run.arg(input.join("phantom.nii.gz")).arg("--labels").arg(input.join("phantom_labels.nii.gz"));
-        run.args(["--device", "cpu", "--threads", "2", "--weights"]).arg(input.join("weights.safetensors"));
-        run.arg("-o").arg(out.join("tuned.safetensors"));
+    each_fault_is_told(inputs.path(), ("faults of tune's inputs", &KINDS, 32), |input, out| {
+        let mut run = start(&["tune", "--label", "1=CT_Liver", "--slices", "1", "--steps", "1", "--validate", "none"]);
+        run.arg(input.join("image.nii.gz")).arg("--labels").arg(input.join("labels.nii.gz"));
+        run.args(["--train", train, "--device", "cpu", "--threads", "2", "--memory", "1M"]);
+        run.arg("--weights").arg(input.join("weights.safetensors")).arg("-o").arg(out.join("tuned.safetensors"));
         run
     });
+}
+
+#[test]
+fn tune_of_the_decoder_says_what_failed() {
+    tune_says_what_failed("decoder");
+}
+
+#[test]
+fn tune_of_all_says_what_failed() {
+    tune_says_what_failed("all");
 }
 
 #[test]

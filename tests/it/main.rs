@@ -93,5 +93,7 @@ mod tune;
 mod tune_all;
 mod tune_command;
 mod tune_drawn;
+#[cfg(feature = "cli")]
+mod tune_folder;
 mod volume;
 mod weights;

@@ -119,34 +119,68 @@ fn drawn_slices_stay_as_drawn_and_the_others_are_segmented() {
     assert!(keep.iter().all(|&k| slice(&cleaned, k, TARGET) == slice(&wanted, k, 5)), "cleaning changed a drawn slice");
 }
 
-/// The decoder that stands in for the base's is the one that `tune` writes, to the bit.
+/// What stands in for the base is what `tune` writes, to the bit.
 #[test]
-fn it_is_the_decoder_that_tune_makes() {
+fn it_is_what_tune_makes() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let all = labelled();
     let (keep, rest): (Vec<usize>, Vec<usize>) = all.iter().partition(|&&k| k == all[2]);
     let (drawing, rest_boxes) = (drawn(folder.path(), &keep, false), boxes(folder.path(), &rest));
-    let tuned = path("tuned.safetensors");
     let drawn_file = drawing.to_str().unwrap();
-    let label = ["--labels", drawn_file, "--label", "5=CT_Liver", "-o", tuned.to_str().unwrap(), "--device", "cpu"];
-    let found = medsegx(&[&["tune", IMAGE], &label[..]].concat());
-    assert!(found.status.success(), "{}", message(&found));
-
-    let (base, apart, at_once) = (path("base.nii"), path("apart.nii"), path("at-once.nii"));
     let boxes = ["--boxes", rest_boxes.to_str().unwrap()];
-    for (output, more) in [
-        (&base, vec![]),
-        (&apart, vec!["--tuned", tuned.to_str().unwrap()]),
-        (&at_once, vec!["--tune-with", drawn_file, "--tune-label", "5"]),
-    ] {
-        let found = segment(output, &[&boxes[..], &more].concat());
+    let base = path("base.nii");
+    let segmented = |output: &Path, more: &[&str]| {
+        let found = segment(output, &[&boxes[..], more].concat());
         assert!(found.status.success(), "{}", message(&found));
+        open(output)
+    };
+    let base = segmented(&base, &[]);
+    let mut made = Vec::new();
+    for train in ["decoder", "adapters", "all"] {
+        let tuned = path(&format!("{train}.safetensors"));
+        let how = ["--labels", drawn_file, "--label", "5=CT_Liver", "--device", "cpu", "--train", train, "-o"];
+        let found = medsegx(&[&["tune", IMAGE], &how[..], &[tuned.to_str().unwrap()]].concat());
+        assert!(found.status.success(), "{}", message(&found));
+
+        let apart = segmented(&path(&format!("{train}.nii")), &["--tuned", tuned.to_str().unwrap()]);
+        let with = ["--tune-with", drawn_file, "--tune-label", "5", "--train", train, "--memory", "1M"];
+        let at_once = segmented(&path(&format!("{train}-at-once.nii")), &with);
+        let differs = |a: &Volume, b: &Volume| rest.iter().any(|&k| slice(a, k, TARGET) != slice(b, k, TARGET));
+        assert!(differs(&apart, &base), "--train {train} changed no mask");
+        assert!(!differs(&apart, &at_once), "--train {train}: the masks are those of other weights than tune writes");
+        assert!(made.iter().all(|other| differs(other, &apart)), "--train {train} makes what another made");
+        made.push(apart);
     }
-    let [base, apart, at_once] = [base, apart, at_once].map(|path| open(&path));
-    let differs = |other: &Volume| rest.iter().any(|&k| slice(&apart, k, TARGET) != slice(other, k, TARGET));
-    assert!(differs(&base), "tuning changed no mask");
-    assert!(!differs(&at_once), "the masks are those of another decoder than the one that tune writes");
+}
+
+/// What the encoder makes of a slice is not taken for what a tuned one makes of it.
+#[test]
+fn embeddings_are_those_of_a_tuned_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let all = labelled();
+    let (drawing, rest) = (drawn(folder.path(), &all[1..2], false), boxes(folder.path(), &all[2..]));
+    let (tuned, kept) = (path("adapters.safetensors"), path("kept"));
+    let how = ["--labels", drawing.to_str().unwrap(), "--label", "5=CT_Liver", "--steps", "2", "--rate", "1e-3"];
+    let how = [&["tune", IMAGE, "--train", "adapters", "--device", "cpu"], &how[..]].concat();
+    let found = medsegx(&[&how[..], &["-o", tuned.to_str().unwrap()]].concat());
+    assert!(found.status.success(), "{}", message(&found));
+    let with = ["--boxes", rest.to_str().unwrap()];
+    let kept = ["--embeddings", kept.to_str().unwrap()];
+    let tuned = ["--tuned", tuned.to_str().unwrap()];
+    let logits = |name: &str, more: &[&[&str]]| {
+        let (mask, logits) = (path(&format!("{name}.nii")), path(&format!("{name}.npy")));
+        let more = [&with[..], &more.concat(), &["--logits", logits.to_str().unwrap()]].concat();
+        let found = segment(&mask, &more);
+        assert!(found.status.success(), "{}", message(&found));
+        fs::read(logits).unwrap()
+    };
+    let base = logits("base", &[&kept]);
+    let without = logits("without", &[&tuned]);
+    assert!(base != without, "tuning changed no logit");
+    assert!(logits("first", &[&tuned, &kept]) == without, "embeddings of another encoder were taken");
+    assert!(logits("again", &[&tuned, &kept]) == without && logits("base-again", &[&kept]) == base);
 }
 
 #[test]
@@ -166,6 +200,11 @@ fn what_cannot_be_tuned_on_is_refused_and_nothing_is_left() {
     refused(&with("5")[..4], 2, &["--tune-label"]);
     refused(&[&with("5")[..2], &with("5")[4..]].concat(), 2, &["--tune-with"]);
     refused(&with("0"), 2, &["--tune-label"]);
+    refused(&[&with("5")[..], &["--train", "encoder"]].concat(), 2, &["decoder, adapters or all"]);
+    refused(&["--boxes", boxes_file, "--train", "all"], 2, &["--tune-with"]);
+    let kept = folder.path().join("kept");
+    let kept = [&with("5")[..], &["--train", "all", "--embeddings", kept.to_str().unwrap()]].concat();
+    refused(&kept, 2, &["--embeddings", "--train decoder"]);
     let seven = ["--boxes", "tests/data/phantom_boxes.json"];
     refused(&[&seven[..], &with("5")[2..]].concat(), 2, &["--tune-with", "one target"]);
     let on_drawn = ["--box3d", &format!("40,40,{},90,90,{}", all[1], all[2])];

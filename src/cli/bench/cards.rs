@@ -80,7 +80,7 @@ pub const CARDS: [Card; 5] = [
 /// A card by its name.
 pub fn card(text: &str) -> Result<Card, String> {
     let known = || CARDS.map(|card| card.name).join(", ");
-    CARDS.into_iter().find(|card| card.name == text).ok_or_else(|| format!("expected one of {}", known()))
+    CARDS.into_iter().find(|card| card.name == text).ok_or_else(|| format!("needs one of {}", known()))
 }
 
 impl Card {

@@ -43,7 +43,7 @@ pub struct Args {
 /// A size by its name.
 fn preset(text: &str) -> Result<Preset, String> {
     let known = || Preset::ALL.map(Preset::name).join(", ");
-    Preset::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| format!("expected one of {}", known()))
+    Preset::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| format!("needs one of {}", known()))
 }
 
 /// Templates whose kernels multiply on tensor cores.

@@ -85,7 +85,7 @@ impl Table {
             let cells: Vec<&str> = line.split('\t').collect();
             let cell = |name: &str| -> anyhow::Result<&str> {
                 let at = header.iter().position(|&column| column == name);
-                at.and_then(|at| cells.get(at).copied()).with_context(|| format!("expected a column {name}"))
+                at.and_then(|at| cells.get(at).copied()).with_context(|| format!("needs a column {name}"))
             };
             let number = |name: &str| -> anyhow::Result<f64> {
                 let text = cell(name)?;

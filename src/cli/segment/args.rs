@@ -7,10 +7,11 @@ use medsegx::codes::Warning;
 use medsegx::mask::Cleaning;
 use medsegx::mask::MaskChoice;
 use medsegx::prompt::{PixelBox, VolumeBox};
+use medsegx::tune::Train;
 use medsegx::volume::{Form, Intensity, LabelTable, Orientation};
 
 use crate::cli::files::{self, Named};
-use crate::cli::model_args::ModelArgs;
+use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
 
 /// Segment an image: boxes and the name of what to look for in, a mask on the image's own grid out
 #[derive(clap::Args)]
@@ -202,7 +203,7 @@ pub struct PromptArgs {
 /// Slices that are drawn already.
 #[derive(clap::Args)]
 pub struct DrawnArgs {
-    /// Labels on the image's grid, drawn on some slices: the decoder is tuned on these for this run, as `medsegx tune`
+    /// Labels on the image's grid, drawn on some slices: the model is tuned on these for this run, as `medsegx tune`
     /// does, the boxes of one target are segmented on the others, and drawn slices stay as they are drawn. Where tuning
     /// does not help on held-out slices, the weights are taken as they are
     #[arg(long, value_name = "DRAWN", requires = "tune_label", conflicts_with = "points")]
@@ -210,11 +211,27 @@ pub struct DrawnArgs {
     /// Label of the drawn slices that is the target
     #[arg(long, value_name = "N", requires = "tune_with", value_parser = clap::value_parser!(u16).range(1..))]
     pub tune_label: Option<u16>,
+    /// What is tuned on drawn slices, as with `medsegx tune`; adapters and all run on the CPU
+    #[arg(long, default_value = "decoder", value_name = "decoder|adapters|all", requires = "tune_with")]
+    pub train: Train,
+    /// Most memory of a step of tuning above the loaded model, as 800M or 2G, with --train adapters or all
+    #[arg(long, value_name = "SIZE", requires = "tune_with", value_parser = step_memory)]
+    pub memory: Option<usize>,
+}
+
+impl DrawnArgs {
+    /// Whether the encoder is tuned, too.
+    pub fn tunes_encoder(&self) -> bool {
+        self.tune_with.is_some() && self.train != Train::Decoder
+    }
 }
 
 impl Args {
     /// Refuses outputs that cannot be written, or that are files of this run, before any work is done.
     pub fn check_outputs(&self) -> anyhow::Result<()> {
+        if self.drawn.tunes_encoder() && self.embeddings.is_some() {
+            return Err(embeddings_change());
+        }
         let PromptArgs { boxes, rough, .. } = &self.prompts;
         let reads = [
             ("INPUT", Some(&self.input)),

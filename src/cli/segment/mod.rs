@@ -83,7 +83,7 @@ pub fn infer(
     let waited = start.elapsed();
     let told = image.info().warnings().len();
     if let (Some(tuned), false) = (&args.model.tuned, args.quiet) {
-        super::tune::warn_elsewhere(tuned, &args.input)?;
+        super::elsewhere::warn_elsewhere(tuned, &args.input)?;
     }
     job.warn(image.info(), args);
     segmenter.set_stop(Some(interrupt.flag()));
@@ -290,7 +290,7 @@ fn warn_of_some(warnings: &[&Warning]) {
 
 /// The weights are dropped once the model has them.
 fn load(args: &Args, weights: Weights) -> medsegx::Result<Arc<Model>> {
-    let model = Model::load(&weights, &args.model.options())?;
+    let model = Model::load(&weights, &args.model.options_to_train(args.drawn.tunes_encoder()))?;
     if let (Some(reason), true) = (model.fallback(), args.verbose) {
         super::console::say(&format!("medsegx: on the CPU: {reason}"));
     }

@@ -22,7 +22,7 @@ pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
     #[cfg(feature = "dicom")]
     if args.untilt && medsegx::volume::is_dicom_name(&args.output) {
         return Err(usage(
-            "--untilt: expected an output that is no DICOM object, whose frames are those of the series",
+            "--untilt: needs an output that is no DICOM object, whose frames are those of the series",
         ));
     }
     #[cfg(feature = "dicom")]
@@ -31,7 +31,7 @@ pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
     }
     if args.dicom.seg.is_some() || args.dicom.split || args.dicom.deflate {
         return Err(usage(
-            "--seg, --split and --deflate: expected an output whose name ends in .dcm, and not in .rtstruct.dcm",
+            "--seg, --split and --deflate: needs an output whose name ends in .dcm, and not in .rtstruct.dcm",
         ));
     }
     #[cfg(feature = "dicom")]

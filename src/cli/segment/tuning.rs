@@ -1,4 +1,4 @@
-//! `--tune-with`: tunes the decoder on slices that are drawn, before the run that segments the others.
+//! `--tune-with`: tunes the model on slices that are drawn, before the run that segments the others.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -17,13 +17,13 @@ use super::propagation;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
 
-/// A session with the tuned decoder, and what the report says of it.
+/// A session with the tuned model, and what the report says of it.
 pub struct Tuned {
     pub segmenter: Segmenter,
     pub report: Value,
 }
 
-/// Tunes on the drawn slices of `job`, if it has any; the encoder is that of `base`, as it is for the run.
+/// Tunes on the drawn slices of `job`, if it has any; what is not trained is that of `base`, as it is for the run.
 pub fn run(
     args: &Args,
     job: &mut Job,
@@ -34,7 +34,9 @@ pub fn run(
     let (Some(drawn), Some(target)) = (&job.drawn, job.targets.first()) else { return Ok(None) };
     let mut weights = args.model.open(&job.source)?;
     let threads = args.model.threads.map(usize::from);
-    let mut trainer = Trainer::new(&weights, TrainerOptions { threads, ..TrainerOptions::default() })?;
+    let (train, memory) = (args.drawn.train, args.drawn.memory);
+    let with = TrainerOptions { train, memory, threads, ..TrainerOptions::default() };
+    let mut trainer = Trainer::on(base.model(), &weights, with)?;
     trainer.set_stop(&interrupt.flag());
     let (_, map) = image.parts();
     let missing = || medsegx::Error::Internal { place: "--tune-with".into(), what: "the image is not kept".into() };
@@ -70,7 +72,7 @@ pub fn run(
 /// Lets a session keep the embeddings that `args` want kept.
 pub fn keep(args: &Args, job: &Job, segmenter: &mut Segmenter) -> anyhow::Result<()> {
     let open = |folder: &PathBuf| -> anyhow::Result<_> {
-        Ok(EmbeddingFolder::open(folder, &job.source.sha256()?, segmenter.model())?)
+        Ok(EmbeddingFolder::open(folder, &args.model.encoder_hash(&job.source)?, segmenter.model())?)
     };
     let folder = args.embeddings.as_ref().map(open).transpose()?;
     let kept = propagation::embeddings_to_keep(args, job, segmenter);
@@ -124,6 +126,7 @@ fn report(
         "label": drawn.label,
         "drawn_slices": drawn.indices(),
         "tuned_on": examples.iter().map(|example| example.slice).collect::<Vec<_>>(),
+        "train": trainer.train().name(),
         "trained_tensors": trainer.trained().len(),
         "steps_asked": options.steps,
         "steps": outcome.steps,

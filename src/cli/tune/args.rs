@@ -6,21 +6,27 @@ use medsegx::tune::{Slices, Train, Validate};
 use medsegx::volume::{Intensity, Orientation};
 
 use crate::cli::files::{self, Named};
-use crate::cli::model_args::ModelArgs;
+use crate::cli::folder_layout::FolderLayout;
+use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
 use crate::cli::segment::{Axis, ContextArgs};
 
 /// Tune the model on a few labelled slices of your own: a small file that goes on top of the weights
 #[derive(clap::Args)]
 pub struct Args {
-    /// Images
+    /// Images; with --layout a folder of MedSegDB
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// Labels on the grid of each image, in the order of the images
-    #[arg(long, required = true, num_args = 1.., value_name = "LABELS")]
+    #[arg(long, required_unless_present = "layout", num_args = 1.., value_name = "LABELS")]
     pub labels: Vec<PathBuf>,
     /// Value of the label to tune for, and its task: 5=CT_Liver. Without a task the flags below say where it stands
-    #[arg(long, value_name = "N=TASK", value_parser = label)]
-    pub label: Label,
+    #[arg(long, required_unless_present = "layout", value_name = "N=TASK", value_parser = label)]
+    pub label: Option<Label>,
+    /// Tune on the slices of a MedSegDB folder, whose names tell the task: DATASET/TASK/... (internal) or
+    /// cross_site|cross_task/TASK/DATASET/... (external; finetune/ where it is there, else inference/). Where it has
+    /// several tasks, --task chooses one
+    #[arg(long, conflicts_with_all = ["labels", "label", "intensity", "axis", "orient"])]
+    pub layout: Option<FolderLayout>,
     /// Tuned file: the trained tensors alone
     #[arg(short, long, value_name = "FILE.safetensors")]
     pub output: PathBuf,
@@ -70,9 +76,10 @@ pub struct Tuning {
     pub train: Train,
     /// Most memory of a step above the loaded model, as 800M or 2G, with --train adapters or all: blocks of the encoder
     /// that are not kept in it are computed anew, to the same bits. Default: half of what is free; see `plan --tune`
-    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    #[arg(long, value_name = "SIZE", value_parser = step_memory)]
     pub memory: Option<usize>,
-    /// Slices of each image: all that have the label, every:N of them, or a list as 12,20,28
+    /// Slices of each image: all that have the label, every:N of them, or a list as 12,20,28. Of a folder those of each
+    /// patient, numbered as casenum_PATIENT_sliceid_N.npy says, or from 0 on where names do not
     #[arg(long, default_value = "all")]
     pub slices: Slices,
     /// Steps of the optimiser
@@ -114,19 +121,6 @@ fn rate(text: &str) -> Result<f32, String> {
     rate.ok_or_else(|| "needs a number above 0 and at most 1".into())
 }
 
-fn memory(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(['K', 'M', 'G']);
-    let unit = match &text[digits.len()..] {
-        "" => Some(1),
-        "K" => Some(1 << 10),
-        "M" => Some(1 << 20),
-        "G" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
-    bytes.ok_or_else(|| "needs bytes, or as 800M or 2G".into())
-}
-
 fn validate(text: &str) -> Result<Validate, String> {
     match text {
         "auto" => Ok(Validate::Auto),
@@ -141,14 +135,17 @@ fn validate(text: &str) -> Result<Validate, String> {
 impl Args {
     /// Refuses an output that cannot be written or is an input, and images without labels.
     pub fn check(&self) -> anyhow::Result<()> {
-        if self.images.len() != self.labels.len() {
+        if self.layout.is_some() && self.images.len() != 1 {
+            let (expected, found) = ("one folder, with --layout".into(), self.images.len().to_string());
+            return Err(medsegx::Error::Argument { name: "IMAGE", expected, found }.into());
+        }
+        if self.layout.is_none() && self.images.len() != self.labels.len() {
             let (expected, found) =
                 (format!("{} files, one an image", self.images.len()), self.labels.len().to_string());
             return Err(medsegx::Error::Argument { name: "--labels", expected, found }.into());
         }
         if self.tuning.train != Train::Decoder && self.embeddings.is_some() {
-            let (expected, found) = ("--train decoder: other embeddings change from step to step".into(), "it".into());
-            return Err(medsegx::Error::Argument { name: "--embeddings", expected, found }.into());
+            return Err(embeddings_change());
         }
         let images = self.images.iter().map(|path| ("IMAGE", path.as_path()));
         let labels = self.labels.iter().map(|path| ("--labels", path.as_path()));

@@ -1,48 +1,41 @@
 //! `medsegx tune`: a few labelled slices in, tuned tensors out.
 
 mod args;
+mod given;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
 pub use args::Args;
-use medsegx::codes::{Code, Warning};
+use given::{Given, plural};
 use medsegx::mask::MaskChoice;
 use medsegx::model::Masks;
-use medsegx::segment::{Capacity, Device, EmbeddingFolder, Model, ModelOptions, Segmenter};
-use medsegx::taxonomy::Context;
+use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
 use medsegx::tune::{
-    AdamW, Example, Labelled, Observer, Options, Outcome, Record, Slices, Train, Trainer, TrainerOptions, Validation,
-    tune,
+    AdamW, Example, Observer, Options, Outcome, Record, Slices, Train, Trainer, TrainerOptions, Validation, tune,
 };
-use medsegx::volume::{Intensity, OpenOptions, Opening, SeriesChoice, Volume};
 use medsegx::weights::Weights;
-use medsegx::weights::tuned::Tuned;
 
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::segment::context_of;
 use super::weights_source::WeightsSource;
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<()> {
     args.check()?;
+    let given = Given::open(&args)?;
     let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = args.model.open(&source)?;
-    let steered = weights.config().adapters.is_some();
-    let mut query = args.context.query();
-    if args.label.task.is_some() {
-        query.task.clone_from(&args.label.task);
-    }
-    let name = query.task.clone().unwrap_or_else(|| args.context.name());
-    let context = context_of(&name, &query, steered)?;
-    let model = Arc::new(Model::load(&weights, &model_options(&args))?);
+    let context = given.context(&args, weights.config().adapters.is_some())?;
+    let model = Arc::new(Model::load(&weights, &args.model.options_to_train(args.tuning.train != Train::Decoder))?);
     let mut trainer = trainer(&args, &model, &weights)?;
     let hash = source.sha256()?;
-    let (examples, hashes) = examples(&args, &model, &hash, &trainer, context.as_ref())?;
+    let (examples, hashes) = {
+        let mut segmenter = segmenter(&args, &model, &args.model.encoder_hash(&source)?)?;
+        given.examples(&args, &mut segmenter, &trainer, context.as_ref())?
+    };
     // Another session would take memory that a step can use.
     drop(model);
 
@@ -57,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let outcome = tune(&mut trainer, &examples, options, &mut watcher)?;
     watcher.progress.finish();
     if !args.quiet {
-        super::console::print(&summary(&args, &name, trainer.masks(), &examples, &outcome)?)?;
+        super::console::print(&summary(&given, trainer.masks(), &examples, &outcome)?)?;
     }
     if outcome.steps == 0 {
         let why = if outcome.stopped { "stopped before anything was better" } else { "validation did not improve" };
@@ -65,8 +58,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let record = Record {
         base: &hash,
-        name: &name,
-        label: args.label.value,
+        name: &given.name,
+        label: given.label,
         context: context.as_ref(),
         images: &hashes.images,
         labels: &hashes.labels,
@@ -79,15 +72,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.quiet { Ok(()) } else { super::console::print(&format!("wrote {}\n", args.output.display())) }
 }
 
-/// The encoder is trained on the CPU.
-fn model_options(args: &Args) -> ModelOptions {
-    let options = args.model.options();
-    match options.device {
-        Device::Auto if args.tuning.train != Train::Decoder => ModelOptions { device: Device::Cpu, ..options },
-        _ => options,
-    }
-}
-
 fn trainer(args: &Args, model: &Model, weights: &Weights) -> medsegx::Result<Trainer> {
     let adam = AdamW { rate: args.tuning.rate, ..AdamW::default() };
     let (train, memory) = (args.tuning.train, args.tuning.memory);
@@ -95,54 +79,15 @@ fn trainer(args: &Args, model: &Model, weights: &Weights) -> medsegx::Result<Tra
     Trainer::on(model, weights, TrainerOptions { train, memory, threads, adam, ..TrainerOptions::default() })
 }
 
-/// Examples of all images, and the hashes of images and labels.
-fn examples(
-    args: &Args,
-    model: &Arc<Model>,
-    hash: &str,
-    trainer: &Trainer,
-    context: Option<&Context>,
-) -> anyhow::Result<(Vec<Example>, Hashes)> {
+/// A session that encodes what is tuned on.
+fn segmenter(args: &Args, model: &Arc<Model>, hash: &str) -> anyhow::Result<Segmenter> {
     let slices = if let Slices::List(list) = &args.tuning.slices { list.len() } else { 64 };
     let capacity = args.model.capacity(model, Capacity::default(), MaskChoice::Auto, slices)?;
     let mut segmenter = Segmenter::new(model, capacity, MaskChoice::Auto)?;
     if let Some(folder) = &args.embeddings {
         segmenter.keep(0, Some(EmbeddingFolder::open(folder, hash, model)?))?;
     }
-    let (mut all, mut hashes) = (Vec::new(), Hashes::default());
-    for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
-        let choice = SeriesChoice { real_world: args.real_world.clone(), ..SeriesChoice::default() };
-        let image = Opening::open_chosen(image_path, &OpenOptions::default(), &choice)?.finish()?;
-        let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[args.label.value.into()])?;
-        hashes.images.push(super::digest::sha256(image_path)?);
-        hashes.labels.push(super::digest::sha256(labels_path)?);
-        let frame = image.frame(args.axis.index(), args.orient)?;
-        let map = args.intensity.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
-        let labelled = Labelled {
-            image: &image,
-            labels: &labels,
-            frame: &frame,
-            map: &map,
-            label: args.label.value,
-            context,
-            volume: number,
-        };
-        let mut skipped = Vec::new();
-        all.extend(labelled.examples(&mut segmenter, trainer, &args.tuning.slices, &mut skipped)?);
-        if !skipped.is_empty() && !args.quiet {
-            let (path, label) = (labels_path.display(), args.label.value);
-            let message = format!("{path}: label {label} is lost at the model's size on slices {skipped:?}: left out");
-            super::console::warn(&Warning::new(Code::LabelsLost, message));
-        }
-    }
-    Ok((all, hashes))
-}
-
-/// Of the files that were tuned on.
-#[derive(Default)]
-struct Hashes {
-    images: Vec<String>,
-    labels: Vec<String>,
+    Ok(segmenter)
 }
 
 struct Watcher {
@@ -157,15 +102,19 @@ impl Observer for Watcher {
     }
 }
 
-fn summary(args: &Args, name: &str, masks: Masks, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
+fn summary(given: &Given, masks: Masks, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
     let mut text = String::new();
-    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let (slices, images) = (plural(examples.len(), "slice"), plural(args.images.len(), "image"));
-    writeln!(text, "label {} ({}): {slices} of {images}", args.label.value, name.escape_debug())?;
+    let (count, what) = given.volumes();
+    let (slices, volumes) = (plural(examples.len(), "slice"), plural(count, what));
+    writeln!(text, "label {} ({}): {slices} of {volumes}", given.label, given.name.escape_debug())?;
+    given.remark(&mut text)?;
     let of = match outcome.validation {
         Validation::None => "on the slices that were tuned on: not validated".into(),
-        Validation::Slices(count) => format!("on {} held out, of the same images", plural(count, "slice")),
-        Validation::Volumes(count) => format!("on the slices of {} held out", plural(count, "image")),
+        Validation::Slices(held) => {
+            let same = if what == "folder" { "folder".into() } else { format!("{what}s") };
+            format!("on {} held out, of the same {same}", plural(held, "slice"))
+        }
+        Validation::Volumes(held) => format!("on the slices of {} held out", plural(held, what)),
         Validation::LeaveOneOut => "leave-one-out: each slice by a decoder tuned on the others".into(),
     };
     writeln!(text, "Dice {of}")?;
@@ -180,24 +129,4 @@ fn summary(args: &Args, name: &str, masks: Masks, examples: &[Example], outcome:
     let stopped = if outcome.stopped { "; stopped early" } else { "" };
     writeln!(text, "loss {first:.4} to {last:.4}; kept: step {}{stopped}", outcome.steps)?;
     Ok(text)
-}
-
-/// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned
-/// on.
-pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
-    let found = Tuned::open(tuned)?;
-    if found.is_validated_by_volume() {
-        return Ok(());
-    }
-    let own = super::digest::sha256(image)?;
-    if found.images().any(|hash| hash == own) {
-        return Ok(());
-    }
-    let message = format!(
-        "{}: tuned on other images than {}, and not validated on images of its own: masks may be worse here than without it",
-        tuned.display(),
-        image.display()
-    );
-    super::console::warn(&Warning::new(Code::TunedElsewhere, message));
-    Ok(())
 }

@@ -11,13 +11,11 @@ use crate::backend::cpu::{Cpu, Param};
 use crate::executor::Network;
 use crate::memory::fit;
 use crate::model::Config;
+use crate::tune::memory::WHAT;
 use crate::tune::parameters::Table;
 
 /// LayerNorms of the encoder.
 pub(super) const EPS: f32 = 1e-6;
-
-/// What memory is for.
-pub(super) const WHAT: &str = "a step of training";
 
 pub(super) struct Block {
     norms: [[Plain; 2]; 2],
@@ -155,10 +153,11 @@ impl Block {
         pass: &mut BlockPass,
         work: &mut Work,
         mut out: Option<&mut [f32]>,
-    ) {
+    ) -> Result<()> {
         self.frozen(crew, x, pass, work, out.as_deref_mut());
-        if let Some(experts) = &self.experts {
-            experts.forward(crew, given, &work.normed, &mut pass.experts, &mut work.experts, out);
+        match &self.experts {
+            Some(experts) => experts.forward(crew, given, &work.normed, &mut pass.experts, &mut work.experts, out),
+            None => Ok(()),
         }
     }
 
@@ -173,14 +172,14 @@ impl Block {
         work: &mut Work,
         d: &mut [f32],
         g: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let (width, rows) = (self.width, x.len() / self.width);
         crew.product(d, width, Side::Back(&self.lin2.0), Finish::Slope(&pass.before), &mut work.hidden);
         crew.product(&work.hidden, self.mlp, Side::Back(&self.lin1.0), Finish::Set, &mut work.by_normed);
         if let Some(experts) = &self.experts {
             crew.norm(self.norm(1), &pass.middle, &mut work.normed);
             let (u, du) = (&work.normed, Some(&mut work.by_normed[..]));
-            experts.back(crew, given, u, d, &pass.experts, &mut work.experts, g, du);
+            experts.back(crew, given, u, d, &pass.experts, &mut work.experts, g, du)?;
         }
         crew.add_norm_back(self.norm(1), &pass.middle, &work.by_normed, d);
         crew.product(d, width, Side::Back(&self.proj.0), Finish::Set, &mut work.attended);
@@ -188,5 +187,6 @@ impl Block {
         crew.attend_back(self.attention(&pass.qkv), &work.attended, by_qkv);
         crew.product(by_qkv, 3 * width, Side::Back(&self.qkv.0), Finish::Set, &mut work.by_normed);
         crew.add_norm_back(self.norm(0), x, &work.by_normed, d);
+        Ok(())
     }
 }

@@ -6,8 +6,10 @@ use std::ops::Range;
 use super::gate::{Embeddings, Gate, GatePass, range};
 use crate::Result;
 use crate::backend::cpu::training::{Crew, Finish, Side, gelu};
+use crate::memory::{fit, grow_to};
 use crate::model::Adapters;
 use crate::tune::layers::{add, add_rows};
+use crate::tune::memory::WHAT;
 use crate::tune::parameters::Table;
 
 /// Scale of the experts' sum.
@@ -73,15 +75,17 @@ impl Experts {
     }
 
     /// The weights of this step side by side.
-    fn gather(&self, p: &[f32], work: &mut ExpertWork) {
+    fn gather(&self, p: &[f32], work: &mut ExpertWork) -> Result<()> {
         let (width, bottleneck) = (self.width, self.bottleneck);
         work.down.clear();
         work.down_bias.clear();
+        grow_to(&mut work.down, self.hidden() * width, WHAT)?;
+        grow_to(&mut work.down_bias, self.hidden(), WHAT)?;
         for [weight, bias] in &self.down {
             work.down.extend_from_slice(&p[weight.clone()]);
             work.down_bias.extend_from_slice(&p[bias.clone()]);
         }
-        work.up.resize((self.hidden() + self.up.len()) * width, 0.0);
+        fit(&mut work.up, (self.hidden() + self.up.len()) * width, WHAT)?;
         let (weights, biases) = work.up.split_at_mut(self.hidden() * width);
         for ([weight, _], to) in self.up.iter().zip(weights.chunks_exact_mut(bottleneck * width)) {
             for (channel, row) in p[weight.clone()].chunks_exact(bottleneck).enumerate() {
@@ -91,17 +95,18 @@ impl Experts {
         for ([_, bias], to) in self.up.iter().zip(biases.chunks_exact_mut(width)) {
             to.copy_from_slice(&p[bias.clone()]);
         }
+        Ok(())
     }
 
     /// Hidden numbers and weights of the experts as the Ups meet them, and the GELU's derivative.
-    fn activate(&self, crew: Crew<'_>, tokens: usize, pass: &ExpertPass, work: &mut ExpertWork) {
+    fn activate(&self, crew: Crew<'_>, tokens: usize, pass: &ExpertPass, work: &mut ExpertWork) -> Result<()> {
         let (hidden, columns) = (self.hidden(), self.hidden() + self.up.len());
         let rows = pass.before.len() / hidden;
-        work.hidden.resize(rows * columns, 0.0);
-        work.slope.resize(pass.before.len(), 0.0);
+        fit(&mut work.hidden, rows * columns, WHAT)?;
+        fit(&mut work.slope, pass.before.len(), WHAT)?;
         let mut after = std::mem::take(&mut work.turned);
-        after.clear();
-        after.extend_from_slice(&pass.before);
+        fit(&mut after, pass.before.len(), WHAT)?;
+        after.copy_from_slice(&pass.before);
         gelu(crew.level(), &mut after, &mut work.slope);
         for (row, (to, after)) in work.hidden.chunks_exact_mut(columns).zip(after.chunks_exact(hidden)).enumerate() {
             let (to, last) = to.split_at_mut(hidden);
@@ -112,6 +117,7 @@ impl Experts {
             }
         }
         work.turned = after;
+        Ok(())
     }
 
     /// Adds what the experts make of `u` `[rows, D]` to `out`, where that is wanted.
@@ -123,9 +129,9 @@ impl Experts {
         pass: &mut ExpertPass,
         work: &mut ExpertWork,
         out: Option<&mut [f32]>,
-    ) {
+    ) -> Result<()> {
         let Given { p, embeddings, contexts, tokens } = given;
-        self.gather(p, work);
+        self.gather(p, work)?;
         pass.gates.clear();
         for (u, &context) in u.chunks_exact(tokens * self.width).zip(contexts) {
             let mut sum = vec![0.0; self.width];
@@ -133,12 +139,13 @@ impl Experts {
             let mean = sum.iter().map(|&x| f64::from(x) / tokens as f64).collect();
             pass.gates.push(self.gate.forward(p, embeddings, context, mean));
         }
-        pass.before.resize(u.len() / self.width * self.hidden(), 0.0);
+        fit(&mut pass.before, u.len() / self.width * self.hidden(), WHAT)?;
         crew.product(u, self.width, Side::Columns(&work.down), Finish::Bias(&work.down_bias), &mut pass.before);
         if let Some(out) = out {
-            self.activate(crew, tokens, pass, work);
+            self.activate(crew, tokens, pass, work)?;
             crew.product(&work.hidden, self.hidden() + self.up.len(), Side::Rows(&work.up), Finish::Add, out);
         }
+        Ok(())
     }
 
     /// For `d` by the result: what the parameters gain, and, added to `du`, the derivative by `u`.
@@ -153,14 +160,14 @@ impl Experts {
         work: &mut ExpertWork,
         g: &mut [f32],
         du: Option<&mut [f32]>,
-    ) {
+    ) -> Result<()> {
         let tokens = given.tokens;
         let (width, hidden, columns) = (self.width, self.hidden(), self.hidden() + self.up.len());
-        self.gather(given.p, work);
-        self.activate(crew, tokens, pass, work);
-        work.by_hidden.resize(work.hidden.len(), 0.0);
+        self.gather(given.p, work)?;
+        self.activate(crew, tokens, pass, work)?;
+        fit(&mut work.by_hidden, work.hidden.len(), WHAT)?;
         crew.product(d, width, Side::Columns(&work.up), Finish::Set, &mut work.by_hidden);
-        self.gain_up(crew, tokens, d, work, g);
+        self.gain_up(crew, tokens, d, work, g)?;
         let by_means = self.gain_gates(given, pass, work, g);
 
         // From here on by_hidden is by what came before the GELU, and without the weights of the experts.
@@ -173,11 +180,11 @@ impl Experts {
                 *to = SCALE * weights[j / self.bottleneck] as f32 * by * slope;
             }
         }
-        work.gained.clear();
-        work.gained.resize(hidden * width, 0.0);
+        fit(&mut work.gained, hidden * width, WHAT)?;
+        work.gained.fill(0.0);
         let mut bias = vec![0.0; hidden];
         for (by, u) in by_before.chunks_exact(tokens * hidden).zip(u.chunks_exact(tokens * width)) {
-            crew.add_outer(by, u, tokens, &mut work.turned, &mut work.gained);
+            crew.add_outer(by, u, tokens, &mut work.turned, &mut work.gained)?;
             add_rows(&mut bias, by);
         }
         let parts = work.gained.chunks_exact(self.bottleneck * width).zip(bias.chunks_exact(self.bottleneck));
@@ -193,15 +200,16 @@ impl Experts {
             }
         }
         work.hidden = by_before;
+        Ok(())
     }
 
     /// What weights and biases of the Ups gain.
-    fn gain_up(&self, crew: Crew<'_>, tokens: usize, d: &[f32], work: &mut ExpertWork, g: &mut [f32]) {
+    fn gain_up(&self, crew: Crew<'_>, tokens: usize, d: &[f32], work: &mut ExpertWork, g: &mut [f32]) -> Result<()> {
         let (width, columns, bottleneck) = (self.width, self.hidden() + self.up.len(), self.bottleneck);
-        work.gained.clear();
-        work.gained.resize(columns * width, 0.0);
+        fit(&mut work.gained, columns * width, WHAT)?;
+        work.gained.fill(0.0);
         for (hidden, d) in work.hidden.chunks_exact(tokens * columns).zip(d.chunks_exact(tokens * width)) {
-            crew.add_outer(hidden, d, tokens, &mut work.turned, &mut work.gained);
+            crew.add_outer(hidden, d, tokens, &mut work.turned, &mut work.gained)?;
         }
         let (weights, biases) = work.gained.split_at(self.hidden() * width);
         for ([weight, _], gained) in self.up.iter().zip(weights.chunks_exact(bottleneck * width)) {
@@ -212,6 +220,7 @@ impl Experts {
         for ([_, bias], gained) in self.up.iter().zip(biases.chunks_exact(width)) {
             add(&mut g[bias.clone()], gained);
         }
+        Ok(())
     }
 
     /// What the gate gains; the derivative by each slice's mean over the tokens.
@@ -343,8 +352,8 @@ mod tests {
             let (mut pass, mut work) = (ExpertPass::default(), ExpertWork::default());
             let (mut out, mut du, mut g) = (vec![0.0; u.len()], vec![0.0; u.len()], vec![0.0; p.len()]);
             let both = |crew: Crew<'_>| {
-                experts.forward(crew, given, &u, &mut pass, &mut work, Some(&mut out));
-                experts.back(crew, given, &u, &d, &pass, &mut work, &mut g, Some(&mut du));
+                experts.forward(crew, given, &u, &mut pass, &mut work, Some(&mut out))?;
+                experts.back(crew, given, &u, &d, &pass, &mut work, &mut g, Some(&mut du))?;
                 Ok(())
             };
             cpu.with_crew(&workshop, None, both).unwrap();

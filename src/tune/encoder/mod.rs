@@ -13,11 +13,12 @@ mod neck;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use block::{Block, BlockPass, WHAT, Work};
+use block::{Block, BlockPass, Work};
 use experts::{ExpertPass, Given};
 use gate::Embeddings;
 use neck::{Neck, NeckPass};
 
+use super::memory::WHAT;
 use super::parameters::Table;
 use crate::backend::Backend;
 use crate::backend::cpu::training::{Workshop, scratch};
@@ -166,11 +167,11 @@ impl Encoder {
         let (blocks, start) = (&self.blocks, self.first + 1);
         self.network.backend().with_crew(&self.workshop, stop, |crew| {
             if let Some(experts) = &blocks[start - 1].experts {
-                experts.forward(crew, given, first_input, first, &mut work.experts, Some(&mut inputs[0]));
+                experts.forward(crew, given, first_input, first, &mut work.experts, Some(&mut inputs[0]))?;
             }
             for (at, block) in blocks[start..].iter().enumerate() {
                 let (before, after) = inputs.split_at_mut(at + 1);
-                block.forward(crew, given, &before[at], &mut passes[slot(at)], work, Some(&mut after[0]));
+                block.forward(crew, given, &before[at], &mut passes[slot(at)], work, Some(&mut after[0]))?;
                 crew.check()?;
             }
             self.neck.forward(crew, &inputs[blocks.len() - start], neck, embeddings);
@@ -193,13 +194,13 @@ impl Encoder {
                 let pass = &mut passes[slot(at)];
                 // The last of those that share a pass has left it as it is.
                 if at + 1 < *shared {
-                    block.forward(crew, given, &inputs[at], pass, work, None);
+                    block.forward(crew, given, &inputs[at], pass, work, None)?;
                 }
-                block.back(crew, given, &inputs[at], pass, work, by, g);
+                block.back(crew, given, &inputs[at], pass, work, by, g)?;
                 crew.check()?;
             }
             if let Some(experts) = &blocks[start - 1].experts {
-                experts.back(crew, given, first_input, by, first, &mut work.experts, g, None);
+                experts.back(crew, given, first_input, by, first, &mut work.experts, g, None)?;
             }
             Ok(())
         })
@@ -244,6 +245,7 @@ impl Pass {
         self.blocks.resize_with(passes, BlockPass::default);
         self.blocks.iter_mut().try_for_each(|pass| pass.fit(rows, width, mlp))?;
         self.work.fit(rows, width, mlp)?;
+        self.neck.fit(rows * prompt)?;
         fit(&mut self.embeddings, rows * prompt, WHAT)
     }
 }

@@ -6,7 +6,9 @@ use crate::Result;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::training::{Affine, Crew, Finish, Frozen, Side};
 use crate::executor::Network;
+use crate::memory::fit;
 use crate::model::Config;
+use crate::tune::memory::WHAT;
 
 pub(super) struct Neck {
     narrow: Frozen,
@@ -22,6 +24,13 @@ pub(super) struct NeckPass {
     narrow: Vec<f32>,
     convolved: Vec<f32>,
     work: Vec<f32>,
+}
+
+impl NeckPass {
+    /// Makes room for `len` numbers, rows times P.
+    pub fn fit(&mut self, len: usize) -> Result<()> {
+        [&mut self.narrow, &mut self.convolved, &mut self.work].into_iter().try_for_each(|part| fit(part, len, WHAT))
+    }
 }
 
 impl Neck {
@@ -43,10 +52,9 @@ impl Neck {
         Affine { gain, bias, eps: EPS }
     }
 
-    /// From `x` `[rows, D]` to `out` `[rows, P]`.
+    /// From `x` `[rows, D]` to `out` `[rows, P]`, in a pass for as many rows.
     pub fn forward(&self, crew: Crew<'_>, x: &[f32], pass: &mut NeckPass, out: &mut [f32]) {
         let NeckPass { narrow, convolved, work } = pass;
-        [&mut *narrow, &mut *convolved, &mut *work].into_iter().for_each(|part| part.resize(out.len(), 0.0));
         crew.product(x, self.width, Side::Forth(&self.narrow), Finish::Set, narrow);
         crew.norm(self.norm(0), narrow, work);
         crew.convolve(&self.convolution, self.grid, work, convolved);

@@ -1,9 +1,14 @@
 //! Attention of the decoder with what its derivative needs. Short rows on either side, so plain loops; sums over a head
 //! are eight at a time, in a fixed order.
 
+use crate::Result;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::math::softmax;
 use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::memory::zeros;
+
+/// What memory of an attention is for.
+const WHAT: &str = "an attention of training";
 
 /// Sizes of one attention: `rows` queries and `keys` keys of `heads` heads side by side in `inner` columns.
 #[derive(Clone, Copy)]
@@ -37,23 +42,29 @@ impl Heads {
 }
 
 /// `softmax(q k^T / sqrt(head dim)) v`: weights `[heads, rows, keys]`, and the result `[rows, inner]`.
-pub(crate) fn attend(level: Level, heads: Heads, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let mut weights = vec![0.0; heads.heads * heads.rows * heads.keys];
-    let mut out = vec![0.0; heads.rows * heads.inner];
+///
+/// # Errors
+/// [`Error::Memory`](crate::Error::Memory).
+pub(crate) fn attend(level: Level, heads: Heads, q: &[f32], k: &[f32], v: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+    let mut weights = zeros(heads.heads * heads.rows * heads.keys, WHAT)?;
+    let mut out = zeros(heads.rows * heads.inner, WHAT)?;
     level.run(Forward { heads, q, k, v, weights: &mut weights, out: &mut out });
-    (weights, out)
+    Ok((weights, out))
 }
 
 /// Derivatives by q, k and v for `d` by the result.
+///
+/// # Errors
+/// [`Error::Memory`](crate::Error::Memory).
 pub(crate) fn attend_back(
     level: Level,
     heads: Heads,
     [q, k, v, weights]: [&[f32]; 4],
     d: &[f32],
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+) -> Result<[Vec<f32>; 3]> {
+    let (mut dq, mut dk, mut dv) = (zeros(q.len(), WHAT)?, zeros(k.len(), WHAT)?, zeros(v.len(), WHAT)?);
     level.run(Backward { heads, given: [q, k, v, weights], d, dq: &mut dq, dk: &mut dk, dv: &mut dv });
-    (dq, dk, dv)
+    Ok([dq, dk, dv])
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ use crate::backend::cpu::product::{Dense, MAX_PANEL, Panel, Single, panel_produc
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::step::Param;
 use crate::error::Error;
+use crate::memory::fit;
 
 /// Rows whose sums stay in the nearest cache.
 const ROWS: usize = 256;
@@ -112,11 +113,21 @@ impl Crew<'_> {
     }
 
     /// `out += left^T right` for `left` `[rows, m]` and `right` `[rows, n]`, rows in order; `turned` is memory.
-    pub fn add_outer(&self, left: &[f32], right: &[f32], rows: usize, turned: &mut Vec<f32>, out: &mut [f32]) {
-        turned.clear();
-        turned.resize(left.len(), 0.0);
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::Error::Memory).
+    pub fn add_outer(
+        &self,
+        left: &[f32],
+        right: &[f32],
+        rows: usize,
+        turned: &mut Vec<f32>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        fit(turned, left.len(), "a product of training")?;
         self.level.run(super::product::Turn { from: left, rows, to: turned });
         self.product(turned, rows, Side::Rows(right), Finish::Add, out);
+        Ok(())
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::Result;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::product::{Dense, Panel, Single, panel_product};
 use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::memory::fit;
 
 /// The right side of a product of `[rows, inputs]` and `[inputs, columns]`.
 #[derive(Clone, Copy)]
@@ -15,6 +17,9 @@ pub(crate) enum Right<'a> {
     /// `[columns, inputs]`, as a Linear keeps its weight.
     Columns(&'a [f32]),
 }
+
+/// What memory of a product is for.
+const WHAT: &str = "a product of training";
 
 /// Memory for products, kept from one to the next.
 pub(crate) struct Multiplier {
@@ -45,23 +50,39 @@ impl Multiplier {
 
     /// `out = left right`, `[rows, columns]`, or `out += left right`; `left` is `[rows, inputs]`. An element is the sum
     /// of blocks of inputs in their order, whatever the number of rows and columns.
-    pub fn multiply(&mut self, left: &[f32], right: Right<'_>, inputs: usize, out: &mut [f32], add: bool) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::Error::Memory).
+    pub fn multiply(
+        &mut self,
+        left: &[f32],
+        right: Right<'_>,
+        inputs: usize,
+        out: &mut [f32],
+        add: bool,
+    ) -> Result<()> {
         if self.is_stopped() {
-            return;
+            return Ok(());
         }
         let rows = left.len() / inputs.max(1);
         let Multiplier { level, panel, sums, .. } = self;
+        fit(panel, inputs * level.panel(), WHAT)?;
+        fit(sums, rows * level.panel(), WHAT)?;
         level.run(Multiply { left, right, rows, inputs, out, add, panel, sums });
+        Ok(())
     }
 
     /// `out += left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains.
-    pub fn add_outer(&mut self, left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) {
+    ///
+    /// # Errors
+    /// As [`Multiplier::multiply`].
+    pub fn add_outer(&mut self, left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) -> Result<()> {
         let mut turned = std::mem::take(&mut self.turned);
-        turned.clear();
-        turned.resize(left.len(), 0.0);
+        fit(&mut turned, left.len(), WHAT)?;
         self.level.run(Turn { from: left, rows, to: &mut turned });
-        self.multiply(&turned, Right::Rows(right), rows, out, true);
+        self.multiply(&turned, Right::Rows(right), rows, out, true)?;
         self.turned = turned;
+        Ok(())
     }
 }
 
@@ -72,8 +93,8 @@ struct Multiply<'a> {
     inputs: usize,
     out: &'a mut [f32],
     add: bool,
-    panel: &'a mut Vec<f32>,
-    sums: &'a mut Vec<f32>,
+    panel: &'a mut [f32],
+    sums: &'a mut [f32],
 }
 
 impl Kernel for Multiply<'_> {
@@ -84,8 +105,6 @@ impl Kernel for Multiply<'_> {
         let Multiply { left, right, rows, inputs, out, add, panel, sums } = self;
         let width = S::VECTORS * S::LANES;
         let columns = out.len() / rows.max(1);
-        panel.resize(inputs * width, 0.0);
-        sums.resize(rows * width, 0.0);
         let left = Dense { data: left, stride: inputs };
         for first in (0..columns).step_by(width) {
             let count = width.min(columns - first);
@@ -178,9 +197,9 @@ mod tests {
                 }
                 let start = numbers(rows * columns, 3);
                 let (mut a, mut b, mut c) = (start.clone(), start.clone(), start.clone());
-                multiplier.multiply(&left, Right::Rows(&right), inputs, &mut a, false);
-                multiplier.multiply(&left, Right::Columns(&turned), inputs, &mut b, true);
-                multiplier.add_outer(&left_turned, &right, inputs, &mut c);
+                multiplier.multiply(&left, Right::Rows(&right), inputs, &mut a, false).unwrap();
+                multiplier.multiply(&left, Right::Columns(&turned), inputs, &mut b, true).unwrap();
+                multiplier.add_outer(&left_turned, &right, inputs, &mut c).unwrap();
                 for at in 0..rows * columns {
                     let (product, limit) = (exact(at / columns, at % columns), 1e-6 * inputs as f64);
                     let near = |found: f32, expected: f64| (f64::from(found) - expected).abs() <= limit;
