@@ -87,7 +87,7 @@ fn offsets_that_are_uneven_or_contradict_are_refused_with_the_reason() {
     assert!(refused(&oblique).contains("not axial"), "{}", refused(&oblique));
     let mut fewer = dose(&[0.0, 3.0, 6.0]);
     fewer.set(numbers(0x3004_000C, &[0.0, 3.0]));
-    assert!(refused(&fewer).contains("expected 3 offsets, as frames, found 2"), "{}", refused(&fewer));
+    assert!(refused(&fewer).contains("got 2; needs 3 offsets, as frames"), "{}", refused(&fewer));
     assert!(refused(fewer.without(0x3004_000C)).contains("found 0"));
 }
 

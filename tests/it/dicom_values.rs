@@ -129,7 +129,7 @@ fn a_table_maps_the_numbers_between_its_ends_and_no_others() {
     }
     let short = maps(vec![map("T1", "ms", [vec![f64s(0x0040_9212, &[1.0, 2.0])], ends(4, 6)].concat())]);
     let message = refused(&[file(&[4]).set(short).clone()], Some(""));
-    assert!(message.contains("LUT_DATA") && message.contains("expected 3, found 2"), "{message}");
+    assert!(message.contains("LUT_DATA") && message.contains("got 2; needs 3"), "{message}");
     // What is not asked for is not looked at.
     let broken = maps(vec![map("T1", "ms", ends(6, 4))]);
     assert_eq!(values(&open(&[file(&[4]).set(broken.clone()).clone()], None).unwrap()), [4.0]);
