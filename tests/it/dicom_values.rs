@@ -220,7 +220,7 @@ fn the_map_of_a_parametric_map_is_its_scale() {
     let mut padded = file(&[0, 0]);
     padded.set(maps(vec![map("ADC", "um2/s", bounded)]));
     let padded = floats([-1000.0, 3.0], &mut padded);
-    assert!(refused(&[padded.clone()], None).contains("found -1000"));
+    assert!(refused(std::slice::from_ref(&padded), None).contains("found -1000"));
     let pad = Element { tag: 0x0028_0122, vr: "FL", value: Value::Raw((-1000.0_f32).to_le_bytes().to_vec()) };
     let volume = open(&[padded.clone().set(pad).clone()], None).unwrap();
     assert_eq!((volume.statistics().minimum, volume.statistics().maximum), (6.0, 6.0));
