@@ -1,5 +1,6 @@
-//! Forward passes of the CUDA backend, once they are recorded, allocate nothing: no memory of the host, none of the device,
-//! no object of the driver. On a driver that does nothing, so that only what happens around its calls is counted.
+//! Forward passes of the CUDA backend, once they are recorded, allocate nothing: no memory of the host, none of the
+//! device, no object of the driver. On a driver that does nothing, so that only what happens around its calls is
+//! counted.
 #![cfg(feature = "cuda")]
 
 mod common;

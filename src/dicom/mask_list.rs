@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::data_set::{DataSet, Flawed};
 use super::input::Place;
 use super::parse::parse_wanted;
+use super::segmentation::ListedTarget;
 use super::series::{MaskObject, mask_object};
 use super::tags::{self, Tag, Vr};
 use super::{rtstruct_reader, seg_reader};
@@ -30,17 +31,6 @@ pub struct MaskListing {
     pub series: Option<String>,
     /// What it holds, in the order of the file.
     pub targets: Vec<ListedTarget>,
-}
-
-/// A segment or a structure.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ListedTarget {
-    /// The number by which `--rough-label`, `--label` and others name it.
-    pub label: u32,
-    /// What the file calls it.
-    pub name: String,
-    /// Frames of the segment or contours of the structure; of a LABELMAP not in the headers.
-    pub parts: Option<usize>,
 }
 
 /// What the masks at `path` are; `None` where the file is no DICOM object with masks.

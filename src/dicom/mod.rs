@@ -34,7 +34,8 @@ mod value_map;
 mod write;
 
 pub use list::{ListedSeries, ListedVolume, Listing, list};
-pub use mask_list::{ListedTarget, MaskListing, list_masks};
+pub use mask_list::{MaskListing, list_masks};
+pub use segmentation::ListedTarget;
 pub use series::{is_collection, is_input};
 pub use stack::Oddity;
 

@@ -1,11 +1,24 @@
 //! What the readers and the writers of DICOM labels both know: classes, and how segments are tracked.
 
+use serde::Serialize;
+
 /// Binary or fractional.
 pub const SEGMENTATION: &str = "1.2.840.10008.5.1.4.1.1.66.4";
 /// A label map.
 pub const LABEL_MAP: &str = "1.2.840.10008.5.1.4.1.1.66.7";
 /// Contours.
 pub const STRUCTURE_SET: &str = "1.2.840.10008.5.1.4.1.1.481.3";
+
+/// A segment or a structure.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListedTarget {
+    /// The number by which `--rough-label`, `--label` and others name it.
+    pub label: u32,
+    /// What the file calls it.
+    pub name: String,
+    /// Frames of the segment or contours of the structure; of a LABELMAP not in the headers.
+    pub parts: Option<usize>,
+}
 
 /// Whether an object of this class is a segmentation.
 pub fn is_segmentation(class: &str) -> bool {

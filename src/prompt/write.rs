@@ -99,7 +99,8 @@ impl Markup {
 }
 
 /// A file of markups with a box for each run of slices on which a target has the same rectangle, around the voxels'
-/// bodies, and its label in the description of its control point. It has all that Slicer needs to show a box: control point, center, size and orientation.
+/// bodies, and its label in the description of its control point. It has all that Slicer needs to show a box: control
+/// point, center, size and orientation.
 ///
 /// # Errors
 /// [`Error::Prompt`] for an image without a place in the patient, or whose axes are not at right angles: Slicer's boxes

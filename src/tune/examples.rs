@@ -43,7 +43,8 @@ impl Trainer {
         Ok(Sample { beginning: Some(encoder.begin(&slice, self.stop())?), ..sample })
     }
 
-    /// As [`Trainer::sample_placed`], of a slice that was kept when `sample` was made of it for a trainer of the decoder.
+    /// As [`Trainer::sample_placed`], of a slice that was kept when `sample` was made of it for a trainer of the
+    /// decoder.
     #[cfg(feature = "capi")]
     pub(crate) fn sample_kept(&self, sample: &Sample, kept: &Placed) -> Result<Sample> {
         let none = || Error::internal("tune", "a kept slice for a trainer of the decoder");

@@ -81,14 +81,14 @@ fn offsets_that_are_uneven_or_contradict_are_refused_with_the_reason() {
     let back_and_forth = refused(&dose(&[0.0, 6.0, 3.0]));
     assert!(back_and_forth.contains("all rise or all fall"), "{back_and_forth}");
     let neither = refused(&dose(&[48.0, 51.0]));
-    assert!(neither.contains("the position's z, 50") && neither.contains("found 48"), "{neither}");
+    assert!(neither.contains("the position's z, 50") && neither.contains("got 48"), "{neither}");
     let mut oblique = dose(&[50.0, 53.0]);
     oblique.set(numbers(0x0020_0037, &[1.0, 0.0, 0.0, 0.0, -1.0, 0.0]));
     assert!(refused(&oblique).contains("not axial"), "{}", refused(&oblique));
     let mut fewer = dose(&[0.0, 3.0, 6.0]);
     fewer.set(numbers(0x3004_000C, &[0.0, 3.0]));
     assert!(refused(&fewer).contains("got 2; needs 3 offsets, as frames"), "{}", refused(&fewer));
-    assert!(refused(fewer.without(0x3004_000C)).contains("found 0"));
+    assert!(refused(fewer.without(0x3004_000C)).contains("got 0"));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn doses_are_scaled_in_wide_arithmetic_and_have_a_unit() {
     assert_eq!(dicom::list(folder.path(), None).unwrap().series[0].volumes[0].unit.as_deref(), Some("GY"));
 
     assert!(refused(file.clone().without(0x3004_000E)).contains("DOSE_GRID_SCALING"));
-    assert!(refused(file.clone().set(numbers(0x3004_000E, &[0.0]))).contains("a number above 0, found 0"));
+    assert!(refused(file.clone().set(numbers(0x3004_000E, &[0.0]))).contains("got 0; needs a number above 0"));
     // A rescale that changes nothing may stand beside it, another one contradicts.
     assert_eq!(open(file.clone().rescale("1", "0")).unwrap().scaling(), (2.5e-6, 0.0));
     assert!(refused(file.clone().rescale("2", "0")).contains("none beside DoseGridScaling"));

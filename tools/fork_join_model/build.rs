@@ -1,5 +1,6 @@
-//! Makes modules of `src/backend/cpu/threads/fork_join.rs`, whose locks and atomics are loom's: as it is, and broken in one
-//! place each. A text to replace that is not there exactly once ends the build, so that the model is of today's code.
+//! Makes modules of `src/backend/cpu/threads/fork_join.rs`, whose locks and atomics are loom's: as it is, and broken
+//! in one place each. A text to replace that is not there exactly once ends the build, so that the model is of today's
+//! code.
 
 use std::path::Path;
 

@@ -271,8 +271,8 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Masks `[count, h, w]` from mask `first` on of the forward pass that filled half `index`, counted over prompts and
-    /// maps. `collected` where they came down with the scores.
+    /// Masks `[count, h, w]` from mask `first` on of the forward pass that filled half `index`, counted over prompts
+    /// and maps. `collected` where they came down with the scores.
     ///
     /// # Errors
     /// Masks that are not there; a device that fails.

@@ -21,9 +21,7 @@ pub struct Output {
 pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
     #[cfg(feature = "dicom")]
     if args.untilt && medsegx::volume::is_dicom_name(&args.output) {
-        return Err(usage(
-            "--untilt: needs an output that is no DICOM object, whose frames are those of the series",
-        ));
+        return Err(usage("--untilt: needs an output that is no DICOM object, whose frames are those of the series"));
     }
     #[cfg(feature = "dicom")]
     if medsegx::volume::is_dicom_name(&args.output) && !medsegx::volume::is_rtstruct_name(&args.output) {
