@@ -63,8 +63,8 @@ fn text(output: &Output) -> String {
 /// What a tuned file says it was tuned on.
 fn tuned_on(path: &Path) -> String {
     let described = text(&medsegx(&["info", path.to_str().unwrap()]));
-    let line = described.lines().find_map(|line| line.trim().strip_prefix("slices = "));
-    line.unwrap_or_else(|| panic!("{described}")).into()
+    let line = described.lines().find_map(|line| line.split_once(" slices = "));
+    line.unwrap_or_else(|| panic!("{described}")).1.into()
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn what_cannot_be_tuned_on_is_named_and_nothing_is_left() {
     put(&root.join("Set/CT_Livr"), "casenum_1_sliceid_3.npy", 0, true);
     refused(&with(&["--task", "CT_Livr"]), 1, &["CT_Livr", "task folder", "nearest is 'Liver'"]);
     fs::remove_file(liver.join("npy_imgs/casenum_1_sliceid_3.npy")).unwrap();
-    refused(&with(&["--task", "CT_Liver"]), 1, &["npy_imgs/casenum_1_sliceid_3.npy", "open"]);
+    refused(&with(&["--task", "CT_Liver"]), 1, &["npy_imgs/casenum_1_sliceid_3.npy", "cannot read"]);
     array(&liver.join("npy_imgs/casenum_1_sliceid_3.npy"), &[SIDE, SIDE], &[9; SIDE * SIDE]);
     refused(&with(&["--task", "CT_Liver"]), 1, &["npy_imgs/casenum_1_sliceid_3.npy", "[48, 48, 3]"]);
 
