@@ -75,15 +75,10 @@ fn a_folder_tunes_as_the_volumes_that_its_slices_are_of() {
     patients(&root.join("Set/CT_Liver"));
     let mut names = Vec::new();
     for patient in 0..3 {
-        // Stored along k, with columns first.
         let (grey, inside): (Vec<_>, Vec<_>) = (0..2).map(|k| slice(2 * patient + k)).unzip();
-        let voxels = |slices: &[Vec<u8>]| -> Vec<u8> {
-            let at = |i: usize| (i % 2, i / 2 % SIDE, i / 2 / SIDE);
-            (0..2 * SIDE * SIDE).map(at).map(|(k, y, x)| slices[k][y * SIDE + x]).collect()
-        };
         let (image, labels) = (path(&format!("image{patient}.npy")), path(&format!("labels{patient}.npy")));
-        array(&image, &[SIDE, SIDE, 2], &voxels(&grey));
-        array(&labels, &[SIDE, SIDE, 2], &voxels(&inside));
+        array(&image, &[2, SIDE, SIDE], &grey.concat());
+        array(&labels, &[2, SIDE, SIDE], &inside.concat());
         names.push([image, labels].map(|path| path.to_str().unwrap().to_string()));
     }
     for train in ["decoder", "all"] {
