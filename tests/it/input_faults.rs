@@ -52,10 +52,10 @@ fn written(folder: &Path) -> Files {
 }
 
 /// Runs `command`, which writes to the folder that it is given, with a fault in each call of each kind; of reads, of
-/// which those of weights are hundreds and alike, in every `step`-th.
+/// which those of weights are hundreds and alike, and of allocations, in every so many `steps`.
 fn each_fault_is_told(
     inputs: &Path,
-    (check, kinds, step): (&str, &[Kind], usize),
+    (check, kinds, steps): (&str, &[Kind], [usize; 2]),
     command: impl Fn(&Path, &Path) -> Command,
 ) {
     let Some(shim) = shim(check) else { return };
@@ -71,7 +71,12 @@ fn each_fault_is_told(
     assert!(!clean.is_empty());
     for &(call, errno, words) in kinds {
         let mut told = 0;
-        for at in (1..MOST_CALLS).step_by(if call == "read" { step } else { 1 }) {
+        let step = match call {
+            "read" => steps[0],
+            "memory" => steps[1],
+            _ => 1,
+        };
+        for at in (1..MOST_CALLS).step_by(step) {
             fresh();
             let Some(output) = faulty(&mut command(&input, &out), shim, &input, (call, errno), at) else { break };
             assert!(at + step < MOST_CALLS, "{call} without an end");
@@ -95,7 +100,7 @@ fn each_fault_is_told(
 #[test]
 fn segment_says_what_failed() {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of segment's inputs", &KINDS, 4), |input, out| {
+    each_fault_is_told(inputs.path(), ("faults of segment's inputs", &KINDS, [4, 1]), |input, out| {
         let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", "5,4,0,22,18,1", "--device", "cpu"]);
         run.args(["--threads", "2"]).arg(input.join("image.nii.gz"));
         run.arg("--weights").arg(input.join("weights.safetensors"));
@@ -106,9 +111,9 @@ fn segment_says_what_failed() {
 }
 
 /// Of a slice of 30 x 24 pixels, with the tiny weights.
-fn tune_says_what_failed(train: &str) {
+fn tune_says_what_failed(train: &str, kinds: &[Kind]) {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of tune's inputs", &KINDS, 32), |input, out| {
+    each_fault_is_told(inputs.path(), ("faults of tune's inputs", kinds, [32, 5]), |input, out| {
         let mut run = start(&["tune", "--label", "1=CT_Liver", "--slices", "1", "--steps", "1", "--validate", "none"]);
         run.arg(input.join("image.nii.gz")).arg("--labels").arg(input.join("labels.nii.gz"));
         run.args(["--train", train, "--device", "cpu", "--threads", "2", "--memory", "1M"]);
@@ -119,18 +124,18 @@ fn tune_says_what_failed(train: &str) {
 
 #[test]
 fn tune_of_the_decoder_says_what_failed() {
-    tune_says_what_failed("decoder");
+    tune_says_what_failed("decoder", &KINDS);
 }
 
 #[test]
 fn tune_of_all_says_what_failed() {
-    tune_says_what_failed("all");
+    tune_says_what_failed("all", &KINDS[3..]);
 }
 
 #[test]
 fn batch_says_what_failed() {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of batch's inputs", &KINDS, 32), |input, out| {
+    each_fault_is_told(inputs.path(), ("faults of batch's inputs", &KINDS, [32, 1]), |input, out| {
         let mut run = start(&["batch", "--device", "cpu", "--threads", "2"]);
         run.arg(input.join("manifest.csv")).arg("--out").arg(out);
         run.arg("--weights").arg(input.join("weights.safetensors"));

@@ -63,8 +63,8 @@ fn text(output: &Output) -> String {
 /// What a tuned file says it was tuned on.
 fn tuned_on(path: &Path) -> String {
     let described = text(&medsegx(&["info", path.to_str().unwrap()]));
-    let line = described.lines().find_map(|line| line.trim().strip_prefix("slices = "));
-    line.unwrap_or_else(|| panic!("{described}")).into()
+    let line = described.lines().find_map(|line| line.split_once(" slices = "));
+    line.unwrap_or_else(|| panic!("{described}")).1.into()
 }
 
 #[test]
@@ -75,15 +75,10 @@ fn a_folder_tunes_as_the_volumes_that_its_slices_are_of() {
     patients(&root.join("Set/CT_Liver"));
     let mut names = Vec::new();
     for patient in 0..3 {
-        // Stored along k, with columns first.
         let (grey, inside): (Vec<_>, Vec<_>) = (0..2).map(|k| slice(2 * patient + k)).unzip();
-        let voxels = |slices: &[Vec<u8>]| -> Vec<u8> {
-            let at = |i: usize| (i % 2, i / 2 % SIDE, i / 2 / SIDE);
-            (0..2 * SIDE * SIDE).map(at).map(|(k, y, x)| slices[k][y * SIDE + x]).collect()
-        };
         let (image, labels) = (path(&format!("image{patient}.npy")), path(&format!("labels{patient}.npy")));
-        array(&image, &[SIDE, SIDE, 2], &voxels(&grey));
-        array(&labels, &[SIDE, SIDE, 2], &voxels(&inside));
+        array(&image, &[2, SIDE, SIDE], &grey.concat());
+        array(&labels, &[2, SIDE, SIDE], &inside.concat());
         names.push([image, labels].map(|path| path.to_str().unwrap().to_string()));
     }
     for train in ["decoder", "all"] {
@@ -188,7 +183,7 @@ fn what_cannot_be_tuned_on_is_named_and_nothing_is_left() {
     put(&root.join("Set/CT_Livr"), "casenum_1_sliceid_3.npy", 0, true);
     refused(&with(&["--task", "CT_Livr"]), 1, &["CT_Livr", "task folder", "nearest is 'Liver'"]);
     fs::remove_file(liver.join("npy_imgs/casenum_1_sliceid_3.npy")).unwrap();
-    refused(&with(&["--task", "CT_Liver"]), 1, &["npy_imgs/casenum_1_sliceid_3.npy", "open"]);
+    refused(&with(&["--task", "CT_Liver"]), 1, &["npy_imgs/casenum_1_sliceid_3.npy", "cannot read"]);
     array(&liver.join("npy_imgs/casenum_1_sliceid_3.npy"), &[SIDE, SIDE], &[9; SIDE * SIDE]);
     refused(&with(&["--task", "CT_Liver"]), 1, &["npy_imgs/casenum_1_sliceid_3.npy", "[48, 48, 3]"]);
 
