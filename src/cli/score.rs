@@ -132,7 +132,7 @@ fn spacing(args: &Args, reference: &Volume, mask: &Volume) -> anyhow::Result<([f
         return Ok((given, "mm"));
     }
     if !args.spacing.is_empty() {
-        return Err(usage("--spacing: expected three numbers, X,Y,Z"));
+        return Err(usage("--spacing: needs three numbers, X,Y,Z"));
     }
     let known = [reference, mask].into_iter().find_map(|volume| volume.geometry()).map(Geometry::spacing);
     if known.is_none() {

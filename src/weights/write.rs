@@ -37,7 +37,8 @@ pub fn write(
             let values = values(name).map_err(io::Error::other)?;
             let dtype = stored(name, dtype);
             check(name, shape, &values, dtype).map_err(io::Error::other)?;
-            for values in values.chunks(1 << 18) {
+            // Small pieces: memory for more would have to be asked for in a way that can be refused.
+            for values in values.chunks(1 << 13) {
                 bytes.clear();
                 dtype.encode(values, &mut bytes);
                 file.write_all(&bytes)?;

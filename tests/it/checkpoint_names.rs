@@ -81,5 +81,5 @@ fn networks_and_formats_of_others_are_named() {
     }
     std::fs::write(path("w.safetensors"), long(b"\x10\0\0\0\0\0\0\0{\"")).unwrap();
     let refused = medsegx(&["convert", "--sam", &path("w.safetensors"), "-o", &path("w")]);
-    assert!(message(&refused).contains("found a safetensors file"), "{}", message(&refused));
+    assert!(message(&refused).contains("got a safetensors file"), "{}", message(&refused));
 }

@@ -138,11 +138,11 @@ fn hostile_pickles_are_refused_with_a_reason() {
             "QUInt8Storage",
         ),
         ("one name twice", hostile(|p| four(p).text("x").tensor(storage, 0, &[1], &[1])), "two entries named x"),
-        ("no tensor", hostile(|p| p.int(1)), "a tensor, found an integer"),
+        ("no tensor", hostile(|p| p.int(1)), "got an integer; needs a tensor"),
         ("no name", hostile(|p| four(p).int(5).int(6)), "names of tensors"),
         ("an odd number", hostile(|p| four(p).text("y")), "odd"),
         ("a dictionary of nothing", pth::zip(&Pickle::new().op(b"}").stop(), &[]), "tensors"),
-        ("no dictionary", pth::zip(&Pickle::new().op(b"]").stop(), &[]), "a dictionary, found a list"),
+        ("no dictionary", pth::zip(&Pickle::new().op(b"]").stop(), &[]), "got a list; needs a dictionary"),
         ("an empty pickle", pth::zip(&[], &[]), "the end"),
         ("nothing on the stack", pth::zip(&Pickle::new().stop(), &[]), "a value on the stack"),
         ("taking below a mark", pth::zip(&Pickle::new().op(b"}(0").stop(), &[]), "0x30"),
@@ -175,14 +175,14 @@ fn bombs_of_nesting_and_sharing_are_harmless() {
         let pickle = Pickle::new().op(&open.repeat(200_000)).op(b"N").op(&close.repeat(200_000));
         pth::zip(&pickle.stop(), &[])
     };
-    assert!(error(deep(b"(", b"t")).contains("a dictionary, found a tuple"));
-    assert!(error(deep(b"](", b"e")).contains("a dictionary, found a list"));
+    assert!(error(deep(b"(", b"t")).contains("got a tuple; needs a dictionary"));
+    assert!(error(deep(b"](", b"e")).contains("got a list; needs a dictionary"));
     // Each level holds the one before twice: 2^100000 values if they were copied.
     let doubled = Pickle::new().op(b"]q\0").op(&b"h\0\x86q\0".repeat(100_000)).stop();
-    assert!(error(pth::zip(&doubled, &[])).contains("a dictionary, found a tuple"));
+    assert!(error(pth::zip(&doubled, &[])).contains("got a tuple; needs a dictionary"));
     // A list in itself.
     let cycle = Pickle::new().op(b"]q\0h\0a").stop();
-    assert!(error(pth::zip(&cycle, &[])).contains("a dictionary, found a list"));
+    assert!(error(pth::zip(&cycle, &[])).contains("got a list; needs a dictionary"));
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn hostile_streams_are_refused_with_a_reason() {
         ("a storage of another length", pth::legacy(&pickle, &[Storage { length: 3, ..four() }]), "length 4"),
         ("a missing storage", pth::legacy(&pickle, &[]), "storage 0"),
         ("a storage twice", pth::legacy(&pickle, &[four(), four()]), "each once"),
-        ("a storage of nobody", pth::legacy(&pickle, &[four(), Storage { key: "1".into(), ..four() }]), "found 1"),
+        ("a storage of nobody", pth::legacy(&pickle, &[four(), Storage { key: "1".into(), ..four() }]), "got 1;"),
         ("a view of a storage", pth::legacy(&view.op(b"u").stop(), &[four()]), "a storage with its class"),
         ("big endian", big_endian, "little_endian"),
         (

@@ -208,12 +208,12 @@ fn nothing_large_is_allocated_for_a_small_file() {
     file.dim[1..4].copy_from_slice(&[1290, 1290, 1290]); // within 2^31 voxels, 17 GB
     for bytes in [file.bytes(), file.gzip()] {
         let error = Volume::from_bytes("hostile", &bytes, &wide).map(|v| v.dims()).unwrap_err().to_string();
-        assert!(error.contains("17173512352 bytes, found a"), "{error}");
+        assert!(error.contains("needs 17173512352 bytes"), "{error}");
     }
     let header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1290, 1290, 1290), }\n";
     let npy = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header].concat();
     let error = Volume::from_bytes("hostile", &npy, &wide).map(|v| v.dims()).unwrap_err().to_string();
-    assert!(error.contains("17173512082 bytes, found a file of"), "{error}");
+    assert!(error.contains("needs 17173512082 bytes"), "{error}");
 }
 
 #[test]
@@ -346,9 +346,8 @@ fn other_formats_are_named() {
     for (bytes, expected) in cases {
         let text = refused(expected, bytes);
         assert!(
-            text.contains(
-                "format: got something else; needs NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), NumPy (.npy) or PNG"
-            ) && text.contains(expected),
+            text.contains("needs NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), NumPy (.npy) or PNG")
+                && text.contains(expected),
             "{text}"
         );
     }

@@ -163,7 +163,7 @@ fn lying_files_are_named() {
         ("\"15\"", "\"-1\"", &["slice \"-1\" is not an index"]),
         ("\"15\"", "\"+1\"", &["slice \"+1\" is not an index"]),
         ("\"15\"", "\"99999999999999999999999\"", &["is not an index"]),
-        ("\"15\"", "\"20\"", &["target 1 'cyst', slice", "0..=19", "found 20"]),
+        ("\"15\"", "\"20\"", &["target 1 'cyst', slice", "0..=19", "got 20"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 20]", &["target 0 'liver', box3d", "0..=19 along z", "z1 = 20"]),
         ("[3, 4, 5, 13, 14, 7]", "[-1, 4, 5, 13, 14, 7]", &["0..=39 along x", "x0 = -1"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 1e300]", &["needs voxel indices"]),
@@ -172,7 +172,7 @@ fn lying_files_are_named() {
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, 7, 8]", &["boxes.json"]),
         ("[3, 4, 5, 13, 14, 7]", "[3, 4, 5, 13, 14, \"7\"]", &["invalid type: string"]),
         ("[0, 1, 2, 3]", "[0, 1, 40, 3]", &["slice 14", "0..=39 along x", "x1 = 40"]),
-        ("\"label\": 1,", "\"label\": 0,", &["target 0 'liver', label", "found 0"]),
+        ("\"label\": 1,", "\"label\": 0,", &["target 0 'liver', label", "got 0"]),
         ("\"label\": 1,", "\"label\": 65536,", &["65536"]),
         ("\"label\": 1,", "\"label\": -1,", &["-1"]),
         ("\"label\": 1,", "\"label\": 1.5,", &["line 2", "got label 1.5; needs a whole number, 1 to 65535"]),
@@ -283,7 +283,7 @@ fn boxes_and_points_as_typed() {
     assert_eq!(slice_box(one, Some(7), &GRID).unwrap(), BTreeMap::from([(7, one)]));
     assert_eq!(slice_box(one, None, &Grid { dims: [40, 30, 1], ..GRID }).unwrap(), BTreeMap::from([(0, one)]));
     assert_error(slice_box(one, None, &GRID), &["a slice 0..=19", "--slice"]);
-    assert_error(slice_box(one, Some(20), &GRID), &["a slice 0..=19", "found 20"]);
+    assert_error(slice_box(one, Some(20), &GRID), &["a slice 0..=19", "got 20"]);
     assert_error(slice_box(rectangle(5, 4, 3, 6), Some(0), &GRID), &["x0 <= x1"]);
     assert_error(slice_box(rectangle(3, 4, 5, 30), Some(0), &GRID), &["0..=29 along y"]);
     assert_error(slice_box(one, None, &Grid { dims: [0, 0, 1], ..GRID }), &["an image with voxels"]);

@@ -371,7 +371,7 @@ fn a_kind_that_the_stem_contradicts_is_refused() {
         let load = |name: &str| made_up.load(name);
         weights::write(&path, false, &weights::names(&config), &metadata, Dtype::F32, load).unwrap();
         let error = Weights::open(&path, Access::Read).err().unwrap().to_string();
-        assert!(error.contains(&format!("expected {expected} of a TinyViT")), "{error}");
+        assert!(error.contains(&format!("; needs {expected} of a TinyViT")), "{error}");
     }
 }
 

@@ -120,7 +120,7 @@ fn wrong_labels_are_refused_and_nothing_is_left() {
     let out = output.to_str().unwrap();
     let found = medsegx(&["tune", IMAGE, "--labels", grid.to_str().unwrap(), "--label", "1=CT_Liver", "-o", out]);
     assert_eq!(found.status.code(), Some(1));
-    assert!(message(&found).contains("as the image"), "{}", message(&found));
+    assert!(message(&found).contains("the voxels of the image"), "{}", message(&found));
     only_these_files(folder.path(), &["grid.npy"]);
 }
 

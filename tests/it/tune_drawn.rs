@@ -220,6 +220,10 @@ fn what_cannot_be_tuned_on_is_refused_and_nothing_is_left() {
     bytes.extend_from_slice(format!("{shape:<117}\n").as_bytes());
     bytes.extend_from_slice(&[5; 24]);
     fs::write(&grid, bytes).unwrap();
-    refused(&["--boxes", boxes_file, "--tune-with", grid.to_str().unwrap(), "--tune-label", "5"], 1, &["as the image"]);
+    refused(
+        &["--boxes", boxes_file, "--tune-with", grid.to_str().unwrap(), "--tune-label", "5"],
+        1,
+        &["the voxels of the image"],
+    );
     only_these_files(folder.path(), &["all.json", "drawn.npy", "grid.npy"]);
 }

@@ -20,7 +20,7 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Shard, String> {
-        let shape = || "expected i/n, as 0/4 to 3/4 for four shards".to_string();
+        let shape = || "needs i/n, as 0/4 to 3/4 for four shards".to_string();
         let (index, count) = text.split_once('/').ok_or_else(shape)?;
         let (index, count): (usize, usize) = (index.parse().map_err(|_| shape())?, count.parse().map_err(|_| shape())?);
         if index < count {
@@ -28,7 +28,7 @@ impl FromStr for Shard {
         }
         Err(match count {
             0 => shape(),
-            _ => format!("shard {index} of {count}: expected 0 to {}", count - 1),
+            _ => format!("shard {index} of {count}: needs 0 to {}", count - 1),
         })
     }
 }

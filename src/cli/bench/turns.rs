@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let array = npy::read(&args.picture, 1 << 26)?;
     let (&[height, width, channels @ (1 | 3)], Voxels::U8(pixels)) = (&array.shape[..], &array.values) else {
-        anyhow::bail!("{}: expected bytes [height, width, 1 or 3]", args.picture.display());
+        anyhow::bail!("{}: needs bytes [height, width, 1 or 3]", args.picture.display());
     };
     let cpu = CpuOptions { threads: args.threads, precision: args.precision, ..CpuOptions::default() };
     let model = Model::open(&args.weights, Access::Map, &ModelOptions { device: Device::Cpu, cpu })?;
