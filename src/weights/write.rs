@@ -12,7 +12,11 @@ use serde_json::json;
 use super::dtype::Dtype;
 use super::quote::{shown, wrong};
 use crate::atomic::write_atomically;
+use crate::memory::reserve;
 use crate::{Error, Result};
+
+/// Values that are encoded at once.
+const PIECE: usize = 1 << 18;
 
 /// Writes `tensors` (name and row-major shape, none twice) in this order as `dtype`, with the values that `values`
 /// gives for each name. The file appears only when it is complete; an existing one is replaced only with `force`.
@@ -32,13 +36,12 @@ pub fn write(
     write_atomically(path, force, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        let mut bytes = Vec::new();
+        let mut bytes = reserve(PIECE * Dtype::F32.size(), "a piece of the file").map_err(io::Error::other)?;
         for (name, shape) in tensors {
             let values = values(name).map_err(io::Error::other)?;
             let dtype = stored(name, dtype);
             check(name, shape, &values, dtype).map_err(io::Error::other)?;
-            // Small pieces: memory for more would have to be asked for in a way that can be refused.
-            for values in values.chunks(1 << 13) {
+            for values in values.chunks(PIECE) {
                 bytes.clear();
                 dtype.encode(values, &mut bytes);
                 file.write_all(&bytes)?;
