@@ -237,7 +237,7 @@ def _array(image: Any, spacing: Any, affine: Any, axes: str | None) -> Image:
             raise ValueError(f"affine, spacing, axes: a picture of shape {shape} takes none of them")
         return Image(array, Layout("array", (1, 0, None), 2 if array.ndim == 3 else None), shape[:2])
     if array.ndim != 3:
-        raise ValueError(f"image: got {array.ndim} of shape {shape}; needs 2 or 3 axes, or 3 with colour last")
+        raise ValueError(f"image: got {array.ndim} axes, of shape {shape}; needs 2 or 3 axes, or 3 with colour last")
     if affine is None and spacing is None:
         raise ValueError(
             f"image: an array of shape {shape} does not say where its voxels lie; needs affine= or spacing="
