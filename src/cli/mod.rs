@@ -9,7 +9,6 @@ mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
 mod digest;
-mod elsewhere;
 mod eval;
 mod files;
 mod folder_layout;
@@ -28,6 +27,7 @@ mod synth;
 mod tasks;
 mod threads;
 mod tune;
+mod tuned_elsewhere;
 mod weights_output;
 mod weights_source;
 

@@ -1,6 +1,6 @@
 //! From a folder of MedSegDB to examples.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::slices::{Encoded, samples};
@@ -130,7 +130,7 @@ impl Folder {
             }
             Slices::List(list) => {
                 if let Some(missing) = list.iter().find(|&wanted| found.iter().all(|slice| slice.slice != *wanted)) {
-                    return Err(wrong(format!("foreground on slice {missing}"), "not there".into()));
+                    return Err(wrong("foreground on it".into(), format!("none on slice {missing}")));
                 }
                 found.retain(|slice| list.contains(&slice.slice));
             }
@@ -209,9 +209,11 @@ fn placed(cases: Vec<Case>, layout: Layout) -> (Vec<FolderSlice>, Option<usize>)
         return (cases.into_iter().enumerate().map(unplaced).collect(), None);
     };
     let patients: BTreeSet<_> = told.iter().map(|(patient, _)| patient.clone()).collect();
-    let place = |(case, (patient, slice))| {
-        let volume = patients.iter().take_while(|known| **known < patient).count();
-        FolderSlice { case, volume, slice }
+    let volumes: BTreeMap<_, usize> = patients.iter().zip(0..).collect();
+    let place = |(case, (patient, slice))| FolderSlice {
+        case,
+        volume: volumes.get(&patient).copied().unwrap_or_default(),
+        slice,
     };
     let mut slices: Vec<FolderSlice> = cases.into_iter().zip(told).map(place).collect();
     slices.sort_by(|a, b| (a.series(), a.slice).cmp(&(b.series(), b.slice)));

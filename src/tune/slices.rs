@@ -86,14 +86,14 @@ impl Labelled<'_> {
             Error::file(self.labels.path(), format!("label {}", self.label), expected, found)
         };
         if found.is_empty() {
-            return Err(wrong("on some slice".into(), "on none".into()));
+            return Err(wrong("voxels on some slice".into(), "none".into()));
         }
         Ok(match slices {
             Slices::All => found,
             Slices::Every(every) => found.into_iter().step_by(*every).collect(),
             Slices::List(list) => {
                 if let Some(missing) = list.iter().find(|&wanted| found.iter().all(|(slice, _)| slice != wanted)) {
-                    return Err(wrong(format!("on slice {missing}"), "not there".into()));
+                    return Err(wrong("voxels on it".into(), format!("none on slice {missing}")));
                 }
                 found.into_iter().filter(|(slice, _)| list.contains(slice)).collect()
             }

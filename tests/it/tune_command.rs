@@ -100,7 +100,7 @@ fn wrong_labels_are_refused_and_nothing_is_left() {
         assert_eq!(found.status.code(), Some(code), "{more:?}: {}", message(&found));
         said.iter().for_each(|said| assert!(message(&found).contains(said), "{said}: {}", message(&found)));
     };
-    refused(&["--label", "200=CT_Liver"], 1, &["phantom_labels", "label 200", "on none"]);
+    refused(&["--label", "200=CT_Liver"], 1, &["phantom_labels", "label 200: got none; needs voxels on some slice"]);
     refused(&["--label", "1=CT_Liver", "--slices", "9999"], 1, &["slice 9999"]);
     refused(&["--label", "1=CT_Nothing"], 2, &["'Nothing' is not in the task tree"]);
     refused(&["--label", "1"], 2, &["--task"]);

@@ -196,7 +196,7 @@ fn what_cannot_be_tuned_on_is_refused_and_nothing_is_left() {
     };
     let (drawn_file, boxes_file) = (drawing.to_str().unwrap(), all_boxes.to_str().unwrap());
     let with = |label: &'static str| ["--boxes", boxes_file, "--tune-with", drawn_file, "--tune-label", label];
-    refused(&with("6"), 1, &["drawn.npy", "label 6", "on none"]);
+    refused(&with("6"), 1, &["drawn.npy", "label 6: got none; needs voxels on some slice"]);
     refused(&with("5")[..4], 2, &["--tune-label"]);
     refused(&[&with("5")[..2], &with("5")[4..]].concat(), 2, &["--tune-with"]);
     refused(&with("0"), 2, &["--tune-label"]);

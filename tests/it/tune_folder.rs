@@ -176,7 +176,7 @@ fn what_cannot_be_tuned_on_is_named_and_nothing_is_left() {
     put(&liver, "casenum_1_sliceid_2.npy", 0, false);
     refused(&internal, 1, &["db: labels", "foreground on some slice", "none in any of 1"]);
     put(&liver, "casenum_1_sliceid_3.npy", 0, true);
-    refused(&with(&["--slices", "2"]), 1, &["db: labels", "foreground on slice 2"]);
+    refused(&with(&["--slices", "2"]), 1, &["db: labels: got none on slice 2; needs foreground on it"]);
     put(&root.join("Set/MRI_Prostate"), "casenum_1_sliceid_3.npy", 0, true);
     refused(&internal, 1, &["db: folder", "--task", "CT_Liver, MRI_Prostate"]);
     refused(&with(&["--task", "CT_Spleen"]), 1, &["slices of CT_Spleen", "CT_Liver, MRI_Prostate"]);

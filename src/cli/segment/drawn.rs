@@ -45,7 +45,7 @@ impl Drawn {
         }
         if slices.is_empty() {
             let what = format!("label {label}");
-            return Err(medsegx::Error::file(path, what, "on some slice", "on none").into());
+            return Err(medsegx::Error::file(path, what, "voxels on some slice", "none").into());
         }
         let drawn = Drawn { path: path.clone(), labels, label, slices };
         let is_left = |slice: &usize| !drawn.has(*slice);

@@ -83,7 +83,7 @@ pub fn infer(
     let waited = start.elapsed();
     let told = image.info().warnings().len();
     if let (Some(tuned), false) = (&args.model.tuned, args.quiet) {
-        super::elsewhere::warn_elsewhere(tuned, &args.input)?;
+        super::tuned_elsewhere::warn(tuned, &args.input)?;
     }
     job.warn(image.info(), args);
     segmenter.set_stop(Some(interrupt.flag()));

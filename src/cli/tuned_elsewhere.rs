@@ -7,7 +7,7 @@ use medsegx::weights::tuned::Tuned;
 
 /// Warns where `tuned` was tuned on other images than `image` and not validated on other images than those it was tuned
 /// on.
-pub fn warn_elsewhere(tuned: &Path, image: &Path) -> medsegx::Result<()> {
+pub fn warn(tuned: &Path, image: &Path) -> medsegx::Result<()> {
     let found = Tuned::open(tuned)?;
     if found.is_validated_by_volume() {
         return Ok(());
