@@ -127,6 +127,7 @@ int tuning(const char *folder, const medsegx_model *model) {
 
     /* The encoder too: the loss falls, and neither memory nor a run in between changes a bit. */
     options.train = MEDSEGX_TRAIN_ALL;
+    options.batch = 1; /* valgrind computes this too */
     double losses[2];
     for (int i = 0; i < 2; i++) {
         options.memory = i ? 1 : 0;
@@ -139,6 +140,7 @@ int tuning(const char *folder, const medsegx_model *model) {
     CHECK(before != all);
     medsegx_model_free(tuned);
     options.train = MEDSEGX_TRAIN_DECODER;
+    options.batch = 4;
     options.memory = 0;
 
     int calls = 0;
