@@ -14,6 +14,12 @@ use crate::graph::{Graph, ParamId};
 
 /// Most rows of a task.
 const ROWS: usize = 256;
+/// Numbers of a cache line.
+const LINE: usize = 16;
+
+/// Rows that are finished before one whose cache lines are asked for: each lies in a page of its own, which no prefetcher of
+/// the processor follows.
+const AHEAD: usize = 8;
 
 /// What is added where the sums go.
 #[derive(Clone, Copy)]
@@ -146,11 +152,24 @@ impl Task<'_> {
         let Task { input, packed, epilogue, rows, slice, first, last, panel, sums, row: finished, out } = self;
         let base = slice * rows;
         let left = Dense { data: input, stride: packed.inputs };
-        panel_product::<S, M>(s, &left, base + first..base + last, packed.panel(panel), sums);
         let column = panel * packed.width;
         let width = packed.width.min(packed.outputs - column);
+        let ask = |row: usize| {
+            let at = row * packed.outputs + column;
+            for line in (at..at + width).step_by(LINE) {
+                if let Out::Single(out) = out {
+                    s.prefetch(out.address(line));
+                }
+                if let Residual::Apart(data) = epilogue.residual {
+                    s.prefetch(data.as_ptr().wrapping_add(line));
+                }
+            }
+        };
+        (base + first..(base + last).min(base + first + AHEAD)).for_each(ask);
+        panel_product::<S, M>(s, &left, base + first..base + last, packed.panel(panel), sums);
         let ends = Ends::new(epilogue, slice, column, width, packed.outputs);
         for (row, sums) in (base + first..base + last).zip(sums.chunks_exact(packed.width)) {
+            ask(row + AHEAD);
             let at = row * packed.outputs + column;
             let to = match out {
                 // SAFETY: rows and columns of this task belong to no other, and the slice ends with this row.

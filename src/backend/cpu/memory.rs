@@ -277,6 +277,12 @@ impl<'a, T> Shared<'a, T> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), memory: PhantomData }
     }
 
+    /// Where element `at` lies or would lie: to ask for its cache line, not to read it.
+    #[inline(always)]
+    pub fn address(&self, at: usize) -> *const T {
+        self.start.wrapping_add(at)
+    }
+
     /// `len` elements from `first`.
     ///
     /// # Safety
