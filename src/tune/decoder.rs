@@ -7,7 +7,7 @@ use super::memory::WHAT;
 use super::parameters::Table;
 use super::upscaling::{Doubled, Upscaling};
 use crate::Result;
-use crate::backend::cpu::training::Multiplier;
+use crate::backend::cpu::training::{Multiplier, back_of_dots};
 use crate::memory::{copied, reserve, zeros};
 use crate::model::Config;
 
@@ -15,6 +15,8 @@ use crate::model::Config;
 const EPS: f32 = 1e-5;
 /// IoU token and mask tokens.
 const OUTPUT_TOKENS: usize = 5;
+/// Pixels whose sum is added to that of all: a long sum in f32 would lose bits.
+const STRETCH: usize = 256;
 
 pub(super) struct Decoder {
     iou_token: Range<usize>,
@@ -133,8 +135,8 @@ impl Decoder {
         Ok(Pass { logits, layers, last, last_norm, hyper, doubled, pixels })
     }
 
-    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where
-    /// that is wanted.
+    /// `g` becomes what the parameters gain for `d` `[M, pixels]` by the logits; what no loss sees keeps what it has. The
+    /// derivative by the image, where that is wanted.
     pub fn back(
         &self,
         m: &mut Multiplier,
@@ -169,8 +171,8 @@ impl Decoder {
         }
         // The tokens that enter the first layer are the initial ones.
         add(&mut d_first, &d_tokens);
-        add(&mut g[self.iou_token.clone()], &d_first[..width]);
-        add(&mut g[self.mask_tokens.clone()], &d_first[width..OUTPUT_TOKENS * width]);
+        g[self.iou_token.clone()].copy_from_slice(&d_first[..width]);
+        g[self.mask_tokens.clone()].copy_from_slice(&d_first[width..OUTPUT_TOKENS * width]);
         Ok(d_image)
     }
 
@@ -191,21 +193,16 @@ impl Decoder {
             self.hyper.iter().zip(&pass.hyper).zip(d.chunks_exact(count)).enumerate()
         {
             if d.iter().all(|&d| d == 0.0) {
+                layers.iter().for_each(|linear| linear.gain_nothing(g));
                 continue;
             }
             let mut d_vector = vec![0.0; channels];
             let mut part = vec![0.0; channels];
-            let stretch = 256 * channels;
-            let stretches = d.chunks(256).zip(d_pixels.chunks_mut(stretch)).zip(pass.pixels.chunks(stretch));
+            let stretch = STRETCH * channels;
+            let stretches = d.chunks(STRETCH).zip(d_pixels.chunks_mut(stretch)).zip(pass.pixels.chunks(stretch));
             for ((d, d_pixels), pixels) in stretches {
                 part.fill(0.0);
-                let pixels = pixels.chunks_exact(channels).zip(d_pixels.chunks_exact_mut(channels));
-                for (&d, (pixel, d_pixel)) in d.iter().zip(pixels) {
-                    for i in 0..channels {
-                        part[i] += d * pixel[i];
-                        d_pixel[i] += d * vector[i];
-                    }
-                }
+                back_of_dots(m.level(), d, [pixels, vector], d_pixels, &mut part);
                 add(&mut d_vector, &part);
             }
             let mut d = d_vector;

@@ -37,24 +37,28 @@ impl Linear {
     pub fn forward(&self, m: &mut Multiplier, p: &[f32], x: &[f32]) -> Result<Vec<f32>> {
         let (bias, rows) = (&p[self.bias.clone()], x.len() / self.inputs());
         let mut y = zeros(rows * bias.len(), WHAT)?;
-        m.multiply(x, Right::Columns(&p[self.weight.clone()]), self.inputs(), &mut y, false)?;
-        y.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+        m.multiply(x, Right::Columns(&p[self.weight.clone()]), self.inputs(), Some(bias), &mut y)?;
         Ok(y)
     }
 
     /// What weight and bias gain.
     pub fn gain(&self, m: &mut Multiplier, x: &[f32], d: &[f32], g: &mut [f32]) -> Result<()> {
         let rows = d.len() / self.outputs();
-        m.add_outer(d, x, rows, &mut g[self.weight.clone()])?;
-        add_rows(&mut g[self.bias.clone()], d);
+        m.outer(d, x, rows, &mut g[self.weight.clone()])?;
+        sum_rows(&mut g[self.bias.clone()], d);
         Ok(())
+    }
+
+    /// Weight and bias gain nothing.
+    pub fn gain_nothing(&self, g: &mut [f32]) {
+        [&self.weight, &self.bias].into_iter().for_each(|range| g[range.clone()].fill(0.0));
     }
 
     /// The derivative by `x`.
     pub fn back(&self, m: &mut Multiplier, p: &[f32], d: &[f32]) -> Result<Vec<f32>> {
         let rows = d.len() / self.outputs();
         let mut dx = zeros(rows * self.inputs(), WHAT)?;
-        m.multiply(d, Right::Rows(&p[self.weight.clone()]), self.outputs(), &mut dx, false)?;
+        m.multiply(d, Right::Rows(&p[self.weight.clone()]), self.outputs(), None, &mut dx)?;
         Ok(dx)
     }
 }
@@ -68,6 +72,12 @@ pub(super) fn sum(a: &[f32], b: &[f32]) -> Result<Vec<f32>> {
     let mut sum = copied(a, WHAT)?;
     add(&mut sum, b);
     Ok(sum)
+}
+
+/// `to` becomes the sum of all rows of `d`.
+pub(super) fn sum_rows(to: &mut [f32], d: &[f32]) {
+    to.fill(0.0);
+    add_rows(to, d);
 }
 
 /// Adds the sum of all rows of `d`.
@@ -113,6 +123,7 @@ impl Norm {
         let width = self.gain.len();
         let mut dx = zeros(d.len(), WHAT)?;
         let (mut dgain, mut dbias) = (vec![0.0; width], vec![0.0; width]);
+        [&self.gain, &self.bias].into_iter().for_each(|range| g[range.clone()].fill(0.0));
         let parts = d.chunks(ROWS * width).zip(dx.chunks_mut(ROWS * width));
         let parts = parts.zip(saved.normed.chunks(ROWS * width)).zip(saved.scale.chunks(ROWS));
         for (((d, dx), normed), scale) in parts {

@@ -118,6 +118,8 @@ const BETA: [f64; 2] = [0.9, 0.999];
 const EPS: f32 = 1e-8;
 /// Parameters of a piece of work.
 const PIECE: usize = 1 << 16;
+/// Parameters whose gradients are summed in the nearest cache; a piece is whole blocks.
+const BLOCK: usize = 1 << 10;
 
 impl Moments {
     pub fn new(len: usize) -> Result<Moments> {
@@ -132,15 +134,21 @@ impl Moments {
         let [keep_first, keep_second] = BETA.map(|beta| beta as f32);
         let [take_first, take_second] = BETA.map(|beta| (1.0 - beta) as f32);
         let piece = |start: usize, values: &mut [f32], first: &mut [f32], second: &mut [f32]| {
-            for (i, ((p, m), v)) in values.iter_mut().zip(first).zip(second).enumerate() {
-                let mut g = 0.0;
+            // Sums of a block at a time, so that every loop is one of whole registers.
+            let mut sums = [0.0; BLOCK];
+            let blocks = values.chunks_mut(BLOCK).zip(first.chunks_mut(BLOCK)).zip(second.chunks_mut(BLOCK));
+            for (block, ((values, first), second)) in blocks.enumerate() {
+                let sums = &mut sums[..values.len()];
+                sums.fill(0.0);
                 for gradient in gradients {
-                    g += gradient[start + i];
+                    super::layers::add(sums, &gradient[start + block * BLOCK..][..sums.len()]);
                 }
-                *m = keep_first * *m + take_first * g;
-                *v = keep_second * *v + take_second * g * g;
-                *p -= adam.rate * adam.decay * *p;
-                *p -= adam.rate * (*m / first_scale) / ((*v / second_scale).sqrt() + EPS);
+                for (((p, m), v), &g) in values.iter_mut().zip(first).zip(second).zip(&*sums) {
+                    *m = keep_first * *m + take_first * g;
+                    *v = keep_second * *v + take_second * g * g;
+                    *p -= adam.rate * adam.decay * *p;
+                    *p -= adam.rate * (*m / first_scale) / ((*v / second_scale).sqrt() + EPS);
+                }
             }
         };
         let pieces = values.chunks_mut(PIECE).zip(self.first.chunks_mut(PIECE)).zip(self.second.chunks_mut(PIECE));

@@ -234,7 +234,6 @@ impl Trainer {
         let by_image = by_image.map(Some).chain(std::iter::repeat_with(|| None));
         let work: Vec<_> = batch.iter().zip(gradients).zip(&mut losses).zip(by_image).enumerate().collect();
         each(multipliers, work.into_iter(), |m, (index, ((((sample, region), gradient), loss), by_image))| {
-            gradient.fill(0.0);
             let corners = frozen.corners(*region);
             let image = images.of(index, sample)?;
             let given = Given { image: &image, position: &frozen.position, corners: &corners };

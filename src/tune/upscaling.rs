@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::layers::{Norm, Normed, add_rows};
+use super::layers::{Norm, Normed, sum_rows};
 use super::memory::WHAT;
 use super::parameters::Table;
 use crate::Result;
@@ -50,8 +50,7 @@ impl Upscaling {
             let inputs = weight.len() / (4 * bias.len());
             let weight = to_four(&p[weight.clone()], inputs, bias.len())?;
             let mut y = zeros(x.len() / inputs * 4 * bias.len(), WHAT)?;
-            m.multiply(&x, Right::Columns(&weight), inputs, &mut y, false)?;
-            y.chunks_exact_mut(bias.len()).for_each(|pixel| super::layers::add(pixel, bias));
+            m.multiply(&x, Right::Columns(&weight), inputs, Some(&[bias; 4].concat()), &mut y)?;
             let mut normed = None;
             if let Some(norm) = norm {
                 let (out, saved) = norm.forward(m, p, &y)?;
@@ -79,14 +78,14 @@ impl Upscaling {
             if let Some((norm, normed)) = norm.as_ref().zip(saved.normed.as_ref()) {
                 d = norm.back(m, p, normed, &d, g)?;
             }
-            add_rows(&mut g[bias.clone()], &d);
+            sum_rows(&mut g[bias.clone()], &d);
             let outputs = 4 * bias.len();
             let (inputs, rows) = (weight.len() / outputs, d.len() / outputs);
             let mut gained = zeros(weight.len(), WHAT)?;
-            m.add_outer(&d, &saved.input, rows, &mut gained)?;
-            add_from_four(&mut g[weight.clone()], &gained, inputs, bias.len());
+            m.outer(&d, &saved.input, rows, &mut gained)?;
+            from_four(&mut g[weight.clone()], &gained, inputs, bias.len());
             let mut dx = zeros(rows * inputs, WHAT)?;
-            m.multiply(&d, Right::Rows(&saved.weight), outputs, &mut dx, false)?;
+            m.multiply(&d, Right::Rows(&saved.weight), outputs, None, &mut dx)?;
             d = dx;
         }
         Ok(d)
@@ -104,11 +103,11 @@ fn to_four(weight: &[f32], inputs: usize, outputs: usize) -> Result<Vec<f32>> {
     Ok(four)
 }
 
-/// Adds `[4, outputs, inputs]` to `[inputs, outputs, 4]`.
-fn add_from_four(weight: &mut [f32], four: &[f32], inputs: usize, outputs: usize) {
+/// `[4, outputs, inputs]` to `[inputs, outputs, 4]`.
+fn from_four(weight: &mut [f32], four: &[f32], inputs: usize, outputs: usize) {
     for (input, weight) in weight.chunks_exact_mut(4 * outputs).enumerate() {
         for (at, w) in weight.iter_mut().enumerate() {
-            *w += four[(at % 4 * outputs + at / 4) * inputs + input];
+            *w = four[(at % 4 * outputs + at / 4) * inputs + input];
         }
     }
 }

@@ -159,7 +159,7 @@ impl Kernel for Task<'_> {
         let right = match right {
             Side::Rows(data) => {
                 for (to, from) in copy.chunks_exact_mut(width).zip(data.chunks_exact(columns)) {
-                    to[..count].copy_from_slice(&from[first..first + count]);
+                    super::product::copy(s, &from[first..first + count], to);
                 }
                 Panel::Single(&copy[..inputs * width])
             }

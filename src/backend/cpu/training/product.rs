@@ -48,8 +48,9 @@ impl Multiplier {
         self.level
     }
 
-    /// `out = left right`, `[rows, columns]`, or `out += left right`; `left` is `[rows, inputs]`. An element is the sum
-    /// of blocks of inputs in their order, whatever the number of rows and columns.
+    /// `out = left right`, `[rows, columns]`, and `bias` `[columns]` on each row where there is one; `left` is
+    /// `[rows, inputs]`. An element is the sum of blocks of inputs in their order, whatever the number of rows and
+    /// columns.
     ///
     /// # Errors
     /// [`Error::Memory`](crate::Error::Memory).
@@ -58,8 +59,8 @@ impl Multiplier {
         left: &[f32],
         right: Right<'_>,
         inputs: usize,
+        bias: Option<&[f32]>,
         out: &mut [f32],
-        add: bool,
     ) -> Result<()> {
         if self.is_stopped() {
             return Ok(());
@@ -68,19 +69,19 @@ impl Multiplier {
         let Multiplier { level, panel, sums, .. } = self;
         fit(panel, inputs * level.panel(), WHAT)?;
         fit(sums, rows * level.panel(), WHAT)?;
-        level.run(Multiply { left, right, rows, inputs, out, add, panel, sums });
+        level.run(Multiply { left, right, rows, inputs, bias, out, panel, sums });
         Ok(())
     }
 
-    /// `out += left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains.
+    /// `out = left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains.
     ///
     /// # Errors
     /// As [`Multiplier::multiply`].
-    pub fn add_outer(&mut self, left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) -> Result<()> {
+    pub fn outer(&mut self, left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) -> Result<()> {
         let mut turned = std::mem::take(&mut self.turned);
         fit(&mut turned, left.len(), WHAT)?;
         self.level.run(Turn { from: left, rows, to: &mut turned });
-        self.multiply(&turned, Right::Rows(right), rows, out, true)?;
+        self.multiply(&turned, Right::Rows(right), rows, None, out)?;
         self.turned = turned;
         Ok(())
     }
@@ -91,8 +92,8 @@ struct Multiply<'a> {
     right: Right<'a>,
     rows: usize,
     inputs: usize,
+    bias: Option<&'a [f32]>,
     out: &'a mut [f32],
-    add: bool,
     panel: &'a mut [f32],
     sums: &'a mut [f32],
 }
@@ -102,7 +103,7 @@ impl Kernel for Multiply<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Multiply { left, right, rows, inputs, out, add, panel, sums } = self;
+        let Multiply { left, right, rows, inputs, bias, out, panel, sums } = self;
         let width = S::VECTORS * S::LANES;
         let columns = out.len() / rows.max(1);
         let left = Dense { data: left, stride: inputs };
@@ -114,21 +115,37 @@ impl Kernel for Multiply<'_> {
             match right {
                 Right::Rows(data) => {
                     for (to, from) in panel.chunks_exact_mut(width).zip(data.chunks_exact(columns)) {
-                        to[..count].copy_from_slice(&from[first..first + count]);
+                        copy(s, &from[first..first + count], to);
                     }
                 }
                 Right::Columns(data) => turn(s, &data[first * inputs..(first + count) * inputs], count, panel, width),
             }
             panel_product::<S, Single>(s, &left, 0..rows, Panel::Single(panel), sums);
             for (to, from) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(width)) {
-                let (to, from) = (&mut to[first..first + count], &from[..count]);
-                if add {
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-                } else {
-                    to.copy_from_slice(from);
+                match bias {
+                    Some(bias) => add(s, &from[..count], &bias[first..], &mut to[first..]),
+                    None => copy(s, &from[..count], &mut to[first..]),
                 }
             }
         }
+    }
+}
+
+/// `from` over the beginning of `to`: a row of a panel, too short for a call of memmove to pay.
+#[inline(always)]
+pub(super) fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
+    for (from, to) in from.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
+        let count = from.len();
+        s.write_any(&mut to[..count], s.read_any(from));
+    }
+}
+
+/// `a` and as much of `b` over the beginning of `to`.
+#[inline(always)]
+fn add<S: Simd>(s: S, a: &[f32], b: &[f32], to: &mut [f32]) {
+    for ((a, b), to) in a.chunks(S::LANES).zip(b.chunks(S::LANES)).zip(to.chunks_mut(S::LANES)) {
+        let count = a.len();
+        s.write_any(&mut to[..count], s.add(s.read_any(a), s.read_any(&b[..count])));
     }
 }
 
@@ -195,16 +212,19 @@ mod tests {
                 for r in 0..rows {
                     (0..inputs).for_each(|i| left_turned[i * rows + r] = left[r * inputs + i]);
                 }
-                let start = numbers(rows * columns, 3);
-                let (mut a, mut b, mut c) = (start.clone(), start.clone(), start.clone());
-                multiplier.multiply(&left, Right::Rows(&right), inputs, &mut a, false).unwrap();
-                multiplier.multiply(&left, Right::Columns(&turned), inputs, &mut b, true).unwrap();
-                multiplier.add_outer(&left_turned, &right, inputs, &mut c).unwrap();
+                let [mut a, mut b, mut c] = [(); 3].map(|()| numbers(rows * columns, 3));
+                let bias = numbers(columns, 4);
+                multiplier.multiply(&left, Right::Rows(&right), inputs, None, &mut a).unwrap();
+                multiplier.multiply(&left, Right::Columns(&turned), inputs, Some(&bias), &mut b).unwrap();
+                multiplier.outer(&left_turned, &right, inputs, &mut c).unwrap();
                 for at in 0..rows * columns {
                     let (product, limit) = (exact(at / columns, at % columns), 1e-6 * inputs as f64);
                     let near = |found: f32, expected: f64| (f64::from(found) - expected).abs() <= limit;
-                    let sum = f64::from(start[at]) + product;
-                    assert!(near(a[at], product) && near(b[at], sum) && near(c[at], sum), "{level} {rows} {columns}");
+                    let with_bias = product + f64::from(bias[at % columns]);
+                    assert!(
+                        near(a[at], product) && near(b[at], with_bias) && near(c[at], product),
+                        "{level} {rows} {columns}"
+                    );
                 }
             }
         }

@@ -31,6 +31,18 @@ pub(crate) fn gelu(level: Level, x: &mut [f32], slope: &mut [f32]) {
     level.run(Gelu { x, slope });
 }
 
+/// The way back of the products of `pixels` `[n, C]` with `vector` `[C]`, from `d` `[n]`: what the pixels and the vector
+/// gain.
+pub(crate) fn back_of_dots(
+    level: Level,
+    d: &[f32],
+    [pixels, vector]: [&[f32]; 2],
+    d_pixels: &mut [f32],
+    d_vector: &mut [f32],
+) {
+    level.run(BackOfDots { d, pixels, vector, d_pixels, d_vector });
+}
+
 /// Sums of one map of logits over its pixels.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LossSums {
@@ -55,6 +67,37 @@ fn sum<S: Simd>(s: S, row: &[f32]) -> f32 {
         total = s.add(total, s.read_any(part));
     }
     s.sum(total)
+}
+
+struct BackOfDots<'a> {
+    d: &'a [f32],
+    pixels: &'a [f32],
+    vector: &'a [f32],
+    d_pixels: &'a mut [f32],
+    d_vector: &'a mut [f32],
+}
+
+impl Kernel for BackOfDots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let BackOfDots { d, pixels, vector, d_pixels, d_vector } = self;
+        let channels = vector.len();
+        // A register of channels at a time, so that the sum stays in one.
+        for first in (0..channels).step_by(S::LANES) {
+            let lanes = first..channels.min(first + S::LANES);
+            let (factor, mut sum) = (s.read_any(&vector[lanes.clone()]), s.read_any(&d_vector[lanes.clone()]));
+            let rows = pixels.chunks_exact(channels).zip(d_pixels.chunks_exact_mut(channels));
+            for (&d, (pixel, d_pixel)) in d.iter().zip(rows) {
+                let (d, d_pixel) = (s.splat(d), &mut d_pixel[lanes.clone()]);
+                sum = s.add(sum, s.mul(d, s.read_any(&pixel[lanes.clone()])));
+                let gained = s.add(s.read_any(d_pixel), s.mul(d, factor));
+                s.write_any(d_pixel, gained);
+            }
+            s.write_any(&mut d_vector[lanes], sum);
+        }
+    }
 }
 
 struct Norm<'a> {
