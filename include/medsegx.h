@@ -471,7 +471,8 @@ typedef struct medsegx_session_options {
     uint32_t kept_slices;
 } medsegx_session_options;
 
-// Where a target stands in MedSegDB's tree: rows of the model's context embeddings.
+// Where a target stands in MedSegDB's tree: rows of the model's context embeddings. medsegx_context_init sets none of
+// them, and a model that needs the context refuses the ones that are not set.
 typedef struct medsegx_context {
     // sizeof this struct, set by medsegx_context_init.
     uint32_t struct_size;
@@ -939,7 +940,7 @@ size_t medsegx_task_count(void);
 const char *medsegx_task_name(size_t index);
 
 // Where target `index` stands in the tree: `out` gets the rows of body part, subregion, organ and task, which
-// medsegx_context_describe names. Its modality becomes 0; the host sets the one that it has.
+// medsegx_context_describe names. Its modality is left unset; the host sets the one that it has.
 //
 // `out` is required. Any thread. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT beyond the last target.
 medsegx_status medsegx_task_describe(size_t index, struct medsegx_context *out, struct medsegx_error **error);

@@ -78,7 +78,7 @@ pub extern "C" fn medsegx_task_name(index: usize) -> *const c_char {
 }
 
 /// Where target `index` stands in the tree: `out` gets the rows of body part, subregion, organ and task, which
-/// medsegx_context_describe names. Its modality becomes 0; the host sets the one that it has.
+/// medsegx_context_describe names. Its modality is left unset; the host sets the one that it has.
 ///
 /// `out` is required. Any thread. Fails with MEDSEGX_STATUS_INVALID_ARGUMENT beyond the last target.
 #[unsafe(no_mangle)]
@@ -98,7 +98,9 @@ pub unsafe extern "C" fn medsegx_task_describe(
             let organ = &ORGANS[target.organ];
             let task = target.task.unwrap_or(taxonomy::UNSEEN_TASK);
             let organs = [organ.body_part, organ.subregion, target.organ];
-            versioned::write(out, &rows(&Context { modality: 0, organ: organs, task }))
+            let mut answer = rows(&Context { modality: 0, organ: organs, task });
+            answer.modality = medsegx_context::initial().modality;
+            versioned::write(out, &answer)
         })
     }
 }

@@ -120,7 +120,8 @@ versioned!(medsegx_session_options, 28, {
     kept_slices: 0,
 });
 
-/// Where a target stands in MedSegDB's tree: rows of the model's context embeddings.
+/// Where a target stands in MedSegDB's tree: rows of the model's context embeddings. medsegx_context_init sets none of
+/// them, and a model that needs the context refuses the ones that are not set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct medsegx_context {
@@ -138,7 +139,16 @@ pub struct medsegx_context {
     pub task: u32,
 }
 
-versioned!(medsegx_context, 24, { modality: 0, body_part: 0, subregion: 0, organ: 0, task: 0, });
+/// A row that nobody set. No table has it, so a model that needs the context refuses it by name.
+const UNSET: u32 = u32::MAX;
+
+versioned!(medsegx_context, 24, {
+    modality: UNSET,
+    body_part: UNSET,
+    subregion: UNSET,
+    organ: UNSET,
+    task: UNSET,
+});
 
 /// Names of MedSegDB's tree in UTF-8; NULL where nothing is said.
 #[repr(C)]

@@ -259,12 +259,16 @@ impl Segmenter {
         };
         let context = context.ok_or_else(missing)?;
         let [part, subregion, organ] = context.organ;
-        let [_, parts, subregions, organs, tasks] = adapters.organ_rows;
         let indices = [context.modality, part, subregion, organ, context.task];
+        let [_, parts, subregions, organs, tasks] = adapters.organ_rows;
         let rows = [adapters.modalities, parts, subregions, organs, tasks];
-        if indices.iter().zip(rows).any(|(&index, rows)| index >= rows) {
-            let (expected, found) = (format!("indices below {rows:?}"), format!("{indices:?}"));
-            return Err(Error::Argument { name: "task", expected, found });
+        let names = ["modality", "body part", "subregion", "organ", "task"];
+        for ((name, index), rows) in names.into_iter().zip(indices).zip(rows) {
+            if index >= rows {
+                // What the C library's contexts hold before they are set.
+                let found = if index == u32::MAX as usize { "none set".into() } else { index.to_string() };
+                return Err(Error::Argument { name, expected: format!("a row below {rows}"), found });
+            }
         }
         Ok(indices.map(|index| index as i32))
     }

@@ -221,8 +221,10 @@ static void slices(medsegx_session *session, medsegx_context *context) {
     context->task = 100000;
     EXPECT(SEGMENT(), INVALID_ARGUMENT, "task");
     *context = good_context;
-    context->modality = UINT32_MAX;
-    EXPECT(SEGMENT(), INVALID_ARGUMENT, "task");
+    context->modality = 10;
+    EXPECT(SEGMENT(), INVALID_ARGUMENT, "modality: got 10; needs a row below 10");
+    medsegx_context_init(context, (uint32_t)sizeof *context);
+    EXPECT(SEGMENT(), INVALID_ARGUMENT, "modality: got none set; needs a row below 10");
     *context = good_context;
     context->struct_size = 23;
     EXPECT(SEGMENT(), INVALID_ARGUMENT, "struct_size");
