@@ -170,18 +170,18 @@ fn masks_are_nearly_those_of_tight_boxes_on_every_slice() {
     std::fs::write(path("boxes.json"), file.to_string()).unwrap();
     let run = |name: &str, more: &[&str]| {
         let (input, output, report) = (data("phantom.nii.gz"), path(name), path(&format!("{name}.json")));
-        let fixed =
-            ["segment", input.to_str().unwrap(), "-o", &output, "--report", &report, "--quiet", "--device", "cpu"];
+        let fixed = ["segment", input.to_str().unwrap(), "-o", &output, "--report", &report, "--device", "cpu"];
         let run = medsegx(&[&fixed[..], more].concat());
         assert!(run.status.success(), "{}", message(&run));
         let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
-        (Volume::open(&output, &OpenOptions::default()).unwrap(), report)
+        (Volume::open(&output, &OpenOptions::default()).unwrap(), report, message(&run))
     };
-    let (every, plain) = run("every.nii.gz", &["--boxes", &path("boxes.json")]);
+    let (every, plain, _) = run("every.nii.gz", &["--boxes", &path("boxes.json")]);
     assert!(plain["propagation"].is_null(), "nothing unless asked for");
     let b = truth[&9];
     let corners = format!("{},{},{},{}", b.x0, b.y0, b.x1, b.y1);
-    let (found, report) = run("one.nii.gz", &["--box", &corners, "--slice", "9", "--task", KIDNEY.1, "--propagate"]);
+    let (found, report, said) =
+        run("one.nii.gz", &["--box", &corners, "--slice", "9", "--task", KIDNEY.1, "--propagate"]);
 
     let told = &report["propagation"];
     assert_eq!(told["rule"]["least_share"], json!(PropagationRule::default().least_share));
@@ -189,6 +189,9 @@ fn masks_are_nearly_those_of_tight_boxes_on_every_slice() {
     let rows = report["targets"][0]["slices"].as_array().unwrap();
     assert_eq!(rows.first().unwrap()["slice"], told["targets"][0]["ends"][0]["slice"]);
     assert_eq!(rows.last().unwrap()["slice"], told["targets"][0]["ends"][1]["slice"]);
+
+    let ends = [0, 1].map(|end| told["targets"][0]["ends"][end]["slice"].as_u64().unwrap());
+    assert!(said.contains(&format!("{}: from slices [9] to slices {} to {}", KIDNEY.1, ends[0], ends[1])), "{said}");
 
     // The first and last slices, of a few pixels, may be missing.
     let inner = truth.keys().next().unwrap() + 1..=truth.keys().last().unwrap() - 2;

@@ -43,6 +43,12 @@ pub fn run(
     for (target, request) in job.targets.iter_mut().zip(requests) {
         target.boxes = request.boxes;
     }
+    if !args.quiet {
+        for (target, Propagated { given, ends: [first, last] }) in job.targets.iter().zip(&done) {
+            let (name, first, last) = (&target.name, first.slice, last.slice);
+            crate::cli::console::say(&format!("medsegx: {name}: from slices {given:?} to slices {first} to {last}"));
+        }
+    }
     let target = |(target, done): (&JobTarget, &Propagated)| {
         let Propagated { given, ends } = done;
         json!({ "name": target.name, "label": target.label, "given": given, "ends": ends })
