@@ -11,8 +11,11 @@ mod kernels;
 mod model;
 #[cfg(feature = "cuda")]
 mod paper;
+mod read;
 mod tune;
 mod turns;
+#[cfg(feature = "dicom")]
+mod write;
 
 use clap::Subcommand;
 #[cfg(feature = "cuda")]
@@ -35,11 +38,16 @@ enum What {
     /// The time of a run on a GPU on paper: FLOP, bytes, floors, and what the instructions of the kernels say
     #[cfg(feature = "cuda")]
     Floors(floors::Args),
+    /// An image from its files to voxels in memory: milliseconds, and the most that it took
+    Read(read::Args),
     /// A step of tuning as a multiple of the forward pass of the same batch, both in turns; and its memory
     Tune(tune::Args),
     /// One slice for each line of standard input, its milliseconds to standard output: for taking turns with other
     /// engines
     Turns(turns::Args),
+    /// A label map to a DICOM mask of its series: milliseconds, and the memory that it took
+    #[cfg(feature = "dicom")]
+    Write(write::Args),
 }
 
 /// Runs one of the benches.
@@ -67,7 +75,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         },
         #[cfg(feature = "cuda")]
         What::Floors(args) => floors::run(&args),
+        What::Read(args) => read::run(&args),
         What::Tune(args) => tune::run(&args),
         What::Turns(args) => turns::run(&args),
+        #[cfg(feature = "dicom")]
+        What::Write(args) => write::run(&args),
     }
 }

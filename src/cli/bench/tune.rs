@@ -11,7 +11,7 @@ use medsegx::tune::{Sample, Train, Trainer, TrainerOptions};
 use medsegx::weights::{Weights, synth};
 use serde::Serialize;
 
-use super::common::{Common, median};
+use super::common::{Common, median, status_bytes};
 use crate::cli::progress::Progress;
 
 /// Options.
@@ -31,6 +31,8 @@ pub struct Args {
 struct Row {
     train: &'static str,
     batch: usize,
+    /// Before the first step; tools/peers/tune.py compares it with PyTorch's.
+    first_loss: f64,
     /// Blocks of the encoder whose passes are kept for the way back, and of how many; the others are computed anew.
     kept_blocks: usize,
     blocks: usize,
@@ -111,7 +113,7 @@ fn measure(
     let label: Vec<u8> = (0..SIDE * SIDE).map(|at| u8::from(inside(at))).collect();
     segmenter.encode(batch)?;
 
-    let before = resident();
+    let before = status_bytes("VmRSS:");
     let mut trainer = Trainer::on(model, weights, options)?;
     let samples = samples(&mut segmenter, &trainer, &frames, &label, batch)?;
     for (sample, points) in samples.iter().zip(&mut points) {
@@ -126,7 +128,7 @@ fn measure(
         distance <= common.tolerance(),
         "logits of training are {distance:.1e} away from the engine's: nothing is timed"
     );
-    trainer.step(&steps)?;
+    let first_loss = trainer.step(&steps)?;
 
     let progress = Progress::new(common.repeats.max(1), "pairs", false);
     let (mut forward, mut step) = (Vec::new(), Vec::new());
@@ -147,13 +149,14 @@ fn measure(
     let row = Row {
         train: options.train.name(),
         batch,
+        first_loss,
         kept_blocks: kept,
         blocks: memory.blocks,
         step_by_forward: median(step.iter().zip(&forward).map(|(step, forward)| step / forward).collect()),
         forward_ms: median(forward),
         step_ms: median(step),
         planned_bytes: memory.bytes(kept),
-        resident_bytes: resident().zip(before).map(|(after, before)| after.saturating_sub(before)),
+        resident_bytes: status_bytes("VmRSS:").zip(before).map(|(after, before)| after.saturating_sub(before)),
     };
     Ok((row, distance))
 }
@@ -193,13 +196,6 @@ fn distance(
         worst = worst.max((apart / expected.iter().map(|&b| square(f64::from(b))).sum::<f64>()).sqrt());
     }
     Ok(worst)
-}
-
-/// Bytes of the process that are in memory.
-fn resident() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? << 10)
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
