@@ -65,6 +65,9 @@ MEDSEGX_REQUIRE=ptxas-newest cargo test --release --test it -- --nocapture the_n
 step "packages: licences, sources, bans, double versions"
 tools/deny.sh
 
+step "two builds in different folders are the same bytes"
+tools/equal_builds.sh
+
 step "batch: killed and resumed, beside single commands, in memory, at 10,000 files, stopped"
 python3 tools/check_batch.py target/release/medsegx
 
