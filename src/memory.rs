@@ -59,14 +59,13 @@ pub(crate) fn fit(values: &mut Vec<f32>, count: usize, what: impl Display) -> Re
     Ok(())
 }
 
-/// `count` zeros.
+/// `count` zeros; many of them are pages that the system clears when they are first touched, by whatever thread does.
 ///
 /// # Errors
 /// As [`reserve`].
-pub(crate) fn zeros<T: bytemuck::Zeroable + Clone>(count: usize, what: impl Display) -> Result<Vec<T>> {
-    let mut values = reserve(count, what)?;
-    values.resize(count, T::zeroed());
-    Ok(values)
+pub(crate) fn zeros<T: bytemuck::Zeroable>(count: usize, what: impl Display) -> Result<Vec<T>> {
+    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+    bytemuck::try_zeroed_vec(count).map_err(|()| Error::Memory { what: what.to_string(), bytes })
 }
 
 /// Bytes that a writer gathers; memory that cannot be had is its error.

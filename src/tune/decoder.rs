@@ -135,8 +135,8 @@ impl Decoder {
         Ok(Pass { logits, layers, last, last_norm, hyper, doubled, pixels })
     }
 
-    /// `g` becomes what the parameters gain for `d` `[M, pixels]` by the logits; what no loss sees keeps what it has. The
-    /// derivative by the image, where that is wanted.
+    /// `g` becomes what the parameters gain for `d` `[M, pixels]` by the logits; what no loss sees keeps what it has.
+    /// The derivative by the image, where that is wanted.
     pub fn back(
         &self,
         m: &mut Multiplier,

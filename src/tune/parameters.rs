@@ -141,7 +141,8 @@ impl Moments {
                 let sums = &mut sums[..values.len()];
                 sums.fill(0.0);
                 for gradient in gradients {
-                    super::layers::add(sums, &gradient[start + block * BLOCK..][..sums.len()]);
+                    let gradient = &gradient[start + block * BLOCK..][..sums.len()];
+                    sums.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
                 }
                 for (((p, m), v), &g) in values.iter_mut().zip(first).zip(second).zip(&*sums) {
                     *m = keep_first * *m + take_first * g;

@@ -24,6 +24,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 SIDE = 512
+# What writers of masks copy from their series, and a made-up one has not.
+ASKED_FOR = ["PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"]
 
 
 def volume(slices):
@@ -41,7 +43,7 @@ def volume(slices):
 def write(folder, values, syntax):
     """The volume as a series."""
     folder.mkdir()
-    series, study = generate_uid(), generate_uid()
+    series, study, place = generate_uid(), generate_uid(), generate_uid()
     for k, plane in enumerate(values):
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
@@ -50,7 +52,9 @@ def write(folder, values, syntax):
         file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
         file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         file.SeriesInstanceUID, file.StudyInstanceUID, file.Modality = series, study, "CT"
-        file.InstanceNumber = k + 1
+        file.InstanceNumber, file.FrameOfReferenceUID = k + 1, place
+        for keyword in ASKED_FOR:
+            setattr(file, keyword, "")
         file.ImagePositionPatient, file.ImageOrientationPatient = [0, 0, 1.5 * k], [1, 0, 0, 0, 1, 0]
         file.PixelSpacing, file.SliceThickness = [0.75, 0.75], 1.5
         file.Rows = file.Columns = SIDE

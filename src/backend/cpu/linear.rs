@@ -17,8 +17,8 @@ const ROWS: usize = 256;
 /// Numbers of a cache line.
 const LINE: usize = 16;
 
-/// Rows that are finished before one whose cache lines are asked for: each lies in a page of its own, which no prefetcher of
-/// the processor follows.
+/// Rows that are finished before one whose cache lines are asked for: each lies in a page of its own, which no
+/// prefetcher of the processor follows.
 const AHEAD: usize = 8;
 
 /// What is added where the sums go.

@@ -67,8 +67,8 @@ pub(super) struct Tile {
     pub start: Start,
 }
 
-/// Inputs of a tile between two jumps: where another thread shares the core, the loop's own instructions cost as much as
-/// multiply-adds.
+/// Inputs of a tile between two jumps: where another thread shares the core, the loop's own instructions cost as much
+/// as multiply-adds.
 const UNROLLED: usize = 4;
 
 /// What input `p` adds to the sums of a tile.

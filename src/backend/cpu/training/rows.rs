@@ -31,8 +31,8 @@ pub(crate) fn gelu(level: Level, x: &mut [f32], slope: &mut [f32]) {
     level.run(Gelu { x, slope });
 }
 
-/// The way back of the products of `pixels` `[n, C]` with `vector` `[C]`, from `d` `[n]`: what the pixels and the vector
-/// gain.
+/// The way back of the products of `pixels` `[n, C]` with `vector` `[C]`, from `d` `[n]`: what the pixels and the
+/// vector gain.
 pub(crate) fn back_of_dots(
     level: Level,
     d: &[f32],
