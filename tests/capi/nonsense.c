@@ -302,10 +302,10 @@ static void volumes(medsegx_session *session) {
     TARGET(label, 0, INVALID_ARGUMENT, "label");
     TARGET(label, 65536, INVALID_ARGUMENT, "label");
     TARGET(task, 100000, INVALID_ARGUMENT, "task");
-    TARGET(modality, 100000, INVALID_ARGUMENT, "task");
-    TARGET(body_part, 100000, INVALID_ARGUMENT, "task");
-    TARGET(subregion, 100000, INVALID_ARGUMENT, "task");
-    TARGET(organ, 100000, INVALID_ARGUMENT, "task");
+    TARGET(modality, 100000, INVALID_ARGUMENT, "modality: got 100000");
+    TARGET(body_part, 100000, INVALID_ARGUMENT, "body part: got 100000");
+    TARGET(subregion, 100000, INVALID_ARGUMENT, "subregion: got 100000");
+    TARGET(organ, 100000, INVALID_ARGUMENT, "organ: got 100000");
     TARGET(low[0], -1, BAD_PROMPT, "target");
     TARGET(low[2], 2, BAD_PROMPT, "target");
     TARGET(high[1], INT64_MAX, BAD_PROMPT, "target");
