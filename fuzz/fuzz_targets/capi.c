@@ -204,6 +204,7 @@ static void *slice_of(driver *d, medsegx_slice *slice) {
 static void context_of(driver *d, medsegx_context *context) {
     medsegx_context_init(context, (uint32_t)sizeof *context);
     TOLD(medsegx_task_describe(next(d) % 40, context, &error));
+    context->modality = context->organ % 10;
     if (next(d) % 8 == 0) {
         context->organ = (uint32_t)mostly(d, context->organ);
         context->task = (uint32_t)mostly(d, context->task);

@@ -23,6 +23,7 @@ static medsegx_status segment(unsigned char *mask, const medsegx_cancel *token) 
     medsegx_context context;
     medsegx_prompt prompt;
     medsegx_context_init(&context, (uint32_t)sizeof context);
+    context.modality = context.body_part = context.subregion = context.organ = context.task = 0;
     medsegx_prompt_init(&prompt, (uint32_t)sizeof prompt);
     prompt.has_box = 1;
     prompt.box[0] = prompt.box[1] = 30;
