@@ -60,6 +60,11 @@ fn slice(pixels: &[i16], side: usize) -> medsegx_slice {
 
 const BOX: [f64; 4] = [60.0, 40.0, 200.0, 180.0];
 
+/// The first row of every table.
+fn first_rows() -> medsegx_context {
+    medsegx_context { modality: 0, body_part: 0, subregion: 0, organ: 0, task: 0, ..medsegx_context::initial() }
+}
+
 #[test]
 fn a_panic_poisons_the_session_and_prints_nothing() {
     // In a process of its own, since all that it writes to stderr counts.
@@ -83,7 +88,7 @@ fn a_panic_poisons_the_session_and_prints_nothing() {
         assert!(message.contains("src/capi/tests.rs") && message.contains("made up"), "{message}");
         medsegx_error_free(error);
 
-        let (pixels, context) = (pixels(side), medsegx_context::initial());
+        let (pixels, context) = (pixels(side), first_rows());
         let prompt = medsegx_prompt { has_box: 1, r#box: [5.0, 5.0, 40.0, 40.0], ..medsegx_prompt::initial() };
         let (view, mut result) = (slice(&pixels, side), medsegx_result::initial());
         let status = medsegx_segment_slice(session, &view, &context, &prompt, &mut result, null(), &mut error);
@@ -130,7 +135,7 @@ fn a_call_through_c_takes_no_longer_than_one_in_rust() {
     let session = session(&model, side);
     let pixels = pixels(side);
     let mut mask = vec![0; side * side];
-    let context = medsegx_context::initial();
+    let context = first_rows();
     let prompt = medsegx_prompt { has_box: 1, r#box: BOX, ..medsegx_prompt::initial() };
     let view = slice(&pixels, side);
     let mut c_call = || {

@@ -8,8 +8,7 @@ use crate::capi::session::{medsegx_session, medsegx_session_free};
 use crate::capi::slice::medsegx_segment_slice;
 use crate::capi::status::medsegx_status;
 use crate::capi::structs::{
-    NO_TARGET, medsegx_context, medsegx_prompt, medsegx_result, medsegx_slice, medsegx_target, medsegx_volume,
-    medsegx_volume_result,
+    NO_TARGET, medsegx_prompt, medsegx_result, medsegx_slice, medsegx_target, medsegx_volume, medsegx_volume_result,
 };
 use crate::capi::versioned::Versioned;
 use crate::capi::volume::medsegx_segment_volume;
@@ -36,7 +35,7 @@ fn view(pixels: &[f32], intensity: medsegx_intensity, nan_value: f64) -> medsegx
 
 /// Mask and warnings of a slice and a box.
 fn ask(session: *mut medsegx_session, view: &medsegx_slice, r#box: [f64; 4]) -> Result<(Vec<u8>, u64), medsegx_status> {
-    let (mut mask, context) = (vec![7; SIDE * SIDE], medsegx_context::initial());
+    let (mut mask, context) = (vec![7; SIDE * SIDE], super::first_rows());
     let prompt = medsegx_prompt { has_box: 1, r#box, ..medsegx_prompt::initial() };
     let mut result = medsegx_result { mask: mask.as_mut_ptr(), mask_size: mask.len(), ..medsegx_result::initial() };
     // SAFETY: all pointers are valid or NULL where that is allowed.

@@ -8,7 +8,7 @@ use crate::capi::prompted::{medsegx_session_prompt, medsegx_session_set_slice};
 use crate::capi::session::{medsegx_session, medsegx_session_free, medsegx_session_new};
 use crate::capi::slice::medsegx_segment_slice;
 use crate::capi::status::{medsegx_error_free, medsegx_error_message, medsegx_status};
-use crate::capi::structs::{medsegx_context, medsegx_prompt, medsegx_result, medsegx_session_options, medsegx_slice};
+use crate::capi::structs::{medsegx_prompt, medsegx_result, medsegx_session_options, medsegx_slice};
 use crate::capi::versioned::Versioned;
 
 const SIDE: usize = 64;
@@ -44,7 +44,7 @@ fn new_session(model: &crate::capi::model::medsegx_model, kept_slices: u32) -> *
 }
 
 fn set(session: *mut medsegx_session, view: &medsegx_slice) {
-    let context = medsegx_context::initial();
+    let context = super::first_rows();
     // SAFETY: all pointers are valid or NULL where that is allowed.
     let status = unsafe { medsegx_session_set_slice(session, view, &context, null(), null_mut()) };
     assert_eq!(status, medsegx_status::Ok);
@@ -82,7 +82,7 @@ fn prompts_on_a_set_slice_are_those_of_calls_of_their_own() {
         let mut own = masks(prompts.len());
         let mut answers = results(&mut own);
         for (prompt, answer) in prompts.iter().zip(&mut answers) {
-            let (view, context) = (slice(pixels, SIDE), medsegx_context::initial());
+            let (view, context) = (slice(pixels, SIDE), super::first_rows());
             // SAFETY: all pointers are valid or NULL where that is allowed.
             let status = unsafe { medsegx_segment_slice(session, &view, &context, prompt, answer, null(), null_mut()) };
             assert_eq!(status, medsegx_status::Ok);
@@ -121,7 +121,7 @@ fn prompts_without_a_slice_or_with_a_wrong_one_among_them_are_refused() {
     assert_eq!(status, medsegx_status::BadPrompt);
     assert!(words.starts_with("prompts[3]: "), "{words}");
     assert_eq!(ask(session, &[], &mut []), medsegx_status::Ok);
-    let context = medsegx_context::initial();
+    let context = super::first_rows();
     // SAFETY: all pointers are valid or NULL where that is allowed.
     let status =
         unsafe { medsegx_segment_slice(session, &view, &context, &prompts[0], &mut answers[0], null(), null_mut()) };

@@ -15,7 +15,7 @@ use crate::capi::session::{
 };
 use crate::capi::slice::medsegx_segment_slice;
 use crate::capi::status::medsegx_status;
-use crate::capi::structs::{medsegx_context, medsegx_prompt, medsegx_result};
+use crate::capi::structs::{medsegx_prompt, medsegx_result};
 use crate::capi::versioned::Versioned;
 use crate::executor::Prompt;
 use crate::mask::MaskChoice;
@@ -35,7 +35,7 @@ fn loaded(config: &Config) -> segment::Model {
 
 /// A whole call in a session of its own, and how long it took.
 fn call(model: &medsegx_model, cancel: *const medsegx_cancel) -> (medsegx_status, Duration) {
-    let (session, pixels, context) = (session(model, SIDE), pixels(SIDE), medsegx_context::initial());
+    let (session, pixels, context) = (session(model, SIDE), pixels(SIDE), super::first_rows());
     let prompt = medsegx_prompt { has_box: 1, r#box: BOX, ..medsegx_prompt::initial() };
     let (view, mut result) = (slice(&pixels, SIDE), medsegx_result::initial());
     let start = Instant::now();

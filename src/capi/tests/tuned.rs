@@ -10,7 +10,7 @@ use crate::capi::codes::{medsegx_intensity, medsegx_train, medsegx_validate};
 use crate::capi::model::medsegx_model;
 use crate::capi::session::medsegx_session_free;
 use crate::capi::status::medsegx_status;
-use crate::capi::structs::{medsegx_context, medsegx_slice};
+use crate::capi::structs::medsegx_slice;
 use crate::capi::tune::{
     medsegx_tune_add_slice, medsegx_tune_free, medsegx_tune_new, medsegx_tune_options, medsegx_tune_result,
     medsegx_tune_run, medsegx_tune_write,
@@ -44,7 +44,7 @@ fn labelled(which: usize) -> (Vec<u8>, Vec<u8>) {
 fn through_c(model: &medsegx_model, weights: &Path, train: medsegx_train, out: &Path) {
     let path = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
     let (weights, out, name) = (path(weights), path(out), CString::new("block").unwrap());
-    let (session, context) = (session(model, SIDE), medsegx_context::initial());
+    let (session, context) = (session(model, SIDE), super::first_rows());
     let mut tuning = null_mut();
     // SAFETY: all pointers are valid or NULL where that is allowed.
     unsafe {
