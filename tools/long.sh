@@ -47,6 +47,9 @@ python_environment
 step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs"
 tools/check_python.sh --medsegx target/release/medsegx
 
+step "faults, every single one"
+MEDSEGX_EVERY_FAULT=1 cargo test --release --test it -- input_faults:: output_faults::
+
 step "fork-join: every order of its threads that loom tries, and broken variants of it"
 (cd tools/fork_join_model && cargo run --release --locked)
 

@@ -17,7 +17,7 @@ use super::samples::{self, Table, Word};
 use super::stack::Slice;
 use super::tags;
 use crate::image::{DataType, Voxel, Voxels};
-use crate::memory::{reserve, zeros};
+use crate::memory::{in_large_pages, reserve, zeros};
 use crate::{Error, Result};
 
 const NOT_MAPPED: &str = "stored number that has a real world value";
@@ -129,6 +129,7 @@ impl Slices {
         let plane = columns * rows * self.channels();
         let slices = &self.slices[run];
         let mut voxels = zeros(plane.saturating_mul(slices.len()), "the voxels")?;
+        in_large_pages(&mut voxels);
         self.pool.install(|| {
             voxels.par_chunks_mut(plane.max(1)).zip(slices).try_for_each(|(out, &slice)| {
                 if stop.load(Ordering::Relaxed) {

@@ -11,6 +11,11 @@ use super::lacking;
 
 pub type Files = BTreeMap<String, Vec<u8>>;
 
+/// One fault in so many is tried, unless MEDSEGX_EVERY_FAULT is set, as `tools/long.sh` does: each is a process.
+pub fn one_in(usual: usize) -> usize {
+    if std::env::var_os("MEDSEGX_EVERY_FAULT").is_some() { 1 } else { usual }
+}
+
 /// `tests/common/faulty.c` as a library to put before the C library's; `None` without a C compiler.
 pub fn shim(check: &str) -> Option<&'static Path> {
     static BUILT: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();

@@ -10,7 +10,6 @@ use medsegx::Error;
 use medsegx::backend::Launches;
 use medsegx::backend::cuda::{dependent, kernels};
 use medsegx::mask::MaskChoice;
-use medsegx::model::Preset;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
 use medsegx::weights::Weights;
 
@@ -39,7 +38,7 @@ fn a_text_that_begins_otherwise_is_refused() {
 
 #[test]
 fn dependent_launches_change_no_bit() {
-    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
+    let weights = Weights::synthetic(&answers::config(), 22);
     let [mut dependent, mut ordered] = ["ptxvm:fast:dependent", "ptxvm:fast"].map(|name| {
         let device: Device = name.parse().unwrap();
         let model = Arc::new(Model::load(&weights, &ModelOptions { device, ..ModelOptions::default() }).unwrap());

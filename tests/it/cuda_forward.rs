@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use answers::{DIMS, answers, context, place, volume};
+use answers::{DIMS, answers, config, context, place, volume};
 use deferred::Deferred;
 use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
 use medsegx::backend::cuda::driver::{Driver, Queue};
@@ -30,7 +30,7 @@ fn interpreter() -> Interpreter {
 }
 
 fn segmenter(driver: impl Driver, batch: usize, choice: MaskChoice) -> Segmenter {
-    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
+    let weights = Weights::synthetic(&config(), 22);
     let model = Arc::new(Model::on_driver(&weights, driver).unwrap());
     Segmenter::new(&model, Capacity { batch, ..Capacity::default() }, choice).unwrap()
 }
@@ -63,7 +63,7 @@ fn a_batch_is_one_launch_with_the_bits_of_the_parts() {
                 nodes = counts.launches;
                 // Grey levels, pictures, counts, masks.
                 let ahead_and_behind = 4;
-                let expected = network(&Preset::Tiny.medsegx(), Masks::Three) + ahead_and_behind;
+                let expected = network(&config(), Masks::Three) + ahead_and_behind;
                 assert_eq!(nodes, expected, "nodes of the whole recording");
             }
             2 | 3 => assert_eq!((counts.replays, counts.captured, counts.launches), (1, nodes, 0), "batch {batch}"),
@@ -106,7 +106,7 @@ fn other_sizes_and_numbers_have_their_own_recordings() {
 #[test]
 fn the_range_of_a_picture_scales_it() {
     let mut config = Preset::Tiny.sam();
-    (config.kind, config.image_size) = (Kind::MedSam, 256);
+    (config.kind, config.image_size) = (Kind::MedSam, 128);
     let weights = Weights::synthetic(&config, 4);
     let [mut whole, mut apart] = [0; 2].map(|_| {
         // With every check of the interpreter.
@@ -135,8 +135,9 @@ fn several(segmenter: &mut Segmenter, slots: &[usize], rough: bool, in_one: bool
     for (i, points) in points.iter_mut().enumerate() {
         prompt_points(&frame, &[], Some([3.0 + 5.0 * i as f64, 6.0, 80.0, 30.0 + 8.0 * i as f64]), points);
     }
+    let pixels = (4 * config().image_size / config().patch).pow(2);
     let rough_masks: Vec<Vec<f32>> =
-        (0..slots.len()).map(|i| (0..64 * 64).map(|j| ((j * (i + 3)) % 17) as f32 - 8.0).collect()).collect();
+        (0..slots.len()).map(|i| (0..pixels).map(|j| ((j * (i + 3)) % 17) as f32 - 8.0).collect()).collect();
     let prompt =
         |(i, &slot): (usize, &usize)| Prompt { slot, points: &points[i], mask: rough.then_some(&rough_masks[i][..]) };
     let prompts: Vec<Prompt<'_>> = slots.iter().enumerate().map(prompt).collect();
@@ -150,7 +151,7 @@ fn several(segmenter: &mut Segmenter, slots: &[usize], rough: bool, in_one: bool
 #[test]
 fn several_prompts_on_a_picture_and_rough_masks_are_one_launch_too() {
     let (driver, seen) = Watched::new(interpreter());
-    let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
+    let weights = Weights::synthetic(&config(), 22);
     let capacity = || Capacity { batch: 3, mask_prompt: true, ..Capacity::default() };
     let mut whole = {
         let model = Arc::new(Model::on_driver(&weights, driver).unwrap());

@@ -1,5 +1,6 @@
-//! The n-th read, mapping, thread or large allocation of a run fails, for n = 1, 2, 3, .. until none is left: the run
-//! says why and leaves whole files or none, or did without.
+//! The n-th read, mapping, thread or large allocation of a run fails, for n = 1, 2, 3, .. (of reads and allocations
+//! one in so many, unless all are asked for) until none is left: the run says why and leaves whole files or none, or
+//! did without.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::process::Command;
 
 use crate::common::batch::{contents, volume};
 use crate::common::command::{message, start, weights};
-use crate::common::faults::{Files, faulty, shim};
+use crate::common::faults::{Files, faulty, one_in, shim};
 use crate::common::nifti_file::{NiftiFile, gzip};
 
 /// What fails, with what, and how its errors are worded.
@@ -100,7 +101,7 @@ fn each_fault_is_told(
 #[test]
 fn segment_says_what_failed() {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of segment's inputs", &KINDS, [4, 1]), |input, out| {
+    each_fault_is_told(inputs.path(), ("faults of segment's inputs", &KINDS, [4 * one_in(4), one_in(7)]), |input, out| {
         let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", "5,4,0,22,18,1", "--device", "cpu"]);
         run.args(["--threads", "2"]).arg(input.join("image.nii.gz"));
         run.arg("--weights").arg(input.join("weights.safetensors"));
@@ -113,7 +114,7 @@ fn segment_says_what_failed() {
 /// Of a slice of 30 x 24 pixels, with the tiny weights.
 fn tune_says_what_failed(train: &str, kinds: &[Kind]) {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of tune's inputs", kinds, [32, 5]), |input, out| {
+    each_fault_is_told(inputs.path(), ("faults of tune's inputs", kinds, [32, 5 * one_in(3)]), |input, out| {
         let mut run = start(&["tune", "--label", "1=CT_Liver", "--slices", "1", "--steps", "1", "--validate", "none"]);
         run.arg(input.join("image.nii.gz")).arg("--labels").arg(input.join("labels.nii.gz"));
         run.args(["--train", train, "--device", "cpu", "--threads", "2", "--memory", "1M"]);
@@ -135,7 +136,7 @@ fn tune_of_all_says_what_failed() {
 #[test]
 fn batch_says_what_failed() {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of batch's inputs", &KINDS, [32, 1]), |input, out| {
+    each_fault_is_told(inputs.path(), ("faults of batch's inputs", &KINDS, [32, one_in(3)]), |input, out| {
         let mut run = start(&["batch", "--device", "cpu", "--threads", "2"]);
         run.arg(input.join("manifest.csv")).arg("--out").arg(out);
         run.arg("--weights").arg(input.join("weights.safetensors"));
