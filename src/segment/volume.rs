@@ -1,13 +1,13 @@
 //! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder,
-//! labels painted on the volume's own grid.
+//! labels composed on the volume's own grid.
 
+mod compositor;
 mod doubts;
 mod follow;
+mod online_viterbi;
 mod outcome;
-mod paint;
 mod propagate;
 mod request;
-mod settle;
 
 use std::time::Instant;
 
@@ -21,13 +21,13 @@ use crate::memory::{reserve, zeros};
 use crate::prompt::PixelBox;
 use crate::taxonomy::Context;
 use crate::volume::{IntensityMap, LabelVolume, SliceFrame, SliceSource, StoredSlice, Volume};
+use compositor::Compositor;
 pub use doubts::doubts_of_mask;
 pub use follow::PropagationRule;
+use online_viterbi::{Chosen, Decoded, OnlineViterbi};
 pub use outcome::{Outcome, SliceOutcome, Stages};
-use paint::Painter;
 pub use propagate::{End, Propagated, Stop, propagate};
 pub use request::{Observer, Request};
-use settle::{Decoded, Settled, Settler};
 
 /// A prompt whose picture is placed in the batch.
 struct Pending {
@@ -72,8 +72,8 @@ struct Run<'a> {
     /// Whether neighbouring slices take part in the choice of the mask.
     neighbours_count: bool,
     /// One a request.
-    settlers: Vec<Settler>,
-    painter: Painter<'a>,
+    choices: Vec<OnlineViterbi>,
+    compositor: Compositor<'a>,
 }
 
 /// Segments all requests on the slices of `volume` that `slices` cuts.
@@ -118,7 +118,7 @@ pub fn segment_slices(
     let of_prompt = masks * height * width;
     let together = (MOST_BYTES / of_prompt.max(1)).clamp(1, segmenter.batch());
     let neighbours_count = segmenter.chooses_among_neighbours();
-    let settler = |_: &Request| Settler::new(if neighbours_count { masks } else { 1 });
+    let choice = |_: &Request| OnlineViterbi::new(if neighbours_count { masks } else { 1 });
     let mut run = Run {
         segmenter,
         slices,
@@ -133,19 +133,19 @@ pub fn segment_slices(
         whole_in_flight: false,
         masks: zeros(together * of_prompt, "masks of a batch")?,
         neighbours_count,
-        settlers: requests.iter().map(settler).collect(),
-        painter: Painter::new(slices, requests, LabelVolume::new(dims, highest)?),
+        choices: requests.iter().map(choice).collect(),
+        compositor: Compositor::new(slices, requests, LabelVolume::new(dims, highest)?),
     };
     run.segmenter.abandon();
     run.all(source, map)?;
     run.outcomes.iter_mut().for_each(|outcome| outcome.judge((height * width) as u64));
-    let (labels, voxels, covered) = run.painter.finish();
+    let (labels, voxels, covered) = run.compositor.finish();
     Ok(Outcome { labels, voxels, covered, slices: run.outcomes, stages: run.stages })
 }
 
 impl Run<'_> {
     fn all(&mut self, source: &mut dyn SliceSource, map: &IntensityMap) -> Result<()> {
-        for slice in self.painter.prompted() {
+        for slice in self.compositor.prompted() {
             let start = Instant::now();
             let (volume, frame, index) = source.holding(self.slices, slice)?;
             self.stages.wait += start.elapsed();
@@ -285,7 +285,7 @@ impl Run<'_> {
         } else {
             self.keep_chosen(&batch)?
         }
-        self.painter.paint(self.observer)?;
+        self.compositor.compose(self.observer)?;
         self.stages.restore += start.elapsed();
         if self.observer.progress(self.outcomes.len(), self.total).is_break() {
             return Err(Error::Cancelled);
@@ -305,7 +305,7 @@ impl Run<'_> {
             let of_prompt = |masks: &[u8]| masks.chunks_exact(area).map(Runs::new).collect::<Result<Vec<_>>>();
             let kept: Vec<_> = masks.chunks_exact(count * area).map(of_prompt).collect::<Result<_>>()?;
             for (index, masks) in prompts.clone().zip(kept) {
-                self.settle(&batch[index], self.segmenter.verdict(index), masks);
+                self.choose(&batch[index], self.segmenter.verdict(index), masks);
             }
             done = prompts.end;
         }
@@ -319,20 +319,20 @@ impl Run<'_> {
             let mask = &mut self.masks[..pending.frame.slice[0] * pending.frame.slice[1]];
             self.segmenter.mask(index, verdict.chosen, &pending.frame, mask)?;
             let masks = vec![Runs::new(mask)?];
-            self.settle(pending, verdict, masks);
+            self.choose(pending, verdict, masks);
         }
         Ok(())
     }
 
     /// Adds an outcome, and passes on the masks that are certain with it.
-    fn settle(&mut self, pending: &Pending, verdict: Verdict, masks: Vec<Runs>) {
+    fn choose(&mut self, pending: &Pending, verdict: Verdict, masks: Vec<Runs>) {
         let Pending { request, slice, .. } = *pending;
         let decoded = Decoded { place: self.outcomes.len(), masks, followed: self.requests[request].is_on(slice + 1) };
         self.outcomes.push(pending.outcome(verdict));
-        let mut settled = Vec::new();
-        self.settlers[request].add(decoded, &mut self.outcomes, &mut settled);
-        for Settled { place, mask } in settled {
-            self.painter.add(self.outcomes[place].slice, request, mask);
+        let mut certain = Vec::new();
+        self.choices[request].add(decoded, &mut self.outcomes, &mut certain);
+        for Chosen { place, mask } in certain {
+            self.compositor.add(self.outcomes[place].slice, request, mask);
         }
     }
 }

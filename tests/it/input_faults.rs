@@ -101,14 +101,18 @@ fn each_fault_is_told(
 #[test]
 fn segment_says_what_failed() {
     let inputs = inputs();
-    each_fault_is_told(inputs.path(), ("faults of segment's inputs", &KINDS, [4 * one_in(4), one_in(7)]), |input, out| {
-        let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", "5,4,0,22,18,1", "--device", "cpu"]);
-        run.args(["--threads", "2"]).arg(input.join("image.nii.gz"));
-        run.arg("--weights").arg(input.join("weights.safetensors"));
-        let outputs = [("-o", "mask.nii.gz"), ("--preview", "preview.png"), ("--report", "report.json")];
-        run.args(outputs.iter().flat_map(|(flag, name)| [flag.into(), out.join(name)]));
-        run
-    });
+    each_fault_is_told(
+        inputs.path(),
+        ("faults of segment's inputs", &KINDS, [4 * one_in(4), one_in(7)]),
+        |input, out| {
+            let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", "5,4,0,22,18,1", "--device", "cpu"]);
+            run.args(["--threads", "2"]).arg(input.join("image.nii.gz"));
+            run.arg("--weights").arg(input.join("weights.safetensors"));
+            let outputs = [("-o", "mask.nii.gz"), ("--preview", "preview.png"), ("--report", "report.json")];
+            run.args(outputs.iter().flat_map(|(flag, name)| [flag.into(), out.join(name)]));
+            run
+        },
+    );
 }
 
 /// Of a slice of 30 x 24 pixels, with the tiny weights.

@@ -35,7 +35,7 @@ const DIMS: [usize; 3] = [40, 30, 12];
 /// What was told while the run went on: the end of the final slices, and the labels at that moment.
 #[derive(Default)]
 struct Told {
-    settled: Vec<(usize, LabelVolume)>,
+    composed: Vec<(usize, LabelVolume)>,
     done: usize,
     /// How many prompts were done each time.
     when: Vec<usize>,
@@ -52,8 +52,8 @@ impl Observer for Told {
         Ok(())
     }
 
-    fn settled(&mut self, end: usize, labels: &LabelVolume) -> Result<()> {
-        self.settled.push((end, labels.clone()));
+    fn composed(&mut self, end: usize, labels: &LabelVolume) -> Result<()> {
+        self.composed.push((end, labels.clone()));
         self.when.push(self.done);
         if self.fail { Err(Error::Cancelled) } else { Ok(()) }
     }
@@ -112,7 +112,7 @@ fn slices_that_are_told_final_stay_and_later_requests_win() {
         let requests: Vec<Request> = labels.iter().map(|&label| request(&mut random, label, axis)).collect();
         let (outcome, told) = run(&model, &requests, 1 + case, choice, axis);
 
-        let ends: Vec<usize> = told.settled.iter().map(|&(end, _)| end).collect();
+        let ends: Vec<usize> = told.composed.iter().map(|&(end, _)| end).collect();
         assert!(ends.is_sorted_by(|a, b| a < b) && ends.last() == Some(&DIMS[axis]), "{ends:?}");
         assert!(
             ends.len() > 3 && told.when[0] < outcome.slices.len() / 2,
@@ -120,7 +120,7 @@ fn slices_that_are_told_final_stay_and_later_requests_win() {
         );
         let at = |i: usize| [i % DIMS[0], i / DIMS[0] % DIMS[1], i / (DIMS[0] * DIMS[1])][axis];
         let count = DIMS.iter().product::<usize>();
-        for (end, labels) in &told.settled {
+        for (end, labels) in &told.composed {
             let same = |i: usize| at(i) >= *end || labels.get(i) == outcome.labels.get(i);
             assert!((0..count).all(same), "case {case}: a slice below {end} changed");
         }
@@ -151,7 +151,7 @@ fn an_observer_that_fails_ends_the_run() {
     let mut told = Told { fail: true, ..Told::default() };
     let request = request(&mut Random(5), 1, 2);
     let run = segment_volume(&mut segmenter, &volume, &frame, &map, &[request], &mut told);
-    assert!(matches!(run, Err(Error::Cancelled)) && told.settled.len() == 1);
+    assert!(matches!(run, Err(Error::Cancelled)) && told.composed.len() == 1);
 }
 
 /// Labels in blobs and in noise, so that some of them compress well and some do not.

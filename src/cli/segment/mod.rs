@@ -344,7 +344,7 @@ impl Observer for Watcher {
         self.logits.as_mut().map_or(Ok(()), |file| file.push(logits))
     }
 
-    fn settled(&mut self, end: usize, labels: &LabelVolume) -> medsegx::Result<()> {
+    fn composed(&mut self, end: usize, labels: &LabelVolume) -> medsegx::Result<()> {
         self.mask.as_mut().map_or(Ok(()), |mask| mask.send(labels, end))
     }
 }

@@ -61,7 +61,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// Whatever stops the run.
-    fn settled(&mut self, end: usize, labels: &LabelVolume) -> Result<()> {
+    fn composed(&mut self, end: usize, labels: &LabelVolume) -> Result<()> {
         let _ = (end, labels);
         Ok(())
     }

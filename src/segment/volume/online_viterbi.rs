@@ -1,4 +1,5 @@
-//! The masks of one request on their way through the slices: kept until their neighbours have decided which one it is.
+//! The masks of one request on their way through the slices (online Viterbi): each is kept until no later slice can
+//! change which one it is.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,34 +19,34 @@ pub(super) struct Decoded {
 }
 
 /// A prompt whose mask is chosen.
-pub(super) struct Settled {
+pub(super) struct Chosen {
     pub place: usize,
     pub mask: Rc<Runs>,
 }
 
 /// The prompts of one request, which come by ascending slice.
-pub(super) struct Settler {
+pub(super) struct OnlineViterbi {
     /// Where neighbouring slices take part in the choice.
     chain: Option<Chain>,
     undecided: VecDeque<Decoded>,
-    /// The last one that was settled, and the Dice of its mask with that of the slice before.
-    last: Option<(Settled, Option<f64>)>,
+    /// The last one that was chosen, and the Dice of its mask with that of the slice before.
+    last: Option<(Chosen, Option<f64>)>,
     decided: Vec<usize>,
 }
 
-impl Settler {
+impl OnlineViterbi {
     /// For prompts of `masks` masks each; one alone needs no choice.
     pub fn new(masks: usize) -> Self {
         let chain = (masks > 1).then(|| Chain::new(masks, CONTINUITY_WEIGHT));
-        Settler { chain, undecided: VecDeque::new(), last: None, decided: Vec::new() }
+        OnlineViterbi { chain, undecided: VecDeque::new(), last: None, decided: Vec::new() }
     }
 
-    /// Takes a prompt whose outcome is in `outcomes`, and appends to `settled` what is certain with it, by ascending
+    /// Takes a prompt whose outcome is in `outcomes`, and appends to `certain` what is chosen with it, by ascending
     /// slice.
-    pub fn add(&mut self, decoded: Decoded, outcomes: &mut [SliceOutcome], settled: &mut Vec<Settled>) {
+    pub fn add(&mut self, decoded: Decoded, outcomes: &mut [SliceOutcome], certain: &mut Vec<Chosen>) {
         let Some(chain) = &mut self.chain else {
             self.undecided.push_back(decoded);
-            return self.settle(0, outcomes, settled);
+            return self.choose(0, outcomes, certain);
         };
         let scores = &outcomes[decoded.place].verdict.scores;
         let together = |a: usize, b: usize| match self.undecided.back() {
@@ -62,12 +63,12 @@ impl Settler {
         }
         self.undecided.push_back(decoded);
         for chosen in std::mem::take(&mut self.decided) {
-            self.settle(chosen, outcomes, settled);
+            self.choose(chosen, outcomes, certain);
         }
     }
 
     /// The first undecided prompt keeps its mask `chosen`.
-    fn settle(&mut self, chosen: usize, outcomes: &mut [SliceOutcome], settled: &mut Vec<Settled>) {
+    fn choose(&mut self, chosen: usize, outcomes: &mut [SliceOutcome], certain: &mut Vec<Chosen>) {
         let Some(Decoded { place, mut masks, .. }) = self.undecided.pop_front() else { return };
         let mask = Rc::new(masks.swap_remove(chosen));
         if self.chain.is_some() {
@@ -83,8 +84,8 @@ impl Settler {
         }
         outcomes[place].pixels = u64::from(mask.area());
         outcomes[place].continuity = mean(dice, None);
-        self.last = Some((Settled { place, mask: Rc::clone(&mask) }, dice));
-        settled.push(Settled { place, mask });
+        self.last = Some((Chosen { place, mask: Rc::clone(&mask) }, dice));
+        certain.push(Chosen { place, mask });
     }
 }
 

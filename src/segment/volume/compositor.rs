@@ -1,4 +1,4 @@
-//! Chosen masks into labels: a slice is painted once the masks of all its prompts are chosen, and told when all slices
+//! Chosen masks into labels: a slice is composed once the masks of all its prompts are chosen, and told when all slices
 //! before it are.
 
 use std::collections::BTreeMap;
@@ -11,16 +11,16 @@ use crate::image::Runs;
 use crate::memory::reserve;
 use crate::volume::{LabelVolume, SliceFrame};
 
-/// A slice on which some prompts are not settled.
+/// A slice on which the masks of some prompts are not chosen.
 #[derive(Default)]
 struct Open {
-    unsettled: usize,
+    undecided: usize,
     /// Chosen masks and their requests.
     masks: Vec<(usize, Rc<Runs>)>,
 }
 
 /// Labels as they become final, by ascending slice.
-pub(super) struct Painter<'a> {
+pub(super) struct Compositor<'a> {
     slices: &'a SliceFrame,
     requests: &'a [Request],
     open: BTreeMap<usize, Open>,
@@ -31,7 +31,7 @@ pub(super) struct Painter<'a> {
 /// Nobody's pixel.
 const NOBODY: u32 = u32::MAX;
 
-/// Which request has which pixel of the slice that is painted, and how many voxels each has in all.
+/// Which request has which pixel of the slice at hand, and how many voxels each has in all.
 struct Owners {
     /// Of the slice at hand, made when a slice has two masks; [`NOBODY`] between slices.
     of_pixels: Vec<u32>,
@@ -40,7 +40,7 @@ struct Owners {
 }
 
 impl Owners {
-    /// Counts the masks of one slice of `area` pixels, in the order in which they are painted.
+    /// Counts the masks of one slice of `area` pixels, in the order in which they lie above each other.
     fn count(&mut self, masks: &[(usize, Rc<Runs>)], area: usize) -> Result<()> {
         for (request, mask) in masks {
             self.voxels[*request] += u64::from(mask.area());
@@ -73,19 +73,19 @@ fn pixels(owners: &[u32], run: Range<usize>) -> &[u32] {
     owners.get(run).unwrap_or_default()
 }
 
-impl<'a> Painter<'a> {
+impl<'a> Compositor<'a> {
     /// Background on the grid that `slices` cuts, whose slices wait for the prompts of `requests`.
     pub fn new(slices: &'a SliceFrame, requests: &'a [Request], labels: LabelVolume) -> Self {
         let mut open = BTreeMap::<usize, Open>::new();
         for slice in requests.iter().flat_map(Request::prompted) {
-            open.entry(slice).or_default().unsettled += 1;
+            open.entry(slice).or_default().undecided += 1;
         }
         let none = || vec![0; requests.len()];
         let owners = Owners { of_pixels: Vec::new(), voxels: none(), covered: none() };
-        Painter { slices, requests, open, labels, owners }
+        Compositor { slices, requests, open, labels, owners }
     }
 
-    /// Slices that prompts lie on and that are not painted, ascending.
+    /// Slices that prompts lie on and that are not composed, ascending.
     pub fn prompted(&self) -> Vec<usize> {
         self.open.keys().copied().collect()
     }
@@ -94,15 +94,15 @@ impl<'a> Painter<'a> {
     pub fn add(&mut self, slice: usize, request: usize, mask: Rc<Runs>) {
         if let Some(open) = self.open.get_mut(&slice) {
             open.masks.push((request, mask));
-            open.unsettled -= 1;
+            open.undecided -= 1;
         }
     }
 
-    /// Paints the slices that are complete down from the lowest, and tells `observer`.
-    pub fn paint(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let mut painted = false;
+    /// Composes the slices that are complete down from the lowest, and tells `observer`.
+    pub fn compose(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let mut composed = false;
         while let Some(first) = self.open.first_entry()
-            && first.get().unsettled == 0
+            && first.get().undecided == 0
         {
             let (slice, Open { mut masks, .. }) = first.remove_entry();
             masks.sort_by_key(|&(request, _)| request);
@@ -111,10 +111,10 @@ impl<'a> Painter<'a> {
             for (request, mask) in masks {
                 self.labels.paint_runs(self.slices, slice, &mask, self.requests[request].label)?;
             }
-            painted = true;
+            composed = true;
         }
         let end = self.open.keys().next().copied().unwrap_or(self.slices.slices());
-        if painted { observer.settled(end, &self.labels) } else { Ok(()) }
+        if composed { observer.composed(end, &self.labels) } else { Ok(()) }
     }
 
     /// The labels, the voxels that each request has in them, and those that later ones took from it.
