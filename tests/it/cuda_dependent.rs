@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use medsegx::Error;
 use medsegx::backend::Launches;
-use medsegx::backend::cuda::{dependent, kernels};
+use medsegx::backend::cuda::{dependent, kernels, occupancy};
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
 use medsegx::weights::Weights;
@@ -24,6 +24,25 @@ fn every_kernel_waits_before_anything_else() {
         let instructions = body.lines().map(|line| line.split("//").next().unwrap().trim());
         let first: Vec<&str> = instructions.filter(|line| !line.is_empty() && !line.starts_with('.')).take(2).collect();
         assert_eq!(first, ["griddepcontrol.wait;", "griddepcontrol.launch_dependents;"], "{}", kernel.entry);
+    }
+}
+
+#[test]
+fn every_kernel_may_be_asked_for_another_number_of_blocks() {
+    for (kernel, ptx) in kernels::texts() {
+        let asked = |text: &str| -> i32 {
+            let numbers: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(".minnctapersm ")).collect();
+            assert_eq!(numbers.len(), 1, "{}", kernel.entry);
+            numbers[0].trim().parse().unwrap()
+        };
+        for more in [-8, -1, 0, 1] {
+            let text = occupancy::text(kernel, ptx.into(), more).unwrap();
+            ptxvm::Module::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", kernel.entry));
+            assert_eq!(asked(&text), (asked(ptx) + i32::from(more)).max(1), "{}", kernel.entry);
+            assert_eq!(text.lines().count(), ptx.lines().count(), "{}", kernel.entry);
+        }
+        let refused = occupancy::text(kernel, ptx.replace(".minnctapersm", ".maxnctapersm").into(), 1);
+        assert!(matches!(refused, Err(Error::Internal { .. })), "{refused:?}");
     }
 }
 

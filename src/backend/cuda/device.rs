@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::driver::nvidia::Nvidia;
 use super::driver::{Arg, Driver};
-use super::{dependent, kernels};
+use super::{dependent, kernels, occupancy};
 use crate::backend::Launches;
 use crate::error::{Error, Result};
 
@@ -14,6 +14,8 @@ pub struct Cuda<D: Driver> {
     pub(super) driver: D,
     pub(super) resident: Arc<Resident<D>>,
     pub(super) saturated_by_host: AtomicU64,
+    /// Blocks a multiprocessor that kernels ask for besides those of their templates.
+    more_blocks: i8,
 }
 
 /// What launches use besides a session's arena and parameters.
@@ -66,7 +68,13 @@ impl<D: Driver> Cuda<D> {
         driver.write(&counters, 0, &vec![0; MOST_PROMPTS * size_of::<u32>()])?;
         let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
         let resident = Arc::new(Resident { functions, saturated, counters });
-        Ok(Cuda { driver, resident, saturated_by_host: AtomicU64::new(0) })
+        Ok(Cuda { driver, resident, saturated_by_host: AtomicU64::new(0), more_blocks: 0 })
+    }
+
+    /// The same with kernels that ask for so many more blocks a multiprocessor than their templates do: for whoever
+    /// measures.
+    pub fn with_more_blocks(self, more_blocks: i8) -> Self {
+        Cuda { more_blocks, ..self }
     }
 
     /// The device.
@@ -91,7 +99,8 @@ impl<D: Driver> Cuda<D> {
         if let Some(function) = kept.get() {
             return Ok(function);
         }
-        let function = self.driver.load(kernel, &dependent::text(kernel, ptx, self.driver.launches())?)?;
+        let text = dependent::text(kernel, ptx, self.driver.launches())?;
+        let function = self.driver.load(kernel, &occupancy::text(kernel, text, self.more_blocks)?)?;
         Ok(kept.get_or_init(|| function))
     }
 

@@ -23,6 +23,7 @@ mod layer_norm;
 mod lower;
 mod mask_embed;
 pub mod measure;
+pub mod occupancy;
 mod patch_embed;
 pub mod picture;
 pub mod resize;

@@ -175,13 +175,15 @@ struct KernelReport {
     #[serde(flatten)]
     about: About,
     batch: usize,
+    more_blocks: i8,
     rows: Vec<KernelRow>,
 }
 
 /// `bench kernels`.
-pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -> anyhow::Result<()> {
+pub(super) fn kernels<D: Driver>(args: &super::kernels::Args, cuda: Cuda<D>) -> anyhow::Result<()> {
+    let (common, batch, more_blocks) = (&args.common, args.batch, args.more_blocks);
     anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
-    let network = common.network(cuda)?;
+    let network = common.network(cuda.with_more_blocks(more_blocks))?;
     let cpu = common.network(common.cpu()?)?;
     let (about, ceiling) = About::new(common, network.backend())?;
     let mut work = Work::new(network.config(), batch);
@@ -213,7 +215,7 @@ pub(super) fn kernels<D: Driver>(common: &Common, batch: usize, cuda: Cuda<D>) -
         }
     }
     progress.finish();
-    print(&KernelReport { about, batch, rows }, common.json)
+    print(&KernelReport { about, batch, more_blocks, rows }, common.json)
 }
 
 fn kernel_row(plan: &Plan, step: usize, seconds: f64, ceiling: &Ceiling) -> KernelRow {

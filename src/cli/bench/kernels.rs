@@ -20,6 +20,11 @@ pub struct Args {
     /// Slices in the batch
     #[arg(long, default_value_t = 1)]
     pub(super) batch: usize,
+    /// On CUDA: blocks a multiprocessor that kernels ask for besides those of their templates
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i8).range(-8..=8))]
+    pub(super) more_blocks: i8,
 }
 
 #[derive(Serialize)]

@@ -66,11 +66,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Kernels(args) => match args.common.device {
             Device::Cpu => kernels::run(&args),
             #[cfg(feature = "cuda")]
-            Device::Cuda(at, launches) => device::kernels(&args.common, args.batch, Cuda::open(at, launches)?),
+            Device::Cuda(at, launches) => device::kernels(&args, Cuda::open(at, launches)?),
             #[cfg(feature = "ptxvm")]
-            Device::Ptxvm(checks, launches) => {
-                device::kernels(&args.common, args.batch, args.common.ptxvm(checks, launches)?)
-            }
+            Device::Ptxvm(checks, launches) => device::kernels(&args, args.common.ptxvm(checks, launches)?),
             other => Err(args.common.refuse(other)),
         },
         #[cfg(feature = "cuda")]

@@ -40,6 +40,43 @@ pub fn dependent_launches(found: &Value, interpreted: bool) -> Value {
     json!({ "recommended": recommended, "why": why, "rows": rows })
 }
 
+/// One block a multiprocessor fewer or more beside what each kernel asks for, step by step at the batch that all three
+/// were timed at: a step is recommended another number where that is worth it, in the row of its model and shapes.
+pub fn blocks(found: &Value, interpreted: bool) -> Value {
+    if let Some(why) = found["blocks"]["skipped"].as_str() {
+        return json!({ "recommended": Value::Null, "why": format!("not timed: {why}") });
+    }
+    if interpreted {
+        return json!({ "recommended": Value::Null, "why": "times of the interpreter mean nothing" });
+    }
+    let microseconds = |models: &Value, of: &Value, row: &Value| {
+        let same = |model: &&Value| ["config", "batch"].iter().all(|&key| model[key] == of[key]);
+        let rows = list(models).iter().find(same).map_or(&[][..], |model| list(&model["rows"]));
+        let same = |other: &&Value| ["op", "shapes"].iter().all(|&key| other[key] == row[key]);
+        rows.iter().find(same).and_then(|other| other["microseconds"].as_f64())
+    };
+    let mut rows = Vec::new();
+    for model in list(&found["kernels"]) {
+        for row in list(&model["rows"]) {
+            let others = [0, 1].map(|which| microseconds(&found["blocks"][which], model, row));
+            let (Some(own), [Some(fewer), Some(more)]) = (row["microseconds"].as_f64(), others) else { continue };
+            let (best, change) = if fewer < more { (fewer, -1) } else { (more, 1) };
+            let change = if best <= WORTH_IT * own { change } else { 0 };
+            let mut row =
+                json!({ "config": model["config"], "batch": model["batch"], "op": row["op"], "shapes": row["shapes"] });
+            (row["us"], row["fewer_us"], row["more_us"]) = (json!(own), json!(fewer), json!(more));
+            row["change"] = json!(change);
+            rows.push(row);
+        }
+    }
+    let worth_it: Vec<&Value> = rows.iter().filter(|row| row["change"] != json!(0)).collect();
+    let why = match (rows.len(), worth_it.len()) {
+        (0, _) => "nothing was timed in all three ways".into(),
+        (steps, changes) => format!("{changes} of {steps} steps are faster by a hundredth or more"),
+    };
+    json!({ "recommended": worth_it, "why": why, "rows": rows })
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -63,6 +100,26 @@ mod tests {
             assert_eq!(choice["recommended"], expected, "{dependent:?}");
             assert_eq!(choice["rows"][1]["ratio"], dependent[1] / 2.0);
         }
+    }
+
+    #[test]
+    fn a_step_is_recommended_another_number_of_blocks_where_that_is_faster() {
+        let times = |us: [f64; 3]| -> Value {
+            let one = |(i, us)| json!({ "op": "linear", "shapes": format!("{i}"), "microseconds": us });
+            let rows: Vec<Value> = us.into_iter().enumerate().map(one).collect();
+            json!([{ "config": "vit_b", "batch": 1, "rows": rows }])
+        };
+        // Faster with fewer, no faster by a hundredth, faster with more.
+        let found = json!({
+            "kernels": times([10.0, 10.0, 10.0]),
+            "blocks": [times([9.0, 9.95, 11.0]), times([9.5, 9.91, 8.0])],
+        });
+        let choice = blocks(&found, false);
+        assert_eq!(choice["rows"].as_array().unwrap().len(), 3, "{choice}");
+        let changes: Vec<&Value> = list(&choice["recommended"]).iter().map(|row| &row["change"]).collect();
+        assert_eq!(changes, [&json!(-1), &json!(1)], "{choice}");
+        assert!(blocks(&found, true)["recommended"].is_null());
+        assert!(blocks(&json!({ "blocks": { "skipped": "no" } }), false)["recommended"].is_null());
     }
 
     #[test]

@@ -116,8 +116,12 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         found["kernels"] = steps::kernels(&job)?;
         found["volumes"] = steps::volumes(&job)?;
         found["dependent"] = steps::dependent(&job);
+        found["blocks"] = steps::blocks(&job);
         found["torch"] = steps::torch(&job);
-        found["choices"] = json!({ "launches": choices::dependent_launches(&found, job.interpreted()) });
+        found["choices"] = json!({
+            "launches": choices::dependent_launches(&found, job.interpreted()),
+            "blocks": choices::blocks(&found, job.interpreted()),
+        });
     }
     let text = serde_json::to_string_pretty(&found)?;
     std::fs::write(&args.out, text).with_context(|| format!("write {}", args.out.display()))?;

@@ -83,6 +83,19 @@ pub fn kernels(job: &Job) -> anyhow::Result<Value> {
         .collect()
 }
 
+/// Every step at the smallest batch with one block a multiprocessor fewer and more than each kernel asks for: `[fewer,
+/// more]`, each as [`kernels`].
+pub fn blocks(job: &Job) -> Value {
+    let (repeats, least) = (if job.interpreted() { 1 } else { 15 }, job.batches.iter().min().copied());
+    let batches: Vec<usize> = least.into_iter().collect();
+    let one = |config: &String, more: &str| {
+        child::json(bench(job, &job.device, "kernels", config, &batches, repeats).args(["--more-blocks", more]))
+    };
+    let all = |more| job.configs.iter().map(|config| one(config, more)).collect::<anyhow::Result<Value>>();
+    let measured = || anyhow::Ok(json!([all("-1")?, all("1")?]));
+    measured().unwrap_or_else(|error| json!({ "skipped": format!("{error:#}") }))
+}
+
 /// File to file: a volume of 512 x 512 x 300 with one box a slice.
 pub fn volumes(job: &Job) -> anyhow::Result<Value> {
     let dims = if job.interpreted() { [64, 48, 2] } else { [512, 512, 300] };

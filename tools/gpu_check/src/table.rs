@@ -43,6 +43,15 @@ pub fn of(found: &Value) -> String {
         let recommended = launches["recommended"].as_str().unwrap_or("none");
         let _ = writeln!(out, "recommended launches: {recommended} ({why})");
     }
+    let blocks = &found["choices"]["blocks"];
+    if let Some(why) = blocks["why"].as_str() {
+        let _ = writeln!(out, "blocks a multiprocessor: {why}");
+    }
+    for row in list(&blocks["recommended"]) {
+        let [config, op, shapes] = ["config", "op", "shapes"].map(|key| text(&row[key]));
+        let [us, fewer, more] = ["us", "fewer_us", "more_us"].map(|key| number(&row[key]));
+        let _ = writeln!(out, "  {config} {op} {shapes}: {us:.1} us, one fewer {fewer:.1}, one more {more:.1}");
+    }
     for row in list(&found["volumes"]) {
         let seconds = &row["seconds"];
         let inside = ["encode", "decode", "restore"].map(|stage| number(&seconds[stage])).iter().sum::<f64>();
