@@ -6,6 +6,8 @@ use medsegx::volume::{self, OpenOptions, Segment, SeriesChoice, ValueScale};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
 
+use super::real_world::RealWorld;
+
 /// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
 #[derive(clap::Args)]
 pub struct Args {
@@ -19,10 +21,8 @@ pub struct Args {
     /// DICOM series.
     #[arg(long, value_name = "UID")]
     series: Option<String>,
-    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
-    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    real_world: Option<String>,
+    #[command(flatten)]
+    values: RealWorld,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -45,7 +45,7 @@ fn image(args: &Args) -> anyhow::Result<String> {
     let choice = SeriesChoice {
         series: args.series.clone(),
         volume: args.volume.clone(),
-        real_world: args.real_world.clone(),
+        real_world: args.values.real_world.clone(),
         threads: None,
     };
     #[cfg(feature = "dicom")]

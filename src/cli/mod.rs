@@ -21,6 +21,7 @@ mod model_args;
 mod named;
 mod plan;
 mod progress;
+mod real_world;
 mod score;
 mod segment;
 mod synth;

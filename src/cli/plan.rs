@@ -14,10 +14,12 @@ use medsegx::weights::{Access, Dtype, Weights};
 use serde::Serialize;
 
 use super::named::{Named, named};
+use super::real_world::RealWorld;
 use super::segment::Axis;
 
 /// Show the steps of a run with shapes, FLOP, bytes and memory
 #[derive(clap::Args)]
+#[command(mut_arg("real_world", |arg| arg.requires("image")))]
 pub struct Args {
     /// Image to plan for, a box on each of its slices: any that `medsegx segment` takes. Headers are read, no voxels
     #[arg(value_name = "IMAGE")]
@@ -28,10 +30,8 @@ pub struct Args {
     /// DICOM series, where there are several
     #[arg(long, value_name = "UID", requires = "image")]
     series: Option<String>,
-    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
-    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", requires = "image")]
-    real_world: Option<String>,
+    #[command(flatten)]
+    values: RealWorld,
     /// Axis of the stored array that slices lie across
     #[arg(long, default_value = "k", ignore_case = true)]
     axis: Axis,
@@ -169,7 +169,7 @@ fn on_image(path: &Path, args: &Args, flop_of_batch: u64) -> medsegx::Result<OnI
     let choice = SeriesChoice {
         series: args.series.clone(),
         volume: args.volume.clone(),
-        real_world: args.real_world.clone(),
+        real_world: args.values.real_world.clone(),
         threads: args.threads.map(usize::from),
     };
     let opening = Opening::open_chosen(path, &OpenOptions::default(), &choice)?;

@@ -12,6 +12,7 @@ use medsegx::volume::{Form, Intensity, LabelTable, Orientation};
 
 use crate::cli::files::{self, Named};
 use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
+use crate::cli::real_world::RealWorld;
 
 /// Segment an image: boxes and the name of what to look for in, a mask on the image's own grid out
 #[derive(clap::Args)]
@@ -77,10 +78,8 @@ pub struct Args {
     /// the series that a mask as DICOM belongs to, whose grid is the image's in any order of its axes
     #[arg(long, value_name = "UID|FOLDER", help_heading = "Image")]
     pub series: Option<String>,
-    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
-    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Image")]
-    pub real_world: Option<String>,
+    #[command(flatten, next_help_heading = "Image")]
+    pub values: RealWorld,
 
     #[command(flatten, next_help_heading = "After the network (in this order; nothing unless asked for)")]
     pub after: AfterArgs,

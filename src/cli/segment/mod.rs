@@ -237,7 +237,7 @@ impl Job {
         let choice = SeriesChoice {
             series: args.series_of_image(),
             volume: args.volume.clone(),
-            real_world: args.real_world.clone(),
+            real_world: args.values.real_world.clone(),
             threads: args.model.threads.map(usize::from),
         };
         let options = OpenOptions { form: args.form, nan: args.nan, ..OpenOptions::default() };

@@ -8,6 +8,7 @@ use medsegx::volume::{Intensity, Orientation};
 use crate::cli::files::{self, Named};
 use crate::cli::folder_layout::FolderLayout;
 use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
+use crate::cli::real_world::RealWorld;
 use crate::cli::segment::{Axis, ContextArgs};
 
 /// Tune the model on a few labelled slices of your own: a small file that goes on top of the weights
@@ -52,10 +53,8 @@ pub struct Args {
     /// As for `medsegx segment`; tune as you will segment
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
-    /// Real world values of a DICOM image in place of its rescale: by the one map that its slices have, or by that
-    /// with a label or unit (--real-world=NAME); `medsegx info FOLDER` lists them
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Image")]
-    pub real_world: Option<String>,
+    #[command(flatten, next_help_heading = "Image")]
+    pub values: RealWorld,
     /// Axis that slices lie across
     #[arg(long, default_value = "k", help_heading = "Image")]
     pub axis: Axis,

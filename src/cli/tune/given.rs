@@ -110,7 +110,7 @@ impl Given {
     ) -> anyhow::Result<(Vec<Example>, Hashes)> {
         let (mut all, mut hashes) = (Vec::new(), Hashes::default());
         for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
-            let choice = SeriesChoice { real_world: args.real_world.clone(), ..SeriesChoice::default() };
+            let choice = SeriesChoice { real_world: args.values.real_world.clone(), ..SeriesChoice::default() };
             let image = Opening::open_chosen(image_path, &OpenOptions::default(), &choice)?.finish()?;
             let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[self.label.into()])?;
             hashes.add(image_path, labels_path)?;
