@@ -27,8 +27,7 @@ pub struct OpCase {
 
 /// Every case.
 pub fn all() -> Vec<OpCase> {
-    let all =
-        [encoder::cases(), attention::cases(), tiny_vit::cases(), decoder::cases(), chains::cases()];
+    let all = [encoder::cases(), attention::cases(), tiny_vit::cases(), decoder::cases(), chains::cases()];
     all.into_iter().flatten().collect()
 }
 

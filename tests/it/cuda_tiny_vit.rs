@@ -12,9 +12,7 @@ use medsegx::backend::Launches;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
-use medsegx::segment::{
-    Capacity, Device, Model, ModelOptions, Picture, Point, Prompt, Segmenter, prompt_points,
-};
+use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Point, Prompt, Segmenter, prompt_points};
 use medsegx::weights::Weights;
 
 /// Required of the kernels: f16 operands, f32 sums.

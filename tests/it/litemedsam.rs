@@ -139,7 +139,10 @@ fn stages<B: Backend>(
     let (_, golden) = bytes(&file, "logits");
     let golden: Vec<f32> = bytemuck::pod_collect_to_vec(&golden);
     let distance = relative_l2(&logits, &golden[..logits.len()]);
-    println!("case{index} logits of mask 0: {distance:.1e}, {:.0} % of the tolerance", 100.0 * distance / limit("logits"));
+    println!(
+        "case{index} logits of mask 0: {distance:.1e}, {:.0} % of the tolerance",
+        100.0 * distance / limit("logits")
+    );
     if distance.is_nan() || distance > limit("logits") {
         far.push(format!("case{index} logits: {distance:.1e}"));
     }

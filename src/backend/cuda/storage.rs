@@ -181,6 +181,26 @@ mod tests {
     }
 
     #[test]
+    fn taps_have_the_outputs_last() {
+        let param = Param { name: "w".into(), shape: vec![2, 1, 1, 3], recipe: Recipe::Tensor("w".into()) };
+        assert_eq!(taps(&param, &[0., 1., 2., 3., 4., 5.]), [0., 3., 1., 4., 2., 5.]);
+    }
+
+    #[test]
+    fn places_hold_biases_by_signed_differences_and_those_of_all_padding() {
+        let biases: Vec<f32> = (0..9).map(|i| i as f32 * 0.25).collect();
+        let packed = places(3, 4, &biases);
+        assert_eq!(packed.len(), 32 + 3 * 16);
+        // One row and two columns away, to either side.
+        let bias = (f64::from(biases[5]) * SCALE) as f32;
+        assert_eq!([packed[5], packed[3 * 5 + 4]], [bias; 2]);
+        // Of a window with one real column, for its first place; and with one real token.
+        let sum =
+            |keys: &[usize]| (keys.iter().map(|&key| f64::from(biases[key]).exp()).sum::<f64>().ln() * SCALE) as f32;
+        assert_eq!([packed[32], packed[64]], [sum(&[1, 2, 4, 5, 7, 8]), sum(&[1, 2, 3, 4, 5, 6, 7, 8])]);
+    }
+
+    #[test]
     fn conversion_saturates_and_counts() {
         let (halves, saturated) = to_half(&[1.0, 65504.0, 65505.0, -1e30, f32::INFINITY, f32::NAN]);
         let back: Vec<f32> = halves.iter().map(|h| h.to_f32()).collect();

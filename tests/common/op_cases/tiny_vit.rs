@@ -209,11 +209,8 @@ fn attention(grid: usize, window: usize, heads: usize, d: usize) -> OpCase {
     for i in 0..2 * tokens * heads {
         let (slice, token, head) = (i / heads / tokens, i / heads % tokens, i % heads);
         let part = |y: usize, x_: usize, part: usize| {
-            let row = if y < grid && x_ < grid {
-                &x[(slice * tokens + y * grid + x_) * 3 * width..]
-            } else {
-                &padding[..]
-            };
+            let row =
+                if y < grid && x_ < grid { &x[(slice * tokens + y * grid + x_) * 3 * width..] } else { &padding[..] };
             &row[(3 * head + part) * d..][..d]
         };
         let (y, x_) = (token / grid, token % grid);

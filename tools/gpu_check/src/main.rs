@@ -56,7 +56,8 @@ impl Job {
         let or = |given: &[String], default: &[&str]| -> Vec<String> {
             if given.is_empty() { default.iter().map(ToString::to_string).collect() } else { given.to_vec() }
         };
-        let configs = or(&args.config, if interpreted { &["tiny"] } else { &["vit_b", "vit_l", "vit_h", "litemedsam"] });
+        let configs =
+            or(&args.config, if interpreted { &["tiny"] } else { &["vit_b", "vit_l", "vit_h", "litemedsam"] });
         let default: &[usize] = if interpreted { &[1, 2] } else { &[1, 8, 32, 128] };
         let batches = if args.batch.is_empty() { default.to_vec() } else { args.batch.clone() };
         let scratch = tempfile::tempdir().context("a folder for weights and volumes")?;
