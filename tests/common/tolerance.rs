@@ -89,12 +89,13 @@ pub const LITEMEDSAM: &[Tolerance] = &[
     row("iou", 2e-6, "one number"),
 ];
 
-/// The same on CUDA.
+/// The same on CUDA, whose operands are f16: rounding operands to 11 bits moves the embedding by 3e-3 to 8e-3
+/// (../shared/spec/LITEMEDSAM.md); the mask is less sensitive than the embedding.
 pub const LITEMEDSAM_CUDA: &[Tolerance] = &[
-    row("patch_embed", 5e-4, "a product of f32, then one of f16 operands"),
+    row("patch_embed", 2e-4, "pixels in f32, then one product whose input is stored in f16"),
     row("prompt", 1e-5, "f32 sines of the device"),
-    row("encoder", 1.2e-2, "TODO"),
-    row("decoder", 1e-2, "TODO"),
+    row("encoder", 8e-3, "what rounding the operands makes, through gains of up to 319"),
+    row("decoder", 8e-3, "as the embedding, whose rounding it carries"),
     row("logits", 5e-3, "required of the kernels"),
     row("iou", 5e-3, "as the logits"),
 ];

@@ -20,10 +20,10 @@ const LIMIT: f64 = 5e-3;
 
 #[test]
 fn models_of_both_stems_beside_the_cpu() {
-    for (stem, batch, checks) in [(1, 2, Checks::Full), (3, 1, Checks::Fast)] {
+    for (stem, batch) in [(1, 2), (3, 1)] {
         let config = tiny_vit_of_kernels(stem);
         let expected = tiny_vit_logits(&config, Cpu::new(CpuOptions::default()).unwrap(), 1);
-        let found = tiny_vit_logits(&config, Cuda::new(Interpreter::new(2, checks)).unwrap(), batch);
+        let found = tiny_vit_logits(&config, Cuda::new(Interpreter::new(2, Checks::Fast)).unwrap(), batch);
         let distance = relative_l2(&found, &expected);
         println!("stem of {stem} x {stem}: {distance:.1e}, {:.0} % of the tolerance", 100.0 * distance / LIMIT);
         assert!(distance < LIMIT, "stem of {stem} x {stem}: {distance:e}");
@@ -91,7 +91,7 @@ fn check(case: &OpCase, entry: &'static str, instruction: &'static str, which: u
 fn kernels_without_their_waits() {
     let windows = case("window_attention", "windows of 7 on 16, 2 heads of 32");
     check(&windows, "window_attention_64", "cp.async.wait_group", 0, "cp.async");
-    check(&windows, "window_attention_64", "bar.sync", 0, "cp.async");
+    check(&windows, "window_attention_64", "bar.sync", 0, "race on shared memory");
     check(&windows, "window_attention_64", "bar.warp.sync", 0, "race on shared memory");
     check(&windows, "window_attention_64", "bar.warp.sync", 1, "race on shared memory");
     let pixels = case("convolution", "pixels, k 3, side 10");

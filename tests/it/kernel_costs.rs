@@ -33,9 +33,14 @@ struct Costs {
 
 impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
+        self.run_of("", size, case, out);
+    }
+
+    /// Of kernels whose names begin with `stem`.
+    fn run_of(&mut self, stem: &str, size: &str, case: &Case, out: ValueId) {
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
-        self.take(size, &backend, |_| true);
+        self.take(size, &backend, |entry| entry.starts_with(stem));
     }
 
     /// Counts the launches since the last call, of those kernels that are `wanted`.
@@ -246,7 +251,7 @@ fn tiny_vit(costs: &mut Costs) {
             let reader = case.output(&[65536, 64]);
             convolve(&mut case, random, (out, None, reader), [256, 1, 1, 32, 64]);
         }
-        costs.run("256 x 256 pixels, 1 x 1 to 32", &case, out);
+        costs.run_of("convolution", "256 x 256 pixels, 1 x 1 to 32", &case, out);
     }
     let mut case = Case::new(1);
     let input = case.floats(&[128 * 128, 32], &random.vec(128 * 128 * 32, 1.0));
