@@ -10,16 +10,23 @@ mod counting;
 use std::sync::Arc;
 
 use common::answers::{context, place, volume};
+use common::run::{corners, tiny_vit_of_kernels};
 use common::watched::{Counts, Watched};
 use medsegx::backend::cuda::driver::null::Null;
 use medsegx::mask::MaskChoice;
 use medsegx::model::Preset;
-use medsegx::segment::{Capacity, Model, Prompt, Segmenter};
+use medsegx::segment::{Capacity, Model, Picture, Prompt, Segmenter};
 use medsegx::volume::{Intensity, Orientation};
 use medsegx::weights::Weights;
 
+/// One test, since allocations are counted for the whole process.
 #[test]
-fn recorded_batches_allocate_nothing() {
+fn recorded_runs_allocate_nothing() {
+    batches();
+    slices_of_litemedsam();
+}
+
+fn batches() {
     const BATCHES: usize = 50;
     let (driver, seen) = Watched::new(Null::default());
     let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 22);
@@ -49,4 +56,28 @@ fn recorded_batches_allocate_nothing() {
     let expected = Counts { replays: BATCHES, queued_writes: 3 * BATCHES, queued_reads: BATCHES, ..Counts::default() };
     assert_eq!(counts, expected);
     assert_eq!(found, 0, "allocations in {BATCHES} batches");
+}
+
+/// Pictures and masks of LiteMedSAM are made on the host, a slice at a time.
+fn slices_of_litemedsam() {
+    const SLICES: usize = 20;
+    let (driver, seen) = Watched::new(Null::default());
+    let weights = Weights::synthetic(&tiny_vit_of_kernels(1), 22);
+    let model = Arc::new(Model::on_driver(&weights, driver).unwrap());
+    let mut segmenter = Segmenter::new(&model, Capacity::default(), MaskChoice::Auto).unwrap();
+    let pixels: Vec<u8> = (0..300 * 400).map(|i| (i % 251) as u8).collect();
+    let picture = Picture { pixels: &pixels, height: 300, width: 400, channels: 1 };
+    let (points, mut mask) = (corners([50.0, 60.0, 150.0, 120.0]), vec![9; 300 * 400]);
+    let mut slice = || {
+        let frame = segmenter.set_slice(&picture, None).unwrap();
+        segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
+        segmenter.mask(0, 0, &frame, &mut mask).unwrap();
+    };
+    // Outside of a recording, recorded, replayed.
+    (0..3).for_each(|_| slice());
+    let mut found = 0;
+    let counts = seen.during(|| found = counting::allocations(|| (0..SLICES).for_each(|_| slice())));
+    // Encoder and decoder.
+    assert_eq!(counts.replays, 2 * SLICES);
+    assert_eq!(found, 0, "allocations in {SLICES} slices");
 }

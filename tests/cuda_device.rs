@@ -8,11 +8,12 @@ mod common;
 use std::sync::Arc;
 
 use common::golden::Golden;
-use common::run::{boxes, segment, synthetic};
+use common::run::{boxes, segment, synthetic, tiny_vit_logits, tiny_vit_of_kernels};
 use common::stages::{all_logits, stages};
 use common::{answers, op_cases, pictures, relative_l2, tolerance};
 use medsegx::Error;
 use medsegx::backend::Launches;
+use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::Driver;
 use medsegx::backend::cuda::driver::nvidia::Nvidia;
@@ -105,6 +106,22 @@ fn goldens_of_the_large_network() {
 
 fn large_goldens<D: Driver>(open: impl Fn() -> Cuda<D>) {
     assert!(all_logits(&Golden::portable("vit_b", tolerance::F16), &Preset::VitB.medsegx(), open()));
+}
+
+#[test]
+fn networks_with_a_tiny_vit() {
+    on_device!(tiny_vits);
+}
+
+fn tiny_vits<D: Driver>(open: impl Fn() -> Cuda<D>) {
+    for stem in [1, 3] {
+        let config = tiny_vit_of_kernels(stem);
+        let expected = tiny_vit_logits(&config, Cpu::new(CpuOptions::default()).unwrap(), 1);
+        let distance = relative_l2(&tiny_vit_logits(&config, open(), 2), &expected);
+        let row = tolerance::find(tolerance::F16, "logits");
+        println!("stem of {stem} x {stem}: logits {distance:.1e} from the CPU's, tolerance {:.0e}", row.limit);
+        assert!(distance <= row.limit);
+    }
 }
 
 #[test]

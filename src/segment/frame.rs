@@ -44,7 +44,7 @@ impl Frame {
 
     /// How pixels are resized.
     pub(crate) fn filter(&self) -> Filter {
-        if self.kind == Kind::LiteMedSam { Filter::Area } else { Filter::Bilinear }
+        Filter::of(self.kind)
     }
 
     /// The rows of `picture` `[S, S, 3]` that are no padding.
@@ -95,6 +95,13 @@ pub(crate) enum Filter {
     Bilinear,
     /// Means over areas, rounded to bytes.
     Area,
+}
+
+impl Filter {
+    /// Of a kind of model.
+    pub(crate) fn of(kind: Kind) -> Filter {
+        if kind == Kind::LiteMedSam { Filter::Area } else { Filter::Bilinear }
+    }
 }
 
 fn fit(kind: Kind) -> Fit {

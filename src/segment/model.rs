@@ -171,16 +171,8 @@ impl Model {
     /// Weights with NaN or infinite values; a device that is missing or out of memory.
     pub fn load(weights: &Weights, options: &ModelOptions) -> Result<Model> {
         let config = weights.config().clone();
-        // What has no kernels there is not tried there.
-        let device = match (options.device, without_kernels(&config)) {
-            (Device::Auto, Some(_)) => Device::Cpu,
-            (device, _) => device,
-        };
-        let (network, fallback) = match device {
-            Device::Cpu => {
-                let why = without_kernels(&config).filter(|_| options.device == Device::Auto);
-                (cpu(weights, options)?, why.map(str::to_string))
-            }
+        let (network, fallback) = match options.device {
+            Device::Cpu => (cpu(weights, options)?, None),
             Device::Cuda(ordinal, launches) => (cuda(weights, ordinal, launches)?, None),
             #[cfg(feature = "ptxvm")]
             Device::Ptxvm(checks, launches) => (ptxvm(weights, options, checks, launches)?, None),
@@ -260,21 +252,6 @@ impl Model {
     }
 }
 
-/// Why no GPU takes the model, if none does.
-fn without_kernels(config: &Config) -> Option<&'static str> {
-    config
-        .tiny_vit
-        .as_ref()
-        .map(|_| "the CUDA backend has no kernels of TinyViT, the encoder of LiteMedSAM and MobileSAM")
-}
-
-#[cfg(feature = "cuda")]
-fn refuse_without_kernels(weights: &Weights, device: &str) -> Result<()> {
-    let Some(why) = without_kernels(weights.config()) else { return Ok(()) };
-    let (device, message) = (device.to_string(), format!("{why}; use --device cpu"));
-    Err(Error::Device { device, operation: "load".into(), message })
-}
-
 fn cpu(weights: &Weights, options: &ModelOptions) -> Result<Box<dyn Loaded>> {
     let backend = Cpu::new(options.cpu)?;
     Ok(Box::new(Arc::new(Network::load(weights, backend)?)))
@@ -282,13 +259,11 @@ fn cpu(weights: &Weights, options: &ModelOptions) -> Result<Box<dyn Loaded>> {
 
 #[cfg(feature = "cuda")]
 fn cuda(weights: &Weights, ordinal: usize, launches: Launches) -> Result<Box<dyn Loaded>> {
-    refuse_without_kernels(weights, &format!("cuda:{ordinal}"))?;
     on_driver(weights, Nvidia::open(ordinal, launches)?)
 }
 
 #[cfg(feature = "cuda")]
 fn on_driver(weights: &Weights, driver: impl Driver) -> Result<Box<dyn Loaded>> {
-    refuse_without_kernels(weights, &driver.name())?;
     Ok(Box::new(Arc::new(Network::load(weights, Cuda::new(driver)?)?)))
 }
 

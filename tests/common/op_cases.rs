@@ -5,6 +5,7 @@ mod attention;
 mod chains;
 mod decoder;
 mod encoder;
+mod tiny_vit;
 
 use medsegx::backend::Backend;
 use medsegx::graph::op::{Dense, Norm};
@@ -26,7 +27,8 @@ pub struct OpCase {
 
 /// Every case.
 pub fn all() -> Vec<OpCase> {
-    [encoder::cases(), attention::cases(), decoder::cases(), chains::cases()].into_iter().flatten().collect()
+    let all = [encoder::cases(), attention::cases(), tiny_vit::cases(), decoder::cases(), chains::cases()];
+    all.into_iter().flatten().collect()
 }
 
 impl OpCase {
@@ -36,25 +38,33 @@ impl OpCase {
         OpCase { name: name.into(), op: word, case, expected }
     }
 
-    /// Runs it for the whole batch: the relative L2 distance of each output.
+    /// Runs it for the whole batch, and for its first slice or prompt alone: the relative L2 distance of each output.
     pub fn distances<B: Backend>(&self, backend: &B) -> Vec<f64> {
         self.try_distances(backend).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// As [`OpCase::distances`], for a backend that may refuse the case.
     pub fn try_distances<B: Backend>(&self, backend: &B) -> Result<Vec<f64>, medsegx::Error> {
-        Ok(self.distances_of(&self.outputs(backend)?))
+        let mut distances = self.distances_of(&self.outputs(backend)?);
+        if self.case.graph.batch > 1 {
+            distances.extend(self.distances_of(&self.first(backend, 1)?));
+        }
+        Ok(distances)
     }
 
     /// Runs it for the whole batch: each output.
     pub fn outputs<B: Backend>(&self, backend: &B) -> Result<Vec<Vec<f32>>, medsegx::Error> {
-        let ids: Vec<ValueId> = self.expected.iter().map(|(id, _)| *id).collect();
-        self.case.run(backend, self.case.graph.batch, &ids)
+        self.first(backend, self.case.graph.batch)
     }
 
-    /// The relative L2 distance of each output from what it should be.
+    fn first<B: Backend>(&self, backend: &B, active: usize) -> Result<Vec<Vec<f32>>, medsegx::Error> {
+        let ids: Vec<ValueId> = self.expected.iter().map(|(id, _)| *id).collect();
+        self.case.run(backend, active, &ids)
+    }
+
+    /// The relative L2 distance of each output, or of its first slices, from what it should be.
     pub fn distances_of(&self, found: &[Vec<f32>]) -> Vec<f64> {
-        found.iter().zip(&self.expected).map(|(found, (_, expected))| distance(found, expected)).collect()
+        found.iter().zip(&self.expected).map(|(found, (_, all))| distance(found, &all[..found.len()])).collect()
     }
 }
 

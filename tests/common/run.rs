@@ -50,6 +50,51 @@ pub fn tiny_vit(stem_kernel: usize) -> Config {
     config
 }
 
+/// As [`tiny_vit`], of widths that the CUDA backend has kernels for.
+pub fn tiny_vit_of_kernels(stem_kernel: usize) -> Config {
+    let mut config = if stem_kernel == 1 { Config::litemedsam() } else { Config::mobile_sam() };
+    let tiny = config.tiny_vit.as_mut().unwrap();
+    (tiny.stem_width, tiny.expanded) = (16, 32);
+    let stage = |width, heads, window| Stage { width, depth: 1, heads, window, mlp: 2 * width };
+    let first = Stage { width: 16, depth: 1, heads: 0, window: 0, mlp: 0 };
+    tiny.stages = vec![first, stage(32, 1, 7), stage(64, 2, 14), stage(64, 2, 7)];
+    tiny.classes = tiny.classes.map(|_| 5);
+    (config.width, config.heads, config.head_dim, config.mlp) = (64, 2, 32, 128);
+    (config.patch, config.global) = (config.image_size / 32, vec![false; 4]);
+    (config.prompt_width, config.decoder_mlp, config.upscaling) = (64, 128, vec![16, 8]);
+    config
+}
+
+/// Logits of mask 0 of two pictures with a box each, `batch` at a time.
+pub fn tiny_vit_logits<B: Backend>(config: &Config, backend: B, batch: usize) -> Vec<f32> {
+    let network = Arc::new(Network::load(&Weights::synthetic(config, 1), backend).unwrap());
+    let options = SessionOptions { slices: batch, prompts: batch, points: 2, mask_prompt: false, masks: Masks::Single };
+    let mut session = Session::new(network, options).unwrap();
+    let side = config.image_size;
+    let pictures: Vec<Vec<u8>> = (0..2)
+        .map(|case| {
+            let pixel = |i: usize| ((i / 3 / side * 7 + i / 3 % side * (3 + case) + i * i % 91) % 251) as u8;
+            (0..side * side * 3).map(pixel).collect()
+        })
+        .collect();
+    let scale = 1.0 / 255.0;
+    let scaling = [scale, scale, scale, 0.0, 0.0, 0.0, side as f32, side as f32 * 0.75];
+    let slices: Vec<Slice<'_>> = pictures.iter().map(|pixels| Slice { pixels, scaling, context: [0; 5] }).collect();
+    let points = corners([0.25, 0.25, 0.7, 0.6].map(|at| at * side as f32));
+    let area = config.logits_size().pow(2);
+    let mut all = Vec::new();
+    for slices in slices.chunks(batch) {
+        let (mut logits, mut iou) = (vec![0.0; slices.len() * area], vec![0.0; slices.len() * 4]);
+        session.encode(slices).unwrap();
+        let prompt = |slot| Prompt { slot, points: &points, mask: None };
+        let prompts: Vec<_> = (0..slices.len()).map(prompt).collect();
+        session.decode(&prompts, &mut logits, &mut iou).unwrap();
+        all.extend(logits);
+    }
+    assert!(all.iter().all(|x| x.is_finite()) && all[..area] != all[area..]);
+    all
+}
+
 /// Room for `count` slices with one box each.
 pub fn boxes(count: usize) -> SessionOptions {
     SessionOptions { slices: count, prompts: count, points: 2, mask_prompt: false, masks: Masks::Three }

@@ -33,9 +33,14 @@ struct Costs {
 
 impl Costs {
     fn run(&mut self, size: &str, case: &Case, out: ValueId) {
+        self.run_of("", size, case, out);
+    }
+
+    /// Of kernels whose names begin with `stem`.
+    fn run_of(&mut self, stem: &str, size: &str, case: &Case, out: ValueId) {
         let backend = Cuda::new(Interpreter::new(2, ptxvm::Checks::Full).counting()).expect("the interpreter starts");
         case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
-        self.take(size, &backend, |_| true);
+        self.take(size, &backend, |entry| entry.starts_with(stem));
     }
 
     /// Counts the launches since the last call, of those kernels that are `wanted`.
@@ -232,6 +237,84 @@ fn attention(costs: &mut Costs) {
     }
 }
 
+/// LiteMedSAM's operations at their widths, grids as large as the tiles need.
+fn tiny_vit(costs: &mut Costs) {
+    let random = &mut Random(10);
+    let pixels: Vec<u8> = random.vec(256 * 256 * 3, 128.0).iter().map(|x| (x + 128.0) as u8).collect();
+    let scaling = [0.01, 0.01, 0.01, -0.5, -0.5, -0.5, 256.0, 256.0];
+    for half_out in [false, true] {
+        let mut case = Case::new(1);
+        let (input, scaling) = (case.input(&[256, 256, 3], Element::U8, &pixels), Some(case.floats(&[8], &scaling)));
+        let out = case.output(&[65536, 32]);
+        convolve(&mut case, random, (input, scaling, out), [256, 1, 1, 3, 32]);
+        if half_out {
+            let reader = case.output(&[65536, 64]);
+            convolve(&mut case, random, (out, None, reader), [256, 1, 1, 32, 64]);
+        }
+        costs.run_of("convolution", "256 x 256 pixels, 1 x 1 to 32", &case, out);
+    }
+    let mut case = Case::new(1);
+    let input = case.floats(&[128 * 128, 32], &random.vec(128 * 128 * 32, 1.0));
+    let out = case.output(&[64 * 64, 64]);
+    convolve(&mut case, random, (input, None, out), [128, 3, 2, 32, 64]);
+    costs.run("grid 128, 3 x 3 at stride 2, 32 to 64", &case, out);
+
+    let mut case = Case::new(1);
+    let input = case.floats(&[64 * 64, 160], &random.vec(64 * 64 * 160, 1.0));
+    let (weight, bias) = (case.param(&[3, 3, 160], &random.vec(9 * 160, 0.3)), case.param(&[160], &[0.5; 160]));
+    let out = case.output(&[64 * 64, 160]);
+    case.graph.push("depthwise", op::Depthwise { input, weight, bias, side: 64, out });
+    costs.run("grid 64, 160 channels", &case, out);
+    for (batch, stride, [inputs, hidden, outputs]) in
+        [(1, 1, [64, 256, 64]), (6, 1, [64, 256, 64]), (1, 2, [64, 128, 128])]
+    {
+        bottleneck(costs, random, batch, stride, [inputs, hidden, outputs]);
+    }
+    for window in [7, 14] {
+        let mut case = Case::new(1);
+        let qkv = case.floats(&[64 * 64, 96], &random.vec(64 * 64 * 96, 1.0));
+        let padding = case.param(&[96], &random.vec(96, 1.0));
+        let biases = case.param(&[1, window * window], &random.vec(window * window, 1.0));
+        let out = case.output(&[64 * 64, 32]);
+        let op = op::WindowAttention { qkv, padding, biases, heads: 1, grid: 64, window, out };
+        case.graph.push("windows", op);
+        costs.run(&format!("1 head, grid 64 in windows of {window}"), &case, out);
+    }
+}
+
+/// `[side, k, stride, inputs, outputs]`.
+fn convolve(
+    case: &mut Case,
+    random: &mut Random,
+    (input, scaling, out): (ValueId, Option<ValueId>, ValueId),
+    [side, kernel, stride, inputs, outputs]: [usize; 5],
+) {
+    let shape = [outputs, kernel, kernel, inputs];
+    let weight = case.param(&shape, &random.vec(shape.iter().product(), 0.1));
+    let bias = case.param(&[outputs], &random.vec(outputs, 1.0));
+    let activation = if scaling.is_some() { Activation::Gelu } else { Activation::Identity };
+    case.graph.push("convolution", op::Convolution { input, scaling, weight, bias, activation, side, stride, out });
+}
+
+fn bottleneck(costs: &mut Costs, random: &mut Random, batch: usize, stride: usize, widths: [usize; 3]) {
+    let [inputs, hidden, outputs] = widths;
+    let mut case = Case::new(batch);
+    let input = case.floats(&[64 * 64, inputs], &random.vec(batch * 64 * 64 * inputs, 1.0));
+    let mut dense = |shape: &[usize], outputs: usize| Dense {
+        weight: case.param(shape, &random.vec(shape.iter().product(), 0.1)),
+        bias: case.param(&[outputs], &random.vec(outputs, 1.0)),
+    };
+    let expand = dense(&[hidden, 1, 1, inputs], hidden);
+    let depthwise = dense(&[3, 3, hidden], hidden);
+    let project = dense(&[outputs, 1, 1, hidden], outputs);
+    let (side, shortcut) = (64, inputs == outputs);
+    let out = case.output(&[(side / stride).pow(2), outputs]);
+    let op = op::InvertedBottleneck { input, expand, depthwise, project, side, stride, shortcut, out };
+    case.graph.push("bottleneck", op);
+    let name = format!("grid 64, batch {batch}, {inputs} to {hidden} to {outputs} at stride {stride}");
+    costs.run(&name, &case, out);
+}
+
 /// The decoder on the small encoder: with the published width and with those of small models.
 fn decoder(costs: &mut Costs) {
     for (width, mask_prompt, layers) in
@@ -320,6 +403,7 @@ fn the_table_of_costs_is_fresh_and_the_main_loops_are_clean() {
     norms(&mut costs);
     implicit_products(&mut costs);
     attention(&mut costs);
+    tiny_vit(&mut costs);
     decoder(&mut costs);
     resizing(&mut costs);
     measuring(&mut costs);

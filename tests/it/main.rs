@@ -32,6 +32,7 @@ mod cuda_planted;
 mod cuda_resize;
 mod cuda_segment;
 mod cuda_table;
+mod cuda_tiny_vit;
 mod determinism;
 mod dicom_data_set;
 mod dicom_dose;

@@ -1,244 +1,17 @@
-//! The operations of TinyViT against their definitions in f64, and its models of other sizes than the published one.
+//! TinyViT in models of other sizes than the published one.
 
 use std::sync::Arc;
 
-use crate::common::one_op::{Case, Random};
 use crate::common::pth;
-use crate::common::relative_l2;
-use crate::common::run::{corners, tiny_vit as small};
+use crate::common::run::{tiny_vit as small, tiny_vit_logits};
 use medsegx::backend::Backend as _;
 use medsegx::backend::cpu::{Cpu, CpuOptions, Level};
-use medsegx::executor::{Network, Prompt, Session, SessionOptions, Slice};
-use medsegx::graph::op::{Activation, Convolution, Dense, Depthwise, InvertedBottleneck, WindowAttention};
-use medsegx::graph::{Element, Graph, Op, Plan, ValueId};
+use medsegx::graph::{Graph, Plan};
 use medsegx::mask::MaskChoice;
-use medsegx::model::{Config, Kind, Masks, Preset, image_encoder};
+use medsegx::model::{Config, Kind, Preset, image_encoder};
 use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Segmenter};
 use medsegx::tune::{Trainer, TrainerOptions};
 use medsegx::weights::{self, Access, Dtype, Weights, convert, convert_tiny_vit};
-
-/// f32 sums of at most some hundred products, exact GELU, one softmax.
-const LIMIT: f64 = 1e-6;
-
-fn gelu(x: f64) -> f64 {
-    crate::common::gelu::gelu(x)
-}
-
-/// Runs a graph of one operation at every level, with one slice of the batch left out too.
-fn check(name: &str, mut case: Case, op: impl Into<Op>, out: ValueId, expected: &[f64]) {
-    case.graph.push("op", op);
-    case.graph.check().unwrap();
-    let batch = case.graph.batch;
-    for level in Level::available() {
-        let cpu = Cpu::new(CpuOptions { level: Some(level), threads: Some(2), ..CpuOptions::default() }).unwrap();
-        for active in [batch, 1] {
-            let found = case.run(&cpu, active, &[out]).unwrap().remove(0);
-            let expected: Vec<f32> = expected[..found.len()].iter().map(|&x| x as f32).collect();
-            let distance = relative_l2(&found, &expected);
-            println!("{level} {name}: {distance:.1e}");
-            assert!(distance < LIMIT, "{level} {name}, {active} of {batch}: {distance:e}");
-        }
-    }
-}
-
-/// `[side^2, channels]`, zeros outside.
-struct Grid<'a> {
-    data: &'a [f64],
-    side: usize,
-    channels: usize,
-}
-
-impl Grid<'_> {
-    fn at(&self, y: isize, x: isize, c: usize) -> f64 {
-        let inside = |i: isize| usize::try_from(i).is_ok_and(|i| i < self.side);
-        if inside(y) && inside(x) { self.data[(y as usize * self.side + x as usize) * self.channels + c] } else { 0.0 }
-    }
-}
-
-fn wide(data: &[f32]) -> Vec<f64> {
-    data.iter().map(|&x| x.into()).collect()
-}
-
-fn convolved(grid: &Grid<'_>, weight: &[f64], bias: &[f64], kernel: usize, stride: usize) -> Vec<f64> {
-    let (across, half) = (grid.side.div_ceil(stride), kernel as isize / 2);
-    let each = kernel * kernel * grid.channels;
-    let mut out = Vec::new();
-    for token in 0..across * across {
-        let (y, x) = ((token / across * stride) as isize - half, (token % across * stride) as isize - half);
-        for (row, b) in weight.chunks(each).zip(bias) {
-            let cell = |i: usize| {
-                let tap = (i / grid.channels) as isize;
-                grid.at(y + tap / kernel as isize, x + tap % kernel as isize, i % grid.channels)
-            };
-            out.push(b + row.iter().enumerate().map(|(i, w)| w * cell(i)).sum::<f64>());
-        }
-    }
-    out
-}
-
-fn depthwise(grid: &Grid<'_>, weight: &[f64], bias: &[f64], stride: usize) -> Vec<f64> {
-    let across = grid.side.div_ceil(stride);
-    let mut out = Vec::new();
-    for token in 0..across * across {
-        let (y, x) = ((token / across * stride) as isize - 1, (token % across * stride) as isize - 1);
-        for (c, b) in bias.iter().enumerate() {
-            let tap = |t: usize| weight[t * grid.channels + c] * grid.at(y + t as isize / 3, x + t as isize % 3, c);
-            out.push(b + (0..9).map(tap).sum::<f64>());
-        }
-    }
-    out
-}
-
-#[test]
-fn convolutions() {
-    for (side, stride, kernel, inputs, outputs) in
-        [(9, 1, 1, 3, 32), (11, 2, 3, 5, 70), (8, 2, 3, 32, 17), (7, 1, 3, 4, 8)]
-    {
-        let (mut random, mut case) = (Random(side as u64), Case::new(2));
-        let x = random.vec(2 * side * side * inputs, 1.0);
-        let weight = random.vec(outputs * kernel * kernel * inputs, 0.3);
-        let bias = random.vec(outputs, 1.0);
-        let input = case.floats(&[side * side, inputs], &x);
-        let ids = (case.param(&[outputs, kernel, kernel, inputs], &weight), case.param(&[outputs], &bias));
-        let out = case.output(&[side.div_ceil(stride).pow(2), outputs]);
-        let mut expected = Vec::new();
-        for slice in wide(&x).chunks(side * side * inputs) {
-            let grid = Grid { data: slice, side, channels: inputs };
-            expected.extend(convolved(&grid, &wide(&weight), &wide(&bias), kernel, stride).into_iter().map(gelu));
-        }
-        let activation = Activation::Gelu;
-        let op = Convolution { input, scaling: None, weight: ids.0, bias: ids.1, activation, side, stride, out };
-        check(&format!("convolution {kernel} x {kernel}, {inputs} to {outputs}"), case, op, out, &expected);
-    }
-}
-
-/// Pixels outside the valid rectangle are 0 behind the scaling.
-#[test]
-fn convolutions_of_pixels() {
-    let (side, kernel, stride, outputs) = (10, 3, 2, 12);
-    let (mut random, mut case) = (Random(5), Case::new(1));
-    let pixels: Vec<u8> = random.vec(side * side * 3, 127.0).iter().map(|x| (x + 128.0) as u8).collect();
-    let scaling = [0.01, 0.02, 0.03, -0.5, 0.25, 0.125, 7.0, 9.0];
-    let (weight, bias) = (random.vec(outputs * 27, 0.3), random.vec(outputs, 1.0));
-    let scaled: Vec<f64> = (0..pixels.len())
-        .map(|i| {
-            let (y, x, c) = (i / 3 / side, i / 3 % side, i % 3);
-            if y < 7 && x < 9 { f64::from(f32::from(pixels[i]) * scaling[c] + scaling[3 + c]) } else { 0.0 }
-        })
-        .collect();
-    let grid = Grid { data: &scaled, side, channels: 3 };
-    let expected = convolved(&grid, &wide(&weight), &wide(&bias), kernel, stride);
-    let input = case.input(&[side, side, 3], Element::U8, &pixels);
-    let scaling = Some(case.floats(&[8], &scaling));
-    let (weight, bias) = (case.param(&[outputs, 3, 3, 3], &weight), case.param(&[outputs], &bias));
-    let out = case.output(&[25, outputs]);
-    let op = Convolution { input, scaling, weight, bias, activation: Activation::Identity, side, stride, out };
-    check("convolution of pixels", case, op, out, &expected);
-}
-
-#[test]
-fn depthwise_convolutions() {
-    for (side, channels) in [(1, 16), (2, 5), (9, 16), (14, 40)] {
-        let (mut random, mut case) = (Random(side as u64), Case::new(3));
-        let x = random.vec(3 * side * side * channels, 1.0);
-        let (weight, bias) = (random.vec(9 * channels, 0.5), random.vec(channels, 1.0));
-        let input = case.floats(&[side * side, channels], &x);
-        let ids = (case.param(&[3, 3, channels], &weight), case.param(&[channels], &bias));
-        let out = case.output(&[side * side, channels]);
-        let slices = wide(&x);
-        let expected: Vec<f64> = slices
-            .chunks(side * side * channels)
-            .flat_map(|data| depthwise(&Grid { data, side, channels }, &wide(&weight), &wide(&bias), 1))
-            .collect();
-        let op = Depthwise { input, weight: ids.0, bias: ids.1, side, out };
-        check(&format!("depthwise, {side} x {side}, {channels}"), case, op, out, &expected);
-    }
-}
-
-#[test]
-fn inverted_bottlenecks() {
-    for (side, stride, [inputs, hidden, outputs]) in
-        [(18, 1, [16, 48, 16]), (35, 1, [8, 33, 8]), (37, 2, [5, 24, 70]), (40, 2, [16, 16, 9]), (1, 1, [4, 8, 4])]
-    {
-        let shortcut = stride == 1;
-        let (mut random, mut case) = (Random(side as u64), Case::new(2));
-        let x = random.vec(2 * side * side * inputs, 1.0);
-        let weights =
-            [random.vec(hidden * inputs, 0.5), random.vec(9 * hidden, 0.5), random.vec(outputs * hidden, 0.3)];
-        let biases = [random.vec(hidden, 1.0), random.vec(hidden, 1.0), random.vec(outputs, 1.0)];
-        let input = case.floats(&[side * side, inputs], &x);
-        let shapes: [&[usize]; 3] = [&[hidden, 1, 1, inputs], &[3, 3, hidden], &[outputs, 1, 1, hidden]];
-        let mut layer = |i: usize| Dense {
-            weight: case.param(shapes[i], &weights[i]),
-            bias: case.param(&[biases[i].len()], &biases[i]),
-        };
-        let (expand, taps, project) = (layer(0), layer(1), layer(2));
-        let across = side.div_ceil(stride);
-        let out = case.output(&[across * across, outputs]);
-        let (w, b) = (weights.map(|w| wide(&w)), biases.map(|b| wide(&b)));
-        let mut expected = Vec::new();
-        for data in wide(&x).chunks(side * side * inputs) {
-            let gelus = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(gelu).collect() };
-            let h = gelus(convolved(&Grid { data, side, channels: inputs }, &w[0], &b[0], 1, 1));
-            let h = gelus(depthwise(&Grid { data: &h, side, channels: hidden }, &w[1], &b[1], stride));
-            let y = convolved(&Grid { data: &h, side: across, channels: hidden }, &w[2], &b[2], 1, 1);
-            expected.extend(y.iter().enumerate().map(|(i, y)| if shortcut { gelu(y + data[i]) } else { *y }));
-        }
-        let op = InvertedBottleneck { input, expand, depthwise: taps, project, side, stride, shortcut, out };
-        check(&format!("bottleneck {side}, stride {stride}"), case, op, out, &expected);
-    }
-}
-
-/// Padded keys one by one, as the network is defined.
-#[test]
-fn windows_with_learned_biases() {
-    for (grid, window, heads, d) in
-        [(7, 7, 2, 8), (16, 7, 2, 32), (22, 14, 1, 32), (10, 3, 3, 12), (5, 7, 1, 16), (9, 4, 2, 20)]
-    {
-        let (mut random, mut case) = (Random((grid * window) as u64), Case::new(2));
-        let (tokens, width) = (grid * grid, heads * d);
-        let x = random.vec(2 * tokens * 3 * width, 1.5);
-        let padding = random.vec(3 * width, 1.5);
-        let biases = random.vec(heads * window * window, 2.0);
-        let qkv = case.floats(&[tokens, 3 * width], &x);
-        let (padding_id, biases_id) =
-            (case.param(&[3 * width], &padding), case.param(&[heads, window * window], &biases));
-        let out = case.output(&[tokens, width]);
-        let (x, padding, biases) = (wide(&x), wide(&padding), wide(&biases));
-        let mut expected = vec![0.0; 2 * tokens * width];
-        for i in 0..2 * tokens * heads {
-            let (slice, token, head) = (i / heads / tokens, i / heads % tokens, i % heads);
-            let part = |y: usize, x_: usize, part: usize| {
-                let from = (3 * head + part) * d;
-                let row = if y < grid && x_ < grid {
-                    &x[(slice * tokens + y * grid + x_) * 3 * width..]
-                } else {
-                    &padding[..]
-                };
-                row[from..from + d].to_vec()
-            };
-            let (y, x_) = (token / grid, token % grid);
-            let (top, left) = (y / window * window, x_ / window * window);
-            let q = part(y, x_, 0);
-            let keys: Vec<_> = (0..window * window).map(|key| (top + key / window, left + key % window)).collect();
-            let scores: Vec<f64> = keys
-                .iter()
-                .map(|&(ky, kx)| {
-                    let dot: f64 = q.iter().zip(part(ky, kx, 1)).map(|(a, b)| a * b).sum();
-                    let bias = biases[(head * window + y.abs_diff(ky)) * window + x_.abs_diff(kx)];
-                    (dot / (d as f64).sqrt() + bias).exp()
-                })
-                .collect();
-            let total: f64 = scores.iter().sum();
-            for (score, &(ky, kx)) in scores.iter().zip(&keys) {
-                let to = &mut expected[(slice * tokens + token) * width + head * d..][..d];
-                to.iter_mut().zip(part(ky, kx, 2)).for_each(|(to, v)| *to += score / total * v);
-            }
-        }
-        let op = WindowAttention { qkv, padding: padding_id, biases: biases_id, heads, grid, window, out };
-        check(&format!("windows of {window} on {grid}"), case, op, out, &expected);
-    }
-}
 
 #[test]
 fn sizes_are_read_off_the_shapes() {
@@ -272,47 +45,22 @@ fn sizes_are_read_off_the_shapes() {
     assert!((encoder - 73.8).abs() < 0.1, "{encoder} GFLOP");
 }
 
-fn logits(config: &Config, level: Level, threads: usize, batch: usize) -> Vec<u32> {
+fn bits(config: &Config, level: Level, threads: usize, batch: usize) -> Vec<u32> {
     let cpu = Cpu::new(CpuOptions { threads: Some(threads), level: Some(level), ..CpuOptions::default() }).unwrap();
-    let network = Arc::new(Network::load(&Weights::synthetic(config, 1), cpu).unwrap());
-    let options = SessionOptions { slices: batch, prompts: batch, points: 2, mask_prompt: false, masks: Masks::Single };
-    let mut session = Session::new(network, options).unwrap();
-    let side = config.image_size;
-    let pictures: Vec<Vec<u8>> = (0..2)
-        .map(|case| {
-            let pixel = |i: usize| ((i / 3 / side * 7 + i / 3 % side * (3 + case) + i * i % 91) % 251) as u8;
-            (0..side * side * 3).map(pixel).collect()
-        })
-        .collect();
-    let scale = 1.0 / 255.0;
-    let scaling = [scale, scale, scale, 0.0, 0.0, 0.0, side as f32, side as f32 * 0.75];
-    let slices: Vec<Slice<'_>> = pictures.iter().map(|pixels| Slice { pixels, scaling, context: [0; 5] }).collect();
-    let points = corners([0.25, 0.25, 0.7, 0.6].map(|at| at * side as f32));
-    let area = config.logits_size().pow(2);
-    let mut all = Vec::new();
-    for slices in slices.chunks(batch) {
-        let (mut logits, mut iou) = (vec![0.0; slices.len() * area], vec![0.0; slices.len() * 4]);
-        session.encode(slices).unwrap();
-        let prompt = |slot| Prompt { slot, points: &points, mask: None };
-        let prompts: Vec<_> = (0..slices.len()).map(prompt).collect();
-        session.decode(&prompts, &mut logits, &mut iou).unwrap();
-        all.extend(logits);
-    }
-    assert!(all.iter().all(|x| x.is_finite()) && all[..area] != all[area..]);
-    all.into_iter().map(f32::to_bits).collect()
+    tiny_vit_logits(config, cpu, batch).into_iter().map(f32::to_bits).collect()
 }
 
 #[test]
 fn threads_and_batches_change_no_bit_of_a_tiny_vit() {
     let config = small(1);
     for level in Level::available() {
-        let expected = logits(&config, level, 1, 1);
+        let expected = bits(&config, level, 1, 1);
         for (threads, batch) in [(2, 1), (1, 2), (3, 2)] {
-            assert!(logits(&config, level, threads, batch) == expected, "{level}: {threads} threads, batch {batch}");
+            assert!(bits(&config, level, threads, batch) == expected, "{level}: {threads} threads, batch {batch}");
         }
     }
     let config = small(3);
-    assert!(logits(&config, Level::detect(), 1, 1) == logits(&config, Level::detect(), 2, 2));
+    assert!(bits(&config, Level::detect(), 1, 1) == bits(&config, Level::detect(), 2, 2));
 }
 
 fn checkpoint(folder: &std::path::Path, config: &Config, counters: bool) -> std::path::PathBuf {
@@ -373,18 +121,6 @@ fn a_kind_that_the_stem_contradicts_is_refused() {
         let error = Weights::open(&path, Access::Read).err().unwrap().to_string();
         assert!(error.contains(&format!("; needs {expected} of a TinyViT")), "{error}");
     }
-}
-
-/// A GPU has no kernels for it: asked for, it is refused; else the CPU is taken, and why is said.
-#[test]
-fn a_gpu_is_refused_and_not_chosen() {
-    let weights = Weights::synthetic(&small(1), 0);
-    let options = |device| ModelOptions { device, ..ModelOptions::default() };
-    let model = Model::load(&weights, &options(Device::Auto)).unwrap();
-    assert_eq!(model.device(), "cpu");
-    assert!(model.fallback().is_some_and(|why| why.contains("TinyViT")));
-    let error = Model::load(&weights, &options("cuda".parse().unwrap())).err().unwrap().to_string();
-    assert!(!cfg!(feature = "cuda") || error.contains("TinyViT"), "{error}");
 }
 
 /// Neither window padding nor the wide channels of a bottleneck take memory: the arena stays near the largest value.

@@ -13,7 +13,7 @@ use super::product::{MAX_ROWS, Start};
 use super::simd::{Kernel, Simd};
 use super::step::{Execute, Form, Step};
 use crate::error::Result;
-use crate::graph::op::WindowAttention;
+use crate::graph::op::{WindowAttention, padded_bias};
 use crate::graph::{Graph, ParamId};
 
 /// Where the parts of a head's biases lie.
@@ -62,19 +62,11 @@ pub(super) fn table(layout: Layout, data: &[f32]) -> Result<Buffer> {
         for (kind, sums) in padding.chunks_exact_mut(area).enumerate() {
             let (height, width) = if kind == 0 { (side, rest) } else { (rest, if kind == 1 { side } else { rest }) };
             for (place, sum) in sums.iter_mut().enumerate() {
-                *sum = log_sum(biases, side, place, |row, column| row >= height || column >= width);
+                *sum = padded_bias(biases, side, [place / side, place % side], [height, width]) as f32;
             }
         }
     }
     Ok(table)
-}
-
-/// Logarithm of the sum of `e^bias` for a query at `place` over the keys that are `padded`.
-fn log_sum(biases: &[f32], side: usize, place: usize, padded: impl Fn(usize, usize) -> bool) -> f32 {
-    let (row, column) = (place / side, place % side);
-    let keys = (0..side * side).filter(|key| padded(key / side, key % side));
-    let bias = |key: usize| f64::from(biases[row.abs_diff(key / side) * side + column.abs_diff(key % side)]);
-    keys.map(|key| bias(key).exp()).sum::<f64>().ln() as f32
 }
 
 impl Execute for WindowAttention {

@@ -35,6 +35,7 @@ pub(super) fn param(graph: &Graph, id: ParamId) -> (Storage, Packing) {
 
 /// Bytes of a parameter on the device.
 pub fn param_bytes(graph: &Graph, id: ParamId) -> usize {
-    let bytes = if param(graph, id).0 == Storage::F16 { size_of::<half::f16>() } else { size_of::<f32>() };
-    graph[id].len() * bytes
+    let (storage, packing) = param(graph, id);
+    let bytes = if storage == Storage::F16 { size_of::<half::f16>() } else { size_of::<f32>() };
+    packing.len(&graph[id]) * bytes
 }

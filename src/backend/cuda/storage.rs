@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use crate::graph::op::padded_bias;
 use crate::params::Param;
 
 /// How the numbers of a parameter lie in device memory.
@@ -15,6 +16,28 @@ pub enum Packing {
     Fragments,
     /// A weight `[out, 16, 16, 3]` with its inputs in the order in which `patch_embed` reads the bytes of a patch.
     Patches,
+    /// A weight `[out, k, k, in]` as `[k, k, in, out]`.
+    Taps,
+    /// Biases `[heads, g^2]` as `window_attention` looks them up, for windows of `window` on a grid of `grid`.
+    Places {
+        /// g.
+        window: usize,
+        /// Side of the grid.
+        grid: usize,
+    },
+}
+
+impl Packing {
+    /// Numbers of `param` in this order.
+    pub fn len(self, param: &Param) -> usize {
+        match self {
+            Packing::Places { window, .. } => {
+                let [differences, padding] = of_places(window);
+                param.shape.first().copied().unwrap_or(1) * (differences + 3 * padding)
+            }
+            _ => param.len(),
+        }
+    }
 }
 
 /// The numbers of `param` in the order of `packing`.
@@ -24,6 +47,8 @@ pub fn pack(packing: Packing, param: &Param, data: Vec<f32>) -> Vec<f32> {
         Packing::Columns => transpose(param, &data),
         Packing::Fragments => fragments(param, &data),
         Packing::Patches => patches(&data),
+        Packing::Taps => taps(param, &data),
+        Packing::Places { window, grid } => places(window, grid, &data),
     }
 }
 
@@ -81,6 +106,45 @@ pub fn to_half(data: &[f32]) -> (Vec<f16>, u64) {
     (halves, saturated)
 }
 
+/// `[.., out]` of a weight `[out, ..]`.
+fn taps(param: &Param, data: &[f32]) -> Vec<f32> {
+    let outputs = param.shape.first().copied().unwrap_or(1).max(1);
+    let inputs = data.len() / outputs;
+    (0..data.len()).map(|i| data[i % outputs * inputs + i / outputs]).collect()
+}
+
+/// What the scores of a head of 32 channels are divided by.
+const SCALE: f64 = 5.656_854_249_492_380_5;
+
+/// Numbers of a head's places: biases by signed differences; and those of all padding by the place of the query, which
+/// are there three times, in rows of `2 g - 1`.
+fn of_places(window: usize) -> [usize; 2] {
+    let span = (2 * window).saturating_sub(1);
+    [span * span, window * span].map(|numbers| numbers.next_multiple_of(8))
+}
+
+/// Times [`SCALE`], since scores start as their biases.
+fn places(window: usize, grid: usize, data: &[f32]) -> Vec<f32> {
+    let (area, span) = (window * window, (2 * window).saturating_sub(1));
+    let [differences, padding] = of_places(window);
+    let mut all = Vec::with_capacity(data.len() / area.max(1) * (differences + 3 * padding));
+    for biases in data.chunks_exact(area.max(1)) {
+        let away = |at: usize| (at + 1).abs_diff(window);
+        let signed = (0..span * span).map(|at| biases[away(at / span) * window + away(at % span)]);
+        all.extend(signed.map(|bias| (f64::from(bias) * SCALE) as f32));
+        all.resize(all.len() + differences - span * span, 0.0);
+        let rest = grid % window;
+        for real in [[window, rest], [rest, window], [rest, rest]] {
+            all.extend((0..padding).map(|at| {
+                let place = [at / span, at % span];
+                let inside = place.iter().all(|&at| at < window);
+                if inside { (padded_bias(biases, window, place, real) * SCALE) as f32 } else { 0.0 }
+            }));
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +178,26 @@ mod tests {
         let mut sorted = packed;
         sorted.sort_by(f32::total_cmp);
         assert_eq!(sorted, data);
+    }
+
+    #[test]
+    fn taps_have_the_outputs_last() {
+        let param = Param { name: "w".into(), shape: vec![2, 1, 1, 3], recipe: Recipe::Tensor("w".into()) };
+        assert_eq!(taps(&param, &[0., 1., 2., 3., 4., 5.]), [0., 3., 1., 4., 2., 5.]);
+    }
+
+    #[test]
+    fn places_hold_biases_by_signed_differences_and_those_of_all_padding() {
+        let biases: Vec<f32> = (0..9).map(|i| i as f32 * 0.25).collect();
+        let packed = places(3, 4, &biases);
+        assert_eq!(packed.len(), 32 + 3 * 16);
+        // One row and two columns away, to either side.
+        let bias = (f64::from(biases[5]) * SCALE) as f32;
+        assert_eq!([packed[5], packed[3 * 5 + 4]], [bias; 2]);
+        // Of a window with one real column, for its first place; and with one real token.
+        let sum =
+            |keys: &[usize]| (keys.iter().map(|&key| f64::from(biases[key]).exp()).sum::<f64>().ln() * SCALE) as f32;
+        assert_eq!([packed[32], packed[64]], [sum(&[1, 2, 4, 5, 7, 8]), sum(&[1, 2, 3, 4, 5, 6, 7, 8])]);
     }
 
     #[test]

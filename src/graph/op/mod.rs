@@ -15,6 +15,7 @@ pub use decoder::{
 pub use encoder::{Activation, Attention, Bias, Conv3x3, Gate, Gated, LayerNorm, Linear, PatchEmbed};
 pub use fused::{DecoderInput, LayerNormGate};
 pub use window::WindowAttention;
+pub(crate) use window::padded_bias;
 
 use super::{Graph, ParamId, ValueId};
 

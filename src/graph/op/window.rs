@@ -60,3 +60,12 @@ impl WindowAttention {
         whole.pow(2) * side.pow(4) + 2 * whole * padded(side * rest) + padded(rest * rest)
     }
 }
+
+/// Logarithm of what `e^bias` adds up to over the padded keys of a window, for a query at a place of it: those at and
+/// behind `real` rows or columns. `biases` `[g^2]` are those of a head. Minus infinity where nothing is padded.
+pub(crate) fn padded_bias(biases: &[f32], window: usize, place: [usize; 2], real: [usize; 2]) -> f64 {
+    let keys = (0..window * window).map(|key| [key / window, key % window]);
+    let padded = keys.filter(|key| key[0] >= real[0] || key[1] >= real[1]);
+    let bias = |key: [usize; 2]| biases[place[0].abs_diff(key[0]) * window + place[1].abs_diff(key[1])];
+    padded.map(|key| f64::from(bias(key)).exp()).sum::<f64>().ln()
+}

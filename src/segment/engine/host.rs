@@ -1,11 +1,12 @@
-//! The CPU: logits are at hand.
+//! Pictures and masks are made on the host: on a CPU, and for what is made of slices in another way than the CUDA
+//! backend's kernels do.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::interface::{Engine, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
-use crate::backend::cpu::Cpu;
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
 use crate::image::area::AreaResizer;
@@ -16,8 +17,8 @@ use crate::memory::zeros;
 use crate::segment::Frame;
 use crate::segment::frame::Filter;
 
-pub(super) struct OnHost {
-    session: Session<Cpu>,
+pub(super) struct OnHost<B: Backend> {
+    session: Session<B>,
     /// Side of a map.
     side: usize,
     /// `[batch, S, S, 3]`.
@@ -58,8 +59,8 @@ impl PictureResizer {
     }
 }
 
-impl OnHost {
-    pub fn new(session: Session<Cpu>) -> Result<OnHost> {
+impl<B: Backend> OnHost<B> {
+    pub fn new(session: Session<B>) -> Result<Self> {
         let config = session.network().config();
         let (side, size, options) = (config.logits_size(), config.image_size, session.options());
         let pictures = zeros(options.slices * 3 * size * size, "pictures")?;
@@ -89,7 +90,7 @@ impl OnHost {
     }
 }
 
-impl Engine for OnHost {
+impl<B: Backend> Engine for OnHost<B> {
     fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()> {
         let (bytes, channels) = (self.of_picture(), source.channels());
         let target = &mut self.pictures[slot * bytes..(slot + 1) * bytes];
@@ -190,7 +191,7 @@ impl Engine for OnHost {
     }
 }
 
-impl OnHost {
+impl<B: Backend> OnHost<B> {
     fn prepare_masks(&mut self, frame: &Frame) -> Result<()> {
         kept_for(&mut self.resizer, frame, || logit_resizer(self.side, frame))?;
         grow_to(&mut self.restored, frame.slice[0] * frame.slice[1], "a restored slice")

@@ -18,6 +18,8 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, driver::Driver};
 use crate::error::Result;
 use crate::executor::{Network, Session, SessionOptions};
+#[cfg(feature = "cuda")]
+use crate::segment::frame::Filter;
 
 /// A session on the CPU.
 pub(super) fn on_host(network: &Arc<Network<Cpu>>, options: SessionOptions) -> Result<Box<dyn Engine>> {
@@ -30,5 +32,10 @@ pub(super) fn on_device<D: Driver>(
     network: &Arc<Network<Cuda<D>>>,
     options: SessionOptions,
 ) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(OnDevice::new(Session::new(Arc::clone(network), options)?)?))
+    let session = Session::new(Arc::clone(network), options)?;
+    // There is no kernel that shrinks a picture by means over areas.
+    match Filter::of(network.config().kind) {
+        Filter::Area => Ok(Box::new(OnHost::new(session)?)),
+        Filter::Bilinear => Ok(Box::new(OnDevice::new(session)?)),
+    }
 }

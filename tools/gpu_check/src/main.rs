@@ -27,7 +27,7 @@ struct Args {
     /// Where everything goes that was found
     #[arg(long, default_value = "gpu_check.json")]
     out: PathBuf,
-    /// Models; default: vit_b, vit_l and vit_h, on ptxvm tiny
+    /// Models; default: vit_b, vit_l, vit_h and litemedsam, on ptxvm tiny
     #[arg(long, value_delimiter = ',')]
     config: Vec<String>,
     /// Batch sizes; default: 1, 8, 32 and 128, on ptxvm 1 and 2
@@ -56,7 +56,8 @@ impl Job {
         let or = |given: &[String], default: &[&str]| -> Vec<String> {
             if given.is_empty() { default.iter().map(ToString::to_string).collect() } else { given.to_vec() }
         };
-        let configs = or(&args.config, if interpreted { &["tiny"] } else { &["vit_b", "vit_l", "vit_h"] });
+        let configs =
+            or(&args.config, if interpreted { &["tiny"] } else { &["vit_b", "vit_l", "vit_h", "litemedsam"] });
         let default: &[usize] = if interpreted { &[1, 2] } else { &[1, 8, 32, 128] };
         let batches = if args.batch.is_empty() { default.to_vec() } else { args.batch.clone() };
         let scratch = tempfile::tempdir().context("a folder for weights and volumes")?;

@@ -28,9 +28,9 @@ pub fn device(job: &Job) -> anyhow::Result<Value> {
 
 /// Every operation, the golden tensors, agreement with the interpreter, masks and scores.
 pub fn checks(job: &Job) -> anyhow::Result<Value> {
-    // `cargo test` has both on ptxvm with all its checks; they take minutes.
-    let skipped: &[&str] = if job.interpreted() { &["every_operation", "goldens_of_the_large_network"] } else { &[] };
-    checks_on(job, &job.device, &[], skipped)
+    // `cargo test` has them on ptxvm; they take minutes.
+    let long = ["every_operation", "goldens_of_the_large_network", "networks_with_a_tiny_vit"];
+    checks_on(job, &job.device, &[], if job.interpreted() { &long } else { &[] })
 }
 
 /// The tests whose names contain one of `wanted`, or all, on `device`.

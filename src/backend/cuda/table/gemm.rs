@@ -52,7 +52,8 @@ macro_rules! small {
     };
 }
 
-/// f16 and f32 input, f16 and f32 output, with GELU and without; both tiles of each.
+/// f16 and f32 input, f16 and f32 output, with GELU and without, of the product or of its sum with the residual; both
+/// tiles of each.
 pub const KERNELS: &[Kernel] = &[
     large!("gemm", "_f16_f16", 1, 1, 0),
     large!("gemm", "_f16_f32", 1, 0, 0),
@@ -60,12 +61,16 @@ pub const KERNELS: &[Kernel] = &[
     large!("gemm", "_f32_f32", 0, 0, 0),
     large!("gemm", "_f16_f16_gelu", 1, 1, 1),
     large!("gemm", "_f16_f32_gelu", 1, 0, 1),
+    large!("gemm", "_f32_f16_gelu", 0, 1, 1),
+    large!("gemm", "_f16_f32_sum_gelu", 1, 0, 2),
     small!("gemm", "_f16_f16", 1, 1, 0),
     small!("gemm", "_f16_f32", 1, 0, 0),
     small!("gemm", "_f32_f16", 0, 1, 0),
     small!("gemm", "_f32_f32", 0, 0, 0),
     small!("gemm", "_f16_f16_gelu", 1, 1, 1),
     small!("gemm", "_f16_f32_gelu", 1, 0, 1),
+    small!("gemm", "_f32_f16_gelu", 0, 1, 1),
+    small!("gemm", "_f16_f32_sum_gelu", 1, 0, 2),
     large!("conv3x3", "", 1, 0, 0),
     small!("conv3x3", "", 1, 0, 0),
     large!("patch_embed", "", 0, 0, 0),

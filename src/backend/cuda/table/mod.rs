@@ -9,6 +9,7 @@ mod kernel;
 mod layer_norm;
 mod picture;
 mod resize;
+mod tiny_vit;
 mod upscale;
 
 pub use kernel::Kernel;
@@ -22,5 +23,6 @@ pub const KERNELS: &[&[Kernel]] = &[
     layer_norm::KERNELS,
     picture::KERNELS,
     resize::KERNELS,
+    tiny_vit::KERNELS,
     upscale::KERNELS,
 ];
