@@ -44,8 +44,8 @@ cargo build --release
 step "Python packages for the checks"
 python_environment
 
-step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs"
-tools/check_python.sh --medsegx target/release/medsegx
+step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs, MONAI and TorchIO"
+tools/check_python.sh --medsegx target/release/medsegx --with-torch
 
 step "fork-join: every order of its threads that loom tries, and broken variants of it"
 (cd tools/fork_join_model && cargo run --release --locked)
