@@ -892,6 +892,11 @@ medsegx_status medsegx_model_describe(const struct medsegx_model *model,
 // What the model runs on, as "cpu" or "cuda:0"; NULL for NULL. Valid while the model is. Any number of threads at once.
 const char *medsegx_model_device(const struct medsegx_model *model);
 
+// SHA-256 of the weights file that the model was opened from, in lower-case hexadecimal, as `medsegx info` and reports have
+// it; of the bytes where it came from memory or a callback. It is of the bytes that were loaded, whatever becomes of the
+// file; tuned tensors on top do not change it. NULL for NULL. Valid while the model is. Any number of threads at once.
+const char *medsegx_model_sha256(const struct medsegx_model *model);
+
 // Makes a session with all the memory that its calls need. It keeps its model alive.
 //
 // `model` is required; any number of threads may make sessions of one model at once. `options` may be NULL: defaults.

@@ -81,6 +81,7 @@ class Model {
         return info;
     }
     std::string device() const { return medsegx_model_device(handle_.get()); }
+    std::string sha256() const { return medsegx_model_sha256(handle_.get()); }
     const medsegx_model *get() const noexcept { return handle_.get(); }
 
   private:

@@ -116,6 +116,7 @@ codes! {
     55 MarkupOdd "markup-odd" Prompt "A field of a markup is passed over or contradicts another, or points are left out: what counts is said."
     56 Untilted "untilted" Image "A tilted stack was resampled onto an upright grid, as was asked for: boxes in voxels and the mask are of that grid."
     57 ModalityDiffers "modality-differs" Prompt "The DICOM header names another modality than the task: the network is told the task's."
+    58 TunedOtherwise "tuned-otherwise" Result "The tuned file was tuned with another rule of intensity, or on slices that lie otherwise, than it is used with."
 }
 
 /// What a warning is about.

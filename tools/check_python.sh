@@ -2,22 +2,25 @@
 # Builds the wheel of python/ and tests it in fresh environments: types and stubs, the newest NumPy and the oldest, the
 # examples, PYTHONMALLOC=debug, the platform tag, and what a call, the import and the wheel cost.
 #
-#     tools/check_python.sh [--medsegx FILE] [--wheel FILE] [--all] [--no-times]
+#     tools/check_python.sh [--medsegx FILE] [--wheel FILE] [--all] [--with-torch] [--no-times]
 #
 # --medsegx: the command line to compare with (target/release/medsegx); --wheel: test this wheel, and build none; --all: all
-# 48 orientations instead of a quarter, and 20 exits instead of 5; --no-times: without what is held to milliseconds, which a
-# busy machine fails: interrupts and costs. Needs network to PyPI.
+# 48 orientations instead of a quarter, 20 exits instead of 5, and of ten interrupts each in time instead of one of three;
+# --with-torch: images of MONAI and TorchIO too, which bring some gigabytes of PyTorch; --no-times: without what is held to
+# milliseconds, which a busy machine fails: interrupts and costs. Needs network to PyPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cli=target/release/medsegx
 wheel=
 times=yes
+torch=no
 while [ $# -gt 0 ]; do
     case "$1" in
         --medsegx) cli=$2 && shift 2 ;;
         --wheel) wheel=$(realpath "$2") && shift 2 ;;
         --no-times) times=no && shift ;;
-        --all) export MEDSEGX_ORIENTATIONS=48 MEDSEGX_EXITS=20 && shift ;;
+        --with-torch) torch=yes && shift ;;
+        --all) export MEDSEGX_ORIENTATIONS=48 MEDSEGX_EXITS=20 MEDSEGX_INTERRUPTS=10 && shift ;;
         *) echo "unknown: $1" >&2 && exit 2 ;;
     esac
 done
@@ -90,6 +93,16 @@ fi
 step "tests with PYTHONMALLOC=debug"
 PYTHONMALLOC=debug tests newest -X dev -m pytest test_arrays.py test_tools.py test_rough.py \
     -k 'layouts or types or session or tasks or awaitable or lies_as or refused'
+
+if [ "$torch" = yes ]; then
+    step "tests of images of MONAI and TorchIO"
+    # Not a fresh one: PyTorch is fetched once.
+    environment torch torch monai torchio numpy nibabel SimpleITK itk-core pytest
+    environment torch --force-reinstall --no-deps "$wheel"
+    MEDSEGX_REQUIRE="$MEDSEGX_REQUIRE,torch" tests torch -m pytest test_images.py
+else
+    echo "SKIPPED images of MONAI and TorchIO: no --with-torch"
+fi
 
 step "tests of arrays, images and processes with NumPy 1.26"
 fresh_environment oldest "$wheel" 'numpy==1.26.4' nibabel pytest

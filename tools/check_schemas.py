@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds docs/schema/ against real files: boxes files and reports of runs must fit, and broken ones must not.
+"""Holds docs/schema/ against real files: boxes files, reports of runs and summaries of batches must fit, and broken ones must
+not; docs/formats.md names every field.
 
     python3 tools/check_schemas.py --medsegx target/release/medsegx
 
@@ -42,6 +43,40 @@ def broken(report):
     yield "negative voxels", wrong
 
 
+def check_summary(binary, folder):
+    """A batch of a good case and a bad one."""
+    summary = schema("summary")
+    image = ROOT / "tests/data/phantom.nii.gz"
+    lines = [
+        {"image": str(image), "output": "good.nii.gz", "flags": ["--task", "CT_Liver", "--box3d", "22,43,9,111,109,10"]},
+        {"image": "nowhere.nii.gz", "flags": ["--task", "CT_Liver", "--box3d", "1,1,1,2,2,2"]},
+    ]
+    manifest = pathlib.Path(folder, "manifest.jsonl")
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = subprocess.run([binary, "batch", manifest, "--out", f"{folder}/out"], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    rows = [json.loads(line) for line in pathlib.Path(folder, "out/summary.jsonl").read_text().splitlines()]
+    assert sorted(row["status"] for row in rows) == ["done", "failed"], rows
+    refused = 0
+    for row in rows:
+        summary.validate(row)
+        wrong = [{**row, "status": "pending" if row["code"] else "failed"}, {**row, "more": 1}, {**row, "slices": -1}]
+        wrong += [{key: value for key, value in row.items() if key != left_out} for left_out in row]
+        for one in wrong:
+            assert not summary.is_valid(one), f"{one} passes"
+            refused += 1
+    return len(rows), refused
+
+
+def check_page():
+    """Every field of the schemas is in docs/formats.md."""
+    page = (ROOT / "docs/formats.md").read_text()
+    fields = {name for part in ("boxes", "report", "summary") for name in schema(part).schema["properties"]}
+    missing = sorted(name for name in fields if f"`{name}" not in page)
+    assert not missing, f"docs/formats.md lacks {missing}"
+    return len(fields)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--medsegx", type=pathlib.Path, default=ROOT / "target/release/medsegx")
@@ -62,7 +97,9 @@ def main():
             for what, wrong in broken(found):
                 assert not report.is_valid(wrong), f"{' '.join(flags)}: {what} passes"
                 refused += 1
-    print(f"{checked} reports fit docs/schema, {refused} broken copies do not")
+        rows, broken_rows = check_summary(binary, folder)
+    print(f"{checked} reports and {rows} rows fit docs/schema, {refused + broken_rows} broken copies do not")
+    print(f"{check_page()} fields are in docs/formats.md")
 
 
 if __name__ == "__main__":

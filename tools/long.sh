@@ -44,8 +44,8 @@ cargo build --release
 step "Python packages for the checks"
 python_environment
 
-step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs"
-tools/check_python.sh --medsegx target/release/medsegx
+step "the Python package: wheel, types, tests with the newest and the oldest NumPy, examples, costs, MONAI and TorchIO"
+tools/check_python.sh --medsegx target/release/medsegx --with-torch
 
 step "faults, every single one"
 MEDSEGX_EVERY_FAULT=1 cargo test --release --test it -- input_faults:: output_faults::

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from . import _medsegx
+from ._image import is_path
 from ._levels import Levels, checked
 from ._medsegx import Cancel
 from ._model import DEMO, Progress, axis_of
@@ -55,6 +56,7 @@ class _Plan:
     seed: int
     validate: float
     intensity: str | None
+    real_world: str | None
     axis: int
     orient: str
     device: str
@@ -80,6 +82,7 @@ def tune(
     slice_axis: str = "z",
     orient: str = "stored",
     intensity: str | None = None,
+    real_world: str | bool | None = None,
     device: str = "auto",
     threads: int | None = None,
     force: bool = False,
@@ -97,6 +100,8 @@ def tune(
         memory: most bytes of a step of these two above the loaded model (None: half of what is free); same bytes either way.
         slices: "all" that have the label, "every:N", or a list of slices.
         steps, rate, step_slices, jitter, seed, validate: as the command line's flags (docs/tune.md).
+        slice_axis, orient, intensity: as for `Model.segment`; a model that is used otherwise says tuned-otherwise.
+        real_world: as for `Model.segment`: real world values of DICOM images, which are paths.
 
     Raises:
         medsegx.Error: its subclasses say which kind of failure it is.
@@ -117,12 +122,15 @@ def tune(
         seed=int(seed),
         validate=_share(validate),
         intensity=intensity,
+        real_world="" if real_world is True else real_world or None,
         axis=axis_of(slice_axis),
         orient=orient,
         device=device,
         threads=threads,
     )
     place = checked(levels)
+    if plan.real_world is not None and not all(is_path(image) for image, _ in pairs):
+        raise ValueError(f"real_world: got {real_world!r}; needs none for an image that is no path")
     natives = [(native(image), native(labels)) for image, labels in pairs]
     found = json.loads(_medsegx.tune(natives, plan, place, progress, cancel))
     return Tuned(

@@ -14,6 +14,7 @@ use medsegx::volume::{
     Affine, Form, Incoming, Intensity, Labels, Lent, OpenOptions, Opening, Orientation, SeriesChoice, SliceFrame,
     SliceSource, VolumeInfo,
 };
+use medsegx::weights::sha256_of;
 use medsegx::{Result, segment};
 use numpy::{IntoPyArray, PyUntypedArray};
 use pyo3::prelude::*;
@@ -251,7 +252,14 @@ fn of_file(model: &Arc<segment::Model>, path: &Path, ask: &Ask, prompts: &mut Pr
     image.finish()?;
     let set_aside = image.set_aside;
     let run = Described { image: image.info(), intensity: &map, set_aside, frame: &frame, model, choice: ask.mask };
-    Ok(ask.done(&run, &targets, outcome, Some(path)))
+    let mut done = ask.done(&run, &targets, outcome, Some(path));
+    if let Some(tuned) = model.tuned_on()
+        && let Some(warning) = tuned.elsewhere(path, || sha256_of(path))?
+    {
+        let entry = json!({ "code": warning.code, "message": warning.message, "target": null });
+        done.report["warnings"].as_array_mut().into_iter().for_each(|all| all.push(entry.clone()));
+    }
+    Ok(done)
 }
 
 fn of_array(

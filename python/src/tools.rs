@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use medsegx::score::{Definition, score_labels, summary};
 use medsegx::taxonomy::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, search};
-use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Opening, Volume, VolumeInfo};
+use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Opening, SeriesChoice, Volume, VolumeInfo};
 use medsegx::{Error, Result};
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
@@ -71,11 +71,13 @@ impl Source {
         }
     }
 
-    /// All of an image, in memory of its own.
-    pub fn volume(&mut self, job: &Job) -> Result<Volume> {
+    /// All of an image, in memory of its own; of a file that holds several the chosen one.
+    pub fn volume(&mut self, job: &Job, choice: &SeriesChoice) -> Result<Volume> {
         self.follow(job);
         match self {
-            Source::File(path) => Opening::open(path, &OpenOptions::default())?.beside(Ok)?.join_unless(&job.stop),
+            Source::File(path) => {
+                Opening::open_chosen(path, &OpenOptions::default(), choice)?.beside(Ok)?.join_unless(&job.stop)
+            }
             Source::Lent(lent) => lent.volume.whole(),
         }
     }

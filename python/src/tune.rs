@@ -1,19 +1,19 @@
 //! `medsegx.tune`: a few labelled slices in, tuned tensors out, as the command line does it.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use medsegx::Result;
 use medsegx::mask::MaskChoice;
 use medsegx::segment::volume::Observer as _;
-use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter};
+use medsegx::segment::{Capacity, Device, Model, ModelOptions, Segmenter, Setting};
 use medsegx::taxonomy::{Context, Query};
 use medsegx::tune::{
     AdamW, Example, Labelled, Observer, Options, Record, Slices, Train, Trainer, TrainerOptions, Validate, tune,
 };
-use medsegx::volume::{Intensity, Orientation, Volume};
-use medsegx::weights::{Access, Weights, sha256};
+use medsegx::volume::{Intensity, Orientation, SeriesChoice, Volume};
+use medsegx::weights::{Access, Weights, sha256_of};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::json;
@@ -57,6 +57,9 @@ pub struct Plan {
     validate: f64,
     #[pyo3(attribute)]
     intensity: Option<String>,
+    /// Real world values of DICOM images: the label or unit of a map, empty for the one that there is.
+    #[pyo3(attribute)]
+    real_world: Option<String>,
     #[pyo3(attribute)]
     axis: usize,
     #[pyo3(attribute)]
@@ -95,12 +98,13 @@ impl Observer for Follower<'_> {
     }
 }
 
-/// What was seen of the images: hashes of files, of which an array has none, and slices (image, slice) that were left
-/// out because the label is lost at the model's size.
+/// What was seen of the images: hashes of files, of which an array has none, how they were shown to the model, and
+/// slices (image, slice) that were left out because the label is lost at the model's size.
 #[derive(Default)]
 struct Seen {
     images: Vec<String>,
     labels: Vec<String>,
+    setting: Setting,
     skipped: Vec<(usize, usize)>,
 }
 
@@ -154,6 +158,7 @@ impl Plan {
                 context: context.as_ref(),
                 images: &seen.images,
                 labels: &seen.labels,
+                setting: &seen.setting,
                 examples: &examples,
                 options: &options,
                 rate: self.rate,
@@ -186,16 +191,19 @@ impl Plan {
         let capacity = Capacity::default().with_batch_for(model, MaskChoice::Auto, count)?;
         let mut segmenter = Segmenter::new(model, capacity, MaskChoice::Auto)?;
         segmenter.set_stop(Some(Arc::clone(&job.stop)));
+        let real_world = self.real_world.clone();
+        let choice = SeriesChoice { real_world, threads: self.threads, ..SeriesChoice::default() };
         let mut all = Vec::new();
         for (number, (mut image, mut labels)) in pairs.into_iter().enumerate() {
             job.check()?;
-            seen.images.extend(image.path().map(hash).transpose()?.flatten());
-            seen.labels.extend(labels.path().map(hash).transpose()?.flatten());
-            let image = image.volume(job)?;
+            seen.images.extend(image.path().map(sha256_of).transpose()?);
+            seen.labels.extend(labels.path().map(sha256_of).transpose()?);
+            let image = image.volume(job, &choice)?;
             let labels: Volume = labels.labels(job, Some(&image), &[])?;
             job.check()?;
             let frame = image.frame(self.axis, orient)?;
             let map = rule.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
+            seen.setting.add(&image, &frame, map.rule);
             let labelled = Labelled {
                 image: &image,
                 labels: &labels,
@@ -211,13 +219,4 @@ impl Plan {
         }
         Ok(all)
     }
-}
-
-/// SHA-256 of a file; a folder has none.
-fn hash(path: &Path) -> Result<Option<String>> {
-    if path.is_dir() {
-        return Ok(None);
-    }
-    let bytes = std::fs::read(path).map_err(|error| medsegx::Error::io(path, "read", error))?;
-    Ok(Some(sha256(&bytes)))
 }

@@ -65,3 +65,39 @@ AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 def boxes_file(path, targets):
     path.write_text(json.dumps({"version": 1, "space": "voxel", "inclusive": True, "targets": targets}))
     return path
+
+
+def dicom_series(folder, stack, real_world=None):
+    """A CT of the planes of `stack`; with slope and intercept of a map of real world values, if given."""
+    import pydicom
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir()
+    series = generate_uid()
+    for index, plane in enumerate(stack):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        one.StudyInstanceUID = one.FrameOfReferenceUID = one.SeriesInstanceUID = series
+        one.Modality, one.InstanceNumber = "CT", index + 1
+        one.Rows, one.Columns = plane.shape
+        one.PixelSpacing, one.SliceThickness = [1.25, 1.0], 2.5
+        one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 2.5 * index]
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
+        one.RescaleSlope, one.RescaleIntercept = 1, -1024
+        if real_world:
+            unit, mapped = Dataset(), Dataset()
+            unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "[hnsf'U]", "UCUM", "Hounsfield unit"
+            mapped.MeasurementUnitsCodeSequence, mapped.LUTLabel = [unit], "MAP"
+            mapped.add_new("RealWorldValueFirstValueMapped", "SS", -32768)
+            mapped.add_new("RealWorldValueLastValueMapped", "SS", 32767)
+            mapped.RealWorldValueSlope, mapped.RealWorldValueIntercept = real_world
+            one.RealWorldValueMappingSequence = [mapped]
+        one.PixelData = plane.tobytes()
+        one.save_as(folder / f"{index}.dcm", enforce_file_format=True)
+    return folder

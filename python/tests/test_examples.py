@@ -1,12 +1,13 @@
 """Every file of examples/python runs as its first lines say."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import PHANTOM, PHANTOM_BOXES, ROOT
+from conftest import PHANTOM, PHANTOM_BOXES, ROOT, pattern
 
 EXAMPLES = ROOT / "examples/python"
 LABELS = ROOT / "tests/data/phantom_labels.nii.gz"
@@ -76,3 +77,21 @@ def test_nnunet_folder(boxes, expected, tmp_path):
     (dataset / "boxes/case_1.json").write_bytes(boxes.read_bytes())
     run("nnunet_folder.py", dataset)
     assert np.array_equal(np.asarray(nibabel.load(dataset / "labelsTs/case_1.nii.gz").dataobj), expected.labels)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "python/README.md"])
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    shape = (320, 270, 80)
+    image = nibabel.Nifti1Image(pattern(shape), np.diag([1.0, 1.0, 2.0, 1.0]))
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    drawn = np.zeros(shape, np.uint8)
+    drawn[120:200, 80:160, 40] = 3
+    monkeypatch.chdir(tmp_path)
+    scope = {"drawn": drawn}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), scope)
+    assert scope["result"].labels.any() and scope["result"].labels.shape == shape
+    written = tmp_path / "liver.nii.gz"
+    assert page == "python/README.md" or np.asarray(nibabel.load(written).dataobj).any()

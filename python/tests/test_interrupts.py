@@ -133,18 +133,26 @@ assert not os.path.exists(output)
 """
 
 
-def milliseconds(body, *args, prelude=PRELUDE, tries=3):
-    """The least of some tries: a machine that does other work must not decide."""
+# So many interrupts each in time, on a quiet machine; else one of three, as one that does other work must not decide.
+ALL = int(os.environ.get("MEDSEGX_INTERRUPTS", "0"))
+
+
+def told(found):
+    print(f"{', '.join(f'{one:.0f}' for one in found)} ms")
+    return max(found) if ALL else min(found)
+
+
+def milliseconds(body, *args, prelude=PRELUDE):
+    """From Ctrl-C to KeyboardInterrupt."""
     found = []
-    for _ in range(tries):
+    for _ in range(ALL or 3):
         script = textwrap.dedent(prelude) + body
         done = subprocess.run([sys.executable, "-P", "-c", script, *map(str, args)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         found.append(float(done.stdout.split("MS")[1]))
-        if found[-1] < 50:
+        if not ALL and found[-1] < 50:
             break
-    print(f"{min(found):.0f} ms")
-    return min(found)
+    return told(found)
 
 
 @pytest.mark.parametrize("body", [SCRIPT, COROUTINE, TO_THREAD, ASYNC_FORM, HANDLER], ids=["script", "coroutine", "to_thread", "async form", "handler"])
@@ -170,14 +178,18 @@ def test_ctrl_c_stops_a_tuning_within_50_ms(body, tmp_path):
     assert milliseconds(body, "", PHANTOM, PHANTOM_LABELS, tmp_path / "tuned.safetensors", prelude=TWICE) < 50
 
 
+PLAIN_CELL = "try:\n    long()\nfinally:\n    ended = time.monotonic()"
+
+
 @pytest.mark.parametrize(
     ("cell", "bound"),
-    [("long()", 250), ("import asyncio\nawait asyncio.sleep(0)\nlong()", 250),
+    [(PLAIN_CELL, 50), ("import asyncio\nawait asyncio.sleep(0)\nlong()", 250),
      ("await model.segment_async(volume, affine=np.eye(4), boxes=[9, 9, 0, 38, 38, 599], task='CT_Liver', "
       "progress=lambda done, total: began.set())", 250)],
     ids=["cell", "cell with an await", "awaited cell"],
 )  # fmt: skip
 def test_an_interrupted_cell_of_a_notebook_ends(cell, bound):
+    """A plain cell until the call has ended, the others until the notebook shows that the cell has."""
     manager = pytest.importorskip("jupyter_client.manager")
     kernel, client = manager.start_new_kernel(kernel_name="python3")
     try:
@@ -188,22 +200,21 @@ def test_an_interrupted_cell_of_a_notebook_ends(cell, bound):
 
         answer = execute(prelude)
         assert answer["content"]["status"] == "ok", answer["content"]
-        found = []
-        for _ in range(3):
+        found, own = [], "ended" if cell == PLAIN_CELL else "None"
+        for _ in range(ALL or 3):
             execute("began.clear()")
             execute("threading.Thread(target=strike, daemon=True).start()")
             answer = execute(cell)
             ended = time.monotonic()
             assert answer["content"]["status"] == "error", answer["content"]
             assert answer["content"]["ename"] in ("KeyboardInterrupt", "CancelledError")
-            told = []
-            client.execute_interactive("print(sent)", timeout=60, output_hook=lambda m: told.append(m["content"]))
-            sent = float(next(m["text"] for m in told if "text" in m))
-            found.append(1000 * (ended - sent))
-            if found[-1] < bound:
+            said = []
+            client.execute_interactive(f"print(sent, {own})", timeout=60, output_hook=lambda m: said.append(m["content"]))
+            sent, in_cell = next(m["text"] for m in said if "text" in m).split()
+            found.append(1000 * ((ended if in_cell == "None" else float(in_cell)) - float(sent)))
+            if not ALL and found[-1] < bound:
                 break
-        print(f"{min(found):.0f} ms")
-        assert min(found) < bound
+        assert told(found) < bound
         assert execute("late()")["content"]["status"] == "ok"
     finally:
         client.stop_channels()

@@ -6,7 +6,7 @@ import os
 import medsegx
 import numpy as np
 import pytest
-from conftest import BOX, ORIENTATIONS, PHANTOM, PHANTOM_BOXES, boxes_file, pattern
+from conftest import BOX, ORIENTATIONS, PHANTOM, PHANTOM_BOXES, boxes_file, dicom_series, pattern
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -128,30 +128,8 @@ def write_png(path, picture):
 
 
 def test_a_dicom_folder(model, cli, tmp_path):
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    stack, series = pattern((4, 24, 20), np.int16), generate_uid()
-    folder = tmp_path / "series"
-    folder.mkdir()
-    for index, plane in enumerate(stack):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        one.StudyInstanceUID = one.FrameOfReferenceUID = one.SeriesInstanceUID = series
-        one.Modality, one.InstanceNumber = "CT", index + 1
-        one.Rows, one.Columns = plane.shape
-        one.PixelSpacing, one.SliceThickness = [1.25, 1.0], 2.5
-        one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 2.5 * index]
-        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
-        one.RescaleSlope, one.RescaleIntercept = 1, -1024
-        one.PixelData = plane.tobytes()
-        one.save_as(folder / f"{index}.dcm", enforce_file_format=True)
+    pytest.importorskip("pydicom")
+    folder = dicom_series(tmp_path / "series", pattern((4, 24, 20), np.int16))
     code, said = cli("segment", folder, "--box3d", "4,3,1,16,18,2", "--task", "CT_Liver", "-o", tmp_path / "mask.nii")
     assert code == 0, said
     found = model.segment(folder, boxes=[4, 3, 1, 16, 18, 2], task="CT_Liver")

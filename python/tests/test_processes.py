@@ -5,6 +5,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -31,27 +32,37 @@ def test_eight_threads_share_a_model(model):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_is_told(model, small):
+    session = model.session()
+    session.set_slice(small[:, :, 3].T, task="CT_Liver")
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        try:
-            labels_of(model, small)
-            text = "no error"
-        except RuntimeError as error:
-            text = str(error)
-        except BaseException as error:
-            text = repr(error)
-        os.write(writer, text.encode())
+        signal.alarm(60)  # whatever happens, the parent goes on
+
+        def tried(call):
+            try:
+                call()
+                return "no error"
+            except RuntimeError as error:
+                return str(error)
+            except BaseException as error:
+                return repr(error)
+
+        texts = [tried(lambda: labels_of(model, small)), tried(lambda: session.prompt([5, 4, 18, 15])), tried(model.session)]
+        # A model of the child's own works.
+        texts.append(tried(lambda: labels_of(medsegx.Model(threads=1), small)))
+        os.write(writer, "\n".join(texts).encode())
         os._exit(0)
     os.close(writer)
-    text = os.read(reader, 4096).decode()
+    texts = os.read(reader, 4096).decode().splitlines()
     os.waitpid(child, 0)
-    assert "'spawn' or 'forkserver'" in text
+    assert len(texts) == 4 and all("'spawn' or 'forkserver'" in text for text in texts[:3]) and texts[3] == "no error"
 
 
-def test_spawned_workers_get_the_model_by_its_path(model, small):
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_started_workers_get_the_model_by_its_path(model, small, method):
     assert len(pickle.dumps(model)) < 500
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(method)
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         found = pool.submit(labels_of, model, small).result(timeout=120)
     assert np.array_equal(found, labels_of(model, small))

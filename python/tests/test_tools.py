@@ -9,7 +9,7 @@ import subprocess
 import medsegx
 import numpy as np
 import pytest
-from conftest import AFFINE, BOX, PHANTOM, PHANTOM_LABELS, ROOT, pattern
+from conftest import AFFINE, BOX, PHANTOM, PHANTOM_LABELS, ROOT, dicom_series, pattern
 
 
 def test_a_session_encodes_once_and_prompts_many_times(model):
@@ -84,6 +84,67 @@ def test_tuning_writes_what_the_command_line_writes(train, tmp_path):
     how = ["--label", "1=CT_Liver", "--slices", "8,10", "--steps", "2", "--validate", "none", "--device", "cpu", "--threads", "1"]
     subprocess.run([binary, "tune", PHANTOM, "--labels", PHANTOM_LABELS, *how, "--train", train, "-o", other], check=True)
     assert own.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("name", [True, "MAP"])
+def test_tuning_on_real_world_values_is_the_command_lines(model, name, cli, tmp_path):
+    pytest.importorskip("pydicom")
+    nibabel = pytest.importorskip("nibabel")
+    folder = dicom_series(tmp_path / "series", pattern((4, 24, 20), np.int16), real_world=(0.5, -800.0))
+    drawn = np.zeros((20, 24, 4), np.uint8)
+    drawn[4:15, 5:19, 1:3] = 1
+    place = model.segment(folder, boxes=[4, 5, 1, 14, 18, 2], task="CT_Liver").affine
+    nibabel.save(nibabel.Nifti1Image(drawn, place), tmp_path / "drawn.nii")
+    how = {"label": 1, "task": "CT_Liver", "steps": 2, "validate": "none", "device": "cpu", "threads": 2, "intensity": "window:-500,1200"}
+    own, scaled, other = (tmp_path / f"{name}.safetensors" for name in ("own", "scaled", "other"))
+    medsegx.tune(folder, tmp_path / "drawn.nii", own, real_world=name, **how)
+    medsegx.tune(folder, tmp_path / "drawn.nii", scaled, **how)
+    code, said = cli("tune", folder, "--labels", tmp_path / "drawn.nii", "--label", "1=CT_Liver", "--steps", 2, "--validate", "none",
+                     "--device", "cpu", "--intensity", "window:-500,1200", f"--real-world{'' if name is True else f'={name}'}",
+                     "-o", other)  # fmt: skip
+    assert code == 0, said
+    assert own.read_bytes() == other.read_bytes() and tensors(own) != tensors(scaled)
+    # It knows the folder that it was tuned on.
+    tuned = medsegx.Model(tuned=own, threads=2)
+    found = tuned.segment(folder, boxes=[4, 5, 1, 14, 18, 2], task="CT_Liver", real_world=name, intensity="window:-500,1200")
+    assert not [warning for warning in found.warnings if warning.code.startswith("tuned")]
+    with pytest.raises(medsegx.ArgumentError, match="real-world"):
+        medsegx.tune(folder, tmp_path / "drawn.nii", own, real_world="none of it", **how, force=True)
+    with pytest.raises(ValueError, match="real_world"):
+        medsegx.tune([folder, nibabel.load(tmp_path / "drawn.nii")], [tmp_path / "drawn.nii"] * 2, own, real_world=name, force=True, **how)
+
+
+def tensors(path):
+    """The bytes of a safetensors file behind its header."""
+    data = path.read_bytes()
+    return data[8 + int.from_bytes(data[:8], "little") :]
+
+
+def test_a_model_that_is_used_otherwise_than_it_was_tuned_says_so(cli, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    output, report = tmp_path / "liver.safetensors", tmp_path / "report.json"
+    medsegx.tune(PHANTOM, PHANTOM_LABELS, output, label=1, task="CT_Liver", slices=[8, 10], steps=1, validate="none", threads=2)
+    tuned = medsegx.Model(tuned=output, threads=2)
+    image, box = nibabel.load(PHANTOM), [22, 42, 10, 112, 109, 10]
+
+    def said(given, **more):
+        found = tuned.segment(given, boxes=box, task="CT_Liver", **more)
+        return [warning.message for warning in found.warnings if warning.code == "tuned-otherwise"]
+
+    assert said(PHANTOM) == said(image) == []
+    elsewhere = [[w.code for w in tuned.segment(path, boxes=box, task="CT_Liver").warnings] for path in (PHANTOM, PHANTOM_LABELS)]
+    assert "tuned-elsewhere" not in elsewhere[0] and "tuned-elsewhere" in elsewhere[1]
+    [soft] = said(PHANTOM, intensity="soft")
+    assert "tuned with intensity minmax, used with soft" in soft
+    [across] = said(image, slice_axis="x")
+    assert "tuned on slices across k" in across and "used on slices across i" in across
+    mirrored = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine @ np.diag([-1.0, 1.0, 1.0, 1.0]))
+    assert len(said(mirrored)) == 1 and said(mirrored, orient="ras") != []
+    code, lines = cli("segment", PHANTOM, "--box3d", "22,42,10,112,109,10", "--task", "CT_Liver", "--tuned", output, "--intensity", "soft",
+                      "-o", tmp_path / "mask.nii", "--report", report)  # fmt: skip
+    assert code == 0 and any("[tuned-otherwise]" in line and "used with soft" in line for line in lines), lines
+    told = [warning["message"] for warning in json.loads(report.read_text())["warnings"] if warning["code"] == "tuned-otherwise"]
+    assert told == [soft]
 
 
 def test_an_unknown_part_to_train_is_refused(tmp_path):

@@ -26,12 +26,20 @@ const PIECE: usize = 4 << 20;
 pub struct medsegx_model {
     pub(super) model: Arc<segment::Model>,
     device: CString,
+    /// SHA-256 of the weights file, in hexadecimal.
+    sha256: CString,
 }
 
 impl medsegx_model {
-    pub(super) fn new(model: segment::Model) -> Self {
-        let device = c_string(model.device());
-        medsegx_model { model: Arc::new(model), device }
+    /// `sha256` is that of the weights' file.
+    pub(super) fn new(model: segment::Model, sha256: &str) -> Self {
+        let (device, sha256) = (c_string(model.device()), c_string(sha256));
+        medsegx_model { model: Arc::new(model), device, sha256 }
+    }
+
+    /// The same model with tensors over its own.
+    pub(super) fn tuned(&self, model: segment::Model) -> Self {
+        medsegx_model { model: Arc::new(model), device: self.device.clone(), sha256: self.sha256.clone() }
     }
 }
 
@@ -160,6 +168,15 @@ pub unsafe extern "C" fn medsegx_model_device(model: *const medsegx_model) -> *c
     unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.device.as_ptr())
 }
 
+/// SHA-256 of the weights file that the model was opened from, in lower-case hexadecimal, as `medsegx info` and reports have
+/// it; of the bytes where it came from memory or a callback. It is of the bytes that were loaded, whatever becomes of the
+/// file; tuned tensors on top do not change it. NULL for NULL. Valid while the model is. Any number of threads at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn medsegx_model_sha256(model: *const medsegx_model) -> *const c_char {
+    // SAFETY: `model` is NULL or valid, as the header asks.
+    unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.sha256.as_ptr())
+}
+
 /// An empty vector with room for a weights file of `size` bytes.
 fn room(size: u64) -> Result<Vec<u8>> {
     let length = usize::try_from(size).map_err(|_| Error::Memory { what: "weights".into(), bytes: size })?;
@@ -174,14 +191,27 @@ unsafe fn load(mut weights: Weights, options: &medsegx_model_options) -> Outcome
         // SAFETY: the caller's promise.
         weights.tune(Tuned::open(Path::new(unsafe { text("tuned", options.tuned) }?))?)?;
     }
-    let model = segment::Model::load(&weights, &engine_options)?;
+    let (model, sha256) = hashed_beside(&weights, || segment::Model::load(&weights, &engine_options))?;
     if let Some(reason) = model.fallback() {
         log(options, medsegx_log::Warning, &format!("on the CPU: {reason}"));
     }
     let (name, config) = (weights.path().display(), model.config());
     let blocks = format!("{} blocks of width {}, {} px", config.depth(), config.width, config.image_size);
     log(options, medsegx_log::Information, &format!("{name}: {:?}, {blocks}, on {}", config.kind, model.device()));
-    Ok(Box::into_raw(Box::new(medsegx_model::new(model))))
+    Ok(Box::into_raw(Box::new(medsegx_model::new(model, &sha256))))
+}
+
+/// Does `load` with the SHA-256 of the file computed on another thread meanwhile, or after it where none can be had.
+fn hashed_beside<T>(weights: &Weights, load: impl FnOnce() -> Result<T>) -> Result<(T, String)> {
+    let Some(digest) = weights.digest() else { return Ok((load()?, String::new())) };
+    std::thread::scope(|scope| {
+        let compute = || digest.compute(weights.path());
+        let beside = std::thread::Builder::new().name("medsegx-hash".into()).spawn_scoped(scope, compute);
+        let loaded = load()?;
+        let lost = |_| Error::internal("the SHA-256 of a weights file", "its thread is lost");
+        let sha256 = beside.map_or_else(|_| compute(), |thread| thread.join().map_err(lost)?)?;
+        Ok((loaded, sha256))
+    })
 }
 
 fn log(options: &medsegx_model_options, level: medsegx_log, message: &str) {

@@ -146,7 +146,14 @@ pub(super) unsafe fn grey_levels(slice: &medsegx_slice, state: &mut State) -> Ou
             None => Err(medsegx_error::argument("pixel_type", "0 to 3", &slice.pixel_type.to_string())),
         }
     }?;
+    state.doubts |= other_rule(state, intensity(slice.intensity, slice.low, slice.high)?);
     Ok(())
+}
+
+/// The bit of a model that was tuned with other rules than `rule`.
+fn other_rule(state: &State, rule: Intensity) -> u64 {
+    let tuned_on = state.segmenter.model().tuned_on();
+    if tuned_on.is_some_and(|on| on.setting.is_other_rule(rule)) { Code::TunedOtherwise.bit() } else { 0 }
 }
 
 /// A caller's pixels of one type.

@@ -29,7 +29,7 @@ fn model() -> medsegx_model {
     let weights = Weights::synthetic(&Preset::Tiny.medsegx(), 0);
     let cpu = CpuOptions { threads: Some(1), ..CpuOptions::default() };
     let model = segment::Model::load(&weights, &segment::ModelOptions { device: Device::Cpu, cpu }).unwrap();
-    medsegx_model::new(model)
+    medsegx_model::new(model, "")
 }
 
 fn session(model: &medsegx_model, side: usize) -> *mut medsegx_session {

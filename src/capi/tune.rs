@@ -12,12 +12,12 @@ use super::context::to_engine;
 use super::model::{level, medsegx_model};
 use super::panics::free;
 use super::session::{cancelled, medsegx_cancel, medsegx_session, shared_flag, stoppable, with};
-use super::slice::{grey_levels, size, stop_if};
+use super::slice::{grey_levels, intensity, size, stop_if};
 use super::status::{medsegx_error, medsegx_status};
 use super::structs::{medsegx_context, medsegx_progress_callback, medsegx_slice};
 use super::versioned::{self, Versioned, initialise, versioned};
 use crate::memory::{push, reserve};
-use crate::segment::{Frame, Model, Picture, Segmenter};
+use crate::segment::{Frame, Model, Picture, Segmenter, Setting};
 use crate::taxonomy::Context;
 use crate::tune::{
     self, AdamW, Example, Observer, Options, Placed, Record, Train, Trainer, TrainerOptions, Validate, Validation,
@@ -145,6 +145,8 @@ struct State {
     model: Option<Arc<Model>>,
     /// Of the last slice.
     context: Option<Context>,
+    /// How slices were shown.
+    setting: Setting,
     /// What the last run made.
     run: Option<Run>,
 }
@@ -181,6 +183,7 @@ pub unsafe extern "C" fn medsegx_tune_new(
                 placed: Vec::new(),
                 model: None,
                 context: None,
+                setting: Setting::default(),
                 run: None,
             };
             *out = Box::into_raw(Box::new(medsegx_tuning { state: Mutex::new(state) }));
@@ -247,6 +250,7 @@ pub unsafe extern "C" fn medsegx_tune_add_slice(
                     tuning.add(Example { sample, volume: volume as usize, slice: index as usize }, placed)?;
                     tuning.model = Some(Arc::clone(state.segmenter.model()));
                     tuning.context = context;
+                    tuning.setting.add_rule(intensity(slice.intensity, slice.low, slice.high)?);
                     Ok(())
                 })
             })
@@ -360,7 +364,8 @@ pub unsafe extern "C" fn medsegx_tune_model(
                 run.trainer.put_on(&mut tuning.weights)?;
                 let model = base.model.with_tuned(&tuning.weights);
                 tuning.weights.take_off();
-                *out = Box::into_raw(Box::new(medsegx_model::new(model?)));
+                let tuned = base.tuned(model?.tuned_here(tuning.setting.clone()));
+                *out = Box::into_raw(Box::new(tuned));
                 Ok(())
             })
         })
@@ -393,6 +398,7 @@ pub unsafe extern "C" fn medsegx_tune_write(
                     context: tuning.context.as_ref(),
                     images: &[],
                     labels: &[],
+                    setting: &tuning.setting,
                     examples: &tuning.examples,
                     options: &run.options,
                     rate: run.rate,

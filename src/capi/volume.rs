@@ -181,6 +181,9 @@ fn run(
     let mut levels = LevelCounts::new(volume.voxels().len());
     levels.add(volume, &map);
     let mut bits = volume.warnings().iter().fold(levels.bits(&map), |bits, warning| bits | warning.code.bit());
+    if state.segmenter.model().tuned_on().is_some_and(|on| on.otherwise(volume, &frame, map.rule).is_some()) {
+        bits |= Code::TunedOtherwise.bit();
+    }
     let grid = Grid::of(volume, frame.axis());
     let mut requests = reserve(targets.len(), "targets")?;
     for (index, target) in targets.iter().enumerate() {

@@ -8,7 +8,6 @@ mod console;
 mod convert;
 #[cfg(feature = "dicom")]
 mod dicom;
-mod digest;
 mod eval;
 mod files;
 mod folder_layout;
@@ -28,7 +27,6 @@ mod synth;
 mod tasks;
 mod threads;
 mod tune;
-mod tuned_elsewhere;
 mod weights_output;
 mod weights_source;
 

@@ -80,7 +80,9 @@ impl ModelArgs {
     pub fn encoder_hash(&self, source: &WeightsSource) -> anyhow::Result<String> {
         let base = source.sha256()?;
         match &self.tuned {
-            Some(path) if Tuned::open(path)?.has_encoder() => Ok(format!("{base} {}", super::digest::sha256(path)?)),
+            Some(path) if Tuned::open(path)?.has_encoder() => {
+                Ok(format!("{base} {}", medsegx::weights::sha256_of(path)?))
+            }
             _ => Ok(base),
         }
     }

@@ -64,7 +64,7 @@ impl WeightsSource {
     /// The file cannot be read.
     pub fn sha256(&self) -> medsegx::Result<String> {
         match self {
-            WeightsSource::File(path) => super::digest::sha256(path),
+            WeightsSource::File(path) => medsegx::weights::sha256_of(path),
             #[cfg(feature = "demo-weights")]
             WeightsSource::Demo => Ok(medsegx::weights::sha256(medsegx::weights::demo::FILE)),
         }

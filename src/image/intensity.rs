@@ -100,6 +100,11 @@ impl Intensity {
         }
     }
 
+    /// Whether both make the same grey levels of any values: windows with other names do.
+    pub(crate) fn is_alike(self, other: Intensity) -> bool {
+        self == other || (self.window().is_some() && self.window() == other.window())
+    }
+
     /// The rule's numbers for values of which only minimum and maximum are known.
     ///
     /// # Errors

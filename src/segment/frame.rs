@@ -1,5 +1,17 @@
 //! From a slice of any size to the model's picture and back (MEDSEGDB.md "Making slices from volumes", MODEL.md
 //! section 6): how pixels, prompts and logits are scaled for each kind of model.
+//!
+//! ```
+//! use medsegx::model::Preset;
+//! use medsegx::segment::Frame;
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! let frame = Frame::new(&Preset::Tiny.medsegx(), 480, 512)?;
+//! assert_eq!((frame.slice, frame.size), ([480, 512], 256));
+//! assert!(Frame::new(&Preset::Tiny.medsegx(), 0, 512).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::error::{Error, Result};
 use crate::image::resample::{Fit, fitted};

@@ -48,6 +48,7 @@ mod model;
 mod picture;
 mod points;
 pub mod report;
+mod tuned_on;
 pub mod volume;
 
 use std::collections::VecDeque;
@@ -65,6 +66,7 @@ pub use model::{Device, Model, ModelOptions};
 pub use picture::Picture;
 pub(crate) use points::check_points_trained;
 pub use points::prompt_points;
+pub use tuned_on::{Setting, TunedOn};
 
 use crate::error::{Error, Result};
 use crate::mask::{self, MaskChoice, Measures, Rule, Verdict, box_of_logits};

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "capi")]
+use super::Setting;
+use super::TunedOn;
 use super::engine::{self, Engine};
 use crate::backend::cpu::{Cpu, CpuOptions};
 #[cfg(feature = "ptxvm")]
@@ -79,6 +82,7 @@ pub struct Model {
     device: String,
     /// Why `Device::Auto` did not take a GPU.
     fallback: Option<String>,
+    tuned_on: Option<TunedOn>,
 }
 
 /// A network on its device, whichever that is.
@@ -170,7 +174,6 @@ impl Model {
     /// # Errors
     /// Weights with NaN or infinite values; a device that is missing or out of memory.
     pub fn load(weights: &Weights, options: &ModelOptions) -> Result<Model> {
-        let config = weights.config().clone();
         let (network, fallback) = match options.device {
             Device::Cpu => (cpu(weights, options)?, None),
             Device::Cuda(ordinal, launches) => (cuda(weights, ordinal, launches)?, None),
@@ -184,11 +187,12 @@ impl Model {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Model::of(network, config, fallback))
+        Ok(Model::of(network, weights, fallback))
     }
 
-    fn of(network: Box<dyn Loaded>, config: Config, fallback: Option<String>) -> Model {
-        Model { device: network.device(), network, config, fallback }
+    fn of(network: Box<dyn Loaded>, weights: &Weights, fallback: Option<String>) -> Model {
+        let (config, tuned_on) = (weights.config().clone(), weights.tuned_file().map(TunedOn::of));
+        Model { device: network.device(), network, config, fallback, tuned_on }
     }
 
     /// The same model with the tuned tensors of `weights`, which are those that it was loaded from: it shares with this
@@ -201,7 +205,13 @@ impl Model {
             let (expected, found) = ("those of the model".into(), format!("weights of {:?}", weights.config().kind));
             return Err(Error::Argument { name: "weights", expected, found });
         }
-        Ok(Model::of(self.network.with_tuned(weights)?, self.config.clone(), self.fallback.clone()))
+        Ok(Model::of(self.network.with_tuned(weights)?, weights, self.fallback.clone()))
+    }
+
+    /// The same, as tuned on slices that were shown in this way.
+    #[cfg(feature = "capi")]
+    pub(crate) fn tuned_here(self, setting: Setting) -> Model {
+        Model { tuned_on: Some(TunedOn::here(setting)), ..self }
     }
 
     /// Loads opened weights on a driver of the caller's.
@@ -210,7 +220,7 @@ impl Model {
     /// As [`Model::load`].
     #[cfg(feature = "cuda")]
     pub fn on_driver(weights: &Weights, driver: impl Driver) -> Result<Model> {
-        Ok(Model::of(on_driver(weights, driver)?, weights.config().clone(), None))
+        Ok(Model::of(on_driver(weights, driver)?, weights, None))
     }
 
     /// Every size of the network.
@@ -249,6 +259,11 @@ impl Model {
     /// Why [`Device::Auto`] did not take a GPU, if it did not.
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
+    }
+
+    /// What it was tuned on, if a tuned file is on top of its weights.
+    pub fn tuned_on(&self) -> Option<&TunedOn> {
+        self.tuned_on.as_ref()
     }
 }
 

@@ -1,4 +1,13 @@
 //! What a run did, as JSON: so that it can be done again and judged slice by slice.
+//!
+//! ```
+//! use medsegx::segment::report::merge;
+//! use serde_json::json;
+//!
+//! let mut report = json!({ "input": { "dims": [4, 3, 2] }, "warnings": [] });
+//! merge(&mut report, json!({ "input": { "file": "ct.nii.gz" }, "threads": 2 }));
+//! assert_eq!(report["input"], json!({ "dims": [4, 3, 2], "file": "ct.nii.gz" }));
+//! ```
 
 use serde_json::{Value, json};
 
@@ -87,11 +96,13 @@ fn warnings(run: &Described, targets: &[Target], outcome: &Outcome) -> Vec<Value
     let of_image = run.image.warnings().iter().map(|warning| entry(None, warning));
     let fallback = run.model.fallback().map(|reason| Warning::new(Code::CpuFallback, reason));
     let of_device = fallback.iter().map(|warning| entry(None, warning));
+    let tuned = run.model.tuned_on().and_then(|tuned| tuned.otherwise(run.image, run.frame, run.intensity.rule));
+    let of_tuning = tuned.iter().map(|warning| entry(None, warning));
     let of_masks = outcome.warnings();
     let of_targets = targets.iter().zip(&of_masks).flat_map(|(target, of_masks)| {
         target.warnings.iter().chain(of_masks).map(|warning| entry(Some(target.name), warning))
     });
-    of_image.chain(of_device).chain(of_targets).collect()
+    of_image.chain(of_device).chain(of_tuning).chain(of_targets).collect()
 }
 
 /// How masks were chosen: by the user, or by which rule.

@@ -1,5 +1,32 @@
 //! Many boxes on many slices of a volume: batches of (slice, context) for the encoder, of prompts for the decoder,
 //! labels composed on the volume's own grid.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use medsegx::mask::MaskChoice;
+//! use medsegx::model::Preset;
+//! use medsegx::prompt::PixelBox;
+//! use medsegx::segment::volume::{Request, segment_volume};
+//! use medsegx::segment::{Capacity, Model, ModelOptions, Segmenter};
+//! use medsegx::taxonomy::{Query, resolve};
+//! use medsegx::volume::{Intensity, Orientation, Volume, Voxels};
+//! use medsegx::weights::Weights;
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! // Random weights of a small model: its masks mean nothing.
+//! let model = Model::load(&Weights::synthetic(&Preset::Tiny.medsegx(), 7), &ModelOptions::default())?;
+//! let mut session = Segmenter::new(&Arc::new(model), Capacity::default(), MaskChoice::Auto)?;
+//! let voxels = Voxels::I16((0..48 * 40 * 4).map(|at| (at * 31 % 997) as i16).collect());
+//! let image = Volume::from_voxels("made here", [48, 40, 4], 1, voxels)?;
+//! let (slices, map) = (image.frame(2, Orientation::Stored)?, Intensity::MinMax.resolve(&image)?);
+//! let context = Some(resolve(&Query { task: Some("CT_Liver".into()), ..Query::default() })?);
+//! let boxes = [1, 2].map(|slice| (slice, PixelBox { x0: 9, y0: 8, x1: 30, y1: 28 })).into();
+//! let liver = Request { label: 5, context, boxes, points: Default::default() };
+//! let outcome = segment_volume(&mut session, &image, &slices, &map, &[liver], &mut ())?;
+//! assert_eq!((outcome.labels.dims(), outcome.slices.len()), ([48, 40, 4], 2));
+//! # Ok(())
+//! # }
+//! ```
 
 mod compositor;
 mod doubts;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Example, Options, Outcome, Trainer, Validation};
 use crate::Result;
 use crate::memory::copied;
+use crate::segment::Setting;
 use crate::taxonomy::Context;
 use crate::weights::tuned::{BASE, Tuned};
 
@@ -36,6 +37,8 @@ pub struct Record<'a> {
     pub images: &'a [String],
     /// SHA-256 of the labels' files.
     pub labels: &'a [String],
+    /// How that was shown to the model.
+    pub setting: &'a Setting,
     /// What it was tuned on.
     pub examples: &'a [Example],
     /// How it was tuned.
@@ -89,6 +92,8 @@ impl Record<'_> {
         if let Some(Context { modality, organ: [part, subregion, organ], task }) = self.context {
             all.insert("context", format!("{modality} {part} {subregion} {organ} {task}"));
         }
-        all.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+        let mut all = all.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+        self.setting.write(&mut all);
+        all
     }
 }

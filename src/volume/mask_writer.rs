@@ -3,6 +3,22 @@
 //! A NIfTI mask of a NIfTI input keeps the header bit for bit (version, byte order, forms, codes, `pixdim`, units) save
 //! for what describes the voxels and for free text. A PNG mask is made to be seen: 0 and 255 of one label, colours of a
 //! palette whose indices are the labels of several. The file is read back and compared before it takes its name.
+//!
+//! ```
+//! use medsegx::volume::{LabelVolume, OpenOptions, Orientation, Volume, Voxels, mask_writer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let image = Volume::from_voxels("made here", [4, 3, 2], 1, Voxels::I16(vec![7; 24]))?;
+//! let mut mask = LabelVolume::new(image.dims(), 1)?;
+//! mask.paint(&image.frame(2, Orientation::Stored)?, 1, &[true; 12], 1)?;
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("mask.npy");
+//! mask_writer::write(&image, &mask, &path, false)?;
+//! assert_eq!(Volume::open(&path, &OpenOptions::LABELS)?.dims(), [4, 3, 2]);
+//! assert!(mask_writer::write(&image, &mask, &path, false).is_err(), "it is there already");
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};

@@ -1,6 +1,19 @@
 //! NumPy's .npy files, versions 1 to 3: arrays of plain numbers in C or Fortran order, any byte order.
 //!
 //! Source: numpy/lib/format.py. Nothing in the header is evaluated; it is read by a small parser of exactly its form.
+//!
+//! ```
+//! use medsegx::volume::{Voxels, npy};
+//!
+//! # fn main() -> medsegx::Result<()> {
+//! let mut file = Vec::new();
+//! npy::write(&mut file, &[2, 3], &[1_u8, 2, 3, 4, 5, 6]).unwrap();
+//! let array = npy::from_bytes("array.npy".as_ref(), &file, 100)?;
+//! assert_eq!((array.shape, array.values), (vec![2, 3], Voxels::U8(vec![1, 2, 3, 4, 5, 6])));
+//! assert!(npy::from_bytes("array.npy".as_ref(), &file, 5).is_err(), "more values than were asked for");
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};

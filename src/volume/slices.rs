@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::{Intensity, IntensityMap, Volume, VolumeInfo};
+use crate::codes::Code;
 use crate::image::Voxel;
 use crate::image::voxels::{Voxels, with_voxels};
 use crate::{Error, Result};
@@ -187,6 +188,18 @@ impl VolumeInfo {
         plane.sort_unstable_by_key(|&axis| axes[axis].0);
         let [column, row] = plane.map(|axis| InPlane { axis, reversed: axes[axis].1 });
         Ok(SliceFrame { column, row, ..stored })
+    }
+
+    /// Where columns and rows of slices run to in the patient, most nearly: `LP` to left and posterior. `None` where the
+    /// image does not say how it lies.
+    pub fn view(&self, frame: &SliceFrame) -> Option<String> {
+        let is_guess = self.warnings().iter().any(|warning| warning.code == Code::NoOrientation);
+        let axes = self.geometry().filter(|_| !is_guess)?.axes();
+        let towards = |along: InPlane| {
+            let (patient, reversed) = axes[along.axis];
+            [['R', 'L'], ['A', 'P'], ['S', 'I']][patient][usize::from(reversed != along.reversed)]
+        };
+        Some([towards(frame.column), towards(frame.row)].iter().collect())
     }
 
     /// Rows and columns of a stored slice across `axis`, which is at most 2.

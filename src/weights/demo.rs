@@ -1,5 +1,13 @@
 //! Weights that come with the library, for trying things out: a small MedSegX trained on synthetic pictures only
 //! (`tools/train_demo`).
+//!
+//! ```
+//! # fn main() -> medsegx::Result<()> {
+//! let weights = medsegx::weights::demo::open()?;
+//! assert!(weights.config().adapters.is_some(), "it is steered by a place in MedSegDB's tree");
+//! # Ok(())
+//! # }
+//! ```
 
 use medsegx_demo_decoder::BYTES as DECODER;
 use medsegx_demo_encoder::BYTES as ENCODER;

@@ -20,6 +20,7 @@ mod convert;
 #[cfg(feature = "demo-weights")]
 pub mod demo;
 mod describe;
+mod digest;
 mod dtype;
 mod foreign;
 mod header;
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use convert::{convert, convert_tiny_vit};
 pub use describe::{AdapterDescription, Description, describe, is_weights};
+pub use digest::sha256_of;
 pub use dtype::Dtype;
 pub use names::{MASK_TOKENS, names};
 pub use source::{Access, Digest, sha256};
@@ -64,6 +66,8 @@ pub struct Weights {
     config: Config,
     /// Values that stand in for those of the file.
     tuned: BTreeMap<String, Vec<f32>>,
+    /// The file that they come from, without them.
+    tuned_file: Option<tuned::Tuned>,
     stop: Option<Arc<AtomicBool>>,
 }
 
@@ -109,6 +113,7 @@ impl Weights {
             metadata: synth::metadata(config, seed),
             config: config.clone(),
             tuned: BTreeMap::new(),
+            tuned_file: None,
             stop: None,
         }
     }
@@ -132,7 +137,7 @@ impl Weights {
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
         let config = sizes::config(&path, &shapes, kind)?;
         let (values, tuned) = (Values::Stored(source), BTreeMap::new());
-        Ok(Self { path, values, tensors, metadata, config, tuned, stop: None })
+        Ok(Self { path, values, tensors, metadata, config, tuned, tuned_file: None, stop: None })
     }
 
     /// Ends reading of values, and with it the loading of a model, with [`Error::Cancelled`] soon after `stop` is set.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::Mmap;
 use sha2::{Digest as _, Sha256};
 
-use crate::memory::grow_to;
+use crate::memory::{grow_to, zeros};
 use crate::{Error, Result};
 
 /// How a file is read.
@@ -181,7 +181,7 @@ impl Digest {
             Digest::Static(bytes) => return Ok(sha256(bytes)),
         };
         check_length(path, file, length)?;
-        let (mut hash, mut buffer, mut start) = (Sha256::new(), vec![0; 1 << 20], 0);
+        let (mut hash, mut buffer, mut start) = (Sha256::new(), zeros::<u8>(1 << 20, "a hash")?, 0);
         while start < length {
             check()?;
             let piece = buffer.len().min(usize::try_from(length - start).unwrap_or(usize::MAX));
@@ -198,7 +198,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,5 +1,13 @@
 //! Made-up weights and pictures that any program can generate bit for bit: a value depends on the tensor's name and the
 //! element's flat index alone. For tests and benchmarks; a model made of them segments nothing.
+//!
+//! ```
+//! use medsegx::weights::synth::tensor;
+//!
+//! let values = tensor("neck.0.weight", &[4, 3], 7);
+//! assert_eq!((values.len(), &values), (12, &tensor("neck.0.weight", &[4, 3], 7)));
+//! assert_ne!(values, tensor("neck.0.weight", &[4, 3], 8), "another seed");
+//! ```
 
 use std::collections::BTreeMap;
 

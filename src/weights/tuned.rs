@@ -1,5 +1,21 @@
 //! What tuning made of some tensors of a model, in a file of its own: safetensors with these tensors alone in f32,
 //! under their names in the merged model, and metadata that say what they belong to and how they came about.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use medsegx::weights::tuned::Tuned;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("liver.tuned.safetensors");
+//! let tensors = [("mask_decoder.iou_token.weight".to_string(), vec![1, 4], vec![0.5; 4])];
+//! Tuned::write(&path, false, &tensors, BTreeMap::from([("task".to_string(), "CT_Liver".to_string())]))?;
+//! let tuned = Tuned::open(&path)?;
+//! assert_eq!(tuned.tensors().next(), Some(("mask_decoder.iou_token.weight", &[1, 4][..])));
+//! assert_eq!((tuned.metadata()["task"].as_str(), tuned.has_encoder()), ("CT_Liver", false));
+//! # Ok(())
+//! # }
+//! ```
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -128,7 +144,7 @@ impl Weights {
     /// # Errors
     /// [`Error::File`] for tensors of another base or without one; [`Error::Tensor`] for a name or shape that this
     /// model does not have; what reading the base for its hash returns.
-    pub fn tune(&mut self, tuned: Tuned) -> Result<()> {
+    pub fn tune(&mut self, mut tuned: Tuned) -> Result<()> {
         let own = self.sha256()?.unwrap_or_else(|| "weights without a file".into());
         let base = tuned.metadata.get(BASE).map_or("none", String::as_str);
         if own != base {
@@ -144,7 +160,8 @@ impl Weights {
                 return Err(wrong(name, expected, found));
             }
         }
-        self.tuned = tuned.tensors.into_iter().map(|(name, (_, values))| (name, values)).collect();
+        self.tuned = std::mem::take(&mut tuned.tensors).into_iter().map(|(name, (_, values))| (name, values)).collect();
+        self.tuned_file = Some(tuned);
         Ok(())
     }
 
@@ -165,6 +182,11 @@ impl Weights {
     #[cfg(feature = "capi")]
     pub(crate) fn take_off(&mut self) {
         self.tuned.clear();
+    }
+
+    /// The tuned file on top, without its tensors.
+    pub(crate) fn tuned_file(&self) -> Option<&Tuned> {
+        self.tuned_file.as_ref()
     }
 
     /// Whether the values of this tensor are tuned ones.

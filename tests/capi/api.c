@@ -434,12 +434,13 @@ static void ways_to_open(const char *folder) {
     options.instructions = MEDSEGX_INSTRUCTIONS_PORTABLE;
     medsegx_model *model = NULL;
     CHECK(medsegx_model_open_memory(bytes, reader.size, &options, &model, NULL) == MEDSEGX_STATUS_OK);
+    CHECK(fixture_has_hash(folder, model));
     golden(folder, model);
     medsegx_model_free(model);
     CHECK(log.messages == 1 && log.warnings == 0);
     options.instructions = usual;
     CHECK(medsegx_model_open_callbacks(hand_over, &reader, reader.size, &options, &model, NULL) == MEDSEGX_STATUS_OK);
-    CHECK(reader.expected_offset == reader.size);
+    CHECK(reader.expected_offset == reader.size && fixture_has_hash(folder, model));
     free(bytes);
     medsegx_session *session = fixture_session(model, SIDE, SIDE);
     medsegx_model_free(model);

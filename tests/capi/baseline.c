@@ -296,6 +296,7 @@ medsegx_status medsegx_model_open_callbacks(medsegx_read_callback read, void *us
 void medsegx_model_free(medsegx_model *model);
 medsegx_status medsegx_model_describe(const medsegx_model *model, medsegx_model_info *info, medsegx_error **error);
 const char *medsegx_model_device(const medsegx_model *model);
+const char *medsegx_model_sha256(const medsegx_model *model);
 medsegx_status medsegx_session_new(const medsegx_model *model, const medsegx_session_options *options,
     medsegx_session **out, medsegx_error **error);
 void medsegx_session_free(medsegx_session *session);

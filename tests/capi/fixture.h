@@ -59,6 +59,15 @@ static inline medsegx_model_options fixture_options(void) {
     return options;
 }
 
+/* Whether the model says of itself what sha256sum said of its file. */
+static inline int fixture_has_hash(const char *folder, const medsegx_model *model) {
+    const char *found = medsegx_model_sha256(model);
+    char *expected = fixture_read(folder, "tiny.sha256", 64);
+    int same = found && strlen(found) == 64 && memcmp(found, expected, 64) == 0;
+    free(expected);
+    return same;
+}
+
 static inline medsegx_model *fixture_model(const char *folder) {
     medsegx_model_options options = fixture_options();
     medsegx_model *model = NULL;
@@ -67,7 +76,7 @@ static inline medsegx_model *fixture_model(const char *folder) {
         fprintf(stderr, "%s\n", medsegx_error_message(error));
         exit(1);
     }
-    CHECK(error == NULL && model != NULL);
+    CHECK(error == NULL && model != NULL && fixture_has_hash(folder, model));
     return model;
 }
 

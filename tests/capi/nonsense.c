@@ -433,7 +433,7 @@ static void nothing(void) {
     medsegx_tune_result_init(NULL, UINT32_MAX);
     CHECK(medsegx_error_status(NULL) == MEDSEGX_STATUS_OK && medsegx_error_source(NULL) == NULL);
     CHECK(strcmp(medsegx_error_message(NULL), "") == 0);
-    CHECK(medsegx_model_device(NULL) == NULL);
+    CHECK(medsegx_model_device(NULL) == NULL && medsegx_model_sha256(NULL) == NULL);
     CHECK(medsegx_task_name((size_t)-1) == NULL && medsegx_modality_name((size_t)-1) == NULL);
 }
 

@@ -82,6 +82,7 @@ say "fixture"
 cd "$root"
 MEDSEGX_CAPI_FIXTURE=$fixture cargo test --quiet --release --test capi_fixture
 cargo run --quiet --release -- synth --config tiny -o "$fixture/tiny.safetensors" --force
+sha256sum <"$fixture/tiny.safetensors" >"$fixture/tiny.sha256"
 
 say "header alone, in every language that it claims"
 for standard in c99 c11 c17; do
@@ -100,6 +101,53 @@ $c99 $cflags "$work/example.c" -o "$work/example" $shared
 ln -s "$fixture/tiny.safetensors" "$work/medsegx_vit_b.safetensors"
 (cd "$work" && ./example) | tee "$work/example.txt"
 grep --quiet 'pixels, agreement' "$work/example.txt"
+
+say "the lines of the README"
+{
+    cat <<'BEFORE'
+#include <medsegx.h>
+#include <stdio.h>
+int main(void) {
+    enum { W = 96, H = 64, count = 2 };
+    static short pixels[H * W];
+    medsegx_model *model = NULL;
+    medsegx_session *session = NULL;
+    medsegx_error *error = NULL;
+    medsegx_context_names names;
+    medsegx_context_names_init(&names, sizeof names);
+    names.task = "CT_Liver";
+    medsegx_context context;
+    medsegx_context_init(&context, sizeof context);
+    if (medsegx_context_from_names(&names, &context, NULL)) return 1;
+    medsegx_slice slice;
+    medsegx_slice_init(&slice, sizeof slice);
+    slice.pixel_type = MEDSEGX_PIXEL_I16;
+    slice.pixels = pixels;
+    slice.height = H;
+    slice.width = W;
+    medsegx_prompt prompts[count];
+    medsegx_result results[count];
+    for (int i = 0; i < count; i++) {
+        medsegx_prompt_init(&prompts[i], sizeof prompts[i]);
+        medsegx_result_init(&results[i], sizeof results[i]);
+        prompts[i].has_box = 1;
+        prompts[i].box[2] = prompts[i].box[3] = 20 + i;
+    }
+    for (int i = 0; i < H * W; i++) pixels[i] = (short)(i * 31 % 997);
+BEFORE
+    sed -n '/^```c$/,/^```$/p' README.md | grep --invert-match '^```'
+    cat <<'AFTER'
+    if (error) fprintf(stderr, "%s\n", medsegx_error_message(error));
+    for (int i = 0; i < count; i++) printf("%u masks, chosen: %d\n", results[i].mask_count, results[i].chosen);
+    medsegx_session_free(session);
+    medsegx_model_free(model);
+    return error != NULL;
+}
+AFTER
+} >"$work/readme.c"
+[ "$(grep --count 'medsegx_session_prompt\|medsegx_model_open' "$work/readme.c")" = 2 ]
+$c99 $cflags "$work/readme.c" -o "$work/readme" $shared
+[ "$(cd "$work" && ./readme | grep --count '^3 masks, chosen: [1-3]$')" = 2 ]
 
 say "the examples"
 $c99 $cflags examples/c/slice.c -o "$work/slice" $shared

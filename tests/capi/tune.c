@@ -69,6 +69,27 @@ static size_t mask_of(const medsegx_model *model, unsigned char *mask) {
     return hash;
 }
 
+/* Whether a slice with this rule of intensity is told to be another than the model was tuned with. */
+static int is_told(const medsegx_model *model, int32_t intensity) {
+    static unsigned char pixels[PIXELS], label[PIXELS];
+    int number = 0;
+    while (medsegx_warning_name((uint32_t)number) && strcmp(medsegx_warning_name((uint32_t)number), "tuned-otherwise"))
+        number++;
+    CHECK(medsegx_warning_name((uint32_t)number) != NULL);
+    medsegx_slice slice = labelled(1, pixels, label);
+    slice.intensity = intensity;
+    medsegx_context context = context_of_case();
+    medsegx_prompt prompt;
+    medsegx_prompt_init(&prompt, (uint32_t)sizeof prompt);
+    prompt.has_box = 1;
+    prompt.box[2] = prompt.box[3] = 20;
+    medsegx_result result = fixture_result(NULL, 0);
+    medsegx_session *session = fixture_session(model, H, W);
+    CHECK(medsegx_segment_slice(session, &slice, &context, &prompt, &result, NULL, NULL) == MEDSEGX_STATUS_OK);
+    medsegx_session_free(session);
+    return (result.warnings >> number & 1) != 0;
+}
+
 int tuning(const char *folder, const medsegx_model *model) {
     static unsigned char pixels[PIXELS], label[PIXELS], mask[PIXELS];
     medsegx_context context = context_of_case();
@@ -161,6 +182,12 @@ int tuning(const char *folder, const medsegx_model *model) {
     CHECK(medsegx_model_open(fixture_path(folder, "tiny.safetensors"), &with, &opened, NULL) == MEDSEGX_STATUS_OK);
     size_t base = mask_of(model, mask), shared = mask_of(tuned, mask), file = mask_of(opened, mask);
     CHECK(shared == file && shared != base);
+    CHECK(fixture_has_hash(folder, tuned) && fixture_has_hash(folder, opened));
+    const medsegx_model *both[] = {tuned, opened};
+    for (int i = 0; i < 2; i++) {
+        CHECK(is_told(both[i], MEDSEGX_INTENSITY_MINMAX) && !is_told(both[i], MEDSEGX_INTENSITY_RAW));
+    }
+    CHECK(!is_told(model, MEDSEGX_INTENSITY_MINMAX));
     printf("tuned: loss %.4f to %.4f\n", result.first_loss, result.last_loss);
     medsegx_model_free(opened);
     medsegx_model_free(tuned);

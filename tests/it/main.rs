@@ -79,6 +79,7 @@ mod ptxas;
 mod raster;
 mod readable;
 mod reading;
+mod readme;
 mod repository;
 mod resize;
 mod rough;

@@ -50,7 +50,7 @@ fn call(model: &medsegx_model, cancel: *const medsegx_cancel) -> (medsegx_status
 /// The other call's encoder alone takes most of its time, so a call that had to wait for it would come back that late.
 #[test]
 fn a_call_that_waits_for_another_is_cancelled_at_once() {
-    let model = medsegx_model::new(loaded(&Config { image_size: 512, ..Preset::VitB.medsegx() }));
+    let model = medsegx_model::new(loaded(&Config { image_size: 512, ..Preset::VitB.medsegx() }), "");
     let mut cancel = null_mut();
     // SAFETY: `out` is valid, the error is not asked for.
     assert_eq!(unsafe { medsegx_cancel_new(&mut cancel, null_mut()) }, medsegx_status::Ok);

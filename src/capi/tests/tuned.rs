@@ -18,9 +18,10 @@ use crate::capi::tune::{
 use crate::capi::versioned::Versioned;
 use crate::mask::MaskChoice;
 use crate::model::Preset;
-use crate::segment::{Capacity, Picture, Segmenter};
+use crate::segment::{Capacity, Picture, Segmenter, Setting};
 use crate::taxonomy::Context;
 use crate::tune::{AdamW, Example, Observer, Options, Record, Train, Trainer, TrainerOptions, Validate, tune};
+use crate::volume::Intensity;
 use crate::weights::{Access, Dtype, Weights, names, write};
 
 const SIDE: usize = 48;
@@ -114,6 +115,8 @@ fn in_rust(model: &medsegx_model, weights: &Path, train: Train, out: &Path) {
     }
     let options = Options { steps: 2, validate: Validate::Never, ..Options::default() };
     let outcome = tune(&mut trainer, &examples, options, &mut Unheard).unwrap();
+    let mut setting = Setting::default();
+    setting.add_rule(Intensity::Raw);
     let record = Record {
         base: &weights.sha256().unwrap().unwrap(),
         name: "block",
@@ -121,6 +124,7 @@ fn in_rust(model: &medsegx_model, weights: &Path, train: Train, out: &Path) {
         context: Some(&context),
         images: &[],
         labels: &[],
+        setting: &setting,
         examples: &examples,
         options: &options,
         rate: RATE,

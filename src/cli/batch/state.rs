@@ -119,7 +119,7 @@ pub fn size_of(path: &Path) -> Result<Size> {
 
 /// Hashes a file or folder, which `named` names.
 pub fn stamp(path: &Path, named: String) -> Result<Stamp> {
-    Ok(Stamp { path: named, size: size_of(path)?, sha256: crate::cli::digest::sha256(path)? })
+    Ok(Stamp { path: named, size: size_of(path)?, sha256: medsegx::weights::sha256_of(path)? })
 }
 
 /// As [`stamp`], without reading where `before` has the hash of a file of that size and time.
@@ -127,7 +127,7 @@ pub fn stamp_or(path: &Path, named: String, before: Option<&Stamp>) -> Result<St
     let size = size_of(path)?;
     match before.filter(|before| before.size == size && before.path == named) {
         Some(before) => Ok(before.clone()),
-        None => Ok(Stamp { path: named, size, sha256: crate::cli::digest::sha256(path)? }),
+        None => Ok(Stamp { path: named, size, sha256: medsegx::weights::sha256_of(path)? }),
     }
 }
 
@@ -290,7 +290,7 @@ impl Record {
             let path = out.join(&before.path);
             match size_of(&path) {
                 Ok(size) if size == before.size && !rehash => true,
-                Ok(_) => crate::cli::digest::sha256(&path).is_ok_and(|hash| hash == before.sha256),
+                Ok(_) => medsegx::weights::sha256_of(&path).is_ok_and(|hash| hash == before.sha256),
                 Err(_) => false,
             }
         })
@@ -305,7 +305,7 @@ impl Record {
         }
         files.iter().zip(&self.inputs).all(|(path, before)| match size_of(path) {
             Ok(size) if size == before.size && !rehash => true,
-            Ok(_) => crate::cli::digest::sha256(path).is_ok_and(|hash| hash == before.sha256),
+            Ok(_) => medsegx::weights::sha256_of(path).is_ok_and(|hash| hash == before.sha256),
             Err(_) => true,
         })
     }

@@ -82,8 +82,11 @@ pub fn infer(
     let mut image = voxels.wait()?;
     let waited = start.elapsed();
     let told = image.info().warnings().len();
-    if let (Some(tuned), false) = (&args.model.tuned, args.quiet) {
-        super::tuned_elsewhere::warn(tuned, &args.input)?;
+    if let (Some(tuned), false) = (segmenter.model().tuned_on(), args.quiet) {
+        let elsewhere = tuned.elsewhere(&args.input, || medsegx::weights::sha256_of(&args.input))?;
+        let rule = image.parts().1.rule;
+        let otherwise = tuned.otherwise(image.info(), &job.frame, rule);
+        elsewhere.iter().chain(&otherwise).for_each(super::console::warn);
     }
     job.warn(image.info(), args);
     segmenter.set_stop(Some(interrupt.flag()));

@@ -60,7 +60,7 @@ impl Hashes {
     /// Starts hashing.
     pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
         let (input, weights) = (input.to_path_buf(), weights.clone());
-        let hash = move || Ok([crate::cli::digest::sha256(&input)?, weights.sha256()?]);
+        let hash = move || Ok([medsegx::weights::sha256_of(&input)?, weights.sha256()?]);
         let named = std::thread::Builder::new().name("medsegx-hash".into());
         named.spawn(hash).map_or_else(Hashes::Refused, Hashes::Coming)
     }
@@ -87,6 +87,8 @@ pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Res
     let described: Vec<_> = job.targets.iter().map(JobTarget::described).collect();
     let run = Described { image, intensity, set_aside: *set_aside, frame: &job.frame, model, choice: args.mask };
     let mut report = describe(&run, &described, outcome);
+    let elsewhere =
+        model.tuned_on().map(|tuned| tuned.elsewhere(&args.input, || Ok(input_hash.clone()))).transpose()?;
     let own = json!({
         "input": {
             "file": text(&args.input), "sha256": input_hash, "volume": args.volume, "series": args.series,
@@ -109,8 +111,8 @@ pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Res
     });
     merge(&mut report, own);
     if let Some(warnings) = report["warnings"].as_array_mut() {
-        let of_file = |warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": null });
-        warnings.extend(done.of_file.iter().map(of_file));
+        let of_run = |warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": null });
+        warnings.extend(elsewhere.iter().flatten().chain(&done.of_file).map(of_run));
     }
     Ok(report)
 }

@@ -122,7 +122,7 @@ fn report(
         |score: medsegx::tune::Score| json!({ "ellipse": score.ellipse, "choice": score.choice, "best": score.best });
     Ok(json!({
         "file": drawn.path.display().to_string(),
-        "sha256": crate::cli::digest::sha256(&drawn.path)?,
+        "sha256": medsegx::weights::sha256_of(&drawn.path)?,
         "label": drawn.label,
         "drawn_slices": drawn.indices(),
         "tuned_on": examples.iter().map(|example| example.slice).collect::<Vec<_>>(),

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use medsegx::codes::{Code, Warning};
 use medsegx::medsegdb::Part;
-use medsegx::segment::Segmenter;
+use medsegx::segment::{Segmenter, Setting};
 use medsegx::taxonomy::Context;
 use medsegx::tune::{Example, Folder, Labelled, Trainer};
 use medsegx::volume::{Intensity, OpenOptions, Opening, SeriesChoice, Volume};
+use medsegx::weights::sha256_of;
 
 use super::args::Args;
 use crate::cli::console;
-use crate::cli::digest::sha256;
 use crate::cli::segment::context_of;
 
 /// What is tuned on.
@@ -25,17 +25,19 @@ pub struct Given {
     images: usize,
 }
 
-/// SHA-256 of the files that were tuned on.
+/// SHA-256 of the files that were tuned on, and how they were shown to the model. Of a folder that is not known: its
+/// pictures were windowed and turned before.
 #[derive(Default)]
-pub struct Hashes {
+pub struct Seen {
     pub images: Vec<String>,
     pub labels: Vec<String>,
+    pub setting: Setting,
 }
 
-impl Hashes {
+impl Seen {
     fn add(&mut self, image: &Path, labels: &Path) -> medsegx::Result<()> {
-        self.images.push(sha256(image)?);
-        self.labels.push(sha256(labels)?);
+        self.images.push(sha256_of(image)?);
+        self.labels.push(sha256_of(labels)?);
         Ok(())
     }
 }
@@ -87,14 +89,14 @@ impl Given {
         Ok(())
     }
 
-    /// Examples of all slices, and the hashes of images and labels.
+    /// Examples of all slices, and what was seen of images and labels.
     pub fn examples(
         &self,
         args: &Args,
         segmenter: &mut Segmenter,
         trainer: &Trainer,
         context: Option<&Context>,
-    ) -> anyhow::Result<(Vec<Example>, Hashes)> {
+    ) -> anyhow::Result<(Vec<Example>, Seen)> {
         match &self.folder {
             Some(folder) => of_folder(args, folder, segmenter, trainer, context),
             None => self.of_images(args, segmenter, trainer, context),
@@ -107,15 +109,16 @@ impl Given {
         segmenter: &mut Segmenter,
         trainer: &Trainer,
         context: Option<&Context>,
-    ) -> anyhow::Result<(Vec<Example>, Hashes)> {
-        let (mut all, mut hashes) = (Vec::new(), Hashes::default());
+    ) -> anyhow::Result<(Vec<Example>, Seen)> {
+        let (mut all, mut seen) = (Vec::new(), Seen::default());
         for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
             let choice = SeriesChoice { real_world: args.values.real_world.clone(), ..SeriesChoice::default() };
             let image = Opening::open_chosen(image_path, &OpenOptions::default(), &choice)?.finish()?;
             let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[self.label.into()])?;
-            hashes.add(image_path, labels_path)?;
+            seen.add(image_path, labels_path)?;
             let frame = image.frame(args.axis.index(), args.orient)?;
             let map = args.intensity.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
+            seen.setting.add(&image, &frame, map.rule);
             let labelled = Labelled {
                 image: &image,
                 labels: &labels,
@@ -132,7 +135,7 @@ impl Given {
                 warn(format!("{path}: label {label} is lost at the model's size on slices {skipped:?}: left out"));
             }
         }
-        Ok((all, hashes))
+        Ok((all, seen))
     }
 }
 
@@ -142,17 +145,17 @@ fn of_folder(
     segmenter: &mut Segmenter,
     trainer: &Trainer,
     context: Option<&Context>,
-) -> anyhow::Result<(Vec<Example>, Hashes)> {
+) -> anyhow::Result<(Vec<Example>, Seen)> {
     let slices = &args.tuning.slices;
     let chosen = folder.choose(slices)?;
-    let (mut hashes, mut skipped) = (Hashes::default(), Vec::<PathBuf>::new());
-    chosen.iter().try_for_each(|slice| hashes.add(slice.image(), slice.label()))?;
+    let (mut seen, mut skipped) = (Seen::default(), Vec::<PathBuf>::new());
+    chosen.iter().try_for_each(|slice| seen.add(slice.image(), slice.label()))?;
     let examples = folder.examples(&chosen, segmenter, trainer, context, slices, &mut skipped)?;
     if let (Some(first), false) = (skipped.first(), args.quiet) {
         let (first, count) = (first.display(), skipped.len());
         warn(format!("{first}: the label is lost at the model's size here, and on {count} slices in all: left out"));
     }
-    Ok((examples, hashes))
+    Ok((examples, seen))
 }
 
 fn warn(message: String) {

@@ -32,7 +32,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let model = Arc::new(Model::load(&weights, &args.model.options_to_train(args.tuning.train != Train::Decoder))?);
     let mut trainer = trainer(&args, &model, &weights)?;
     let hash = source.sha256()?;
-    let (examples, hashes) = {
+    let (examples, seen) = {
         let mut segmenter = segmenter(&args, &model, &args.model.encoder_hash(&source)?)?;
         given.examples(&args, &mut segmenter, &trainer, context.as_ref())?
     };
@@ -61,8 +61,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         name: &given.name,
         label: given.label,
         context: context.as_ref(),
-        images: &hashes.images,
-        labels: &hashes.labels,
+        images: &seen.images,
+        labels: &seen.labels,
+        setting: &seen.setting,
         examples: &examples,
         options: &options,
         rate: args.tuning.rate,

@@ -2,6 +2,13 @@
 //!
 //! A file is a pickle that describes tensors and their storages, and the raw storages. Two containers exist: a zip
 //! archive since torch 1.6, and a stream of pickles before.
+//!
+//! ```
+//! use medsegx::weights::torch::Checkpoint;
+//!
+//! let refused = Checkpoint::from_bytes(b"no checkpoint".to_vec(), "model.pth").err().unwrap();
+//! assert!(refused.to_string().starts_with("model.pth: "), "{refused}");
+//! ```
 
 mod legacy;
 mod pickle;

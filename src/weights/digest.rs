@@ -1,20 +1,26 @@
-//! What tells one file or folder from another.
+//! What tells one file or folder from another, whatever it holds.
 
 use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::source::hex;
+use crate::{Error, Result};
+
 /// SHA-256 of a file in lower-case hexadecimal; of a folder that of the contents of its files, one after the other in
 /// the order of their names.
-pub fn sha256(path: &Path) -> medsegx::Result<String> {
+///
+/// # Errors
+/// [`Error::Io`] for what cannot be read.
+pub fn sha256_of(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     hash_into(&mut hasher, path)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
 }
 
-fn hash_into(hasher: &mut Sha256, path: &Path) -> medsegx::Result<()> {
-    let failed = |e| medsegx::Error::io(path, "read", e);
+fn hash_into(hasher: &mut Sha256, path: &Path) -> Result<()> {
+    let failed = |e| Error::io(path, "read", e);
     if path.is_dir() {
         let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
         let mut entries: Vec<_> = entries.map_err(failed)?.iter().map(std::fs::DirEntry::path).collect();
