@@ -165,7 +165,7 @@ impl Prompts {
             });
         };
         let rough = Source::new(py, rough.extract()?)?;
-        let flag = |name: &str| Ok::<_, PyErr>(options.get_item(name)?.map(|value| value.extract()).transpose()?);
+        let flag = |name: &str| options.get_item(name)?.map(|value| value.extract::<bool>()).transpose();
         let labels: Option<Vec<u32>> = options.get_item("rough_label")?.map(|value| value.extract()).transpose()?;
         let threshold = options.get_item("rough_threshold")?.map(|value| value.extract::<f64>()).transpose()?;
         let margin = options.get_item("margin")?.map(|value| value.extract::<u32>()).transpose()?;

@@ -106,12 +106,13 @@ pub struct TunedOn {
 
 impl TunedOn {
     /// What a tuned file says of itself.
-    pub(crate) fn of(tuned: &Tuned) -> TunedOn {
+    pub(crate) fn of((file, metadata): (&Path, &BTreeMap<String, String>)) -> TunedOn {
+        let images = metadata.get(Tuned::IMAGES).into_iter().flat_map(|hashes| hashes.split(' '));
         TunedOn {
-            file: tuned.path().into(),
-            images: tuned.images().map(String::from).collect(),
-            by_volume: tuned.is_validated_by_volume(),
-            setting: Setting::read(tuned.metadata()),
+            file: file.into(),
+            images: images.map(String::from).collect(),
+            by_volume: metadata.get(Tuned::VALIDATION).is_some_and(|of| of == Tuned::BY_VOLUME),
+            setting: Setting::read(metadata),
         }
     }
 

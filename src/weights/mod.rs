@@ -66,8 +66,8 @@ pub struct Weights {
     config: Config,
     /// Values that stand in for those of the file.
     tuned: BTreeMap<String, Vec<f32>>,
-    /// The file that they come from, without them.
-    tuned_file: Option<tuned::Tuned>,
+    /// The file that they come from, and its metadata.
+    tuned_file: Option<(PathBuf, BTreeMap<String, String>)>,
     stop: Option<Arc<AtomicBool>>,
 }
 

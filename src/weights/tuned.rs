@@ -52,11 +52,6 @@ impl Tuned {
         self.metadata.get(Tuned::IMAGES).into_iter().flat_map(|hashes| hashes.split(' '))
     }
 
-    /// Whether it was validated on images that it was not tuned on.
-    pub fn is_validated_by_volume(&self) -> bool {
-        self.metadata.get(Tuned::VALIDATION).is_some_and(|of| of == Tuned::BY_VOLUME)
-    }
-
     /// Reads a file of [`Tuned::write`].
     ///
     /// # Errors
@@ -144,7 +139,7 @@ impl Weights {
     /// # Errors
     /// [`Error::File`] for tensors of another base or without one; [`Error::Tensor`] for a name or shape that this
     /// model does not have; what reading the base for its hash returns.
-    pub fn tune(&mut self, mut tuned: Tuned) -> Result<()> {
+    pub fn tune(&mut self, tuned: Tuned) -> Result<()> {
         let own = self.sha256()?.unwrap_or_else(|| "weights without a file".into());
         let base = tuned.metadata.get(BASE).map_or("none", String::as_str);
         if own != base {
@@ -160,8 +155,8 @@ impl Weights {
                 return Err(wrong(name, expected, found));
             }
         }
-        self.tuned = std::mem::take(&mut tuned.tensors).into_iter().map(|(name, (_, values))| (name, values)).collect();
-        self.tuned_file = Some(tuned);
+        self.tuned = tuned.tensors.into_iter().map(|(name, (_, values))| (name, values)).collect();
+        self.tuned_file = Some((tuned.path, tuned.metadata));
         Ok(())
     }
 
@@ -184,9 +179,9 @@ impl Weights {
         self.tuned.clear();
     }
 
-    /// The tuned file on top, without its tensors.
-    pub(crate) fn tuned_file(&self) -> Option<&Tuned> {
-        self.tuned_file.as_ref()
+    /// The tuned file on top, and its metadata.
+    pub(crate) fn tuned_file(&self) -> Option<(&Path, &BTreeMap<String, String>)> {
+        self.tuned_file.as_ref().map(|(path, metadata)| (path.as_path(), metadata))
     }
 
     /// Whether the values of this tensor are tuned ones.
