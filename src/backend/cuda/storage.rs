@@ -114,7 +114,7 @@ fn taps(param: &Param, data: &[f32]) -> Vec<f32> {
 }
 
 /// What the scores of a head of 32 channels are divided by.
-const SCALE: f64 = 5.656_854_249_492_380_5;
+const SCALE: f64 = 4.0 * std::f64::consts::SQRT_2;
 
 /// Numbers of a head's places: biases by signed differences; and those of all padding by the place of the query, which
 /// are there three times, in rows of `2 g - 1`.
