@@ -71,7 +71,7 @@ tools/deny.sh
 step "two builds in different folders are the same bytes"
 tools/equal_builds.sh
 
-step "batch: killed and resumed, beside single commands, in memory, at 10,000 files, stopped"
+step "batch: killed and resumed, beside single commands, outside the network, in memory, at 10,000 files, stopped"
 python3 tools/check_batch.py target/release/medsegx
 
 step ""

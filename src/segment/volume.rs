@@ -181,6 +181,7 @@ impl Run<'_> {
                 self.add(slice, request, &stored)?;
             }
         }
+        source.all_held();
         self.flush()?;
         self.finish()
     }

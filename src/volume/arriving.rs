@@ -28,6 +28,9 @@ pub trait SliceSource {
     /// # Errors
     /// Whatever goes wrong with reading.
     fn holding(&mut self, frame: &SliceFrame, index: usize) -> Result<(&Volume, SliceFrame, usize)>;
+
+    /// Told once all slices that a run wants were asked for: what only slices need may go.
+    fn all_held(&mut self) {}
 }
 
 impl SliceSource for Volume {

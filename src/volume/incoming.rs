@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{
     Arriving, Intensity, IntensityMap, Opening, Reading, SetAside, SliceFrame, SliceSource, Volume, VolumeInfo,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// Voxels on their way.
 pub enum Incoming {
@@ -22,6 +22,8 @@ pub enum Incoming {
 pub struct Image {
     source: Source,
     intensity: IntensityMap,
+    /// Whether voxels are still wanted when all slices were cut.
+    keep: bool,
     /// What the rule left out of its limits, where it does that.
     pub set_aside: Option<SetAside>,
 }
@@ -30,14 +32,16 @@ enum Source {
     /// How long reading took.
     Whole(Box<Volume>, Duration),
     Arriving(Box<Arriving>),
+    /// All slices were cut, and nothing else wants voxels. How long reading took.
+    Cut(Box<VolumeInfo>, Duration),
 }
 
 impl Incoming {
     /// Begins to read. `rule` is the one asked for; without one it is the rule for such a file. With `keep` all voxels
-    /// are there at the end.
+    /// are there at the end; without it they go once the last slice of a run is cut.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where no thread can be had.
+    /// [`Error::Io`] where no thread can be had.
     pub fn start(
         opening: Opening<BufReader<File>>,
         rule: Option<Intensity>,
@@ -52,7 +56,7 @@ impl Incoming {
                 Ok(mut arriving) => {
                     arriving.check_levels(&intensity);
                     let source = Source::Arriving(Box::new(arriving));
-                    return Ok(Incoming::Arriving(Box::new(Image { source, intensity, set_aside: None })));
+                    return Ok(Incoming::Arriving(Box::new(Image { source, intensity, keep, set_aside: None })));
                 }
                 Err(opening) => opening,
             },
@@ -62,7 +66,8 @@ impl Incoming {
             let rule = rule.unwrap_or_else(|| Intensity::default_for_values(&volume));
             let (intensity, set_aside) = rule.examine(&volume)?;
             volume.check_levels(&intensity);
-            Ok(Image { source: Source::Whole(Box::new(volume), start.elapsed()), intensity, set_aside })
+            let source = Source::Whole(Box::new(volume), start.elapsed());
+            Ok(Image { source, intensity, keep, set_aside })
         })?;
         Ok(Incoming::Whole(whole))
     }
@@ -81,7 +86,7 @@ impl Incoming {
     /// As [`Incoming::wait`], for a caller who may lose interest: soon after `stop` is set, reading ends.
     ///
     /// # Errors
-    /// As [`Incoming::wait`]; [`Error::Cancelled`](crate::Error::Cancelled).
+    /// As [`Incoming::wait`]; [`Error::Cancelled`].
     pub fn wait_unless(self, stop: &AtomicBool) -> Result<Image> {
         match self {
             Incoming::Whole(reading) => reading.join_unless(stop),
@@ -96,6 +101,7 @@ impl Image {
         match &self.source {
             Source::Whole(volume, _) => volume,
             Source::Arriving(arriving) => arriving.info(),
+            Source::Cut(info, _) => info,
         }
     }
 
@@ -103,17 +109,14 @@ impl Image {
     pub fn volume(&self) -> Option<&Volume> {
         match &self.source {
             Source::Whole(volume, _) => Some(volume),
-            Source::Arriving(_) => None,
+            Source::Arriving(_) | Source::Cut(..) => None,
         }
     }
 
     /// Where slices come from, and how their values become grey levels.
     pub fn parts(&mut self) -> (&mut dyn SliceSource, IntensityMap) {
-        let source: &mut dyn SliceSource = match &mut self.source {
-            Source::Whole(volume, _) => &mut **volume,
-            Source::Arriving(arriving) => &mut **arriving,
-        };
-        (source, self.intensity)
+        let intensity = self.intensity;
+        (self, intensity)
     }
 
     /// Reads to the end of the file, whose checksum decides whether the slices were right, and returns how long reading
@@ -123,8 +126,31 @@ impl Image {
     /// As [`Opening::finish`].
     pub fn finish(&mut self) -> Result<Duration> {
         match &mut self.source {
-            Source::Whole(_, took) => Ok(*took),
+            Source::Whole(_, took) | Source::Cut(_, took) => Ok(*took),
             Source::Arriving(arriving) => arriving.finish(),
+        }
+    }
+}
+
+impl SliceSource for Image {
+    fn info(&self) -> &VolumeInfo {
+        Image::info(self)
+    }
+
+    fn holding(&mut self, frame: &SliceFrame, index: usize) -> Result<(&Volume, SliceFrame, usize)> {
+        match &mut self.source {
+            Source::Whole(volume, _) => volume.holding(frame, index),
+            Source::Arriving(arriving) => arriving.holding(frame, index),
+            Source::Cut(..) => {
+                let (expected, found) = ("none after the last one of a run".into(), index.to_string());
+                Err(Error::Argument { name: "slice", expected, found })
+            }
+        }
+    }
+
+    fn all_held(&mut self) {
+        if let (Source::Whole(volume, took), false) = (&mut self.source, self.keep) {
+            self.source = Source::Cut(Box::new(VolumeInfo::clone(volume)), *took);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -16,7 +17,7 @@ use super::mask_bytes::{gzip, plane_bytes, wrong};
 use super::mask_writer::{self, Format, nifti_start};
 use super::{SliceFrame, VolumeInfo};
 use crate::atomic::{gave_up, write_atomically};
-use crate::image::{LabelVolume, Legend};
+use crate::image::{LabelVolume, Labels, Legend};
 use crate::memory::Growing;
 use crate::{Error, Result};
 
@@ -25,13 +26,20 @@ const PIECE: usize = 1 << 20;
 /// Messages that may wait; the run then waits for the compressor.
 const WAITING: usize = 16;
 
+/// Bytes of labels on their way.
+enum Piece {
+    Labels(Vec<u8>),
+    /// So many bytes of background, which most planes of a mask are: they wait without taking memory.
+    Background(usize),
+}
+
 /// A mask on its way to a file. Dropped before [`MaskStream::finish`] it leaves nothing, and its thread has ended.
 pub struct MaskStream {
     path: PathBuf,
     big_endian: bool,
     /// Planes that were sent.
     sent: usize,
-    pieces: Option<SyncSender<Vec<u8>>>,
+    pieces: Option<SyncSender<Piece>>,
     thread: Option<JoinHandle<io::Result<Vec<u8>>>>,
 }
 
@@ -73,7 +81,10 @@ impl MaskStream {
         let together = (PIECE / (width * height).max(1)).max(1);
         while self.sent < end.min(planes) {
             let next = (self.sent + together).min(end);
-            let piece = plane_bytes(labels, self.sent..next, self.big_endian)?;
+            let piece = match background(labels, self.sent..next) {
+                Some(bytes) => Piece::Background(bytes),
+                None => Piece::Labels(plane_bytes(labels, self.sent..next, self.big_endian)?),
+            };
             if self.pieces.as_ref().is_none_or(|pieces| pieces.send(piece).is_err()) {
                 return self.compressed().map(drop);
             }
@@ -127,15 +138,33 @@ fn plane_size(info: &VolumeInfo, highest: u16) -> usize {
     width * height * if highest > 255 { 2 } else { 1 }
 }
 
+/// The bytes of `planes`, where they are nothing but background.
+fn background(mask: &LabelVolume, planes: Range<usize>) -> Option<usize> {
+    let [width, height, _] = mask.dims();
+    let values = planes.start * width * height..planes.end * width * height;
+    match mask.labels() {
+        Labels::U8(labels) => labels[values.clone()].iter().all(|&label| label == 0).then_some(values.len()),
+        Labels::U16(labels) => labels[values.clone()].iter().all(|&label| label == 0).then_some(2 * values.len()),
+    }
+}
+
 /// The gzip file of `start` and all pieces. Planes are compressed one by one, as [`mask_writer::write`] does: the same
 /// mask gives the same bytes.
-fn compress(start: Vec<u8>, plane: usize, pieces: &Receiver<Vec<u8>>) -> io::Result<Vec<u8>> {
+fn compress(start: Vec<u8>, plane: usize, pieces: &Receiver<Piece>) -> io::Result<Vec<u8>> {
     let mut packed = gzip(Growing::of("the compressed mask"));
     let mut proof = Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
     packed.write_all(&start)?;
-    proof.add(start, &packed)?;
+    proof.add(Piece::Labels(start), &packed)?;
+    let plane = plane.max(1);
+    let mut nothing = Vec::new();
     for piece in pieces {
-        piece.chunks(plane.max(1)).try_for_each(|plane| packed.write_all(plane))?;
+        match &piece {
+            Piece::Labels(bytes) => bytes.chunks(plane).try_for_each(|plane| packed.write_all(plane))?,
+            Piece::Background(bytes) => {
+                nothing.resize(plane, 0);
+                (0..bytes / plane).try_for_each(|_| packed.write_all(&nothing))?;
+            }
+        }
         proof.add(piece, &packed)?;
     }
     let bytes = packed.finish()?.bytes;
@@ -152,7 +181,7 @@ struct Proof {
 
 impl Proof {
     /// `piece` went into `gzip`, and some of it has come out.
-    fn add(&mut self, piece: Vec<u8>, gzip: &GzEncoder<Growing>) -> io::Result<()> {
+    fn add(&mut self, piece: Piece, gzip: &GzEncoder<Growing>) -> io::Result<()> {
         self.inflate.get_mut().pieces.push_back(piece);
         self.inflate_to(&gzip.get_ref().bytes)
     }
@@ -174,7 +203,7 @@ impl Proof {
 /// The bytes that have to come next.
 #[derive(Default)]
 struct Meant {
-    pieces: VecDeque<Vec<u8>>,
+    pieces: VecDeque<Piece>,
     /// Of the first piece.
     compared: usize,
 }
@@ -182,13 +211,22 @@ struct Meant {
 impl Write for Meant {
     fn write(&mut self, found: &[u8]) -> io::Result<usize> {
         let different = || io::Error::other("other voxels come out than went in");
-        let meant = &self.pieces.front().ok_or_else(different)?[self.compared..];
-        let count = meant.len().min(found.len());
-        if meant[..count] != found[..count] {
+        let (left, count, same) = match self.pieces.front().ok_or_else(different)? {
+            Piece::Labels(bytes) => {
+                let meant = &bytes[self.compared..];
+                let count = meant.len().min(found.len());
+                (meant.len(), count, meant[..count] == found[..count])
+            }
+            Piece::Background(bytes) => {
+                let count = (bytes - self.compared).min(found.len());
+                (bytes - self.compared, count, found[..count].iter().all(|&byte| byte == 0))
+            }
+        };
+        if !same {
             return Err(different());
         }
         self.compared += count;
-        if count == meant.len() {
+        if count == left {
             self.pieces.pop_front();
             self.compared = 0;
         }
@@ -206,7 +244,7 @@ mod tests {
 
     fn file(pieces: &[&[u8]], plane: usize) -> io::Result<Vec<u8>> {
         let (sender, received) = sync_channel(pieces.len());
-        pieces.iter().for_each(|piece| sender.send(piece.to_vec()).unwrap());
+        pieces.iter().for_each(|piece| sender.send(Piece::Labels(piece.to_vec())).unwrap());
         drop(sender);
         compress(b"start".to_vec(), plane, &received)
     }
@@ -235,6 +273,26 @@ mod tests {
     }
 
     #[test]
+    fn background_has_the_bytes_of_zeros_and_is_proven() {
+        let (ones, zeros) = (vec![1; 3000], vec![0; 90_000]);
+        let (sender, received) = sync_channel(4);
+        let mixed = [Piece::Labels(ones.clone()), Piece::Background(90_000), Piece::Labels(ones.clone())];
+        mixed.into_iter().for_each(|piece| sender.send(piece).unwrap());
+        drop(sender);
+        assert!(compress(b"start".to_vec(), 3000, &received).unwrap() == file(&[&ones, &zeros, &ones], 3000).unwrap());
+        let check = |meant: usize, found: &[u8]| {
+            let mut packed = gzip(Growing::of("the compressed mask"));
+            packed.write_all(found).unwrap();
+            let mut proof = Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
+            proof.inflate.get_mut().pieces.push_back(Piece::Background(meant));
+            proof.finish(&packed.finish().unwrap().bytes)
+        };
+        assert!(check(90_000, &zeros).is_ok());
+        assert!(check(90_001, &zeros).is_err() && check(89_999, &zeros).is_err());
+        assert!(check(90_000, &[&zeros[1..], &[1]].concat()).is_err());
+    }
+
+    #[test]
     fn a_byte_that_changes_between_is_found() {
         let piece: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
         let mut packed = gzip(Growing::of("the compressed mask"));
@@ -243,7 +301,8 @@ mod tests {
         let proof = || Proof { inflate: GzDecoder::new(Meant::default()), seen: 0 };
         let check = |meant: &[&[u8]], bytes: &[u8]| {
             let mut proof = proof();
-            meant.iter().for_each(|piece| proof.inflate.get_mut().pieces.push_back(piece.to_vec()));
+            let labels = |piece: &&[u8]| Piece::Labels(piece.to_vec());
+            proof.inflate.get_mut().pieces.extend(meant.iter().map(labels));
             proof.finish(bytes)
         };
         assert!(check(&[&piece], &bytes).is_ok() && check(&[&piece[..9], &piece[9..]], &bytes).is_ok());

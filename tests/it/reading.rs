@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::nifti_file::NiftiFile;
-use medsegx::volume::{Arriving, Intensity, OpenOptions, Opening, Orientation, SliceSource, Statistics, Volume, npy};
+use medsegx::volume::{
+    Arriving, Incoming, Intensity, OpenOptions, Opening, Orientation, SliceSource, Statistics, Volume, npy,
+};
 use medsegx::{Error, Result};
 
 fn file(folder: &Path, bytes: &[u8]) -> PathBuf {
@@ -43,6 +45,23 @@ fn a_file_that_is_cut_or_changed_is_refused_alike() {
         let found = beside(&path).err().unwrap().to_string();
         assert_eq!(found, Volume::open(&path, &OpenOptions::default()).err().unwrap().to_string());
         assert!(found.contains(part), "{found}");
+    }
+}
+
+#[test]
+fn voxels_go_with_the_last_slice_unless_they_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), &NiftiFile::new(1, [7, 5, 9], 4, 20).gzip());
+    for keep in [false, true] {
+        let opening = Opening::open(&path, &OpenOptions::default()).unwrap();
+        let frame = opening.info().frame(2, Orientation::Stored).unwrap();
+        let mut image = Incoming::start(opening, Some(Intensity::MinMax), &frame, keep).unwrap().wait().unwrap();
+        let (source, _) = image.parts();
+        assert_eq!(source.holding(&frame, 8).unwrap().2, 8);
+        source.all_held();
+        assert_eq!(source.holding(&frame, 8).is_ok(), keep);
+        assert_eq!((image.volume().is_some(), image.info().dims()), (keep, [7, 5, 9]));
+        image.finish().unwrap();
     }
 }
 

@@ -3,6 +3,7 @@
 mod case;
 mod failure;
 mod folder;
+mod heap;
 mod line;
 mod lock;
 mod manifest;
@@ -91,6 +92,11 @@ pub struct Args {
     pub flags: Vec<String>,
 }
 
+/// Slices in a batch on a CPU; on a GPU masks of many are the device's.
+const BATCH: u16 = 4;
+/// Bytes of a mask that wait to be compressed, and what readers and writers take beside voxels.
+const PIECES: u64 = 20 << 20;
+
 /// How long stages get to end by themselves once the run is asked to stop.
 const GRACE: Duration = Duration::from_millis(15);
 /// How often the run looks for an interrupt.
@@ -101,6 +107,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let interrupt = Interrupt::listen_once()?;
     // Nothing is written before the first case.
     interrupt.at_once(Some(Box::new(|| end(|| ()))));
+    heap::return_what_is_freed();
     let cases = case::cases(manifest::read(&args.manifest, args.pattern.as_deref())?, &args.flags)?;
     if !args.merge.is_empty() {
         return merge(args, cases, interrupt);
@@ -119,7 +126,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let store = Store::create(args.out.as_deref().unwrap_or(Path::new(".")))?;
     let _worker = sweep::begin(&store.out, &cases)?;
     let common = args.common(&source, &store, &cases)?;
-    let rows = known_rows(&args, &store, &cases, &chosen, &common)?;
+    let rows = known_rows(&args, &store, &cases, &chosen, common.known())?;
     Session { args, store, cases, chosen, rows, interrupt }.all(source, common)
 }
 
@@ -165,7 +172,13 @@ fn chosen(args: &Args, cases: &[Case]) -> Result<Vec<usize>> {
 ///
 /// # Errors
 /// Results are there, and nothing says what to do with them.
-fn known_rows(args: &Args, store: &Store, cases: &[Case], chosen: &[usize], common: &Common) -> Result<Vec<Row>> {
+fn known_rows(
+    args: &Args,
+    store: &Store,
+    cases: &[Case],
+    chosen: &[usize],
+    common: Option<&Common>,
+) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = cases.iter().map(|case| Row::new(case, Status::Pending)).collect();
     if args.only.is_some() {
         let others = (0..cases.len()).filter(|index| chosen.binary_search(index).is_err());
@@ -177,7 +190,7 @@ fn known_rows(args: &Args, store: &Store, cases: &[Case], chosen: &[usize], comm
     for &index in chosen {
         let case = &cases[index];
         if args.resume && !args.rehash {
-            if let Some(record) = store.done(case, common, Trust::Seen) {
+            if let Some(record) = common.and_then(|common| store.done(case, common, Trust::Seen)) {
                 rows[index] = record.row;
             }
         } else if !args.resume && !args.force && (store.out.join(&case.output).exists() || store.read(case).is_some()) {
@@ -196,35 +209,43 @@ impl Args {
     }
 
     /// What the files of all cases follow from. Hashes of weights that an earlier run knew are taken from its records.
-    fn common(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Common> {
+    /// Where there are none of these, nothing asks for the hashes before the first case is done.
+    fn common(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Hashing> {
         let before = if self.resume && !self.rehash { cases.iter().find_map(|case| store.read(case)) } else { None };
         let mut known: HashMap<String, Stamp> = HashMap::new();
         before.iter().for_each(|record| record.weights_into(&mut known));
-        let mut weights = vec![match source {
-            WeightsSource::File(path) => state::stamp_or(path, case::text(path), known.get(&case::text(path)))?,
-            #[cfg(feature = "demo-weights")]
-            WeightsSource::Demo => {
-                let size = state::Size { bytes: medsegx::weights::demo::FILE.len() as u64, time: 0 };
-                Stamp { path: "demo".into(), size, sha256: source.sha256()? }
-            }
-        }];
-        if let Some(path) = &self.model.tuned {
-            weights.push(state::stamp_or(path, case::text(path), known.get(&case::text(path)))?);
-        }
         let mut model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
         model.extend(self.model.level.map(|level| level.to_string()));
-        Ok(Common { weights, model, sheets: self.qc })
+        let (source, tuned, sheets) = (source.clone(), self.model.tuned.clone(), self.qc);
+        let hash = move || -> Result<Common> {
+            let of_file = |path: &PathBuf| state::stamp_or(path, case::text(path), known.get(&case::text(path)));
+            let base = match &source {
+                WeightsSource::File(path) => of_file(path)?,
+                #[cfg(feature = "demo-weights")]
+                WeightsSource::Demo => {
+                    let size = state::Size { bytes: medsegx::weights::demo::FILE.len() as u64, time: 0 };
+                    Stamp { path: "demo".into(), size, sha256: source.sha256()? }
+                }
+            };
+            let weights = [Ok(base)].into_iter().chain(tuned.as_ref().map(of_file)).collect::<Result<_>>()?;
+            Ok(Common { weights, model, sheets })
+        };
+        if before.is_some() { hash().map(Hashing::Known) } else { Hashing::start(hash) }
     }
 
     /// The most memory that the run takes, in words.
     fn memory(&self, config: &medsegx::model::Config, cases: &[Case], todo: &[usize]) -> anyhow::Result<String> {
-        let bytes = plan::bytes(&todo.iter().map(|&index| &cases[index]).collect::<Vec<_>>());
-        let unknown = bytes.iter().filter(|bytes| bytes.is_none()).count();
-        let (model, voxels) = (super::plan::bound(config, &self.model)? as u64, plan::peak(&bytes));
+        let todo: Vec<_> = todo.iter().map(|&index| &cases[index]).collect();
+        let taken = plan::taken(&todo, u64::from(self.model.batch.unwrap_or(BATCH)), self.qc);
+        let unknown = taken.iter().filter(|taken| taken.is_none()).count();
+        let (model, voxels) = (super::plan::bound(config, &self.model)? as u64, plan::peak(&taken));
+        let program = std::env::current_exe().and_then(std::fs::metadata).map_or(0, |found| found.len());
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let own = mib(program + PIECES);
         let mut text = format!(
-            "memory at most {} MiB: {} of the model and its session, {} of voxels and masks of neighbouring cases",
-            mib(model + voxels),
+            "memory at most {} MiB: {own} of the program, {} of the model and its session, {} of voxels and masks of \
+             neighbouring cases",
+            own + mib(model) + mib(voxels),
             mib(model),
             mib(voxels)
         );
@@ -237,6 +258,35 @@ impl Args {
     /// Name of a file that this run writes at its end, without its ending.
     fn named(&self, name: &str) -> String {
         self.shard.map_or_else(|| name.into(), |shard| format!("{name}-shard-{}-of-{}", shard.index, shard.count))
+    }
+}
+
+/// The hashes of the weights, or the thread that makes them while the weights are loaded.
+enum Hashing {
+    Known(Common),
+    Coming(JoinHandle<Result<Common>>),
+}
+
+impl Hashing {
+    fn start(hash: impl FnOnce() -> Result<Common> + Send + 'static) -> Result<Hashing> {
+        let refused = |e| Error::io("the weights", "start a thread to hash", e);
+        std::thread::Builder::new().name("medsegx-hash".into()).spawn(hash).map(Hashing::Coming).map_err(refused)
+    }
+
+    fn known(&self) -> Option<&Common> {
+        match self {
+            Hashing::Known(common) => Some(common),
+            Hashing::Coming(_) => None,
+        }
+    }
+
+    fn join(self) -> Result<Common> {
+        match self {
+            Hashing::Known(common) => Ok(common),
+            Hashing::Coming(thread) => {
+                thread.join().unwrap_or_else(|_| Err(Error::internal("hashing the weights", "it panicked")))
+            }
+        }
     }
 }
 
@@ -260,7 +310,7 @@ struct Session {
 }
 
 impl Session {
-    fn all(&mut self, source: WeightsSource, common: Common) -> anyhow::Result<()> {
+    fn all(&mut self, source: WeightsSource, common: Hashing) -> anyhow::Result<()> {
         let is_left = |index: &usize| self.rows[*index].status != Status::Done;
         let todo: Vec<usize> = self.chosen.iter().copied().filter(is_left).collect();
         let (count, left) = (counted(self.chosen.len()), todo.len());
@@ -273,6 +323,7 @@ impl Session {
             self.args.say(&format!("{count}, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
             drop(weights);
+            let common = common.join()?;
             // From here on the run looks itself.
             self.interrupt.at_once(None);
             self.run(todo, model, source, common)

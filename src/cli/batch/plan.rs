@@ -134,12 +134,27 @@ pub fn only(path: &Path, cases: &[Case]) -> medsegx::Result<HashSet<usize>> {
     Ok(chosen)
 }
 
-/// Bytes of the voxels and labels of each of `cases`; `None` for one whose header does not say.
-pub fn bytes(cases: &[&Case]) -> Vec<Option<[u64; 2]>> {
+/// What a case takes beside the model and its session, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    voxels: u64,
+    /// Its labels, and the masks of a batch of slices at their own size.
+    masks: u64,
+    /// Whether the voxels are wanted until its files are written.
+    keeps: bool,
+}
+
+/// What each of `cases` takes with `batch` slices in a batch, `sheets` for the page of the batch among its files; `None`
+/// for one whose header does not say.
+pub fn taken(cases: &[&Case], batch: u64, sheets: bool) -> Vec<Option<Taken>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let part = cases.len().div_ceil(threads).max(1);
+    let of_case = |case: &&Case| {
+        let writes = case.writes.iter().any(|(flag, _)| flag == "--stats" || flag == "--preview");
+        of_header(case, batch).map(|taken| Taken { keeps: sheets || writes, ..taken })
+    };
     std::thread::scope(|scope| {
-        let of = |part: &[&Case]| part.iter().map(|case| of_header(case)).collect::<Vec<_>>();
+        let of = |part: &[&Case]| part.iter().map(of_case).collect::<Vec<_>>();
         // A thread that cannot be had is done without.
         let start = |part| (part, std::thread::Builder::new().spawn_scoped(scope, move || of(part)));
         let parts: Vec<_> = cases.chunks(part).map(start).collect();
@@ -151,30 +166,41 @@ pub fn bytes(cases: &[&Case]) -> Vec<Option<[u64; 2]>> {
     })
 }
 
-fn of_header(case: &Case) -> Option<[u64; 2]> {
+/// The most that masks of a batch take; of larger slices fewer are made at once.
+const MASKS_OF_A_BATCH: u64 = 32 << 20;
+/// Masks of one prompt.
+const MASKS: u64 = 3;
+
+fn of_header(case: &Case, batch: u64) -> Option<Taken> {
     if case.image.is_dir() {
         // A folder of pictures of medical size, two bytes a pixel, rather than reading all their headers.
         let files = std::fs::read_dir(&case.image).ok()?.count() as u64;
-        return Some([files << 19, files << 18]);
+        let of_batch = ((batch * MASKS) << 18).min(MASKS_OF_A_BATCH);
+        return Some(Taken { voxels: files << 19, masks: (files << 18) + of_batch, keeps: false });
     }
     // With several time points one is read; which one does not change its size.
     let options = OpenOptions { time_point: Some(0), ..OpenOptions::default() };
     let opening = Opening::open(&case.image, &options).ok()?;
     let info = opening.info();
-    let voxels = info.dims().iter().map(|&n| n as u64).product::<u64>();
-    Some([voxels * info.channels() as u64 * info.data_type().bytes(), voxels])
+    let mut dims = info.dims().map(|n| n as u64);
+    let voxels = dims.iter().product::<u64>();
+    dims.sort_unstable();
+    let plane = dims[1] * dims[2];
+    let of_batch = (batch * MASKS * plane).min(MASKS_OF_A_BATCH.max(MASKS * plane));
+    let bytes = voxels * info.channels() as u64 * info.data_type().bytes();
+    Some(Taken { voxels: bytes, masks: voxels + of_batch, keeps: false })
 }
 
 /// The most that neighbours of the list take together: one runs, while the one before is written and then the next
 /// is read.
-pub fn peak(bytes: &[Option<[u64; 2]>]) -> u64 {
-    let of = |index: Option<usize>| index.and_then(|index| *bytes.get(index)?).unwrap_or_default();
+pub fn peak(cases: &[Option<Taken>]) -> u64 {
+    let of = |index: Option<usize>| index.and_then(|index| *cases.get(index)?).unwrap_or_default();
     let together = |index: usize| {
-        let [[_, written], [voxels, labels], [read, _]] =
-            [of(index.checked_sub(1)), of(Some(index)), of(Some(index + 1))];
-        voxels + labels + written.max(read)
+        let [written, runs, read] = [of(index.checked_sub(1)), of(Some(index)), of(Some(index + 1))];
+        let written = written.masks + if written.keeps { written.voxels } else { 0 };
+        runs.voxels + runs.masks + written.max(read.voxels)
     };
-    (0..bytes.len()).map(together).max().unwrap_or(0)
+    (0..cases.len()).map(together).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -214,8 +240,11 @@ mod tests {
 
     #[test]
     fn the_peak_is_of_neighbours() {
-        assert_eq!(peak(&[Some([10, 1]), None, Some([100, 10]), Some([20, 2]), Some([1, 1])]), 130);
-        assert_eq!(peak(&[Some([10, 90]), Some([100, 10])]), 200);
+        let taken = |voxels, masks| Some(Taken { voxels, masks, keeps: false });
+        assert_eq!(peak(&[taken(10, 1), None, taken(100, 10), taken(20, 2), taken(1, 1)]), 130);
+        assert_eq!(peak(&[taken(10, 90), taken(100, 10)]), 200);
         assert_eq!(peak(&[]), 0);
+        let kept = Some(Taken { voxels: 10, masks: 90, keeps: true });
+        assert_eq!(peak(&[kept, taken(100, 10)]), 210);
     }
 }
