@@ -2,10 +2,12 @@
 //! labels painted on the volume's own grid.
 
 mod doubts;
+mod evidence;
 mod follow;
 mod outcome;
 mod paint;
 mod propagate;
+mod region;
 mod request;
 mod settle;
 
