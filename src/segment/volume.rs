@@ -30,10 +30,12 @@
 
 mod compositor;
 mod doubts;
+mod evidence;
 mod follow;
 mod online_viterbi;
 mod outcome;
 mod propagate;
+mod region;
 mod request;
 
 use std::time::Instant;

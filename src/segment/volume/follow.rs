@@ -1,7 +1,9 @@
-//! Where a target goes on on the next slice: the pixels around the last mask that look like it.
+//! Where a target goes on on the next slice: its outline there, by the outlines before and by grey values.
 
 use serde::Serialize;
 
+use super::evidence::Classes;
+use super::region::Grid;
 use crate::error::Result;
 use crate::image::IntensityMap;
 use crate::memory::reserve;
@@ -9,39 +11,63 @@ use crate::volume::{SliceFrame, Volume};
 
 /// How a box gets from slice to slice, and when that ends.
 ///
-/// The next slice's box encloses the pixels that lie within `reach` of the last mask and whose value (a mean of 3 x 3)
-/// is within `likeness` standard deviations of the median inside the mask of the given box; it is `margin` pixels
-/// larger on each side, since the mean draws edges in. Medians are of the mask without its edge, and the deviation is
-/// from the median of absolute deviations.
+/// An outline is expected on the next slice where the trend of the last two leads. A pixel belongs to the target where
+/// the logarithm of how much likelier its value is inside than around the target, at most `evidence`, outweighs `hold`
+/// times its distance in pixels to the expected outline. Values around the target are likely as they are frequent on
+/// the slice before, in a window around the pixel and around the whole target; values inside as in that window and in
+/// the whole target on the slice of the given box.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PropagationRule {
-    /// Pixels around the last mask in which the target may go on.
+    /// Pixels beyond the expected outline to which the target may grow, and most that the trend moves it.
     pub reach: usize,
-    /// Robust standard deviations.
+    /// Robust standard deviations from the median of the target on the given slice within which a pixel looks like it.
     pub likeness: f64,
     /// Pixels that the box is larger than what was found, on each side.
     pub margin: usize,
-    /// The target ends where fewer pixels look like it than this share of those on the slice before (there: of the
-    /// mask).
+    /// The target ends where a smaller share of what was found looks like it.
     pub least_share: f64,
-    /// It ends where the mask has a lower Dice with the mask before.
+    /// It ends where the mask has a lower Dice with what was found.
     pub least_dice: f64,
     /// It ends where the masks of the box agree less.
     pub least_agreement: f64,
     /// It ends where the mask covers this share of the slice.
     pub most_of_slice: f64,
+    /// Most that grey values say for or against a pixel, as a logarithm of odds.
+    pub evidence: f64,
+    /// What a pixel of distance to the expected outline says against them.
+    pub hold: f64,
+    /// Share of the last change of the outline that is expected again.
+    pub trend: f64,
+    /// Pixels on each side of a pixel in which values are counted.
+    pub window: usize,
+    /// How far values of one class lie apart, in robust standard deviations of the target.
+    pub spread: f64,
+    /// What is narrower than this share of the target's largest inscribed disc is cut off.
+    pub opening: f64,
+    /// Fewer pixels are no target, except that it may end in a tip of half as many.
+    pub least_pixels: usize,
+    /// The target's last slice may have less than this share of the pixels before, and look like what it is mixed with.
+    pub tip: f64,
 }
 
 impl Default for PropagationRule {
     fn default() -> Self {
         PropagationRule {
-            reach: 1,
-            likeness: 3.0,
-            margin: 1,
-            least_share: 0.4,
+            reach: 2,
+            likeness: 4.5,
+            margin: 0,
+            least_share: 0.3,
             least_dice: 0.4,
             least_agreement: 0.3,
             most_of_slice: 0.95,
+            evidence: 2.0,
+            hold: 1.0,
+            trend: 0.5,
+            window: 4,
+            spread: 1.5,
+            opening: 0.3,
+            least_pixels: 6,
+            tip: 0.5,
         }
     }
 }
@@ -55,116 +81,170 @@ const FEWEST: usize = 20;
 /// From the median of absolute deviations to the standard deviation of a normal distribution.
 const MAD_TO_SD: f64 = 1.4826;
 
-/// Means of 3 x 3 pixels of a slice, `[height, width]`, channels averaged.
-pub(super) struct Smoothed {
+/// Distance to the expected outline, inside, that no longer speaks for a pixel: a target may vanish in its middle.
+const DEEP: f64 = 1.0;
+
+/// A slice's values, `[height, width]`, channels averaged, each with a sixth of both neighbours along both axes.
+pub(super) struct Grey {
+    grid: Grid,
     values: Vec<f64>,
-    height: usize,
-    width: usize,
 }
 
-/// What a target looks like on a slice where it is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+impl Grey {
+    /// Of slice `index` of `frame`.
+    pub fn of(volume: &Volume, frame: &SliceFrame, index: usize) -> Result<Self> {
+        let (height, width) = frame.shape();
+        let grid = Grid { height, width };
+        let mut all = Vec::new();
+        volume.slice_values(frame, index, &mut all)?;
+        let channels = volume.channels().max(1);
+        let mut values = reserve(height * width, "a slice")?;
+        values.extend(all.chunks_exact(channels).map(|pixel| pixel.iter().sum::<f64>() / channels as f64));
+        let values = blurred(grid, &values, [1.0 / 6.0, 2.0 / 3.0])?;
+        Ok(Grey { grid, values })
+    }
+}
+
+/// Weighted by `[beside, middle]` along both axes; what lies outside is as the edge.
+fn blurred(grid: Grid, values: &[f64], [beside, middle]: [f64; 2]) -> Result<Vec<f64>> {
+    let along = |values: &[f64], step: usize, last: fn(Grid, usize) -> [bool; 2]| -> Result<Vec<f64>> {
+        let mut found = reserve(values.len(), "a slice")?;
+        found.extend((0..values.len()).map(|at| {
+            let [is_first, is_last] = last(grid, at);
+            let (before, after) = (if is_first { at } else { at - step }, if is_last { at } else { at + step });
+            beside * (values[before] + values[after]) + middle * values[at]
+        }));
+        Ok(found)
+    };
+    let rows = along(values, 1, |grid, at| [at % grid.width == 0, at % grid.width + 1 == grid.width])?;
+    along(&rows, grid.width, |grid, at| [at < grid.width, at / grid.width + 1 == grid.height])
+}
+
+/// A target on the last slice where it is known, and what it looks like on the given one.
+pub(super) struct Trail {
+    grey: Grey,
+    mask: Vec<bool>,
+    depth: Vec<f64>,
+    /// Of the slice before that.
+    depth_before: Option<Vec<f64>>,
+    pixels: usize,
+    /// Values inside on the given slice, their median and robust standard deviation.
+    given: Vec<f64>,
     median: f64,
     sd: f64,
 }
 
-/// The pixels of a slice that go on with a target.
+/// The target on the next slice.
 pub(super) struct Found {
     /// Columns and rows `[x0, y0, x1, y1]` of the slice, inclusive.
     pub corners: [usize; 4],
-    pub pixels: usize,
+    pub mask: Vec<bool>,
+    /// Share that looks like the target.
+    pub like: f64,
+    /// Whether this is its last slice.
+    pub is_tip: bool,
+    grey: Grey,
 }
 
-impl Smoothed {
-    /// Of slice `index` of `frame`.
-    pub fn of(volume: &Volume, frame: &SliceFrame, index: usize) -> Result<Self> {
-        let (height, width) = frame.shape();
-        let mut all = Vec::new();
-        volume.slice_values(frame, index, &mut all)?;
-        let channels = volume.channels().max(1);
-        let grey: Vec<f64> =
-            all.chunks_exact(channels).map(|pixel| pixel.iter().sum::<f64>() / channels as f64).collect();
-        let near = |at: usize, last: usize| [at.saturating_sub(1), at, (at + 1).min(last)];
-        let mut values = reserve(height * width, "a slice")?;
-        for y in 0..height {
-            let rows = near(y, height - 1);
-            values.extend((0..width).map(|x| {
-                let columns = near(x, width - 1);
-                rows.iter().flat_map(|row| columns.map(|column| grey[row * width + column])).sum::<f64>() / 9.0
-            }));
-        }
-        Ok(Smoothed { values, height, width })
-    }
-
-    /// What is inside `mask`, its edge left out where enough remains.
-    pub fn look(&self, mask: &[bool], map: &IntensityMap) -> Look {
-        let core = (0..EDGE).fold(mask.to_vec(), |mask, _| self.eroded(&mask));
-        let core = if core.iter().filter(|&&inside| inside).count() < FEWEST { mask } else { &core };
-        let mut inside: Vec<f64> =
-            self.values.iter().zip(core).filter(|&(_, &inside)| inside).map(|(&value, _)| value).collect();
-        let middle = median(&mut inside);
-        let mut apart: Vec<f64> = inside.iter().map(|value| (value - middle).abs()).collect();
+impl Trail {
+    /// Of a target that has `mask` on the given slice, within the given box `corners` of the slice.
+    pub fn new(
+        grey: Grey,
+        mask: &[bool],
+        corners: [f64; 4],
+        map: &IntensityMap,
+        rule: &PropagationRule,
+    ) -> Result<Self> {
+        let grid = grey.grid;
+        let [x0, y0, x1, y1] = corners;
+        let is_in_box = |at: usize| {
+            let (x, y) = ((at % grid.width) as f64, (at / grid.width) as f64);
+            (x0..=x1).contains(&x) && (y0..=y1).contains(&y)
+        };
+        let boxed: Vec<bool> = mask.iter().enumerate().map(|(at, &inside)| inside && is_in_box(at)).collect();
+        let mask = if boxed.contains(&true) { boxed } else { mask.to_vec() };
+        let core = (0..EDGE).fold(mask.clone(), |mask, _| grid.eroded(&mask));
+        let core = if core.iter().filter(|&&inside| inside).count() < FEWEST { &mask } else { &core };
+        let given: Vec<f64> =
+            grey.values.iter().zip(core).filter(|&(_, &inside)| inside).map(|(&value, _)| value).collect();
+        let median = middle(&mut given.clone());
+        let mut apart: Vec<f64> = given.iter().map(|value| (value - median).abs()).collect();
         // Of a target of one value every other value would be unlike: one of the network's grey levels is not.
         let level = (map.high - map.low).abs() / 255.0;
-        Look { median: middle, sd: (MAD_TO_SD * median(&mut apart)).max(level) }
+        let sd = (MAD_TO_SD * middle(&mut apart)).max(level).max(f64::MIN_POSITIVE);
+        let depth = grid.depth(&mask)?;
+        let pixels = count(&mask);
+        let mut trail = Trail { grey, mask, depth, depth_before: None, pixels, given, median, sd };
+        let refined = trail.outline(&trail.grey, &trail.depth, DEEP, rule)?;
+        let refined: Vec<bool> = refined.iter().enumerate().map(|(at, &inside)| inside && is_in_box(at)).collect();
+        if refined.contains(&true) {
+            (trail.depth, trail.pixels, trail.mask) = (grid.depth(&refined)?, count(&refined), refined);
+        }
+        Ok(trail)
     }
 
-    /// The largest connected piece (by faces) of what looks like `look` within `rule.reach` pixels of `mask`.
-    pub fn follow(&self, mask: &[bool], look: Look, rule: &PropagationRule) -> Option<Found> {
-        let near = (0..rule.reach).fold(mask.to_vec(), |mask, _| self.grown(&mask));
-        let like = |value: f64| (value - look.median).abs() <= rule.likeness * look.sd;
-        let mut open: Vec<bool> = near.iter().zip(&self.values).map(|(&near, &value)| near && like(value)).collect();
-        let mut largest: Option<Found> = None;
-        let mut stack = Vec::new();
-        for start in 0..open.len() {
-            if !std::mem::take(&mut open[start]) {
-                continue;
-            }
-            stack.push(start);
-            let mut found = Found { corners: [self.width, self.height, 0, 0], pixels: 0 };
-            while let Some(at) = stack.pop() {
-                let (x, y) = (at % self.width, at / self.width);
-                let [x0, y0, x1, y1] = found.corners;
-                found.corners = [x0.min(x), y0.min(y), x1.max(x), y1.max(y)];
-                found.pixels += 1;
-                stack.extend(self.beside(at).filter(|&next| std::mem::take(&mut open[next])));
-            }
-            if largest.as_ref().is_none_or(|largest| largest.pixels < found.pixels) {
-                largest = Some(found);
+    /// The target on the next slice; `None` where nothing of it is found.
+    pub fn follow(&self, next: Grey, rule: &PropagationRule) -> Result<Option<Found>> {
+        let most = rule.reach as f64;
+        let expected: Vec<f64> = match &self.depth_before {
+            Some(before) => self
+                .depth
+                .iter()
+                .zip(before)
+                .map(|(depth, before)| depth + (rule.trend * (depth - before)).clamp(-most, most))
+                .collect(),
+            None => self.depth.clone(),
+        };
+        let mut mask = self.outline(&next, &expected, DEEP, rule)?;
+        let shrank = |pixels: usize| (pixels as f64) < rule.tip * self.pixels as f64;
+        let mut is_tip = false;
+        if count(&mask) < rule.least_pixels {
+            // The trend of a shrinking end leads past its tip.
+            mask = self.outline(&next, &self.depth, 0.0, rule)?;
+            is_tip = 2 * count(&mask) >= rule.least_pixels && shrank(count(&mask));
+            if !is_tip {
+                return Ok(None);
             }
         }
-        largest
+        let grid = next.grid;
+        let near = blurred(grid, &next.values, [1.0 / 3.0, 1.0 / 3.0])?;
+        let like = |at: &usize| (near[*at] - self.median).abs() <= rule.likeness * self.sd;
+        let like = (0..mask.len()).filter(|&at| mask[at]).filter(like).count() as f64 / count(&mask).max(1) as f64;
+        let is_tip = is_tip || (like < rule.least_share && shrank(count(&mask)));
+        Ok(Some(Found { corners: grid.corners(&mask), mask, like, is_tip, grey: next }))
     }
 
-    /// Those of the four pixels beside pixel `at` that the slice has.
-    fn beside(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
-        let (x, y, width, height) = (at % self.width, at / self.width, self.width, self.height);
-        let sides = [(x > 0, at.wrapping_sub(1)), (x + 1 < width, at + 1)];
-        let ends = [(y > 0, at.wrapping_sub(width)), (y + 1 < height, at + width)];
-        sides.into_iter().chain(ends).filter(|&(there, _)| there).map(|(_, at)| at)
+    /// Goes on from what was found.
+    pub fn moved(&mut self, found: Found) -> Result<()> {
+        let depth = found.grey.grid.depth(&found.mask)?;
+        self.depth_before = Some(std::mem::replace(&mut self.depth, depth));
+        (self.pixels, self.mask, self.grey) = (count(&found.mask), found.mask, found.grey);
+        Ok(())
     }
 
-    fn eroded(&self, mask: &[bool]) -> Vec<bool> {
-        (0..mask.len()).map(|at| mask[at] && self.beside(at).all(|next| mask[next])).collect()
-    }
-
-    /// With all pixels that touch it at a side or a corner.
-    fn grown(&self, mask: &[bool]) -> Vec<bool> {
-        let mut grown = mask.to_vec();
-        for at in (0..mask.len()).filter(|&at| mask[at]) {
-            let (x, y) = (at % self.width, at / self.width);
-            for row in y.saturating_sub(1)..=(y + 1).min(self.height - 1) {
-                let columns = x.saturating_sub(1)..(x + 2).min(self.width);
-                grown[row * self.width..][columns].fill(true);
+    /// The target on slice `next`, where the outline `expected` says how deep in it a pixel lies, at most `deep`.
+    fn outline(&self, next: &Grey, expected: &[f64], deep: f64, rule: &PropagationRule) -> Result<Vec<bool>> {
+        let (grid, spread) = (next.grid, rule.spread * self.sd);
+        let classes = Classes::new(grid, &self.grey.values, &self.mask, &next.values, &self.given, spread, rule);
+        let mut mask = reserve(expected.len(), "a mask")?;
+        mask.extend(expected.iter().enumerate().map(|(at, &depth)| {
+            // Half a pixel more: the outline runs between pixels.
+            depth > -(rule.reach as f64) - 0.5 && {
+                let odds = classes.odds(at, next.values[at]).clamp(-rule.evidence, rule.evidence);
+                odds + rule.hold * depth.min(deep) > 0.0
             }
-        }
-        grown
+        }));
+        let opened = grid.opened(&mask, rule.opening)?;
+        Ok(grid.filled(&grid.largest(&opened)?))
     }
 }
 
-/// 0 of nothing.
-fn median(values: &mut [f64]) -> f64 {
+fn count(mask: &[bool]) -> usize {
+    mask.iter().filter(|&&inside| inside).count()
+}
+
+/// The median, 0 of nothing.
+fn middle(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     if values.is_empty() { 0.0 } else { *values.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }

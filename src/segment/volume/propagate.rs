@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::follow::{Look, PropagationRule, Smoothed};
+use super::follow::{Found, Grey, PropagationRule, Trail};
 use super::request::Request;
 use crate::error::{Error, Result};
 use crate::image::Runs;
@@ -20,11 +20,11 @@ use crate::volume::{IntensityMap, SliceFrame, Volume};
 pub enum Stop {
     /// The next slice does not exist.
     Border,
-    /// Too little on the next slice looks like it.
+    /// Too little on the next slice looks like it, or it ended in a tip.
     Share,
     /// The next mask is empty.
     Empty,
-    /// The next mask is elsewhere.
+    /// The next mask is elsewhere than what was found.
     Dice,
     /// The masks of the next box disagree.
     Agreement,
@@ -39,7 +39,8 @@ pub struct End {
     pub slice: usize,
     /// Why it is the last.
     pub stop: Stop,
-    /// What fell below or rose above the rule's limit on the next slice; `None` at the border and of an empty mask.
+    /// What fell below or rose above the rule's limit on the next slice, or on a tip itself; `None` at the border and
+    /// of an empty mask.
     pub value: Option<f64>,
 }
 
@@ -58,10 +59,9 @@ struct Front {
     up: bool,
     slice: usize,
     region: PixelBox,
-    look: Option<Look>,
-    mask: Vec<bool>,
-    /// Pixels that looked like the target on the slice before.
-    like: usize,
+    trail: Option<Trail>,
+    /// What its box encloses, but for a given box.
+    found: Option<Found>,
 }
 
 /// Gives `requests` boxes on all slices that their targets reach: those between given ones on straight lines, those
@@ -98,7 +98,7 @@ pub fn propagate(
         let end = |slice| End { slice, stop: Stop::Border, value: None };
         done.push(Propagated { given, ends: [end(first), end(last)] });
         for (up, slice, region) in [(false, first, low), (true, last, high)] {
-            fronts.push(Front { request, up, slice, region, look: None, mask: Vec::new(), like: 0 });
+            fronts.push(Front { request, up, slice, region, trail: None, found: None });
         }
     }
     segmenter.abandon();
@@ -171,8 +171,7 @@ impl Run<'_> {
             let mut stop = self.judge(&front, &mask, verdict.measures.agreement())?;
             if stop.is_none() {
                 requests[front.request].boxes.insert(front.slice, front.region);
-                front.mask = mask.iter().map(|&pixel| pixel != 0).collect();
-                stop = self.advance(&mut front)?;
+                stop = self.advance(&mut front, &mask)?;
             }
             moved.push((front, stop));
         }
@@ -185,12 +184,10 @@ impl Run<'_> {
         if pixels == 0 {
             return Ok(Some((Stop::Empty, None)));
         }
-        if front.look.is_none() {
-            return Ok(None);
-        }
+        let Some(found) = &front.found else { return Ok(None) };
         let covered = pixels as f64 / mask.len() as f64;
-        let before: Vec<u8> = front.mask.iter().map(|&inside| u8::from(inside)).collect();
-        let dice = Runs::new(mask)?.dice(&Runs::new(&before)?);
+        let found: Vec<u8> = found.mask.iter().map(|&inside| u8::from(inside)).collect();
+        let dice = Runs::new(mask)?.dice(&Runs::new(&found)?);
         let PropagationRule { least_dice, least_agreement, most_of_slice, .. } = *self.rule;
         Ok([
             (covered >= most_of_slice, Stop::WholeSlice, covered),
@@ -202,29 +199,37 @@ impl Run<'_> {
     }
 
     /// Puts the front on the next slice, with its box there.
-    fn advance(&self, front: &mut Front) -> Result<Stopped> {
+    fn advance(&self, front: &mut Front, mask: &[u8]) -> Result<Stopped> {
         let next = if front.up { front.slice.checked_add(1) } else { front.slice.checked_sub(1) };
         let Some(next) = next.filter(|&next| next < self.slices.slices()) else {
             return Ok(Some((Stop::Border, None)));
         };
-        let look = match front.look {
-            Some(look) => look,
+        let grey = |slice| Grey::of(self.volume, self.slices, slice);
+        let mut trail = match front.trail.take() {
+            Some(trail) => trail,
             None => {
-                front.like = front.mask.iter().filter(|&&inside| inside).count();
-                Smoothed::of(self.volume, self.slices, front.slice)?.look(&front.mask, self.map)
+                let mask: Vec<bool> = mask.iter().map(|&pixel| pixel != 0).collect();
+                let corners = self.slices.to_slice(front.region.corners());
+                Trail::new(grey(front.slice)?, &mask, corners, self.map, self.rule)?
             }
         };
-        front.look = Some(look);
-        let found = Smoothed::of(self.volume, self.slices, next)?.follow(&front.mask, look, self.rule);
-        let share = found.as_ref().map_or(0.0, |found| found.pixels as f64 / front.like.max(1) as f64);
-        let Some(found) = found.filter(|_| share >= self.rule.least_share) else {
+        if let Some(found) = front.found.take() {
+            if found.is_tip {
+                return Ok(Some((Stop::Share, Some(found.like))));
+            }
+            trail.moved(found)?;
+        }
+        let found = trail.follow(grey(next)?, self.rule)?;
+        let share = found.as_ref().map_or(0.0, |found| found.like);
+        let Some(found) = found.filter(|found| found.is_tip || share >= self.rule.least_share) else {
             return Ok(Some((Stop::Share, Some(share))));
         };
         let ((height, width), [x0, y0, x1, y1]) = (self.slices.shape(), found.corners);
         let (low, margin) = (|at: usize| at.saturating_sub(self.rule.margin), self.rule.margin);
         let corners = [low(x0), low(y0), (x1 + margin).min(width - 1), (y1 + margin).min(height - 1)];
         let [x0, y0, x1, y1] = self.slices.to_stored(corners.map(|at| at as f64)).map(|at| at as i64);
-        (front.slice, front.region, front.like) = (next, PixelBox { x0, y0, x1, y1 }, found.pixels);
+        (front.slice, front.region) = (next, PixelBox { x0, y0, x1, y1 });
+        (front.trail, front.found) = (Some(trail), Some(found));
         Ok(None)
     }
 }
