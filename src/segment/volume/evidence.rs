@@ -1,6 +1,5 @@
 //! Whether a pixel's grey value is that of a target or of what lies around it, by how both look on the slice before.
 
-use super::follow::PropagationRule;
 use super::region::Grid;
 
 /// Values that the whole of a class is counted by.
@@ -49,7 +48,7 @@ impl<'a> Classes<'a> {
         next: &[f64],
         given: &[f64],
         spread: f64,
-        rule: &PropagationRule,
+        window: usize,
     ) -> Self {
         let core = grid.eroded(mask);
         let inside = if core.iter().filter(|&&inside| inside).count() < FEWEST { mask.to_vec() } else { core };
@@ -63,7 +62,6 @@ impl<'a> Classes<'a> {
         let bin = ((high - low) / BINS as f64).max(f64::MIN_POSITIVE);
         let given = share_of_values(given.iter().copied(), low, bin, spread);
         let whole_around = share_of_values(ring, low, bin, spread);
-        let window = rule.window;
         Classes { grid, grey, inside, around, spread, window, low, bin, given, whole_around }
     }
 

@@ -225,7 +225,7 @@ impl Trail {
     /// The target on slice `next`, where the outline `expected` says how deep in it a pixel lies, at most `deep`.
     fn outline(&self, next: &Grey, expected: &[f64], deep: f64, rule: &PropagationRule) -> Result<Vec<bool>> {
         let (grid, spread) = (next.grid, rule.spread * self.sd);
-        let classes = Classes::new(grid, &self.grey.values, &self.mask, &next.values, &self.given, spread, rule);
+        let classes = Classes::new(grid, &self.grey.values, &self.mask, &next.values, &self.given, spread, rule.window);
         let mut mask = reserve(expected.len(), "a mask")?;
         mask.extend(expected.iter().enumerate().map(|(at, &depth)| {
             // Half a pixel more: the outline runs between pixels.
