@@ -68,8 +68,8 @@ pub(crate) fn zeros<T: bytemuck::Zeroable>(count: usize, what: impl Display) -> 
     bytemuck::try_zeroed_vec(count).map_err(|()| Error::Memory { what: what.to_string(), bytes })
 }
 
-/// Asks for large pages below `values`, all of which are about to be written: their memory is cleared 2 MiB at a fault in
-/// place of 4 KiB. A system without large pages leaves them as they are.
+/// Asks for large pages below `values`, all of which are about to be written: their memory is cleared 2 MiB at a fault
+/// in place of 4 KiB. A system without large pages leaves them as they are.
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "other systems are not asked"))]
 pub(crate) fn in_large_pages<T>(values: &mut [T]) {
     #[cfg(target_os = "linux")]

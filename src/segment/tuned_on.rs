@@ -82,8 +82,8 @@ impl Setting {
         !self.rules.is_empty() && !self.has_rule(rule)
     }
 
-    /// Whether slices across `axis` lie otherwise. How they lie in the patient says more than the axis, where both sides
-    /// know it.
+    /// Whether slices across `axis` lie otherwise. How they lie in the patient says more than the axis, where both
+    /// sides know it.
     pub(crate) fn is_other_cut(&self, axis: usize, view: Option<&str>) -> bool {
         match view {
             Some(view) if !self.views.is_empty() && !self.views.iter().any(|own| own == UNKNOWN) => {
@@ -142,8 +142,8 @@ impl TunedOn {
         (!differ.is_empty()).then(|| Warning::new(Code::TunedOtherwise, message))
     }
 
-    /// A warning where it was tuned on other images than `image`, of this SHA-256, and not validated on images that it was
-    /// not tuned on.
+    /// A warning where it was tuned on other images than `image`, of this SHA-256, and not validated on images that it
+    /// was not tuned on.
     ///
     /// # Errors
     /// Those of `hash`, which is not called where whole images were held out.

@@ -190,8 +190,8 @@ impl VolumeInfo {
         Ok(SliceFrame { column, row, ..stored })
     }
 
-    /// Where columns and rows of slices run to in the patient, most nearly: `LP` to left and posterior. `None` where the
-    /// image does not say how it lies.
+    /// Where columns and rows of slices run to in the patient, most nearly: `LP` to left and posterior. `None` where
+    /// the image does not say how it lies.
     pub fn view(&self, frame: &SliceFrame) -> Option<String> {
         let is_guess = self.warnings().iter().any(|warning| warning.code == Code::NoOrientation);
         let axes = self.geometry().filter(|_| !is_guess)?.axes();

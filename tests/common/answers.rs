@@ -5,8 +5,8 @@ use medsegx::segment::{Frame, Point, Prompt, Segmenter, prompt_points};
 use medsegx::taxonomy::{Context, Query, resolve};
 use medsegx::volume::{Intensity, IntensityMap, Orientation, Volume, Voxels};
 
-/// A small model of 64 tokens: what orders queues and recordings depends on no size, and the interpreter takes a quarter
-/// of the time. Grids of 256 pixels are the golden tensors' and `cuda_blocks`'.
+/// A small model of 64 tokens: what orders queues and recordings depends on no size, and the interpreter takes a
+/// quarter of the time. Grids of 256 pixels are the golden tensors' and `cuda_blocks`'.
 pub fn config() -> Config {
     Config { image_size: 128, ..Preset::Tiny.medsegx() }
 }

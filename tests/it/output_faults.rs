@@ -1,5 +1,6 @@
 //! The n-th write, fsync or open below a run's outputs fails, for n = 1, 2, 3, .. until none is left, and the disk
-//! fills at 200 places (50, unless all are asked for): every file is whole or not there, nothing else is left, and the exit code tells.
+//! fills at 200 places (50, unless all are asked for): every file is whole or not there, nothing else is left, and the
+//! exit code tells.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 use std::fs;

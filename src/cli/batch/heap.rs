@@ -4,9 +4,9 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const OWN_PAGES: i32 = 1 << 18;
 
-/// Lets freed voxels go back to the system in a process of many cases. Left alone, glibc takes the largest block that was
-/// freed, up to 32 MiB, as the size from which blocks have pages of their own, and from then on each thread that reads
-/// keeps the voxels of a case that is done.
+/// Lets freed voxels go back to the system in a process of many cases. Left alone, glibc takes the largest block that
+/// was freed, up to 32 MiB, as the size from which blocks have pages of their own, and from then on each thread that
+/// reads keeps the voxels of a case that is done.
 pub fn return_what_is_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

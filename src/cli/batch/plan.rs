@@ -144,8 +144,8 @@ pub struct Taken {
     keeps: bool,
 }
 
-/// What each of `cases` takes with `batch` slices in a batch, `sheets` for the page of the batch among its files; `None`
-/// for one whose header does not say.
+/// What each of `cases` takes with `batch` slices in a batch, `sheets` for the page of the batch among its files;
+/// `None` for one whose header does not say.
 pub fn taken(cases: &[&Case], batch: u64, sheets: bool) -> Vec<Option<Taken>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let part = cases.len().div_ceil(threads).max(1);
