@@ -50,7 +50,9 @@ class Code(html.parser.HTMLParser):
         if self.depth and tag not in VOID:
             self.depth -= 1
             if self.depth == 0:
-                self.found.append(re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/|// [^\n]*", "", self.text)).strip())
+                # Comments, and the button in front of many fields.
+                code = re.sub(r"/\*.*?\*/|// [^\n]*|Show \d+ \w+", "", self.text)
+                self.found.append(re.sub(r"\s+", " ", code).strip())
 
     def handle_data(self, data):
         if self.depth:
