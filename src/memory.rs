@@ -70,6 +70,7 @@ pub(crate) fn zeros<T: bytemuck::Zeroable>(count: usize, what: impl Display) -> 
 
 /// Asks for large pages below `values`, all of which are about to be written: their memory is cleared 2 MiB at a fault
 /// in place of 4 KiB. A system without large pages leaves them as they are.
+#[cfg(feature = "dicom")]
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "other systems are not asked"))]
 pub(crate) fn in_large_pages<T>(values: &mut [T]) {
     #[cfg(target_os = "linux")]
