@@ -10,11 +10,7 @@ const OWN_PAGES: i32 = 1 << 18;
 pub fn return_what_is_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        const M_MMAP_THRESHOLD: i32 = -3;
-        unsafe extern "C" {
-            fn mallopt(parameter: i32, value: i32) -> i32;
-        }
         // SAFETY: two integers by value; glibc takes its own lock, and what it refuses it leaves as it was.
-        unsafe { mallopt(M_MMAP_THRESHOLD, OWN_PAGES) };
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES) };
     }
 }
