@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(tuned.path(), path);
     let values: usize = tuned.tensors().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     assert!(values * 4 <= bytes.len());
-    let _ = (tuned.images().count(), tuned.is_validated_by_volume(), tuned.metadata().len());
+    let _ = (tuned.images().count(), tuned.has_encoder(), tuned.metadata().len());
     // Of other weights, whatever it says of its base.
     assert!(Weights::synthetic(&Preset::Tiny.medsegx(), 7).tune(tuned).is_err());
 });
