@@ -26,6 +26,16 @@ pub(crate) fn copied<T: Copy>(values: &[T], what: impl Display) -> Result<Vec<T>
     Ok(copy)
 }
 
+/// The values of an iterator that knows how many they are.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn collected<T>(values: impl ExactSizeIterator<Item = T>, what: impl Display) -> Result<Vec<T>> {
+    let mut all = reserve(values.len(), what)?;
+    all.extend(values);
+    Ok(all)
+}
+
 /// Makes room for `count` values in all, and no more than that.
 ///
 /// # Errors

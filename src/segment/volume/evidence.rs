@@ -1,6 +1,8 @@
 //! Whether a pixel's grey value is that of a target or of what lies around it, by how both look on the slice before.
 
 use super::region::Grid;
+use crate::error::Result;
+use crate::memory::{collected, copied};
 
 /// Values that the whole of a class is counted by.
 const BINS: usize = 512;
@@ -49,20 +51,21 @@ impl<'a> Classes<'a> {
         given: &[f64],
         spread: f64,
         window: usize,
-    ) -> Self {
-        let core = grid.eroded(mask);
-        let inside = if core.iter().filter(|&&inside| inside).count() < FEWEST { mask.to_vec() } else { core };
-        let grown = grid.grown(mask);
-        let near = (0..RING).fold(mask.to_vec(), |near, _| square(grid, &near));
+    ) -> Result<Self> {
+        let core = grid.eroded(mask)?;
+        let few = core.iter().filter(|&&inside| inside).count() < FEWEST;
+        let inside = if few { copied(mask, "a mask")? } else { core };
+        let grown = grid.grown(mask)?;
+        let near = (0..RING).try_fold(copied(mask, "a mask")?, |near, _| square(grid, &near))?;
         let ring =
             near.iter().zip(&grown).zip(grey).filter(|&((&near, &grown), _)| near && !grown).map(|(_, &value)| value);
-        let around = grown.iter().map(|&grown| !grown).collect();
+        let around = collected(grown.iter().map(|&grown| !grown), "a mask")?;
         let ends = |least: fn(f64, f64) -> f64| grey.iter().chain(next).copied().reduce(least).unwrap_or(0.0);
         let (low, high) = (ends(f64::min), ends(f64::max));
         let bin = ((high - low) / BINS as f64).max(f64::MIN_POSITIVE);
         let given = share_of_values(given.iter().copied(), low, bin, spread);
         let whole_around = share_of_values(ring, low, bin, spread);
-        Classes { grid, grey, inside, around, spread, window, low, bin, given, whole_around }
+        Ok(Classes { grid, grey, inside, around, spread, window, low, bin, given, whole_around })
     }
 
     /// Logarithm of how much likelier `value` is inside the target than around it, at pixel `at`.
@@ -115,8 +118,8 @@ fn share_of_values(values: impl Iterator<Item = f64>, low: f64, bin: f64, spread
 }
 
 /// With all pixels that touch `mask` at a side or a corner.
-fn square(grid: Grid, mask: &[bool]) -> Vec<bool> {
-    let mut grown = mask.to_vec();
+fn square(grid: Grid, mask: &[bool]) -> Result<Vec<bool>> {
+    let mut grown = copied(mask, "a mask")?;
     for at in (0..mask.len()).filter(|&at| mask[at]) {
         let (x, y) = (at % grid.width, at / grid.width);
         for row in y.saturating_sub(1)..(y + 2).min(grid.height) {
@@ -124,5 +127,5 @@ fn square(grid: Grid, mask: &[bool]) -> Vec<bool> {
             grown[row * grid.width..][columns].fill(true);
         }
     }
-    grown
+    Ok(grown)
 }

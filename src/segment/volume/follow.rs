@@ -6,7 +6,7 @@ use super::evidence::Classes;
 use super::region::Grid;
 use crate::error::Result;
 use crate::image::IntensityMap;
-use crate::memory::reserve;
+use crate::memory::{collected, copied, reserve};
 use crate::volume::{SliceFrame, Volume};
 
 /// How a box gets from slice to slice, and when that ends.
@@ -161,22 +161,23 @@ impl Trail {
             let (x, y) = ((at % grid.width) as f64, (at / grid.width) as f64);
             (x0..=x1).contains(&x) && (y0..=y1).contains(&y)
         };
-        let boxed: Vec<bool> = mask.iter().enumerate().map(|(at, &inside)| inside && is_in_box(at)).collect();
-        let mask = if boxed.contains(&true) { boxed } else { mask.to_vec() };
-        let core = (0..EDGE).fold(mask.clone(), |mask, _| grid.eroded(&mask));
+        let in_box =
+            |mask: &[bool]| collected(mask.iter().enumerate().map(|(at, &inside)| inside && is_in_box(at)), "a mask");
+        let boxed = in_box(mask)?;
+        let mask = if boxed.contains(&true) { boxed } else { copied(mask, "a mask")? };
+        let core = (0..EDGE).try_fold(copied(&mask, "a mask")?, |mask, _| grid.eroded(&mask))?;
         let core = if core.iter().filter(|&&inside| inside).count() < FEWEST { &mask } else { &core };
-        let given: Vec<f64> =
-            grey.values.iter().zip(core).filter(|&(_, &inside)| inside).map(|(&value, _)| value).collect();
-        let median = middle(&mut given.clone());
-        let mut apart: Vec<f64> = given.iter().map(|value| (value - median).abs()).collect();
+        let mut given = reserve(count(core), "a target's values")?;
+        given.extend(grey.values.iter().zip(core).filter(|&(_, &inside)| inside).map(|(&value, _)| value));
+        let median = middle(&mut copied(&given, "a target's values")?);
+        let mut apart = collected(given.iter().map(|value| (value - median).abs()), "a target's values")?;
         // Of a target of one value every other value would be unlike: one of the network's grey levels is not.
         let level = (map.high - map.low).abs() / 255.0;
         let sd = (MAD_TO_SD * middle(&mut apart)).max(level).max(f64::MIN_POSITIVE);
         let depth = grid.depth(&mask)?;
         let pixels = count(&mask);
         let mut trail = Trail { grey, mask, depth, depth_before: None, pixels, given, median, sd };
-        let refined = trail.outline(&trail.grey, &trail.depth, DEEP, rule)?;
-        let refined: Vec<bool> = refined.iter().enumerate().map(|(at, &inside)| inside && is_in_box(at)).collect();
+        let refined = in_box(&trail.outline(&trail.grey, &trail.depth, DEEP, rule)?)?;
         if refined.contains(&true) {
             (trail.depth, trail.pixels, trail.mask) = (grid.depth(&refined)?, count(&refined), refined);
         }
@@ -186,15 +187,10 @@ impl Trail {
     /// The target on the next slice; `None` where nothing of it is found.
     pub fn follow(&self, next: Grey, rule: &PropagationRule) -> Result<Option<Found>> {
         let most = rule.reach as f64;
-        let expected: Vec<f64> = match &self.depth_before {
-            Some(before) => self
-                .depth
-                .iter()
-                .zip(before)
-                .map(|(depth, before)| depth + (rule.trend * (depth - before)).clamp(-most, most))
-                .collect(),
-            None => self.depth.clone(),
-        };
+        let mut expected = copied(&self.depth, "distances")?;
+        for (depth, before) in expected.iter_mut().zip(self.depth_before.iter().flatten()) {
+            *depth += (rule.trend * (*depth - before)).clamp(-most, most);
+        }
         let mut mask = self.outline(&next, &expected, DEEP, rule)?;
         let shrank = |pixels: usize| (pixels as f64) < rule.tip * self.pixels as f64;
         let mut is_tip = false;
@@ -225,7 +221,8 @@ impl Trail {
     /// The target on slice `next`, where the outline `expected` says how deep in it a pixel lies, at most `deep`.
     fn outline(&self, next: &Grey, expected: &[f64], deep: f64, rule: &PropagationRule) -> Result<Vec<bool>> {
         let (grid, spread) = (next.grid, rule.spread * self.sd);
-        let classes = Classes::new(grid, &self.grey.values, &self.mask, &next.values, &self.given, spread, rule.window);
+        let classes =
+            Classes::new(grid, &self.grey.values, &self.mask, &next.values, &self.given, spread, rule.window)?;
         let mut mask = reserve(expected.len(), "a mask")?;
         mask.extend(expected.iter().enumerate().map(|(at, &depth)| {
             // Half a pixel more: the outline runs between pixels.
@@ -235,7 +232,7 @@ impl Trail {
             }
         }));
         let opened = grid.opened(&mask, rule.opening)?;
-        Ok(grid.filled(&grid.largest(&opened)?))
+        grid.filled(&grid.largest(&opened)?)
     }
 }
 

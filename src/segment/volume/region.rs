@@ -1,7 +1,10 @@
 //! Sets of pixels of a slice: distances to their edge, connected pieces, holes.
 
 use crate::error::Result;
-use crate::memory::{reserve, zeros};
+use crate::memory::{collected, copied, push, zeros};
+
+/// What memory is asked for here.
+const MASK: &str = "a mask";
 
 /// Rows of pixels, `[height, width]`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,13 +23,13 @@ impl Grid {
     }
 
     /// Without the pixels that touch others by a face.
-    pub fn eroded(self, mask: &[bool]) -> Vec<bool> {
-        (0..mask.len()).map(|at| mask[at] && self.beside(at).all(|next| mask[next])).collect()
+    pub fn eroded(self, mask: &[bool]) -> Result<Vec<bool>> {
+        collected((0..mask.len()).map(|at| mask[at] && self.beside(at).all(|next| mask[next])), MASK)
     }
 
     /// With the pixels that touch it by a face.
-    pub fn grown(self, mask: &[bool]) -> Vec<bool> {
-        (0..mask.len()).map(|at| mask[at] || self.beside(at).any(|next| mask[next])).collect()
+    pub fn grown(self, mask: &[bool]) -> Result<Vec<bool>> {
+        collected((0..mask.len()).map(|at| mask[at] || self.beside(at).any(|next| mask[next])), MASK)
     }
 
     /// Columns and rows `[x0, y0, x1, y1]` of the slice that enclose `mask`, inclusive.
@@ -39,46 +42,54 @@ impl Grid {
 
     /// The largest piece that is connected by faces; of several the first.
     pub fn largest(self, mask: &[bool]) -> Result<Vec<bool>> {
-        let mut open = mask.to_vec();
+        let mut open = copied(mask, MASK)?;
         let (mut piece, mut largest): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
         for start in 0..open.len() {
             if std::mem::take(&mut open[start]) {
                 piece.clear();
-                piece.push(start);
-                self.flood(&mut open, &mut piece);
+                push(&mut piece, start, MASK)?;
+                self.flood(&mut open, &mut piece)?;
                 if piece.len() > largest.len() {
                     std::mem::swap(&mut piece, &mut largest);
                 }
             }
         }
-        let mut found = zeros(mask.len(), "a mask")?;
+        let mut found = zeros(mask.len(), MASK)?;
         largest.into_iter().for_each(|at| found[at] = true);
         Ok(found)
     }
 
     /// With everything that it encloses.
-    pub fn filled(self, mask: &[bool]) -> Vec<bool> {
-        let mut outside: Vec<bool> = mask.iter().map(|&inside| !inside).collect();
+    pub fn filled(self, mask: &[bool]) -> Result<Vec<bool>> {
+        let mut outside = collected(mask.iter().map(|&inside| !inside), MASK)?;
         let is_edge = |at: usize| {
             let (x, y) = (at % self.width, at / self.width);
             x == 0 || y == 0 || x + 1 == self.width || y + 1 == self.height
         };
-        let mut reached: Vec<usize> = (0..mask.len()).filter(|&at| is_edge(at) && outside[at]).collect();
-        reached.iter().for_each(|&at| outside[at] = false);
-        self.flood(&mut outside, &mut reached);
-        let mut filled = vec![true; mask.len()];
+        let mut reached = Vec::new();
+        for at in (0..mask.len()).filter(|&at| is_edge(at)) {
+            if std::mem::take(&mut outside[at]) {
+                push(&mut reached, at, MASK)?;
+            }
+        }
+        self.flood(&mut outside, &mut reached)?;
+        let mut filled = collected(mask.iter().map(|_| true), MASK)?;
         reached.into_iter().for_each(|at| filled[at] = false);
-        filled
+        Ok(filled)
     }
 
     /// Adds to `piece` what of `open` is connected with it, and takes that from `open`.
-    fn flood(self, open: &mut [bool], piece: &mut Vec<usize>) {
+    fn flood(self, open: &mut [bool], piece: &mut Vec<usize>) -> Result<()> {
         let mut at = 0;
         while at < piece.len() {
-            let next = self.beside(piece[at]).filter(|&next| std::mem::take(&mut open[next]));
-            piece.extend(next);
+            for next in self.beside(piece[at]) {
+                if std::mem::take(&mut open[next]) {
+                    push(piece, next, MASK)?;
+                }
+            }
             at += 1;
         }
+        Ok(())
     }
 
     /// What lies no farther than a radius, `share` of the largest depth, from the largest piece of what is deeper in
@@ -86,26 +97,26 @@ impl Grid {
     pub fn opened(self, mask: &[bool], share: f64) -> Result<Vec<bool>> {
         let inside = self.distance(mask, false)?;
         let radius = (share * inside.iter().copied().fold(1.0, f64::max)).round();
-        let core = self.largest(&inside.iter().map(|&far| far > radius).collect::<Vec<_>>())?;
+        let core = self.largest(&collected(inside.iter().map(|&far| far > radius), MASK)?)?;
         if radius < 1.0 || !core.contains(&true) {
-            return Ok(mask.to_vec());
+            return copied(mask, MASK);
         }
         // Half a pixel more: a digital disc's corners lie beyond its radius.
         let away = self.distance(&core, true)?;
-        Ok(mask.iter().zip(away).map(|(&inside, away)| inside && away <= radius + 0.5).collect())
+        collected(mask.iter().zip(away).map(|(&inside, away)| inside && away <= radius + 0.5), MASK)
     }
 
     /// Distance to the edge in pixels, positive inside: that of a pixel to the nearest of the other kind.
     pub fn depth(self, mask: &[bool]) -> Result<Vec<f64>> {
-        let (inside, outside) = (self.distance(mask, false)?, self.distance(mask, true)?);
-        Ok(inside.into_iter().zip(outside).map(|(inside, outside)| inside - outside).collect())
+        let (mut inside, outside) = (self.distance(mask, false)?, self.distance(mask, true)?);
+        inside.iter_mut().zip(outside).for_each(|(inside, outside)| *inside -= outside);
+        Ok(inside)
     }
 
     /// From each pixel to the nearest where `mask` is `to`; where none is, farther than the slice is large.
     fn distance(self, mask: &[bool], to: bool) -> Result<Vec<f64>> {
         let far = ((self.width + self.height) as f64).powi(2);
-        let mut squares = reserve(mask.len(), "distances")?;
-        squares.extend(mask.iter().map(|&inside| if inside == to { 0.0 } else { far }));
+        let mut squares = collected(mask.iter().map(|&inside| if inside == to { 0.0 } else { far }), "distances")?;
         let mut line = Line::default();
         for x in 0..self.width {
             line.lower(&mut squares, x, self.width, self.height);
@@ -189,7 +200,7 @@ mod tests {
         assert!(opened.iter().zip(&both).all(|(&opened, &before)| before || !opened));
         assert!((0..opened.len()).all(|at| !opened[at] || at % 12 < 9), "at most one pixel of the arm stays");
         let hollow = mask(|x, y| (2..8).contains(&x) && (1..8).contains(&y) && (x, y) != (4, 4));
-        assert!(GRID.filled(&hollow) == body);
+        assert!(GRID.filled(&hollow).unwrap() == body);
         assert!(
             GRID.largest(&mask(|x, y| x < 2 || (4..9).contains(&x) && y < 4)).unwrap()
                 == mask(|x, y| (4..9).contains(&x) && y < 4)
