@@ -54,6 +54,9 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// `a > b ? x : y`.
     fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
 
+    /// Runs `kernel` as a function of its own: code that stands in many places is compiled once for each set.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
+
     /// Asks for the cache line of `p`, which need not be readable, in the second level.
     #[inline(always)]
     fn prefetch(self, _p: *const f32) {}
@@ -286,6 +289,10 @@ impl Simd for Portable {
     // x86-64 has 16 registers, every other target of note 32.
     const SUMS: usize = if cfg!(target_arch = "x86_64") { 12 } else { 24 };
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        portable(kernel)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         [x; PORTABLE]

@@ -8,6 +8,7 @@ use crate::params::Half;
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
+#[inline(never)]
 pub(in super::super) unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
@@ -15,6 +16,7 @@ pub(in super::super) unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
 /// # Safety
 /// The processor has AVX-512 F, BW, DQ and VL, and FMA.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
 pub(in super::super) unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512::<false>(()))
 }
@@ -22,6 +24,7 @@ pub(in super::super) unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
 /// # Safety
 /// As for `avx512`; the processor also has AVX512-BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+#[inline(never)]
 pub(in super::super) unsafe fn avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512::<true>(()))
 }
@@ -52,6 +55,11 @@ impl Simd for Avx2 {
     const VECTORS: usize = 2;
     const SUMS: usize = 12;
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves AVX2, FMA and F16C.
+        unsafe { avx2(kernel) }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         // SAFETY: `self` proves AVX2.
@@ -139,6 +147,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const VECTORS: usize = 4;
     const SUMS: usize = 24;
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves AVX-512, and with `BF16` its bf16 instructions.
+        if BF16 { unsafe { avx512_bf16(kernel) } } else { unsafe { avx512(kernel) } }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: `self` proves AVX-512.

@@ -8,7 +8,7 @@ use super::padding::Padding;
 use super::product::turn;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::attention::window::{Head, Window};
-use crate::backend::cpu::attention::{All, Right, Scratch, columns, relative_terms, row_starts};
+use crate::backend::cpu::attention::{self, All, Right, Scratch, relative_terms, row_starts};
 use crate::backend::cpu::dense::Pieces;
 use crate::backend::cpu::keys::{Rows, pack};
 use crate::backend::cpu::math::exp;
@@ -398,6 +398,47 @@ impl Part<'_> {
                 }
             }
         }
+    }
+}
+
+/// As [`attention::columns`], whose tiles of every size are too much code for each of the places here that need them.
+///
+/// # Safety
+/// As for that one.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a product has two sides, a result and their strides")]
+unsafe fn columns<S: Simd>(
+    s: S,
+    a: &[*const f32],
+    inputs: usize,
+    b: Right<'_>,
+    width: usize,
+    c: &mut [f32],
+    c_stride: usize,
+    start: Start,
+) {
+    s.call(Columns { a, inputs, b, width, c, c_stride, start });
+}
+
+/// A call of [`columns`], under the promise of its caller.
+struct Columns<'a> {
+    a: &'a [*const f32],
+    inputs: usize,
+    b: Right<'a>,
+    width: usize,
+    c: &'a mut [f32],
+    c_stride: usize,
+    start: Start,
+}
+
+impl Kernel for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Columns { a, inputs, b, width, c, c_stride, start } = self;
+        // SAFETY: the promise of the caller of `columns`.
+        unsafe { attention::columns(s, a, inputs, b, width, c, c_stride, start) };
     }
 }
 
