@@ -65,6 +65,9 @@ PTXAS_NEWEST=$(ptxas_from_pypi 13.5.37 b3e295413e9628ee261a63ea3f70ec5af20988c98
 export PTXAS PTXAS_NEWEST
 MEDSEGX_REQUIRE=ptxas-newest cargo test --release --test it -- --nocapture the_newest_ptxas
 
+step "LiteMedSAM: every figure of its table"
+python3 tools/litemedsam.py check
+
 step "packages: licences, sources, bans, double versions"
 tools/deny.sh
 

@@ -128,6 +128,7 @@ struct Buffers {
 }
 
 #[test]
+#[ignore = "a time, measured by itself: tests/capi/run.sh"]
 fn a_call_through_c_takes_no_longer_than_one_in_rust() {
     const PAIRS: usize = 200;
     const LIMIT: f64 = 1.05;

@@ -5,10 +5,9 @@ target=$(mkdir -p "${1:?usage: bundle.sh DIR}" && cd "$1" && pwd)
 cd "$(dirname "$0")/../.."
 most_bytes=60000000
 
-cargo build --release --features ptxvm --bin medsegx
 cargo build --release --package gpu_check
-# The test executable, whose name has a hash.
-checks=$(cargo test --release --features ptxvm --test cuda_device --no-run --message-format json |
+# The test executable, whose name has a hash, and with it the program that it calls, which has the interpreter.
+checks=$(cargo test --release --test cuda_device --no-run --message-format json |
     python3 -c 'import json, sys
 names = [line["executable"] for line in map(json.loads, sys.stdin) if line.get("executable") and line["target"]["name"] == "cuda_device"]
 print(names[-1])')
