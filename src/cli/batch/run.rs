@@ -276,7 +276,11 @@ impl Batch {
         }
         *self.writing() = self.names(case).filter(|path| !path.exists()).collect();
         let mut hashes = self.hashes(stamps);
-        let known = segment::Hashes { input: hashes.image.clone(), weights: hashes.weights.clone() };
+        let known = segment::Hashes {
+            input: hashes.image.clone(),
+            weights: hashes.weights.clone(),
+            tuned: self.common.weights.get(1).map(|stamp| stamp.sha256.clone()),
+        };
         let sheet = if self.common.sheets { ran.contact(job)? } else { None };
         let written = ran.write(args, job, &self.model, Some(Hashing::done(known)))?;
         let mut row = Row::new(case, Status::Done);
@@ -314,6 +318,7 @@ impl Batch {
             image: joined(&stamps[..stamps.len().min(1)]),
             prompts: joined(stamps.get(1..).unwrap_or_default()),
             weights: joined(&self.common.weights[..self.common.weights.len().min(1)]),
+            tuned: joined(self.common.weights.get(1..).unwrap_or_default()),
             output: String::new(),
         }
     }

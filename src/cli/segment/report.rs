@@ -50,13 +50,21 @@ pub struct Done<'a> {
 pub struct Hashes {
     pub input: String,
     pub weights: String,
+    /// Of the file of `--tuned`.
+    pub tuned: Option<String>,
 }
 
 impl Hashes {
     /// Starts hashing.
-    pub fn start(input: &Path, weights: &WeightsSource) -> Hashing<Hashes> {
-        let (input, weights) = (input.to_path_buf(), weights.clone());
-        Hashing::start(move || Ok(Hashes { input: sha256_of(&input)?, weights: weights.sha256()? }))
+    pub fn start(args: &Args, weights: &WeightsSource) -> Hashing<Hashes> {
+        let (input, weights, tuned) = (args.input.clone(), weights.clone(), args.model.tuned.clone());
+        Hashing::start(move || {
+            Ok(Hashes {
+                input: sha256_of(&input)?,
+                weights: weights.sha256()?,
+                tuned: tuned.as_deref().map(sha256_of).transpose()?,
+            })
+        })
     }
 }
 
@@ -96,6 +104,9 @@ pub fn value(args: &Args, job: &Job, hashes: Hashing<Hashes>, done: &Done) -> an
         },
     });
     merge(&mut report, own);
+    if let (Some(path), Some(hash)) = (&args.model.tuned, hashes.tuned) {
+        merge(&mut report, json!({ "weights": { "tuned": { "file": text(path), "sha256": hash } } }));
+    }
     if let Some(warnings) = report["warnings"].as_array_mut() {
         let of_run = |warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": null });
         warnings.extend(elsewhere.iter().flatten().chain(&done.of_file).map(of_run));
