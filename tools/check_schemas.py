@@ -41,9 +41,21 @@ def broken(report):
     wrong = copy.deepcopy(report)
     wrong["targets"][0]["voxels"] = -1
     yield "negative voxels", wrong
+    if "tuned" in report["weights"]:
+        wrong = copy.deepcopy(report)
+        del wrong["weights"]["tuned"]["sha256"]
+        yield "a tuned file without its hash", wrong
 
 
-def check_summary(binary, folder):
+def tune(binary, output):
+    """A tuned file; what it is worth does not matter."""
+    labels = ["--labels", "tests/data/phantom_labels.nii.gz", "--label", "1=CT_Liver", "--slices", "9", "-o", output]
+    short = ["--steps", "1", "--validate", "none", "--quiet"]
+    subprocess.run([binary, "tune", "tests/data/phantom.nii.gz", *labels, *short], cwd=ROOT, check=True)
+    return ["--tuned", output]
+
+
+def check_summary(binary, folder, more):
     """A batch of a good case and a bad one."""
     summary = schema("summary")
     image = ROOT / "tests/data/phantom.nii.gz"
@@ -53,7 +65,7 @@ def check_summary(binary, folder):
     ]
     manifest = pathlib.Path(folder, "manifest.jsonl")
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = subprocess.run([binary, "batch", manifest, "--out", f"{folder}/out"], capture_output=True, text=True)
+    done = subprocess.run([binary, "batch", manifest, "--out", f"{folder}/out", "--force", *more], capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
     rows = [json.loads(line) for line in pathlib.Path(folder, "out/summary.jsonl").read_text().splitlines()]
     assert sorted(row["status"] for row in rows) == ["done", "failed"], rows
@@ -87,17 +99,20 @@ def main():
     bad = {"version": 1, "space": "voxel", "inclusive": True, "targets": [{"name": "a", "label": 0, "box3d": [0] * 6}]}
     assert not boxes.is_valid(bad), "a label of 0 passes"
     with tempfile.TemporaryDirectory() as folder:
-        for number, flags in enumerate(RUNS):
+        tuned = tune(binary, f"{folder}/a.tuned.safetensors")
+        for number, flags in enumerate([*RUNS, [*RUNS[1], *tuned]]):
             files = [f"{folder}/{number}.nii.gz", "--report", f"{folder}/{number}.json"]
             command = [binary, "segment", "tests/data/phantom.nii.gz", "--quiet", *flags, "-o", *files]
             subprocess.run(command, cwd=ROOT, check=True)
             found = json.loads(pathlib.Path(f"{folder}/{number}.json").read_text())
             report.validate(found)
+            assert ("tuned" in found["weights"]) == ("--tuned" in flags), found["weights"]
             checked += 1
             for what, wrong in broken(found):
                 assert not report.is_valid(wrong), f"{' '.join(flags)}: {what} passes"
                 refused += 1
-        rows, broken_rows = check_summary(binary, folder)
+        of_batches = [check_summary(binary, folder, more) for more in ([], tuned)]
+        rows, broken_rows = map(sum, zip(*of_batches))
     print(f"{checked} reports and {rows} rows fit docs/schema, {refused + broken_rows} broken copies do not")
     print(f"{check_page()} fields are in docs/formats.md")
 

@@ -16,7 +16,7 @@ use crate::memory::reserve;
 use crate::model::Kind;
 use crate::segment::{self, Device};
 use crate::weights::tuned::Tuned;
-use crate::weights::{Access, Weights};
+use crate::weights::{Access, Hashing, Weights};
 use crate::{Error, Result};
 
 /// Most bytes that a read callback is asked for at once.
@@ -191,7 +191,11 @@ unsafe fn load(mut weights: Weights, options: &medsegx_model_options) -> Outcome
         // SAFETY: the caller's promise.
         weights.tune(Tuned::open(Path::new(unsafe { text("tuned", options.tuned) }?))?)?;
     }
-    let (model, sha256) = hashed_beside(&weights, || segment::Model::load(&weights, &engine_options))?;
+    let hashing = hashing(&weights);
+    let model = segment::Model::load(&weights, &engine_options);
+    // Waited for in any case: a thread that is not gives its memory back later than the call returns.
+    let sha256 = hashing.join();
+    let (model, sha256) = (model?, sha256?);
     if let Some(reason) = model.fallback() {
         log(options, medsegx_log::Warning, &format!("on the CPU: {reason}"));
     }
@@ -201,22 +205,11 @@ unsafe fn load(mut weights: Weights, options: &medsegx_model_options) -> Outcome
     Ok(Box::into_raw(Box::new(medsegx_model::new(model, &sha256))))
 }
 
-/// Does `load` with the SHA-256 of the file computed on another thread meanwhile, or after it where none can be had.
-fn hashed_beside<T>(weights: &Weights, load: impl FnOnce() -> Result<T>) -> Result<(T, String)> {
-    let Some(digest) = weights.digest() else { return Ok((load()?, String::new())) };
-    std::thread::scope(|scope| {
-        let compute = || digest.compute(weights.path());
-        let beside = std::thread::Builder::new().name("medsegx-hash".into()).spawn_scoped(scope, compute);
-        let loaded = load();
-        let lost = |_| Error::internal("the SHA-256 of a weights file", "its thread is lost");
-        // Waited for in any case: a thread that is not gives its memory back later than the call returns.
-        let sha256 = match beside {
-            Ok(thread) => thread.join().map_err(lost)?,
-            Err(_) if loaded.is_err() => Ok(String::new()),
-            Err(_) => compute(),
-        };
-        Ok((loaded?, sha256?))
-    })
+/// The SHA-256 of the file that `weights` are of; nothing where they are of none.
+fn hashing(weights: &Weights) -> Hashing<String> {
+    let Some(digest) = weights.digest() else { return Hashing::done(String::new()) };
+    let path = weights.path().to_path_buf();
+    Hashing::start(move || digest.compute(&path))
 }
 
 fn log(options: &medsegx_model_options, level: medsegx_log, message: &str) {

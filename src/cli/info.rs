@@ -62,13 +62,19 @@ fn image(args: &Args) -> anyhow::Result<String> {
 
 fn weights(path: &Path, as_json: bool) -> anyhow::Result<String> {
     if let Ok(tuned) = Tuned::open(path) {
-        return if as_json { super::console::json(&tuned.metadata()) } else { Ok(tuned_text(&tuned)) };
+        let sha256 = weights::sha256_of(path)?;
+        if !as_json {
+            return Ok(tuned_text(&tuned, sha256));
+        }
+        let mut described = tuned.metadata().clone();
+        described.insert("sha256".into(), sha256);
+        return super::console::json(&described);
     }
     let weights = weights::describe(&Weights::open(path, Access::Read)?)?;
     if as_json { super::console::json(&weights) } else { Ok(weights_text(&weights)) }
 }
 
-fn tuned_text(tuned: &Tuned) -> String {
+fn tuned_text(tuned: &Tuned, sha256: String) -> String {
     let (mut count, mut numbers) = (0, 0);
     for (_, shape) in tuned.tensors() {
         count += 1;
@@ -77,6 +83,7 @@ fn tuned_text(tuned: &Tuned) -> String {
     let mut lines = vec![
         ("format", "safetensors, F32: tuned tensors that go on top of other weights (--tuned)".to_string()),
         ("parameters", format!("{numbers} in {count} tensors")),
+        ("SHA-256", sha256),
     ];
     let says =
         |(key, value): (&String, &String)| ("says", format!("{} = {}", key.escape_debug(), value.escape_debug()));

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use sha2::Digest as _;
+
 use crate::common::command::{medsegx, message, only_these_files, weights};
 
 const IMAGE: &str = "tests/data/phantom.nii.gz";
@@ -73,6 +75,44 @@ fn a_tuned_file_goes_on_top_of_its_own_weights() {
     assert!(message(&alone).contains("one.safetensors") && message(&alone).contains("--tuned"), "{}", message(&alone));
     let names = ["base.nii", "elsewhere.nii", "one.safetensors", "other.safetensors", "tuned.nii"];
     only_these_files(folder.path(), &names);
+}
+
+#[test]
+fn the_hash_of_a_tuned_file_is_in_reports_tables_and_info() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let [tuned, report, manifest] = ["a.safetensors", "report.json", "cases.csv"].map(path);
+    let how = ["--label", "1=CT_Liver", "--slices", &slices(1), "--steps", "1", "--validate", "none"];
+    text(&tune(Path::new(&tuned), &how));
+    let hash: String =
+        sha2::Sha256::digest(fs::read(&tuned).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    assert!(text(&medsegx(&["info", &tuned])).contains(&format!("SHA-256      {hash}\n")));
+    assert_eq!(json(&text(&medsegx(&["info", "--json", &tuned])))["sha256"], hash);
+
+    let asked = ["--task", "CT_Liver", "--box3d", "22,43,10,111,109,10"];
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join(IMAGE);
+    fs::write(&manifest, format!("image,output\n{},mask.nii\n", image.display())).unwrap();
+    for (run, more) in [("with", &["--tuned", &tuned][..]), ("without", &[])] {
+        let (mask, out) = (path(&format!("{run}.nii")), path(run));
+        let files = ["-o", &mask, "--report", &report, "--force", "--device", "cpu"];
+        text(&medsegx(&[&["segment", IMAGE], &files[..], more, &asked].concat()));
+        let weights = json(&fs::read_to_string(&report).unwrap())["weights"].clone();
+        let batch = ["batch", &manifest, "--out", &out, "--device", "cpu", "--quiet"];
+        text(&medsegx(&[&batch[..], more, &["--"], &asked].concat()));
+        let row = json(&fs::read_to_string(format!("{out}/summary.jsonl")).unwrap());
+        let table = fs::read_to_string(format!("{out}/summary.csv")).unwrap();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!((lines.len(), &row["sha256"]["weights"]), (2, &weights["sha256"]), "{table}");
+        if run == "with" {
+            assert_eq!(weights["tuned"], serde_json::json!({ "file": tuned, "sha256": hash }));
+            assert_eq!(row["sha256"]["tuned"], hash);
+            assert!(lines[0].ends_with(",output_sha256,tuned_sha256") && lines[1].ends_with(&hash), "{table}");
+        } else {
+            assert!(weights.get("tuned").is_none() && row["sha256"].get("tuned").is_none(), "{weights} {row}");
+            assert!(lines[0].ends_with(",output_sha256"), "{table}");
+        }
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use medsegx::atomic::Keep;
 use medsegx::segment::Model;
+use medsegx::weights::Hashing;
 use medsegx::{Error, Result};
 
 use super::interrupt::Interrupt;
@@ -210,7 +211,7 @@ impl Args {
 
     /// What the files of all cases follow from. Hashes of weights that an earlier run knew are taken from its records.
     /// Where there are none of these, nothing asks for the hashes before the first case is done.
-    fn common(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Hashing> {
+    fn common(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Hashing<Common>> {
         let before = if self.resume && !self.rehash { cases.iter().find_map(|case| store.read(case)) } else { None };
         let mut known: HashMap<String, Stamp> = HashMap::new();
         before.iter().for_each(|record| record.weights_into(&mut known));
@@ -228,9 +229,9 @@ impl Args {
                 }
             };
             let weights = [Ok(base)].into_iter().chain(tuned.as_ref().map(of_file)).collect::<Result<_>>()?;
-            Ok(Common { weights, model, sheets })
+            Ok(Common { weights, model: model.clone(), sheets })
         };
-        if before.is_some() { hash().map(Hashing::Known) } else { Hashing::start(hash) }
+        if before.is_some() { hash().map(Hashing::done) } else { Ok(Hashing::start(hash)) }
     }
 
     /// The most memory that the run takes, in words.
@@ -261,35 +262,6 @@ impl Args {
     }
 }
 
-/// The hashes of the weights, or the thread that makes them while the weights are loaded.
-enum Hashing {
-    Known(Common),
-    Coming(JoinHandle<Result<Common>>),
-}
-
-impl Hashing {
-    fn start(hash: impl FnOnce() -> Result<Common> + Send + 'static) -> Result<Hashing> {
-        let refused = |e| Error::io("the weights", "start a thread to hash", e);
-        std::thread::Builder::new().name("medsegx-hash".into()).spawn(hash).map(Hashing::Coming).map_err(refused)
-    }
-
-    fn known(&self) -> Option<&Common> {
-        match self {
-            Hashing::Known(common) => Some(common),
-            Hashing::Coming(_) => None,
-        }
-    }
-
-    fn join(self) -> Result<Common> {
-        match self {
-            Hashing::Known(common) => Ok(common),
-            Hashing::Coming(thread) => {
-                thread.join().unwrap_or_else(|_| Err(Error::internal("hashing the weights", "it panicked")))
-            }
-        }
-    }
-}
-
 fn counted(cases: usize) -> String {
     format!("{cases} case{}", if cases == 1 { "" } else { "s" })
 }
@@ -310,7 +282,7 @@ struct Session {
 }
 
 impl Session {
-    fn all(&mut self, source: WeightsSource, common: Hashing) -> anyhow::Result<()> {
+    fn all(&mut self, source: WeightsSource, common: Hashing<Common>) -> anyhow::Result<()> {
         let is_left = |index: &usize| self.rows[*index].status != Status::Done;
         let todo: Vec<usize> = self.chosen.iter().copied().filter(is_left).collect();
         let (count, left) = (counted(self.chosen.len()), todo.len());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Model, Segmenter};
+use medsegx::weights::Hashing;
 use medsegx::{Error, Result};
 
 use super::case::Case;
@@ -275,9 +276,13 @@ impl Batch {
         }
         *self.writing() = self.names(case).filter(|path| !path.exists()).collect();
         let mut hashes = self.hashes(stamps);
-        let known = segment::Hashes::Known([hashes.image.clone(), hashes.weights.clone()]);
+        let known = segment::Hashes {
+            input: hashes.image.clone(),
+            weights: hashes.weights.clone(),
+            tuned: self.common.weights.get(1).map(|stamp| stamp.sha256.clone()),
+        };
         let sheet = if self.common.sheets { ran.contact(job)? } else { None };
-        let written = ran.write(args, job, &self.model, Some(known))?;
+        let written = ran.write(args, job, &self.model, Some(Hashing::done(known)))?;
         let mut row = Row::new(case, Status::Done);
         if let Some(report) = &written.report {
             row.take(report);
@@ -313,6 +318,7 @@ impl Batch {
             image: joined(&stamps[..stamps.len().min(1)]),
             prompts: joined(stamps.get(1..).unwrap_or_default()),
             weights: joined(&self.common.weights[..self.common.weights.len().min(1)]),
+            tuned: joined(self.common.weights.get(1..).unwrap_or_default()),
             output: String::new(),
         }
     }

@@ -72,6 +72,9 @@ pub struct Hashes {
     /// Boxes file or rough mask.
     pub prompts: String,
     pub weights: String,
+    /// Not there where no file was tuned beforehand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tuned: String,
     pub output: String,
 }
 
@@ -156,6 +159,8 @@ const COLUMNS: [&str; 17] = [
     "weights_sha256",
     "output_sha256",
 ];
+/// Behind the others, where a case has one.
+const TUNED: &str = "tuned_sha256";
 
 /// Writes `NAME.csv` and `NAME.jsonl` into the folder of the results.
 ///
@@ -176,7 +181,8 @@ pub fn write(out: &Path, name: &str, rows: &[Row], keep: Keep) -> Result<()> {
 
 fn csv(rows: &[Row]) -> std::result::Result<Vec<u8>, csv::Error> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
+    let has_tuned = rows.iter().any(|row| !row.sha256.tuned.is_empty());
+    writer.write_record(COLUMNS.into_iter().chain(has_tuned.then_some(TUNED)))?;
     for row in rows {
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
         let status = match row.status {
@@ -190,7 +196,7 @@ fn csv(rows: &[Row]) -> std::result::Result<Vec<u8>, csv::Error> {
         };
         let done = row.status == Status::Done;
         let count = |count: u64| if done { count.to_string() } else { String::new() };
-        writer.write_record([
+        let cells = [
             plain(&row.case),
             status.into(),
             row.code.clone(),
@@ -208,7 +214,8 @@ fn csv(rows: &[Row]) -> std::result::Result<Vec<u8>, csv::Error> {
             row.sha256.prompts.clone(),
             row.sha256.weights.clone(),
             row.sha256.output.clone(),
-        ])?;
+        ];
+        writer.write_record(cells.into_iter().chain(has_tuned.then(|| row.sha256.tuned.clone())))?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
 }

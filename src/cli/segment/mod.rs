@@ -31,7 +31,7 @@ use medsegx::segment::{Capacity, Model, Segmenter};
 use medsegx::volume::{
     Image, Incoming, IntensityMap, LabelVolume, MaskStream, OpenOptions, Opening, SeriesChoice, SetAside, VolumeInfo,
 };
-use medsegx::weights::Weights;
+use medsegx::weights::{Hashing, Weights};
 
 use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = args.model.open(&weights_source)?;
     let (mut job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
-    let hashes = args.report.is_some().then(|| Hashes::start(&args.input, &job.source));
+    let hashes = args.report.is_some().then(|| Hashes::start(&args, &job.source));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
     let capacity = args.model.capacity(&model, capacity, args.mask, job.most_prompts(&args))?;
@@ -184,7 +184,13 @@ impl Ran {
     }
 
     /// Writes the files: the mask, and what else was asked for.
-    pub fn write(self, args: &Args, job: &Job, model: &Model, hashes: Option<Hashes>) -> anyhow::Result<Written> {
+    pub fn write(
+        self,
+        args: &Args,
+        job: &Job,
+        model: &Model,
+        hashes: Option<Hashing<Hashes>>,
+    ) -> anyhow::Result<Written> {
         let Ran { image, voxels, intensity, set_aside, outcome, cleaned, propagated, tuned, .. } = self;
         let written = Instant::now();
         let of_file = match self.mask {

@@ -1,16 +1,15 @@
 //! `--report FILE.json`: what was done, so that it can be done again and judged slice by slice.
 
 use std::path::Path;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use medsegx::atomic::write_atomically;
 use medsegx::codes::Warning;
 use medsegx::segment::Model;
 use medsegx::segment::report::{Described, describe, merge};
 use medsegx::segment::volume::Outcome;
 use medsegx::volume::{IntensityMap, SetAside, VolumeInfo};
+use medsegx::weights::{Hashing, sha256_of};
 use serde_json::{Value, json};
 
 use super::args::Args;
@@ -47,30 +46,25 @@ pub struct Done<'a> {
     pub tuned: Value,
 }
 
-/// SHA-256 of input and weights.
-pub enum Hashes {
-    /// Computed beside the work.
-    Coming(JoinHandle<medsegx::Result<[String; 2]>>),
-    Known([String; 2]),
-    /// There was no thread to be had.
-    Refused(std::io::Error),
+/// SHA-256 of the files of a run.
+pub struct Hashes {
+    pub input: String,
+    pub weights: String,
+    /// Of the file of `--tuned`.
+    pub tuned: Option<String>,
 }
 
 impl Hashes {
     /// Starts hashing.
-    pub fn start(input: &Path, weights: &WeightsSource) -> Hashes {
-        let (input, weights) = (input.to_path_buf(), weights.clone());
-        let hash = move || Ok([medsegx::weights::sha256_of(&input)?, weights.sha256()?]);
-        let named = std::thread::Builder::new().name("medsegx-hash".into());
-        named.spawn(hash).map_or_else(Hashes::Refused, Hashes::Coming)
-    }
-
-    fn join(self) -> anyhow::Result<[String; 2]> {
-        match self {
-            Hashes::Coming(thread) => Ok(thread.join().ok().context("the hashing thread failed")??),
-            Hashes::Known(hashes) => Ok(hashes),
-            Hashes::Refused(error) => Err(anyhow::Error::new(error).context("cannot start a thread to hash")),
-        }
+    pub fn start(args: &Args, weights: &WeightsSource) -> Hashing<Hashes> {
+        let (input, weights, tuned) = (args.input.clone(), weights.clone(), args.model.tuned.clone());
+        Hashing::start(move || {
+            Ok(Hashes {
+                input: sha256_of(&input)?,
+                weights: weights.sha256()?,
+                tuned: tuned.as_deref().map(sha256_of).transpose()?,
+            })
+        })
     }
 }
 
@@ -81,19 +75,19 @@ pub fn write(path: &Path, report: &Value, force: bool) -> anyhow::Result<()> {
 }
 
 /// The report as JSON.
-pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Result<Value> {
-    let [input_hash, weights_hash] = hashes.join()?;
+pub fn value(args: &Args, job: &Job, hashes: Hashing<Hashes>, done: &Done) -> anyhow::Result<Value> {
+    let hashes = hashes.join()?;
     let Done { image, intensity, set_aside, model, outcome, times, .. } = done;
     let described: Vec<_> = job.targets.iter().map(JobTarget::described).collect();
     let run = Described { image, intensity, set_aside: *set_aside, frame: &job.frame, model, choice: args.mask };
     let mut report = describe(&run, &described, outcome);
     let elsewhere =
-        model.tuned_on().map(|tuned| tuned.elsewhere(&args.input, || Ok(input_hash.clone()))).transpose()?;
+        model.tuned_on().map(|tuned| tuned.elsewhere(&args.input, || Ok(hashes.input.clone()))).transpose()?;
     let own = json!({
         "input": {
-            "file": text(&args.input), "sha256": input_hash, "volume": args.volume, "series": args.series,
+            "file": text(&args.input), "sha256": hashes.input, "volume": args.volume, "series": args.series,
         },
-        "weights": { "file": job.source.name(), "sha256": weights_hash },
+        "weights": { "file": job.source.name(), "sha256": hashes.weights },
         "output": text(&args.output),
         "precision": format!("{:?}", args.model.precision).to_lowercase(),
         "threads": args.model.threads,
@@ -110,6 +104,9 @@ pub fn value(args: &Args, job: &Job, hashes: Hashes, done: &Done) -> anyhow::Res
         },
     });
     merge(&mut report, own);
+    if let (Some(path), Some(hash)) = (&args.model.tuned, hashes.tuned) {
+        merge(&mut report, json!({ "weights": { "tuned": { "file": text(path), "sha256": hash } } }));
+    }
     if let Some(warnings) = report["warnings"].as_array_mut() {
         let of_run = |warning: &Warning| json!({ "code": warning.code, "message": warning.message, "target": null });
         warnings.extend(elsewhere.iter().flatten().chain(&done.of_file).map(of_run));
