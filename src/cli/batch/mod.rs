@@ -296,6 +296,10 @@ impl Session {
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
             drop(weights);
             let common = common.join()?;
+            #[cfg(feature = "demo-weights")]
+            if matches!(source, WeightsSource::Demo) {
+                heap::return_pages_of(medsegx::weights::demo::FILE);
+            }
             // From here on the run looks itself.
             self.interrupt.at_once(None);
             self.run(todo, model, source, common)
