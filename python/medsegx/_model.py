@@ -13,7 +13,7 @@ import numpy as np
 from . import _boxes, _image, _medsegx
 from ._levels import Levels, checked, given, name_of
 from ._medsegx import Cancel
-from ._result import Prompted, Result, result
+from ._result import Prompted, Result, Warning, result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -195,6 +195,13 @@ class Session:
     def __init__(self, model: Model, *, mask: int | str = "auto", max_points: int = 16) -> None:
         self._native = _medsegx.Session(model._native, str(mask), max_points)
         self._shape: tuple[int, int] | None = None
+        self._warnings: list[Warning] = []
+
+    @property
+    def warnings(self) -> list[Warning]:
+        """What looks wrong with the slice, and with how it is shown to a tuned model. Of one slice the axis and where it lies
+        in the patient are not known: `tuned-otherwise` compares the intensity alone."""
+        return list(self._warnings)
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -215,9 +222,9 @@ class Session:
         if len(found.shape) != 2:
             raise ValueError(f"picture: got shape {np.shape(picture)}; needs [height, width] or [height, width, 3]")
         place = checked(levels)
-        self._shape = None
-        height, width = self._native.set_slice(found.array, found.layout, place, intensity, cancel)
-        self._shape = (height, width)
+        self._shape, self._warnings = None, []
+        (height, width), told = self._native.set_slice(found.array, found.layout, place, intensity, cancel)
+        self._shape, self._warnings = (height, width), [Warning(code, message) for code, message in told]
 
     def prompt(
         self, box: npt.ArrayLike | None = None, *, points: Any = (), cancel: Cancel | None = None

@@ -51,7 +51,7 @@ impl Session {
         Ok(Session { state: Arc::new(Mutex::new(state)), process: std::process::id() })
     }
 
-    /// Encodes a slice; returns its height and width.
+    /// Encodes a slice; returns its height and width, and code and message of what looks wrong with it.
     fn set_slice(
         &self,
         py: Python<'_>,
@@ -60,7 +60,7 @@ impl Session {
         levels: &Bound<'_, PyDict>,
         intensity: Option<&str>,
         cancel: Option<&Cancel>,
-    ) -> PyResult<[usize; 2]> {
+    ) -> PyResult<([usize; 2], Vec<(&'static str, String)>)> {
         let state = self.here()?;
         let query = query(levels)?;
         let rule: Option<Intensity> = intensity.map(str::parse).transpose().map_err(|error| raised(py, &error))?;
@@ -79,7 +79,9 @@ impl Session {
             let frame = state.segmenter.place_stored(0, &stored, context.as_ref())?;
             state.segmenter.encode(1)?;
             state.frame = Some(frame);
-            Ok(frame.slice)
+            let tuned = state.segmenter.model().tuned_on().and_then(|tuned| tuned.other_rule(map.rule));
+            let warnings = volume.info().warnings().iter().chain(&tuned);
+            Ok((frame.slice, warnings.map(|warning| (warning.code.name(), warning.message.clone())).collect()))
         })
     }
 

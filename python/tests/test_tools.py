@@ -147,6 +147,40 @@ def test_a_model_that_is_used_otherwise_than_it_was_tuned_says_so(cli, tmp_path)
     assert told == [soft]
 
 
+def test_a_session_of_a_tuned_model_compares_the_intensity(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    output = tmp_path / "liver.safetensors"
+    medsegx.tune(PHANTOM, PHANTOM_LABELS, output, label=1, task="CT_Liver", slices=[8], steps=1, validate="none", threads=2)
+    tuned = medsegx.Model(tuned=output, threads=2)
+    image = nibabel.load(PHANTOM)
+    whole = tuned.segment(image, boxes=[22, 42, 10, 112, 109, 10], task="CT_Liver", intensity="soft")
+    [soft] = [warning for warning in whole.warnings if warning.code == "tuned-otherwise"]
+    assert "tuned with intensity minmax, used with soft" in soft.message
+    raw = medsegx.Warning(soft.code, soft.message.replace("used with soft", "used with raw"))
+    session, plane = tuned.session(), np.asarray(image.dataobj)[:, :, 10].T
+    cases = [(plane, None, []), (plane, "soft", [soft]), (plane.astype(np.uint8), None, [raw]), (plane, "minmax", [])]
+    for picture, rule, expected in cases:
+        session.set_slice(picture, intensity=rule, task="CT_Liver")
+        assert [warning for warning in session.warnings if warning.code == "tuned-otherwise"] == expected
+    # Where a slice lies is not known: nothing is said of one across another axis.
+    session.set_slice(np.asarray(image.dataobj)[60], task="CT_Liver")
+    assert "tuned-otherwise" not in [warning.code for warning in session.warnings]
+
+
+def test_a_session_says_what_looks_wrong_with_its_slice(model):
+    session = model.session()
+    assert session.warnings == []
+    two = np.zeros((40, 30), np.float32)
+    two[10:30, 8:20] = 1
+    session.set_slice(two, task="CT_Liver")
+    whole = model.segment(two, boxes=[8, 10, 0, 19, 29, 0], task="CT_Liver")
+    assert [warning.code for warning in session.warnings] == ["few-levels"]
+    assert session.warnings == [warning for warning in whole.warnings if warning.code == "few-levels"]
+    with pytest.raises(medsegx.Error):
+        session.set_slice(np.full((40, 30), np.nan, np.float32), task="CT_Liver")
+    assert session.warnings == []
+
+
 def test_an_unknown_part_to_train_is_refused(tmp_path):
     with pytest.raises(medsegx.ArgumentError, match="decoder, adapters or all"):
         medsegx.tune(PHANTOM, PHANTOM_LABELS, tmp_path / "x.safetensors", label=1, task="CT_Liver", train="encoder", slices=[8])

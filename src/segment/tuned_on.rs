@@ -125,10 +125,7 @@ impl TunedOn {
     /// A warning where slices of `image` are shown in another way than those that it was tuned on.
     pub fn otherwise(&self, image: &VolumeInfo, frame: &SliceFrame, rule: Intensity) -> Option<Warning> {
         let (own, view) = (&self.setting, image.view(frame));
-        let mut differ = Vec::new();
-        if own.is_other_rule(rule) {
-            differ.push(format!("tuned with intensity {}, used with {rule}", own.rules()));
-        }
+        let mut differ: Vec<String> = self.differing_rule(rule).into_iter().collect();
         if own.is_other_cut(frame.axis(), view.as_deref()) {
             let shown = |axes: &str, views: &str| match views {
                 "" => format!("across {axes}"),
@@ -138,8 +135,22 @@ impl TunedOn {
             let there = shown(&own.axes(), &own.views.join(" "));
             differ.push(format!("tuned on slices {there}, used on slices {here}"));
         }
-        let message = format!("{}: {}: masks may be worse than without it", self.file.display(), differ.join("; "));
-        (!differ.is_empty()).then(|| Warning::new(Code::TunedOtherwise, message))
+        (!differ.is_empty()).then(|| self.used_otherwise(&differ.join("; ")))
+    }
+
+    /// As [`TunedOn::otherwise`], of a slice alone: nothing is known of the volume that it is cut from.
+    pub fn other_rule(&self, rule: Intensity) -> Option<Warning> {
+        self.differing_rule(rule).map(|differs| self.used_otherwise(&differs))
+    }
+
+    fn differing_rule(&self, rule: Intensity) -> Option<String> {
+        let own = &self.setting;
+        own.is_other_rule(rule).then(|| format!("tuned with intensity {}, used with {rule}", own.rules()))
+    }
+
+    fn used_otherwise(&self, differs: &str) -> Warning {
+        let message = format!("{}: {differs}: masks may be worse than without it", self.file.display());
+        Warning::new(Code::TunedOtherwise, message)
     }
 
     /// A warning where it was tuned on other images than `image`, of this SHA-256, and not validated on images that it
@@ -204,6 +215,7 @@ mod tests {
         assert_eq!(said(&on, &nowhere, 2, Stored, MinMax), None);
         let soft = said(&on, &ras, 2, Stored, Soft).unwrap();
         assert!(soft.starts_with("a.safetensors: tuned with intensity minmax, used with soft: "), "{soft}");
+        assert_eq!((on.other_rule(Soft).map(|warning| warning.message), on.other_rule(MinMax)), (Some(soft), None));
         let turned = said(&on, &lps, 2, Stored, MinMax).unwrap();
         let words =
             "tuned on slices across k (columns and rows to RA), used on slices across k (columns and rows to LP)";

@@ -44,6 +44,7 @@ pub use convert::{convert, convert_tiny_vit};
 pub use describe::{AdapterDescription, Description, describe, is_weights};
 pub use digest::sha256_of;
 pub use dtype::Dtype;
+#[doc(hidden)]
 pub use hashing::Hashing;
 pub use names::{MASK_TOKENS, names};
 pub use source::{Access, Digest, sha256};
