@@ -53,6 +53,9 @@ MEDSEGX_EVERY_FAULT=1 cargo test --release --test it -- input_faults:: output_fa
 step "fork-join: every order of its threads that loom tries, and broken variants of it"
 (cd tools/fork_join_model && cargo run --release --locked)
 
+step "ThreadSanitizer over what threads share"
+tools/tsan.sh
+
 step "masks of the processor's levels beside each other"
 python3 tools/same_bytes.py target/release/medsegx
 
