@@ -6,9 +6,9 @@
 #
 #     tools/tsan.sh [filters of tests]
 #
-# Not run: the library's unit tests, calls through C among them, since each further program takes many minutes to compile,
-# and of the suite all but what is named below, since it is many times as slow here. System calls are not seen. Needs
-# rustup and the network, where std's sources and the packages that it is made of are missing.
+# Not run: the library's unit tests, calls through C among them, since each further program takes many minutes to
+# compile, and of the suite all but what is named below, since it is many times as slow here. System calls are not seen.
+# Needs rustup and the network, where std's sources and the packages that it is made of are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

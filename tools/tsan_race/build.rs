@@ -1,5 +1,5 @@
-//! Writes a broken `src/backend/cpu/threads/fork_join.rs`, whose lender goes on while a thread is still inside. A text to
-//! replace that is not there exactly once ends the build.
+//! Writes a broken `src/backend/cpu/threads/fork_join.rs`, whose lender goes on while a thread is still inside. A text
+//! to replace that is not there exactly once ends the build.
 
 use std::path::Path;
 
