@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks that take longer than .ci/run may, or that a busy machine fails: by hand, on a quiet one, before a release. Needs
-# cargo and python3.
+# cargo, rustup and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
