@@ -27,8 +27,8 @@ pub fn return_pages_of(weights: &'static [u8]) {
         let end = weights.as_ptr_range().end.addr() / page * page;
         if first < end {
             let (first, bytes) = (weights.as_ptr().with_addr(first).cast_mut().cast(), end - first);
-            // SAFETY: whole pages of constants in a private mapping of the program's file, which nothing writes: what is
-            // dropped comes back as it was. What the system refuses it leaves as it is.
+            // SAFETY: whole pages of constants in a private mapping of the program's file, which nothing writes: what
+            // is dropped comes back as it was. What the system refuses it leaves as it is.
             unsafe { libc::madvise(first, bytes, libc::MADV_DONTNEED) };
         }
     }
