@@ -32,7 +32,9 @@ if ! cargo cinstall --version >/dev/null 2>&1; then
 fi
 rm -rf "$work"
 mkdir -p "$work"
-cargo cinstall --release --prefix "$prefix" --libdir "$prefix/lib" --no-default-features --features cuda
+# In a folder of its own: cargo and the one inside cargo-c do not know each other's build scripts, and the tests below
+# would be compiled anew.
+cargo cinstall --release --target-dir "$root/target/cargo-c" --prefix "$prefix" --libdir "$prefix/lib" --no-default-features --features cuda
 need pkg-config pkg-config "the C library's checks" || exit 1
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib
 cflags=$(pkg-config --cflags medsegx)
