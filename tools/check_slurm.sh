@@ -97,6 +97,8 @@ for _ in $(seq 200); do
     sleep 0.1
 done
 [ -n "$pending" ]
+# A requeue revokes the job's credential by whole seconds: a start within the same second would be refused as killed.
+sleep 2
 scontrol update "jobid=${array}_$pending" StartTime=now
 sbatch $flags --wait --dependency="afterany:$array" "$here/../examples/cluster/slurm-merge.sh" || [ $? = 3 ]
 # Seen now and then: the dependency holds while the requeued task still waits. The merge may run again at any time.

@@ -217,7 +217,7 @@ def main():
     parser.add_argument("what", choices=["weights", "table", "check"])
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target/release/medsegx")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "target/litemedsam", help="for what is fetched")
-    parser.add_argument("--every", type=int, default=1, help="of the structures, every how manieth")
+    parser.add_argument("--every", type=int, default=1, help="only every N-th structure, from the first on")
     args = parser.parse_args()
     lite = weights(args.binary, args.folder)
     if args.what == "weights":

@@ -102,7 +102,7 @@ fn every_command_runs() {
         };
         words.splice(1..1, more.iter().map(ToString::to_string));
         if words[0] == "score" {
-            let [from, to] = ["liver.nii.gz", "reference.nii.gz"].map(|name| folder.path().join(name));
+            let [from, to] = [&words[1], &words[2]].map(|name| folder.path().join(name));
             std::fs::copy(from, to).unwrap();
         }
         let said = run(&words);

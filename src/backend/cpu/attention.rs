@@ -285,7 +285,8 @@ pub(super) fn relative_terms<S: Simd>(
             // SAFETY: the table holds head_dim rows, each `width` long behind `from`; `c` holds `count` rows.
             unsafe {
                 let table = Right::Whole { data: &table[from..], stride: sizes.table };
-                columns(s, &q[..count], head.head_dim, table, width, c, c_stride, Start::Zero);
+                Columns { a: &q[..count], inputs: head.head_dim, b: table, width, c, c_stride, start: Start::Zero }
+                    .multiply(s);
             }
             member += count;
         }
@@ -303,33 +304,49 @@ pub(super) enum Right<'a> {
 }
 
 /// `c[row] (+)= a[row] . b` for `width` columns, a multiple of the lanes.
-///
-/// # Safety
-/// `inputs` numbers behind each pointer of `a`; `inputs` rows of `b`; `a.len()` rows of `c`, each at least `width`
-/// long.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a product has two sides, a result and their strides")]
-pub(super) unsafe fn columns<S: Simd>(
-    s: S,
-    a: &[*const f32],
-    inputs: usize,
-    b: Right<'_>,
-    width: usize,
-    c: &mut [f32],
-    c_stride: usize,
-    start: Start,
-) {
-    let mut column = 0;
-    while column < width {
-        let vectors = S::VECTORS.min((width - column) / S::LANES);
-        let (b, b_stride) = match b {
-            Right::Whole { data, stride } => (data[column..].as_ptr(), stride),
-            Right::Panels { data, rows } => (data[column * rows..].as_ptr(), vectors * S::LANES),
-        };
-        let t = Tile { b, b_stride, inputs, c: c[column..].as_mut_ptr(), c_stride, start };
-        // SAFETY: the caller's promise.
-        unsafe { any_tile::<S, Single>(s, a, vectors, t) };
-        column += vectors * S::LANES;
+pub(super) struct Columns<'a> {
+    pub a: &'a [*const f32],
+    pub inputs: usize,
+    pub b: Right<'a>,
+    pub width: usize,
+    pub c: &'a mut [f32],
+    pub c_stride: usize,
+    pub start: Start,
+}
+
+impl Columns<'_> {
+    /// In a function of its own: tiles of every size are too much code for each place that multiplies.
+    ///
+    /// # Safety
+    /// `inputs` numbers behind each pointer of `a`; `inputs` rows of `b`; `a.len()` rows of `c`, each at least `width`
+    /// long.
+    #[inline(always)]
+    pub unsafe fn multiply<S: Simd>(self, s: S) {
+        s.call(Promised(self));
+    }
+}
+
+/// A product whose addresses are as the caller of [`Columns::multiply`] promised.
+struct Promised<'a>(Columns<'a>);
+
+impl Kernel for Promised<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Columns { a, inputs, b, width, c, c_stride, start } = self.0;
+        let mut column = 0;
+        while column < width {
+            let vectors = S::VECTORS.min((width - column) / S::LANES);
+            let (b, b_stride) = match b {
+                Right::Whole { data, stride } => (data[column..].as_ptr(), stride),
+                Right::Panels { data, rows } => (data[column * rows..].as_ptr(), vectors * S::LANES),
+            };
+            let t = Tile { b, b_stride, inputs, c: c[column..].as_mut_ptr(), c_stride, start };
+            // SAFETY: that promise.
+            unsafe { any_tile::<S, Single>(s, a, vectors, t) };
+            column += vectors * S::LANES;
+        }
     }
 }
 
@@ -403,7 +420,16 @@ fn attend<S: Simd>(
     // SAFETY: head_dim numbers of each scaled query; `keys` holds panels of head_dim rows and `scores` a row a query.
     unsafe {
         let keys = Right::Panels { data: keys, rows: sizes.head_dim };
-        columns(s, &q[..count], head.head_dim, keys, padded, scores, sizes.scores, Start::Add);
+        Columns {
+            a: &q[..count],
+            inputs: head.head_dim,
+            b: keys,
+            width: padded,
+            c: scores,
+            c_stride: sizes.scores,
+            start: Start::Add,
+        }
+        .multiply(s);
     }
     for i in 0..count {
         let scores = &mut scores[i * sizes.scores..][..padded];
@@ -433,7 +459,8 @@ fn attend<S: Simd>(
     // SAFETY: `total` scores of each query; `values` holds panels of at least as many rows, `sums` a row a query.
     unsafe {
         let values = Right::Panels { data: values, rows: sizes.keys };
-        columns(s, &p[..count], total, values, width, sums, width, Start::Add);
+        Columns { a: &p[..count], inputs: total, b: values, width, c: sums, c_stride: width, start: Start::Add }
+            .multiply(s);
     }
 }
 

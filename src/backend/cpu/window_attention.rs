@@ -4,7 +4,7 @@
 
 use super::Level;
 use super::attention::window::Window;
-use super::attention::{Right, columns, row_starts};
+use super::attention::{Columns, Right, row_starts};
 use super::dense::Pieces;
 use super::keys::{Rows, pack};
 use super::math::exp;
@@ -212,7 +212,16 @@ impl Kernel for Task<'_> {
             // query.
             unsafe {
                 let keys = Right::Panels { data: keys, rows: d };
-                columns(s, &q[..count], source.head_dim, keys, padded, scores, sizes.keys, Start::Add);
+                Columns {
+                    a: &q[..count],
+                    inputs: source.head_dim,
+                    b: keys,
+                    width: padded,
+                    c: scores,
+                    c_stride: sizes.keys,
+                    start: Start::Add,
+                }
+                .multiply(s);
             }
             let mut factors = [0.0; MAX_ROWS];
             for (scores, factor) in scores.chunks_exact_mut(sizes.keys).zip(&mut factors).take(count) {
@@ -223,7 +232,16 @@ impl Kernel for Task<'_> {
             // query.
             unsafe {
                 let values = Right::Panels { data: values, rows: sizes.keys };
-                columns(s, &p[..count], total, values, d, sums, d, Start::Zero);
+                Columns {
+                    a: &p[..count],
+                    inputs: total,
+                    b: values,
+                    width: d,
+                    c: sums,
+                    c_stride: d,
+                    start: Start::Zero,
+                }
+                .multiply(s);
             }
             for i in 0..count {
                 let at = (first + window.token(query + i)) * source.width + source.head * source.head_dim;

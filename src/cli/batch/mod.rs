@@ -19,7 +19,7 @@ pub use failure::NotAll;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -100,8 +100,6 @@ const PIECES: u64 = 20 << 20;
 
 /// How long stages get to end by themselves once the run is asked to stop.
 const GRACE: Duration = Duration::from_millis(15);
-/// How often the run looks for an interrupt.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// Runs the subcommand.
 pub fn run(mut args: Args) -> anyhow::Result<()> {
@@ -231,7 +229,7 @@ impl Args {
             let weights = [Ok(base)].into_iter().chain(tuned.as_ref().map(of_file)).collect::<Result<_>>()?;
             Ok(Common { weights, model: model.clone(), sheets })
         };
-        if before.is_some() { hash().map(Hashing::done) } else { Ok(Hashing::start(hash)) }
+        if before.is_some() { hash().map(Hashing::done) } else { Ok(Hashing::later(hash)) }
     }
 
     /// The most memory that the run takes, in words.
@@ -295,13 +293,14 @@ impl Session {
             self.args.say(&format!("{count}, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
             drop(weights);
-            let common = common.join()?;
             #[cfg(feature = "demo-weights")]
             if matches!(source, WeightsSource::Demo) {
+                // What hashes them later would read their pages again.
+                common.wait()?;
                 heap::return_pages_of(medsegx::weights::demo::FILE);
             }
-            // From here on the run looks itself.
-            self.interrupt.at_once(None);
+            // Not beside loading, which would take longer by it: the first case waits for that.
+            common.begin();
             self.run(todo, model, source, common)
         };
         if ended.as_ref().is_err_and(is_stopped) {
@@ -319,7 +318,7 @@ impl Session {
         todo: Vec<usize>,
         model: Arc<Model>,
         source: WeightsSource,
-        common: Common,
+        common: Hashing<Common>,
     ) -> anyhow::Result<()> {
         let Args { resume, rehash, only, model: model_args, quiet, .. } = &self.args;
         let trust = if *rehash { Trust::Nothing } else { Trust::Changed };
@@ -327,6 +326,7 @@ impl Session {
             cases: self.cases.clone(),
             store: Store { out: self.store.out.clone() },
             common,
+            sheets: self.args.qc,
             model_args: model_args.clone(),
             source,
             model,
@@ -338,29 +338,35 @@ impl Session {
         });
         let progress = Progress::new(todo.len(), "cases", *quiet);
         let (sender, events) = channel();
+        let sender = Arc::new(sender);
+        // Weak: events end with the stages.
+        let stopped = Arc::downgrade(&sender);
+        // Ahead of the stages: from their first file on a signal must not end the process where it stands.
+        self.interrupt.at_once(Some(Box::new(move || {
+            let _ = stopped.upgrade().map(|sender| sender.send(Event::Stop));
+        })));
         let threads = batch.start(todo, sender)?;
         let mut done = 0;
         progress.set(0);
         let ended = loop {
-            let over = match events.recv_timeout(LOOK) {
-                Ok(Event::Row(index, row)) => {
-                    done += 1;
-                    self.take(index, *row, &progress);
-                    progress.set(done);
-                    false
-                }
-                Ok(Event::Lost(error)) => break Err(error),
-                Err(error) => error == RecvTimeoutError::Disconnected,
-            };
-            // Stages that were stopped end as those that have nothing left.
+            // Ahead of waiting: a signal that came before somebody listened sends nothing.
             if self.interrupt.requested() {
                 if let Err(error) = self.stop(&batch, &threads, &events, &progress) {
                     progress.say(&format!("medsegx: {}", super::console::message(&error)));
                 }
                 break Err(anyhow::Error::from(Error::Cancelled).context("stopped; --resume goes on from here"));
             }
-            if over {
-                break Ok(());
+            match events.recv() {
+                Ok(Event::Row(index, row)) => {
+                    done += 1;
+                    self.take(index, *row, &progress);
+                    progress.set(done);
+                }
+                Ok(Event::Lost(error)) => break Err(error),
+                Ok(Event::Stop) => {}
+                // Stages that were stopped end as those that have nothing left.
+                Err(_) if self.interrupt.requested() => {}
+                Err(_) => break Ok(()),
             }
         };
         progress.finish();

@@ -35,7 +35,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub struct Batch {
     pub cases: Vec<Case>,
     pub store: Store,
-    pub common: Common,
+    /// Computed beside the first cases.
+    pub common: Hashing<Common>,
+    /// Whether a page wants a picture of each case.
+    pub sheets: bool,
     pub model_args: ModelArgs,
     pub source: WeightsSource,
     pub model: Arc<Model>,
@@ -83,6 +86,8 @@ pub enum Event {
     Row(usize, Box<Row>),
     /// No later case can run.
     Lost(anyhow::Error),
+    /// The user asked to stop.
+    Stop,
 }
 
 /// A case that can run: its voxels are on their way.
@@ -102,7 +107,7 @@ impl Batch {
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn start(self: &Arc<Batch>, todo: Vec<usize>, events: Sender<Event>) -> Result<Vec<JoinHandle<()>>> {
+    pub fn start(self: &Arc<Batch>, todo: Vec<usize>, events: Arc<Sender<Event>>) -> Result<Vec<JoinHandle<()>>> {
         let (to_run, ready) = sync_channel(0);
         let (to_write, ran) = sync_channel(0);
         let [reader, runner, writer] = [(); 3].map(|()| (Arc::clone(self), events.clone()));
@@ -175,12 +180,14 @@ impl Batch {
 
     /// The row of a case that is done, looked at under its lock.
     fn done_meanwhile(&self, case: &Case) -> Option<Row> {
-        self.store.done(case, &self.common, self.resume?).map(|record| record.row)
+        let trust = self.resume?;
+        self.store.read(case)?;
+        self.store.done(case, self.common.wait().ok()?, trust).map(|record| record.row)
     }
 
     fn prepare(&self, case: &Case, stamps: &mut Vec<Stamp>) -> anyhow::Result<(segment::Args, Job, Incoming)> {
         let mut args = case.arguments(&self.store.out, &self.model_args)?;
-        args.after.keep_image = self.common.sheets;
+        args.after.keep_image = self.sheets;
         // Before the hashes, which take a while: whatever changes later is found out at the end.
         *stamps = self.store.stamps(case, self.resume.unwrap_or(Trust::Changed))?;
         for output in case.outputs() {
@@ -268,27 +275,27 @@ impl Batch {
     /// Writes the files of a case and, when they are there, its record.
     fn keep(&self, ready: &Ready, ran: Ran) -> anyhow::Result<Row> {
         let Ready { args, job, inputs: stamps, .. } = ready;
-        let case = &self.cases[ready.index];
+        let (case, common) = (&self.cases[ready.index], self.common.wait()?);
         for (path, stamp) in inputs(case).zip(stamps) {
             if size_of(path)? != stamp.size {
                 return Err(Error::file(path, "file", "the one that was opened", "another size or time").into());
             }
         }
         *self.writing() = self.names(case).filter(|path| !path.exists()).collect();
-        let mut hashes = self.hashes(stamps);
+        let mut hashes = hashes(stamps, &common.weights);
         let known = segment::Hashes {
             input: hashes.image.clone(),
             weights: hashes.weights.clone(),
-            tuned: self.common.weights.get(1).map(|stamp| stamp.sha256.clone()),
+            tuned: common.weights.get(1).map(|stamp| stamp.sha256.clone()),
         };
-        let sheet = if self.common.sheets { ran.contact(job)? } else { None };
+        let sheet = if self.sheets { ran.contact(job)? } else { None };
         let written = ran.write(args, job, &self.model, Some(Hashing::done(known)))?;
         let mut row = Row::new(case, Status::Done);
         if let Some(report) = &written.report {
             row.take(report);
         }
         row.seconds = Some((ready.start.elapsed().as_secs_f64() * 1e3).round() / 1e3);
-        let mut record = self.store.record(case, stamps.clone(), &self.common, row)?;
+        let mut record = self.store.record(case, stamps.clone(), common, row)?;
         hashes.output = record.output_hash();
         record.row.sha256 = hashes;
         record.sheet = sheet.map(|sheet| self.store.keep_sheet(case, sheet)).transpose()?;
@@ -312,17 +319,6 @@ impl Batch {
         self.writing().iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
-    fn hashes(&self, stamps: &[Stamp]) -> Hashes {
-        let joined = |stamps: &[Stamp]| stamps.iter().map(|stamp| stamp.sha256.as_str()).collect::<Vec<_>>().join(" ");
-        Hashes {
-            image: joined(&stamps[..stamps.len().min(1)]),
-            prompts: joined(stamps.get(1..).unwrap_or_default()),
-            weights: joined(&self.common.weights[..self.common.weights.len().min(1)]),
-            tuned: joined(self.common.weights.get(1..).unwrap_or_default()),
-            output: String::new(),
-        }
-    }
-
     /// Notes that a case failed, and why.
     fn fail(&self, index: usize, stamps: Vec<Stamp>, error: &anyhow::Error, start: Instant, events: &Sender<Event>) {
         let _gate = self.gate();
@@ -334,11 +330,27 @@ impl Batch {
         row.code = failure::code(error).into();
         row.message = crate::cli::console::message(error);
         row.seconds = Some((start.elapsed().as_secs_f64() * 1e3).round() / 1e3);
-        row.sha256 = self.hashes(&stamps);
+        let common = self.common.wait();
+        row.sha256 = hashes(&stamps, common.as_ref().map_or(&[], |common| &common.weights));
         // Where it cannot be written the row is still in the summary, and a later run tries the case again either way.
-        let written =
-            self.store.record(case, stamps, &self.common, row.clone()).and_then(|r| self.store.write(case, &r));
+        let written = common
+            .and_then(|common| self.store.record(case, stamps, common, row.clone()))
+            .and_then(|record| self.store.write(case, &record));
         let _ = (written, events.send(Event::Row(index, Box::new(row))));
+    }
+}
+
+/// Of the files of a case, its output's still to come.
+fn hashes(stamps: &[Stamp], weights: &[Stamp]) -> Hashes {
+    let joined = |stamps: &[Stamp]| stamps.iter().map(|stamp| stamp.sha256.as_str()).collect::<Vec<_>>().join(" ");
+    let (image, prompts) = stamps.split_at(stamps.len().min(1));
+    let (base, tuned) = weights.split_at(weights.len().min(1));
+    Hashes {
+        image: joined(image),
+        prompts: joined(prompts),
+        weights: joined(base),
+        tuned: joined(tuned),
+        output: String::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::padding::Padding;
 use super::product::turn;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::attention::window::{Head, Window};
-use crate::backend::cpu::attention::{self, All, Right, Scratch, relative_terms, row_starts};
+use crate::backend::cpu::attention::{All, Columns, Right, Scratch, relative_terms, row_starts};
 use crate::backend::cpu::dense::Pieces;
 use crate::backend::cpu::keys::{Rows, pack};
 use crate::backend::cpu::math::exp;
@@ -281,9 +281,27 @@ impl Part<'_> {
             // SAFETY: rows of `width` numbers; panels of as many rows; a row of scores a query.
             unsafe {
                 let right = Right::Panels { data: keys.keys, rows: width };
-                columns(s, &q[..count], width, right, padded, scores, shape.scores, Start::Add);
+                Columns {
+                    a: &q[..count],
+                    inputs: width,
+                    b: right,
+                    width: padded,
+                    c: scores,
+                    c_stride: shape.scores,
+                    start: Start::Add,
+                }
+                .multiply(s);
                 let right = Right::Panels { data: keys.values, rows: width };
-                columns(s, &d[..count], width, right, padded, by_score, shape.scores, Start::Zero);
+                Columns {
+                    a: &d[..count],
+                    inputs: width,
+                    b: right,
+                    width: padded,
+                    c: by_score,
+                    c_stride: shape.scores,
+                    start: Start::Zero,
+                }
+                .multiply(s);
             }
         }
         for i in 0..self.count() {
@@ -351,7 +369,8 @@ impl Part<'_> {
             // SAFETY: `tokens` numbers of each row, as many rows in a panel, a row of `dq` each.
             unsafe {
                 let right = Right::Panels { data: keys.key_rows, rows: shape.keys };
-                columns(s, &by[..count], tokens, right, width, dq, width, Start::Add);
+                Columns { a: &by[..count], inputs: tokens, b: right, width, c: dq, c_stride: width, start: Start::Add }
+                    .multiply(s);
             }
         }
         queries.dq[..self.count() * width].iter_mut().for_each(|dq| *dq *= scale);
@@ -372,7 +391,16 @@ impl Part<'_> {
                     // SAFETY: `side` sums of each query, as many rows of the table, a row of `dq` each.
                     unsafe {
                         let right = Right::Whole { data: right, stride: width };
-                        columns(s, &by[..count], window.side, right, width, dq, apart * width, Start::Add);
+                        Columns {
+                            a: &by[..count],
+                            inputs: window.side,
+                            b: right,
+                            width,
+                            c: dq,
+                            c_stride: apart * width,
+                            start: Start::Add,
+                        }
+                        .multiply(s);
                     }
                 }
             }
@@ -394,51 +422,19 @@ impl Part<'_> {
                 // SAFETY: `count` numbers of each key, as many rows of `right`, a row of `to` each.
                 unsafe {
                     let right = Right::Whole { data: right, stride: width };
-                    columns(s, &left[..keys], count, right, width, &mut to[key * width..], width, Start::Add);
+                    Columns {
+                        a: &left[..keys],
+                        inputs: count,
+                        b: right,
+                        width,
+                        c: &mut to[key * width..],
+                        c_stride: width,
+                        start: Start::Add,
+                    }
+                    .multiply(s);
                 }
             }
         }
-    }
-}
-
-/// As [`attention::columns`], whose tiles of every size are too much code for each of the places here that need them.
-///
-/// # Safety
-/// As for that one.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a product has two sides, a result and their strides")]
-unsafe fn columns<S: Simd>(
-    s: S,
-    a: &[*const f32],
-    inputs: usize,
-    b: Right<'_>,
-    width: usize,
-    c: &mut [f32],
-    c_stride: usize,
-    start: Start,
-) {
-    s.call(Columns { a, inputs, b, width, c, c_stride, start });
-}
-
-/// A call of [`columns`], under the promise of its caller.
-struct Columns<'a> {
-    a: &'a [*const f32],
-    inputs: usize,
-    b: Right<'a>,
-    width: usize,
-    c: &'a mut [f32],
-    c_stride: usize,
-    start: Start,
-}
-
-impl Kernel for Columns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Columns { a, inputs, b, width, c, c_stride, start } = self;
-        // SAFETY: the promise of the caller of `columns`.
-        unsafe { attention::columns(s, a, inputs, b, width, c, c_stride, start) };
     }
 }
 
