@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use medsegx::atomic::Keep;
 use medsegx::segment::Model;
-use medsegx::weights::Hashing;
+use medsegx::weights::{Hashing, Weights};
 use medsegx::{Error, Result};
 
 use super::interrupt::Interrupt;
@@ -124,8 +124,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     }
     let store = Store::create(args.out.as_deref().unwrap_or(Path::new(".")))?;
     let _worker = sweep::begin(&store.out, &cases)?;
-    let common = args.common(&source, &store, &cases)?;
-    let rows = known_rows(&args, &store, &cases, &chosen, common.known())?;
+    let common = args.common_of_records(&source, &store, &cases)?;
+    let rows = known_rows(&args, &store, &cases, &chosen, common.as_ref())?;
     Session { args, store, cases, chosen, rows, interrupt }.all(source, common)
 }
 
@@ -207,29 +207,40 @@ impl Args {
         }
     }
 
-    /// What the files of all cases follow from. Hashes of weights that an earlier run knew are taken from its records.
-    /// Where there are none of these, nothing asks for the hashes before the first case is done.
-    fn common(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Hashing<Common>> {
-        let before = if self.resume && !self.rehash { cases.iter().find_map(|case| store.read(case)) } else { None };
+    /// What the files of all cases follow from, where an earlier run left records of them: hashes of weights that did
+    /// not change since are taken from these.
+    fn common_of_records(&self, source: &WeightsSource, store: &Store, cases: &[Case]) -> Result<Option<Common>> {
+        let read = || cases.iter().find_map(|case| store.read(case));
+        let Some(before) = (self.resume && !self.rehash).then(read).flatten() else { return Ok(None) };
         let mut known: HashMap<String, Stamp> = HashMap::new();
-        before.iter().for_each(|record| record.weights_into(&mut known));
+        before.weights_into(&mut known);
+        let of_file = |path: &PathBuf| state::stamp_or(path, case::text(path), known.get(&case::text(path)));
+        let mut weights = match source {
+            WeightsSource::File(path) => vec![of_file(path)?],
+            #[cfg(feature = "demo-weights")]
+            WeightsSource::Demo => vec![Stamp { sha256: source.sha256()?, ..of_demo_weights() }],
+        };
+        weights.extend(self.model.tuned.as_ref().map(of_file).transpose()?);
+        Ok(Some(self.common(weights)))
+    }
+
+    fn common(&self, weights: Vec<Stamp>) -> Common {
         let mut model = vec![format!("{:?}", self.model.precision), format!("{:?}", self.model.device)];
         model.extend(self.model.level.map(|level| level.to_string()));
-        let (source, tuned, sheets) = (source.clone(), self.model.tuned.clone(), self.qc);
-        let hash = move || -> Result<Common> {
-            let of_file = |path: &PathBuf| state::stamp_or(path, case::text(path), known.get(&case::text(path)));
-            let base = match &source {
-                WeightsSource::File(path) => of_file(path)?,
-                #[cfg(feature = "demo-weights")]
-                WeightsSource::Demo => {
-                    let size = state::Size { bytes: medsegx::weights::demo::FILE.len() as u64, time: 0 };
-                    Stamp { path: "demo".into(), size, sha256: source.sha256()? }
-                }
-            };
-            let weights = [Ok(base)].into_iter().chain(tuned.as_ref().map(of_file)).collect::<Result<_>>()?;
-            Ok(Common { weights, model: model.clone(), sheets })
+        Common { weights, model, sheets: self.qc }
+    }
+
+    /// Weights and the tuned file, of which the first is not hashed yet.
+    fn stamps(&self, source: &WeightsSource) -> Result<Vec<Stamp>> {
+        let base = match source {
+            WeightsSource::File(path) => {
+                Stamp { path: case::text(path), size: state::size_of(path)?, sha256: String::new() }
+            }
+            #[cfg(feature = "demo-weights")]
+            WeightsSource::Demo => of_demo_weights(),
         };
-        if before.is_some() { hash().map(Hashing::done) } else { Ok(Hashing::later(hash)) }
+        let tuned = self.model.tuned.as_ref().map(|path| state::stamp(path, case::text(path))).transpose()?;
+        Ok([base].into_iter().chain(tuned).collect())
     }
 
     /// The most memory that the run takes, in words.
@@ -260,6 +271,26 @@ impl Args {
     }
 }
 
+/// Not hashed yet.
+#[cfg(feature = "demo-weights")]
+fn of_demo_weights() -> Stamp {
+    let size = state::Size { bytes: medsegx::weights::demo::FILE.len() as u64, time: 0 };
+    Stamp { path: "demo".into(), size, sha256: String::new() }
+}
+
+/// `common`, whose first stamp is to get the hash of the file that was opened, wherever its name leads by the time that
+/// it is computed. Its size and time were taken before, so that the hash is never taken for a later file's.
+fn hashing(common: Common, weights: &Weights) -> Hashing<Common> {
+    let digest = weights.digest();
+    Hashing::later(move || {
+        let mut common = common.clone();
+        if let (Some(digest), Some(base)) = (&digest, common.weights.first_mut()) {
+            base.sha256 = digest.compute(Path::new(&base.path))?;
+        }
+        Ok(common)
+    })
+}
+
 fn counted(cases: usize) -> String {
     format!("{cases} case{}", if cases == 1 { "" } else { "s" })
 }
@@ -280,7 +311,7 @@ struct Session {
 }
 
 impl Session {
-    fn all(&mut self, source: WeightsSource, common: Hashing<Common>) -> anyhow::Result<()> {
+    fn all(&mut self, source: WeightsSource, common: Option<Common>) -> anyhow::Result<()> {
         let is_left = |index: &usize| self.rows[*index].status != Status::Done;
         let todo: Vec<usize> = self.chosen.iter().copied().filter(is_left).collect();
         let (count, left) = (counted(self.chosen.len()), todo.len());
@@ -288,7 +319,12 @@ impl Session {
             self.args.say(&format!("{count}, all done"));
             Ok(())
         } else {
+            let stamps = common.is_none().then(|| self.args.stamps(&source)).transpose()?;
             let weights = self.args.model.open(&source)?;
+            let common = match stamps {
+                Some(stamps) => hashing(self.args.common(stamps), &weights),
+                None => Hashing::done(common.unwrap_or_default()),
+            };
             let memory = self.args.memory(weights.config(), &self.cases, &todo)?;
             self.args.say(&format!("{count}, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);
@@ -299,8 +335,6 @@ impl Session {
                 common.wait()?;
                 heap::return_pages_of(medsegx::weights::demo::FILE);
             }
-            // Not beside loading, which would take longer by it: the first case waits for that.
-            common.begin();
             self.run(todo, model, source, common)
         };
         if ended.as_ref().is_err_and(is_stopped) {
@@ -346,6 +380,8 @@ impl Session {
             let _ = stopped.upgrade().map(|sender| sender.send(Event::Stop));
         })));
         let threads = batch.start(todo, sender)?;
+        // Not beside loading, which the first case waits for. Behind the stages, which cannot do without their threads.
+        batch.common.begin();
         let mut done = 0;
         progress.set(0);
         let ended = loop {
@@ -446,5 +482,28 @@ impl Session {
             super::console::print(&format!("{} done; see {}\n", counted(done), table.display()))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use medsegx::weights::{Access, sha256_of};
+
+    use super::*;
+
+    #[test]
+    fn the_hash_is_of_the_weights_that_were_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/demo.safetensors"), &path).unwrap();
+        let (expected, size) = (sha256_of(&path).unwrap(), state::size_of(&path).unwrap());
+        let weights = Weights::open(&path, Access::default()).unwrap();
+        let stamp = Stamp { path: case::text(&path), size, sha256: String::new() };
+        let later = hashing(Common { weights: vec![stamp], ..Common::default() }, &weights);
+        // Another file takes the name while the first is being loaded.
+        std::fs::write(folder.path().join("other"), b"other weights").unwrap();
+        std::fs::rename(folder.path().join("other"), &path).unwrap();
+        let found = later.join().unwrap();
+        assert_eq!((found.weights[0].sha256.clone(), found.weights[0].size), (expected, size));
     }
 }

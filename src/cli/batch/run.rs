@@ -254,12 +254,19 @@ impl Batch {
 
     fn write(&self, ran: &Receiver<(Ready, Ran)>, events: &Sender<Event>) {
         while let Ok((ready, ran)) = ran.recv() {
+            let common = match self.common.wait() {
+                Ok(common) => common,
+                // No case could say what it follows from.
+                Err(error) => return drop(events.send(Event::Lost(error.into()))),
+            };
             let gate = self.gate();
             if self.interrupt.requested() {
                 return;
             }
-            match guarded(|| self.keep(&ready, ran)) {
+            match guarded(|| self.keep(&ready, ran, common)) {
                 Ok(row) => {
+                    // What is done stays, whoever is found in the middle of its files later.
+                    self.writing().clear();
                     // While the gate is held, so that whoever has it next has heard of all that is done.
                     let _ = events.send(Event::Row(ready.index, Box::new(row)));
                     drop(gate);
@@ -273,9 +280,9 @@ impl Batch {
     }
 
     /// Writes the files of a case and, when they are there, its record.
-    fn keep(&self, ready: &Ready, ran: Ran) -> anyhow::Result<Row> {
+    fn keep(&self, ready: &Ready, ran: Ran, common: &Common) -> anyhow::Result<Row> {
         let Ready { args, job, inputs: stamps, .. } = ready;
-        let (case, common) = (&self.cases[ready.index], self.common.wait()?);
+        let case = &self.cases[ready.index];
         for (path, stamp) in inputs(case).zip(stamps) {
             if size_of(path)? != stamp.size {
                 return Err(Error::file(path, "file", "the one that was opened", "another size or time").into());
