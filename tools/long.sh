@@ -56,6 +56,9 @@ step "fork-join: every order of its threads that loom tries, and broken variants
 step "ThreadSanitizer over what threads share"
 tools/tsan.sh
 
+step "the portable level on aarch64, emulated"
+tools/aarch64.sh
+
 step "masks of the processor's levels beside each other"
 python3 tools/same_bytes.py target/release/medsegx
 
