@@ -139,4 +139,30 @@ static inline double fixture_distance(const float *found, const float *expected,
     return difference / norm;
 }
 
+/* One box on the picture, in a session that lives as long as the call. `mask` holds SIDE * SIDE pixels. */
+static inline medsegx_status fixture_segment(const medsegx_model *model, const unsigned char *picture,
+                                             unsigned char *mask, const medsegx_cancel *cancel) {
+    medsegx_session *session = NULL;
+    medsegx_status status = medsegx_session_new(model, NULL, &session, NULL);
+    if (status != MEDSEGX_STATUS_OK) {
+        return status;
+    }
+    medsegx_context context;
+    medsegx_prompt prompt;
+    medsegx_context_init(&context, (uint32_t)sizeof context);
+    context.modality = context.body_part = context.subregion = context.organ = context.task = 0;
+    medsegx_prompt_init(&prompt, (uint32_t)sizeof prompt);
+    prompt.has_box = 1;
+    prompt.box[0] = prompt.box[1] = 30;
+    prompt.box[2] = prompt.box[3] = 200;
+    medsegx_slice slice = fixture_slice(picture);
+    medsegx_result result;
+    medsegx_result_init(&result, (uint32_t)sizeof result);
+    result.mask = mask;
+    result.mask_size = SIDE * SIDE;
+    status = medsegx_segment_slice(session, &slice, &context, &prompt, &result, cancel, NULL);
+    medsegx_session_free(session);
+    return status;
+}
+
 #endif

@@ -14,30 +14,6 @@ static medsegx_cancel *cancel;
 static int wrong[THREADS];
 static int completed[THREADS];
 
-static medsegx_status segment(unsigned char *mask, const medsegx_cancel *token) {
-    medsegx_session *session = NULL;
-    medsegx_status status = medsegx_session_new(shared_model, NULL, &session, NULL);
-    if (status != MEDSEGX_STATUS_OK) {
-        return status;
-    }
-    medsegx_context context;
-    medsegx_prompt prompt;
-    medsegx_context_init(&context, (uint32_t)sizeof context);
-    context.modality = context.body_part = context.subregion = context.organ = context.task = 0;
-    medsegx_prompt_init(&prompt, (uint32_t)sizeof prompt);
-    prompt.has_box = 1;
-    prompt.box[0] = prompt.box[1] = 30;
-    prompt.box[2] = prompt.box[3] = 200;
-    medsegx_slice slice = fixture_slice(picture);
-    medsegx_result result;
-    medsegx_result_init(&result, (uint32_t)sizeof result);
-    result.mask = mask;
-    result.mask_size = SIDE * SIDE;
-    status = medsegx_segment_slice(session, &slice, &context, &prompt, &result, token, NULL);
-    medsegx_session_free(session);
-    return status;
-}
-
 static void *work(void *argument) {
     int id = *(int *)argument;
     unsigned char *mask = malloc(SIDE * SIDE);
@@ -46,7 +22,7 @@ static void *work(void *argument) {
         if (racing) {
             medsegx_cancel_set(cancel, round % 2);
         }
-        medsegx_status status = segment(mask, racing ? cancel : NULL);
+        medsegx_status status = fixture_segment(shared_model, picture, mask, racing ? cancel : NULL);
         if (status == MEDSEGX_STATUS_OK) {
             completed[id]++;
             wrong[id] += memcmp(mask, reference, sizeof reference) != 0;
@@ -73,7 +49,7 @@ int main(int argc, char **argv) {
     unsigned char *pixels = fixture_read(folder, "picture.u8", SIDE * SIDE * 3);
     picture = pixels;
     shared_model = model;
-    CHECK(segment(reference, NULL) == MEDSEGX_STATUS_OK);
+    CHECK(fixture_segment(model, pixels, reference, NULL) == MEDSEGX_STATUS_OK);
     pthread_t threads[THREADS];
     int ids[THREADS], all = 0;
     for (int i = 0; i < THREADS; i++) {

@@ -24,23 +24,7 @@ static void *look(void *argument) {
 }
 
 static void *segment(void *argument) {
-    medsegx_session *session = NULL;
-    medsegx_context context;
-    medsegx_prompt prompt;
-    medsegx_result result;
-    medsegx_context_init(&context, (uint32_t)sizeof context);
-    context.modality = context.body_part = context.subregion = context.organ = context.task = 0;
-    medsegx_prompt_init(&prompt, (uint32_t)sizeof prompt);
-    prompt.has_box = 1;
-    prompt.box[0] = prompt.box[1] = 30;
-    prompt.box[2] = prompt.box[3] = 200;
-    medsegx_slice slice = fixture_slice(picture);
-    medsegx_result_init(&result, (uint32_t)sizeof result);
-    result.mask = mask;
-    result.mask_size = sizeof mask;
-    CHECK(medsegx_session_new(model, NULL, &session, NULL) == MEDSEGX_STATUS_OK);
-    CHECK(medsegx_segment_slice(session, &slice, &context, &prompt, &result, NULL, NULL) == MEDSEGX_STATUS_OK);
-    medsegx_session_free(session);
+    CHECK(fixture_segment(model, picture, mask, NULL) == MEDSEGX_STATUS_OK);
     return argument;
 }
 
@@ -49,9 +33,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: %s FIXTURE_FOLDER\n", argv[0]);
         return 2;
     }
-    medsegx_model *opened = NULL;
-    medsegx_model_options options = fixture_options();
-    CHECK(medsegx_model_open(fixture_path(argv[1], "tiny.safetensors"), &options, &opened, NULL) == MEDSEGX_STATUS_OK);
+    medsegx_model *opened = fixture_model(argv[1]);
     picture = fixture_read(argv[1], "picture.u8", SIDE * SIDE * 3);
     model = opened;
     pthread_t writer, reader;
