@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=src/backend/cuda/table");
     println!("cargo::rerun-if-changed=build.rs");
+    x86_levels();
     fs::create_dir_all(&out)?;
 
     let mut templates = Environment::new();
@@ -50,6 +51,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     write_if_changed(&out.join("resources.rs"), &table("<!-- registers -->", resources))?;
     Ok(())
+}
+
+/// Sets the cfg `x86_levels` where AVX2 and AVX-512 are compiled beside the portable level. A fuzzer looks at parsers:
+/// it would spend most of its building on instrumented kernels of levels that it does not need.
+fn x86_levels() {
+    println!("cargo::rustc-check-cfg=cfg(x86_levels)");
+    let is_x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    if is_x86 && env::var_os("CARGO_CFG_FUZZING").is_none() {
+        println!("cargo::rustc-cfg=x86_levels");
+    }
 }
 
 /// Name and type of each parameter of the entry of `ptx`, as Rust.

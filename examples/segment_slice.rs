@@ -37,9 +37,9 @@ fn main() -> medsegx::Result<()> {
     for corners in [[22.0, 43.0, 111.0, 109.0], [30.0, 50.0, 100.0, 100.0], [40.0, 60.0, 90.0, 95.0]] {
         let begun = Instant::now();
         prompt_points(&frame, &[], Some(corners), &mut points);
-        session.decode(&[Prompt { slot: 0, points: &points, mask: None }])?;
-        let verdict = session.verdict(0);
-        session.mask(0, verdict.chosen, &frame, &mut mask)?;
+        let mut answers = session.answer(&[Prompt { slot: 0, points: &points, mask: None }])?;
+        let verdict = answers.verdict(0);
+        answers.mask(0, verdict.chosen, &mut mask)?;
         let inside = mask.iter().filter(|&&pixel| pixel == 1).count();
         println!("box {corners:?}: {inside} pixels in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
     }

@@ -32,8 +32,8 @@
 //!
 //! let (mut points, mut mask) = (Vec::new(), vec![0; 64 * 64]);
 //! prompt_points(&frame, &[], Some([16.0, 16.0, 48.0, 48.0]), &mut points);
-//! session.decode(&[Prompt { slot: 0, points: &points, mask: None }])?;
-//! session.mask(0, session.verdict(0).chosen, &frame, &mut mask)?;
+//! let mut answers = session.answer(&[Prompt { slot: 0, points: &points, mask: None }])?;
+//! answers.mask(0, answers.verdict(0).chosen, &mut mask)?;
 //! assert_eq!((mask[32 * 64 + 32], mask[0]), (1, 0));
 //! # Ok(())
 //! # }

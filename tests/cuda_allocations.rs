@@ -15,7 +15,7 @@ use common::watched::{Counts, Watched};
 use medsegx::backend::cuda::driver::null::Null;
 use medsegx::mask::MaskChoice;
 use medsegx::model::Preset;
-use medsegx::segment::{Capacity, Model, Picture, Prompt, Segmenter};
+use medsegx::segment::{Capacity, Fetch, Model, Picture, Prompt, Segmenter};
 use medsegx::volume::{Intensity, Orientation};
 use medsegx::weights::Weights;
 
@@ -44,9 +44,8 @@ fn batches() {
             let slice = volume.stored_slice(&cut, slot, &map).unwrap();
             segmenter.place_stored(slot, &slice, Some(&context)).unwrap();
         }
-        assert!(segmenter.begin_forward(2, &prompts, &frame, true).unwrap());
-        segmenter.finish().unwrap();
-        segmenter.mask_run(0..2, 1..4, &frame, &mut masks).unwrap();
+        let ticket = segmenter.submit(&prompts, Fetch::All).unwrap();
+        segmenter.collect(ticket).unwrap().masks(0..2, 1..4, &mut masks).unwrap();
     };
     // Each half of the memory: outside of a recording, recorded, replayed.
     (0..6).for_each(|_| batch());
@@ -69,9 +68,9 @@ fn slices_of_litemedsam() {
     let picture = Picture { pixels: &pixels, height: 300, width: 400, channels: 1 };
     let (points, mut mask) = (corners([50.0, 60.0, 150.0, 120.0]), vec![9; 300 * 400]);
     let mut slice = || {
-        let frame = segmenter.set_slice(&picture, None).unwrap();
-        segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
-        segmenter.mask(0, 0, &frame, &mut mask).unwrap();
+        segmenter.set_slice(&picture, None).unwrap();
+        let mut answers = segmenter.answer(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
+        answers.mask(0, 0, &mut mask).unwrap();
     };
     // Outside of a recording, recorded, replayed.
     (0..3).for_each(|_| slice());

@@ -159,23 +159,23 @@ fn masks_and_scores_are_those_of_the_logits() {
     let regions = [[20.0, 30.0, 200.0, 150.0], [0.0, 0.0, 300.0, 189.0]];
     let mut points = [Vec::new(), Vec::new()];
     let frame = segmenter.place(0, &picture, Some(&context)).unwrap();
-    segmenter.encode(1).unwrap();
+    segmenter.encode().unwrap();
     points.iter_mut().zip(regions).for_each(|(points, region)| prompt_points(&frame, &[], Some(region), points));
     let prompts = [0, 1].map(|i| Prompt { slot: 0, points: &points[i], mask: None });
-    segmenter.decode(&prompts).unwrap();
+    let mut answers = segmenter.answer(&prompts).unwrap();
 
     let area = height * width;
     let mut masks = vec![7; 2 * 3 * area];
-    segmenter.mask_run(0..2, 1..4, &frame, &mut masks).unwrap();
+    answers.masks(0..2, 1..4, &mut masks).unwrap();
     let mut resizer = LogitResizer::new(side, frame.size, frame.slice, frame.fit()).unwrap();
     let mut inside = 0;
     for (prompt, region) in regions.into_iter().enumerate() {
-        let verdict = segmenter.verdict(prompt);
+        let verdict = answers.verdict(prompt);
         let mut chosen = vec![7; area];
-        segmenter.mask(prompt, verdict.chosen, &frame, &mut chosen).unwrap();
+        answers.mask(prompt, verdict.chosen, &mut chosen).unwrap();
         let of_prompt = &masks[3 * prompt * area..][..3 * area];
         assert_eq!(chosen, of_prompt[verdict.index * area..][..area], "prompt {prompt}: the chosen mask alone");
-        let logits = segmenter.logits(prompt).unwrap();
+        let logits = answers.logits(prompt).unwrap();
         let in_maps = Some(box_of_logits(frame.region(region), frame.size, side));
         let candidates = Candidates { logits, side, first_token: 1, prompt: in_maps, predicted_iou: &[] };
         let mut measures = Measures::new(&candidates);

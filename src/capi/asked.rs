@@ -7,7 +7,17 @@ use super::structs::{medsegx_point, medsegx_prompt, medsegx_result};
 use crate::codes::Code;
 use crate::prompt::Stretch;
 use crate::segment::volume::doubts_of_mask;
-use crate::segment::{Frame, check_points_trained};
+use crate::segment::{Answers, Frame, check_points_trained};
+
+/// The slice that prompts are about.
+pub(super) struct Prompted<'a> {
+    pub frame: Frame,
+    pub grey: &'a [u8],
+    /// Bits of what looks wrong with them.
+    pub doubts: u64,
+    /// Memory for a mask.
+    pub inside: &'a mut Vec<u8>,
+}
 
 pub(super) struct Asked {
     pub prompt: medsegx_prompt,
@@ -96,14 +106,14 @@ impl Asked {
         unsafe { array_mut("mask", self.result.mask, area) }
     }
 
+    /// `count` logits, those of a prompt.
+    ///
     /// # Safety
     /// The result's logits are NULL or valid as the header says.
-    pub unsafe fn logits<'a>(&self, state: &State) -> Outcome<&'a mut [f32]> {
+    pub unsafe fn logits<'a>(&self, count: usize) -> Outcome<&'a mut [f32]> {
         if self.result.logits.is_null() {
             return Ok(&mut []);
         }
-        let side = state.segmenter.model().config().logits_size();
-        let count = state.segmenter.masks().count() * side * side;
         if self.result.logits_count < count {
             let found = self.result.logits_count.to_string();
             return Err(medsegx_error::argument("logits_count", &count.to_string(), &found));
@@ -112,38 +122,37 @@ impl Asked {
         unsafe { array_mut("logits", self.result.logits, count) }
     }
 
-    /// Writes the caller's buffers for decoded prompt `index`, once nothing can fail any more.
+    /// Writes the caller's buffers for prompt `index` of the slice, once nothing can fail any more.
     pub fn answer(
         &self,
-        state: &mut State,
+        answers: &mut Answers<'_>,
         index: usize,
-        frame: &Frame,
-        mask: &mut [u8],
-        logits: &mut [f32],
+        slice: &mut Prompted<'_>,
+        (mask, logits): (&mut [u8], &mut [f32]),
     ) -> Outcome<medsegx_result> {
-        let verdict = state.segmenter.verdict(index);
-        state.inside.clear();
-        state.inside.resize(frame.slice[0] * frame.slice[1], 0);
-        state.segmenter.mask(index, verdict.chosen, frame, &mut state.inside)?;
+        let Prompted { frame, grey, doubts, inside } = slice;
+        let verdict = answers.verdict(index);
+        inside.clear();
+        inside.resize(frame.slice[0] * frame.slice[1], 0);
+        answers.mask(index, verdict.chosen, inside)?;
         if !logits.is_empty() {
-            logits.copy_from_slice(state.segmenter.logits(index)?);
+            logits.copy_from_slice(answers.logits(index)?);
         }
         if !mask.is_empty() {
-            mask.copy_from_slice(&state.inside);
+            mask.copy_from_slice(inside);
         }
-        let masks = state.segmenter.masks();
-        let chosen = &verdict.measures.masks[verdict.index];
-        let pixels = state.inside.iter().map(|&inside| u64::from(inside)).sum();
+        let (tokens, chosen) = (answers.tokens(), &verdict.measures.masks[verdict.index]);
+        let pixels = inside.iter().map(|&inside| u64::from(inside)).sum();
         Ok(medsegx_result {
             chosen: verdict.chosen as i32,
             pixels,
-            mask_count: masks.count() as u32,
-            first_token: masks.first() as u32,
+            mask_count: tokens.len() as u32,
+            first_token: tokens.start as u32,
             scores: verdict.scores,
             agreement: if pixels > 0 { verdict.measures.agreement() } else { -1.0 },
             box_agreement: chosen.box_agreement,
             stability: chosen.stability,
-            warnings: self.notes | state.doubts | self.warnings(&state.grey, frame.slice, pixels),
+            warnings: self.notes | *doubts | self.warnings(grey, frame.slice, pixels),
             ..self.result
         })
     }

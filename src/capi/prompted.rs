@@ -1,6 +1,6 @@
 //! `medsegx_session_set_slice` and `medsegx_session_prompt`: one slice, then any number of prompts on it.
 
-use super::asked::Asked;
+use super::asked::{Asked, Prompted};
 use super::boundary::{Outcome, check_strided, guard};
 use super::session::{State, cancelled, medsegx_cancel, medsegx_session, stoppable, with};
 use super::slice::{grey_levels, size, stop_if};
@@ -86,12 +86,18 @@ pub unsafe extern "C" fn medsegx_session_prompt(
                     let alike = checked[first..].iter().take_while(|other| other.is_like(&checked[first])).count();
                     let last = first + alike.min(state.segmenter.batch());
                     let prompts: Vec<Prompt<'_>> = checked[first..last].iter().map(Checked::prompt).collect();
-                    stoppable(state, cancel, |state| Ok(state.segmenter.decode(&prompts)?))?;
-                    for (index, one) in asked[first..last].iter().enumerate() {
-                        let (mask, logits) = buffers(one, state, &frame)?;
-                        let answer = one.answer(state, index, &frame, mask, logits)?;
-                        versioned::write(results.byte_add((first + index) * result_size), &answer)?;
-                    }
+                    stoppable(state, cancel, |state| {
+                        let of_logits = state.of_logits();
+                        let State { segmenter, grey, doubts, inside, .. } = state;
+                        let mut answers = segmenter.answer(&prompts)?;
+                        let mut slice = Prompted { frame, grey, doubts: *doubts, inside };
+                        for (index, one) in asked[first..last].iter().enumerate() {
+                            let buffers = buffers(one, &frame, of_logits)?;
+                            let answer = one.answer(&mut answers, index, &mut slice, buffers)?;
+                            versioned::write(results.byte_add((first + index) * result_size), &answer)?;
+                        }
+                        Ok(())
+                    })?;
                     first = last;
                 }
                 Ok(())
@@ -137,7 +143,7 @@ unsafe fn check_one<'a>(one: &'a Asked, state: &mut State, frame: &Frame) -> Out
     // SAFETY: the caller's promise.
     let mask = unsafe {
         one.clicks(state, width, height)?;
-        buffers(one, state, frame)?;
+        buffers(one, frame, state.of_logits())?;
         one.mask_prompt(state)?
     };
     prompt_points(frame, &state.clicks, region, &mut points);
@@ -146,7 +152,7 @@ unsafe fn check_one<'a>(one: &'a Asked, state: &mut State, frame: &Frame) -> Out
 
 /// # Safety
 /// The result's buffers are NULL or valid as the header says.
-unsafe fn buffers<'a>(asked: &Asked, state: &State, frame: &Frame) -> Outcome<(&'a mut [u8], &'a mut [f32])> {
+unsafe fn buffers<'a>(asked: &Asked, frame: &Frame, logits: usize) -> Outcome<(&'a mut [u8], &'a mut [f32])> {
     // SAFETY: the caller's promise.
-    unsafe { Ok((asked.mask(frame.slice[0] * frame.slice[1])?, asked.logits(state)?)) }
+    unsafe { Ok((asked.mask(frame.slice[0] * frame.slice[1])?, asked.logits(logits)?)) }
 }

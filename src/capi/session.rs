@@ -48,6 +48,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// How many logits a prompt has.
+    pub(super) fn of_logits(&self) -> usize {
+        self.segmenter.masks().count() * self.segmenter.model().config().logits_size().pow(2)
+    }
+
     /// Runs `body` on a session that is whole; a panic inside poisons it.
     pub(super) fn run(&mut self, body: impl FnOnce(&mut State) -> Outcome) -> Outcome {
         if self.poisoned {

@@ -1,6 +1,6 @@
 //! `medsegx_segment_slice`: one slice within its own call, without allocating once the session knows the slice's size.
 
-use super::asked::Asked;
+use super::asked::{Asked, Prompted};
 use super::boundary::{Outcome, check_strided, guard, null};
 use super::codes::{medsegx_intensity, medsegx_pixel};
 use super::context::to_engine;
@@ -71,22 +71,16 @@ impl Request {
         // SAFETY: the caller's promise about points, mask prompt, mask and logits.
         let (mask_prompt, mask, logits) = unsafe {
             asked.clicks(state, width, height)?;
-            (asked.mask_prompt(state)?, asked.mask(height * width)?, asked.logits(state)?)
+            (asked.mask_prompt(state)?, asked.mask(height * width)?, asked.logits(state.of_logits())?)
         };
         let context = self.context.as_ref().map(to_engine);
         let picture = Picture { pixels: &state.grey, height, width, channels };
         let frame = state.segmenter.place(0, &picture, context.as_ref())?;
         prompt_points(&frame, &state.clicks, region, &mut state.points);
         stop_if(&stop)?;
-        let prompts = [Prompt { slot: 0, points: &state.points, mask: mask_prompt }];
-        if state.segmenter.begin_forward(1, &prompts, &frame, false)? {
-            state.segmenter.finish()?;
-        } else {
-            state.segmenter.encode(1)?;
-            stop_if(&stop)?;
-            state.segmenter.decode(&prompts)?;
-        }
-        asked.answer(state, 0, &frame, mask, logits)
+        let State { segmenter, points, grey, doubts, inside, .. } = state;
+        let mut answers = segmenter.answer(&[Prompt { slot: 0, points, mask: mask_prompt }])?;
+        asked.answer(&mut answers, 0, &mut Prompted { frame, grey, doubts: *doubts, inside }, (mask, logits))
     }
 }
 

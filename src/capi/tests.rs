@@ -115,10 +115,8 @@ fn rust_call(segmenter: &mut Segmenter, buffers: &mut Buffers, pixels: &[i16], s
     let context = Context { modality: 0, organ: [0; 3], task: 0 };
     let frame = segmenter.place(0, &picture, Some(&context)).unwrap();
     prompt_points(&frame, &[], Some(BOX), &mut buffers.points);
-    segmenter.encode(1).unwrap();
-    segmenter.decode(&[Prompt { slot: 0, points: &buffers.points, mask: None }]).unwrap();
-    let verdict = segmenter.verdict(0);
-    segmenter.mask(0, verdict.chosen, &frame, mask).unwrap();
+    let mut answers = segmenter.answer(&[Prompt { slot: 0, points: &buffers.points, mask: None }]).unwrap();
+    answers.mask(0, answers.verdict(0).chosen, mask).unwrap();
     mask.iter().map(|&inside| u64::from(inside)).sum()
 }
 

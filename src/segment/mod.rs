@@ -4,8 +4,8 @@
 //! [`volume::segment_volume`] drives it over a volume; the C library and `eval` drive it slice by slice.
 //!
 //! ```text
-//! place (slice -> the model's picture) -> encode (once a slice and context) -> decode (once a prompt)
-//!     -> verdict (which of the masks) -> mask (at the slice's own size)
+//! place (slice -> the model's picture) -> submit (encoder once a slice and context, decoder once a prompt)
+//!     -> collect (scores, which of the masks, each at the slice's own size)
 //! ```
 //!
 //! ```
@@ -30,16 +30,17 @@
 //! let (mut small, mut large) = (Vec::new(), Vec::new());
 //! prompt_points(&frame, &[], Some([30.0, 20.0, 60.0, 40.0]), &mut small);
 //! prompt_points(&frame, &[], Some([10.0, 10.0, 80.0, 50.0]), &mut large);
-//! session.decode(&[
+//! let mut answers = session.answer(&[
 //!     Prompt { slot: 0, points: &small, mask: None },
 //!     Prompt { slot: 0, points: &large, mask: None },
 //! ])?;
 //! let mut mask = vec![0; 64 * 96];
-//! session.mask(1, session.verdict(1).chosen, &frame, &mut mask)?;
+//! answers.mask(1, answers.verdict(1).chosen, &mut mask)?;
 //! # Ok(())
 //! # }
 //! ```
 
+mod answers;
 mod capacity;
 mod engine;
 pub mod frame;
@@ -52,12 +53,13 @@ mod tuned_on;
 pub mod volume;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::executor::Slice;
 pub use crate::executor::{Point, Prompt};
+use answers::Flight;
+pub use answers::{Answers, Fetch, Ticket};
 pub use capacity::Capacity;
 pub use frame::Frame;
 use kept::Kept;
@@ -69,14 +71,13 @@ pub use points::prompt_points;
 pub use tuned_on::{Setting, TunedOn};
 
 use crate::error::{Error, Result};
-use crate::mask::{self, MaskChoice, Measures, Rule, Verdict, box_of_logits};
+use crate::mask::{MaskChoice, Measures};
 use crate::memory::zeros;
 use crate::model::{Kind, Masks};
 use crate::taxonomy::Context;
 use crate::volume::StoredSlice;
 use engine::{Engine, Source};
 use picture::check_picture;
-use points::region_of;
 
 /// One thread's session on a [`Model`], with all the memory of a run.
 pub struct Segmenter {
@@ -85,15 +86,19 @@ pub struct Segmenter {
     masks: Masks,
     choice: MaskChoice,
     batch: usize,
-    /// `[batch, 4]`.
+    /// Frames of the slices of the batch that was placed last, slot by slot.
+    frames: Vec<Frame>,
+    /// Whether that batch is still being placed.
+    is_open: bool,
+    /// Batches that are not collected yet, the one submitted first ahead, and how many there ever were.
+    flights: VecDeque<Flight>,
+    submitted: u64,
+    /// The batch collected last, its predicted IoU `[batch, 4]`, and what was measured of its maps.
+    collected: Flight,
     iou: Vec<f32>,
-    /// Boxes of the last decoded prompts in pixels of the logit maps, and what was measured of the maps.
-    regions: Vec<Option<[f32; 4]>>,
     measures: Vec<Measures>,
-    /// Boxes of the forward passes that are not finished.
-    begun: VecDeque<Vec<Option<[f32; 4]>>>,
-    /// Memory for the boxes of runs to come.
-    spare: Vec<Vec<Option<[f32; 4]>>>,
+    /// Memory for batches to come.
+    spare: Vec<Flight>,
     kept: Option<Kept>,
 }
 
@@ -114,11 +119,14 @@ impl Segmenter {
             masks,
             choice,
             batch,
+            frames: Vec::with_capacity(batch),
+            is_open: false,
+            flights: VecDeque::with_capacity(2),
+            submitted: 0,
+            collected: Flight::with_capacity(batch),
             iou: zeros(batch * 4, "scores")?,
-            regions: Vec::with_capacity(batch),
             measures: vec![Measures::default(); batch],
-            begun: VecDeque::with_capacity(2),
-            spare: (0..2).map(|_| Vec::with_capacity(batch)).collect(),
+            spare: (0..2).map(|_| Flight::with_capacity(batch)).collect(),
             kept: None,
             model: Arc::clone(model),
         })
@@ -159,7 +167,7 @@ impl Segmenter {
     /// As those.
     pub fn set_slice(&mut self, picture: &Picture<'_>, context: Option<&Context>) -> Result<Frame> {
         let frame = self.place(0, picture, context)?;
-        self.encode(1)?;
+        self.encode()?;
         Ok(frame)
     }
 
@@ -178,7 +186,7 @@ impl Segmenter {
         self.batch
     }
 
-    /// Makes what slices of this size and up to `channels` need, so that [`Segmenter::place`] and [`Segmenter::mask`]
+    /// Makes what slices of this size and up to `channels` need, so that [`Segmenter::place`] and [`Answers::mask`]
     /// allocate nothing for them.
     ///
     /// # Errors
@@ -188,12 +196,12 @@ impl Segmenter {
         self.engine.prepare(&frame, channels)
     }
 
-    /// Takes a picture into `slot` of the next encoder batch. The first one behind [`Segmenter::encode`] begins a new
-    /// batch, all of whose slots have to be filled.
+    /// Takes a picture into `slot` of the next batch, whose slots are filled one after another. Slot 0 begins it.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a slot beyond the batch, a picture of the wrong length, or a context that is missing or
-    /// beyond the model's tables; memory; a device that fails.
+    /// [`Error::Argument`] for a slot beyond the batch or behind one that is not filled, a picture of the wrong
+    /// length, or a context that is missing or beyond the model's tables; where two batches have to be collected
+    /// first; memory; a device that fails.
     pub fn place(&mut self, slot: usize, picture: &Picture<'_>, context: Option<&Context>) -> Result<Frame> {
         check_picture(picture)?;
         self.place_source(slot, &Source::Picture(picture), [picture.height, picture.width], context)
@@ -214,11 +222,18 @@ impl Segmenter {
     /// As [`Segmenter::place`]; a slot without a slice.
     pub fn place_again(&mut self, slot: usize, from: usize, context: Option<&Context>) -> Result<()> {
         let row = self.context_row(context)?;
-        [slot, from].into_iter().try_for_each(|slot| self.check_slot(slot))?;
+        self.check_slot(slot)?;
+        let placed = self.placed_slots();
+        let Some(&frame) = placed.get(from) else {
+            let (expected, found) = (format!("one of {} placed slices", placed.len()), from.to_string());
+            return Err(Error::Argument { name: "slot", expected, found });
+        };
         if let Some(kept) = &mut self.kept {
             kept.note_again(slot, from, row);
         }
-        self.engine.place_again(slot, from, row)
+        self.engine.place_again(slot, from, row)?;
+        self.fill(slot, frame);
+        Ok(())
     }
 
     fn place_source(
@@ -235,7 +250,19 @@ impl Segmenter {
             kept.note(slot, source, &frame, row)?;
         }
         self.engine.place(slot, source, &frame, row)?;
+        self.fill(slot, frame);
         Ok(frame)
+    }
+
+    /// Frames of the slots of the batch that is being placed.
+    fn placed_slots(&self) -> &[Frame] {
+        if self.is_open { &self.frames } else { &[] }
+    }
+
+    fn fill(&mut self, slot: usize, frame: Frame) {
+        self.is_open = true;
+        self.frames.truncate(slot);
+        self.frames.push(frame);
     }
 
     /// The picture that was placed in `slot`, where the host has it.
@@ -244,11 +271,17 @@ impl Segmenter {
     }
 
     fn check_slot(&self, slot: usize) -> Result<()> {
-        if slot < self.batch {
-            return Ok(());
+        let next = self.placed_slots().len().min(self.batch.saturating_sub(1));
+        if slot > next {
+            let (expected, found) = (format!("at most {next}, with {} slots", self.batch), slot.to_string());
+            return Err(Error::Argument { name: "slot", expected, found });
         }
-        let (expected, found) = (format!("below {}", self.batch), slot.to_string());
-        Err(Error::Argument { name: "slot", expected, found })
+        // A GPU has room for the slices of two batches.
+        if !self.is_open && self.flights.len() > 1 {
+            let (expected, found) = ("the batch before to be collected".into(), "another batch".into());
+            return Err(Error::Argument { name: "batch", expected, found });
+        }
+        Ok(())
     }
 
     /// The row indices of a context, checked against the model's tables.
@@ -275,15 +308,14 @@ impl Segmenter {
         Ok(indices.map(|index| index as i32))
     }
 
-    /// Encodes the first `count` placed pictures; slot i of the decoder is picture i.
+    /// Encodes the slices of the batch that was placed last, which [`Segmenter::submit`] does too where it was not
+    /// done.
     ///
     /// # Errors
-    /// More pictures than the batch holds; a device that fails.
-    pub fn encode(&mut self, count: usize) -> Result<()> {
-        if count > self.batch {
-            let (expected, found) = (format!("at most {}", self.batch), count.to_string());
-            return Err(Error::Argument { name: "slices", expected, found });
-        }
+    /// No slice; a device that fails.
+    pub fn encode(&mut self) -> Result<()> {
+        let count = self.frames.len();
+        self.is_open = false;
         let Some(kept) = &mut self.kept else { return self.engine.encode(count) };
         if let Some(values) = kept.recall(count) {
             return self.engine.set_embeddings(values);
@@ -291,33 +323,6 @@ impl Segmenter {
         self.engine.encode(count)?;
         self.engine.embeddings(kept.room(count))?;
         kept.take(count);
-        Ok(())
-    }
-
-    /// Decodes prompts in the model's frame, all with the same number of points, and measures their masks; logits,
-    /// scores and masks are then there by index.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for more prompts than the batch holds or prompts that differ in shape; a device that fails.
-    pub fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        self.begin(prompts)?;
-        self.finish()
-    }
-
-    /// As [`Segmenter::decode`] up to the waiting: pictures of the next batch can be placed while a device is at work.
-    /// What was asked for is there behind [`Segmenter::finish`], which has to come before the next pictures are
-    /// encoded.
-    ///
-    /// # Errors
-    /// As [`Segmenter::decode`].
-    pub fn begin(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        self.check_prompts(prompts)?;
-        self.abandon();
-        self.regions.clear();
-        self.engine.decode(prompts)?;
-        let mut regions = std::mem::take(&mut self.regions);
-        regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
-        self.regions = regions;
         Ok(())
     }
 
@@ -335,114 +340,9 @@ impl Segmenter {
         self.engine.set_stop(stop);
     }
 
-    /// Gives up what was begun and not finished, so that the session is as good as new.
-    pub fn abandon(&mut self) {
-        self.spare.extend(self.begun.drain(..));
-        self.engine.abandon();
-    }
-
-    /// Where the device can, does all in one run that [`Segmenter::encode`], [`Segmenter::begin`] and
-    /// [`Segmenter::mask`] do for `prompts` on the first `slices` pictures, all of `frame`: then one more such batch
-    /// can be placed and begun before this one is finished. With `masks` all masks are wanted, and come to the host
-    /// together. False where the device cannot, or embeddings are kept: nothing has happened then.
-    ///
-    /// # Errors
-    /// As [`Segmenter::begin`]; two batches that are not finished.
-    pub fn begin_forward(&mut self, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, masks: bool) -> Result<bool> {
-        self.check_prompts(prompts)?;
-        if self.kept.is_some() {
-            return Ok(false);
-        }
-        let mut regions = self.spare.pop().unwrap_or_default();
-        regions.clear();
-        regions.extend(prompts.iter().map(|prompt| self.region(prompt)));
-        let begun = self.engine.begin_forward(slices, prompts, &regions, frame, masks);
-        match begun {
-            Ok(true) => self.begun.push_back(regions),
-            Ok(false) | Err(_) => self.spare.push(regions),
-        }
-        begun
-    }
-
-    fn check_prompts(&self, prompts: &[Prompt<'_>]) -> Result<()> {
-        if prompts.len() <= self.batch {
-            return Ok(());
-        }
-        let (expected, found) = (format!("at most {}", self.batch), prompts.len().to_string());
-        Err(Error::Prompt { what: "batch".into(), expected, found })
-    }
-
-    /// The box of a prompt in pixels of the logit maps.
-    fn region(&self, prompt: &Prompt<'_>) -> Option<[f32; 4]> {
-        let config = self.model.config();
-        region_of(prompt.points).map(|region| box_of_logits(region, config.image_size, config.logits_size()))
-    }
-
-    /// Waits for the prompts of [`Segmenter::begin`] or those begun first by [`Segmenter::begin_forward`], and measures
-    /// their masks. Logits are there until the next run, masks until the next but one.
-    ///
-    /// # Errors
-    /// A device that fails.
-    pub fn finish(&mut self) -> Result<()> {
-        if let Some(regions) = self.begun.pop_front() {
-            self.spare.push(std::mem::replace(&mut self.regions, regions));
-        }
-        let iou = &mut self.iou[..self.regions.len() * 4];
-        self.engine.measure(&self.regions, iou, &mut self.measures)
-    }
-
-    /// Raw logits `[M, L, L]` of prompt `index` of the last decoded batch. On a GPU the first call after a batch
-    /// downloads those of all prompts.
-    ///
-    /// # Errors
-    /// Memory; a device that fails.
-    pub fn logits(&mut self, index: usize) -> Result<&[f32]> {
-        self.engine.logits(index)
-    }
-
-    /// Which mask to take for prompt `index`, how sure, and how far the masks agree.
-    pub fn verdict(&self, index: usize) -> Verdict {
-        mask::judge(self.measures[index], self.masks.first(), self.choice, Rule::of(self.model.config().kind))
-    }
-
     /// Whether a volume's masks are chosen with regard to the neighbouring slices: for MedSegX's three candidates,
     /// unless the user chose. Plain SAM has its IoU head.
     pub fn chooses_among_neighbours(&self) -> bool {
         self.choice == MaskChoice::Auto && self.masks == Masks::Three && self.model.config().kind == Kind::MedSegX
-    }
-
-    /// One mask of prompt `index` at the slice's own size, `[height, width]`, 1 inside. `token` counts as in the
-    /// checkpoint: 0 is the single mask, 1 to 3 the candidates.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a mask that was not decoded or a buffer of another size; a device that fails.
-    pub fn mask(&mut self, index: usize, token: usize, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        self.mask_run(index..index + 1, token..token + 1, frame, out)
-    }
-
-    /// As [`Segmenter::mask`], several masks of several prompts on slices of one size: `[prompts, tokens, height,
-    /// width]`.
-    ///
-    /// # Errors
-    /// As [`Segmenter::mask`].
-    pub fn mask_run(
-        &mut self,
-        prompts: Range<usize>,
-        tokens: Range<usize>,
-        frame: &Frame,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let first = self.masks.first();
-        let wanted = first..first + self.masks.count();
-        if tokens.is_empty() || tokens.start < wanted.start || tokens.end > wanted.end {
-            let (expected, found) = (format!("some of {wanted:?}"), format!("{tokens:?}"));
-            return Err(Error::Argument { name: "mask", expected, found });
-        }
-        let length = prompts.len() * tokens.len() * frame.slice[0] * frame.slice[1];
-        if prompts.end > self.regions.len() || out.len() != length {
-            let expected = format!("{} decoded prompts, {length} pixels", self.regions.len());
-            return Err(Error::Argument { name: "mask", expected, found: format!("{prompts:?}, {}", out.len()) });
-        }
-        self.engine.masks(prompts, tokens.start - first..tokens.end - first, frame, out)
     }
 }

@@ -38,9 +38,10 @@ mod propagate;
 mod region;
 mod request;
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Frame, Prompt, Segmenter, check_points_trained, prompt_points};
+use super::{Answers, Fetch, Frame, Prompt, Segmenter, Ticket, check_points_trained, prompt_points};
 use crate::codes::Code;
 use crate::error::{Error, Result};
 use crate::executor::Point;
@@ -92,10 +93,8 @@ struct Run<'a> {
     /// (slice, context) of each filled slot.
     slots: Vec<(usize, Option<Context>, Frame)>,
     pending: Vec<Pending>,
-    /// Prompts that are being decoded.
-    in_flight: Vec<Pending>,
-    /// Whether they are a forward pass, beside which another one can begin.
-    whole_in_flight: bool,
+    /// Batches that are under way, the one that began first ahead.
+    submitted: VecDeque<(Ticket, Vec<Pending>)>,
     /// `[prompts, masks, height, width]`, 1 inside, of as many prompts as [`MOST_BYTES`] hold.
     masks: Vec<u8>,
     /// Whether neighbouring slices take part in the choice of the mask.
@@ -158,15 +157,16 @@ pub fn segment_slices(
         stages: Stages::default(),
         slots: Vec::new(),
         pending: Vec::new(),
-        in_flight: Vec::new(),
-        whole_in_flight: false,
+        submitted: VecDeque::new(),
         masks: zeros(together * of_prompt, "masks of a batch")?,
         neighbours_count,
         choices: requests.iter().map(choice).collect(),
         compositor: Compositor::new(slices, requests, LabelVolume::new(dims, highest)?),
     };
     run.segmenter.abandon();
-    run.all(source, map)?;
+    let done = run.all(source, map);
+    run.segmenter.abandon(); // what a run that failed has left under way
+    done?;
     run.outcomes.iter_mut().for_each(|outcome| outcome.judge((height * width) as u64));
     let (labels, voxels, covered) = run.compositor.finish();
     Ok(Outcome { labels, voxels, covered, slices: run.outcomes, stages: run.stages })
@@ -185,7 +185,7 @@ impl Run<'_> {
         }
         source.all_held();
         self.flush()?;
-        self.finish()
+        self.collect_all()
     }
 
     /// Queues the prompt of `request` on `slice`, if it has one there.
@@ -233,123 +233,68 @@ impl Run<'_> {
         Ok((slot, frame))
     }
 
-    /// Encodes the placed pictures and begins to decode what waits on them. The last prompts are left in flight, so
-    /// that a device works while the next pictures are placed.
+    /// Submits what waits on the placed pictures. The last batch is left under way, so that a device works while the
+    /// next pictures are placed.
     fn flush(&mut self) -> Result<()> {
-        if self.slots.is_empty() {
-            return Ok(());
-        }
-        if self.begin_forward()? {
-            return Ok(());
-        }
-        self.finish()?;
-        let start = Instant::now();
-        self.segmenter.encode(self.slots.len())?;
-        self.stages.encode += start.elapsed();
         let mut waiting = std::mem::take(&mut self.pending);
         while let Some(first) = waiting.first() {
             let alike = waiting.iter().take_while(|pending| pending.points.len() == first.points.len()).count();
             let rest = waiting.split_off(alike.min(self.segmenter.batch()));
-            self.finish()?;
-            self.begin(waiting)?;
+            self.submit(waiting)?;
             waiting = rest;
         }
         self.slots.clear();
         Ok(())
     }
 
-    /// Begins what waits as one run, where the prompts are alike and fit a batch, and finishes the batch before while
-    /// that runs.
-    fn begin_forward(&mut self) -> Result<bool> {
-        let Some(first) = self.pending.first() else { return Ok(false) };
-        let (frame, points) = (first.frame, first.points.len());
-        let alike = self.pending.iter().all(|pending| pending.points.len() == points);
-        if !alike || self.pending.len() > self.segmenter.batch() {
-            return Ok(false);
-        }
-        // The logits of one run are gone with the next.
-        if !self.whole_in_flight || self.observer.wants_logits() {
-            self.finish()?;
-        }
-        let start = Instant::now();
-        let prompts: Vec<Prompt<'_>> =
-            self.pending.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
-        if !self.segmenter.begin_forward(self.slots.len(), &prompts, &frame, self.neighbours_count)? {
-            return Ok(false);
-        }
-        self.stages.encode += start.elapsed();
-        let batch = std::mem::take(&mut self.pending);
-        self.slots.clear();
-        self.finish()?;
-        (self.in_flight, self.whole_in_flight) = (batch, true);
-        Ok(true)
-    }
-
-    fn begin(&mut self, batch: Vec<Pending>) -> Result<()> {
-        let start = Instant::now();
+    /// Submits a batch, and collects the one before while it runs, where the device takes both at once.
+    fn submit(&mut self, batch: Vec<Pending>) -> Result<()> {
         let prompts: Vec<Prompt<'_>> =
             batch.iter().map(|p| Prompt { slot: p.slot, points: &p.points, mask: None }).collect();
-        self.segmenter.begin(&prompts)?;
-        (self.in_flight, self.whole_in_flight) = (batch, false);
-        self.stages.decode += start.elapsed();
+        // The logits of one batch are gone with the next.
+        if !self.segmenter.takes(&prompts) || self.observer.wants_logits() {
+            self.collect_all()?;
+        }
+        let start = Instant::now();
+        let fetch = if self.neighbours_count { Fetch::All } else { Fetch::OnDemand };
+        let ticket = self.segmenter.submit(&prompts, fetch)?;
+        self.stages.encode += ticket.encoding();
+        self.stages.decode += start.elapsed() - ticket.encoding();
+        self.submitted.push_back((ticket, batch));
+        if self.submitted.len() > 1 { self.collect() } else { Ok(()) }
+    }
+
+    fn collect_all(&mut self) -> Result<()> {
+        while !self.submitted.is_empty() {
+            self.collect()?;
+        }
         Ok(())
     }
 
-    /// Waits for the prompts in flight, if there are any, and keeps their masks.
-    fn finish(&mut self) -> Result<()> {
-        let batch = std::mem::take(&mut self.in_flight);
-        if batch.is_empty() {
-            return Ok(());
-        }
+    /// Waits for the batch that began first, if there is one, and keeps its masks.
+    fn collect(&mut self) -> Result<()> {
+        let Some((ticket, batch)) = self.submitted.pop_front() else { return Ok(()) };
         let start = Instant::now();
-        self.segmenter.finish()?;
+        let mut answers = self.segmenter.collect(ticket)?;
         self.stages.decode += start.elapsed();
         let start = Instant::now();
         if self.observer.wants_logits() {
             for index in 0..batch.len() {
-                self.observer.logits(self.outcomes.len() + index, self.segmenter.logits(index)?)?;
+                self.observer.logits(self.outcomes.len() + index, answers.logits(index)?)?;
             }
         }
-        if self.neighbours_count {
-            self.keep_all(&batch)?
+        let decoded = if self.neighbours_count {
+            all_masks(&mut answers, &batch, &mut self.masks)?
         } else {
-            self.keep_chosen(&batch)?
+            chosen_masks(&mut answers, &batch, &mut self.masks)?
+        };
+        for (pending, (verdict, masks)) in batch.iter().zip(decoded) {
+            self.choose(pending, verdict, masks);
         }
         self.compositor.compose(self.observer)?;
         self.stages.restore += start.elapsed();
         if self.observer.progress(self.outcomes.len(), self.total).is_break() {
             return Err(Error::Cancelled);
-        }
-        Ok(())
-    }
-
-    /// Keeps all masks of the decoded prompts until their neighbours are known.
-    fn keep_all(&mut self, batch: &[Pending]) -> Result<()> {
-        let (first, count) = (self.segmenter.masks().first(), self.segmenter.masks().count());
-        let mut done = 0;
-        while let Some(pending) = batch.get(done) {
-            let area = pending.frame.slice[0] * pending.frame.slice[1];
-            let prompts = done..batch.len().min(done + (self.masks.len() / (count * area)).max(1));
-            let masks = &mut self.masks[..prompts.len() * count * area];
-            self.segmenter.mask_run(prompts.clone(), first..first + count, &pending.frame, masks)?;
-            let of_prompt = |masks: &[u8]| masks.chunks_exact(area).map(Runs::new).collect::<Result<Vec<_>>>();
-            let kept: Vec<_> = masks.chunks_exact(count * area).map(of_prompt).collect::<Result<_>>()?;
-            for (index, masks) in prompts.clone().zip(kept) {
-                self.choose(&batch[index], self.segmenter.verdict(index), masks);
-            }
-            done = prompts.end;
-        }
-        Ok(())
-    }
-
-    /// Keeps the chosen mask of each decoded prompt.
-    fn keep_chosen(&mut self, chunk: &[Pending]) -> Result<()> {
-        for (index, pending) in chunk.iter().enumerate() {
-            let verdict = self.segmenter.verdict(index);
-            let mask = &mut self.masks[..pending.frame.slice[0] * pending.frame.slice[1]];
-            self.segmenter.mask(index, verdict.chosen, &pending.frame, mask)?;
-            let masks = vec![Runs::new(mask)?];
-            self.choose(pending, verdict, masks);
         }
         Ok(())
     }
@@ -365,4 +310,33 @@ impl Run<'_> {
             self.compositor.add(self.outcomes[place].slice, request, mask);
         }
     }
+}
+
+/// The verdict on each prompt and its masks: all of them, until their neighbours are known. `memory` holds those of
+/// some prompts at once.
+fn all_masks(answers: &mut Answers<'_>, batch: &[Pending], memory: &mut [u8]) -> Result<Vec<(Verdict, Vec<Runs>)>> {
+    let (tokens, mut found) = (answers.tokens(), reserve(batch.len(), "masks")?);
+    while let Some(pending) = batch.get(found.len()) {
+        let area = pending.frame.slice[0] * pending.frame.slice[1];
+        let of_prompt = tokens.len() * area;
+        let prompts = found.len()..batch.len().min(found.len() + (memory.len() / of_prompt).max(1));
+        let masks = &mut memory[..prompts.len() * of_prompt];
+        answers.masks(prompts.clone(), tokens.clone(), masks)?;
+        for (index, masks) in prompts.zip(masks.chunks_exact(of_prompt)) {
+            let masks = masks.chunks_exact(area).map(Runs::new).collect::<Result<_>>()?;
+            found.push((answers.verdict(index), masks));
+        }
+    }
+    Ok(found)
+}
+
+/// As [`all_masks`], of each prompt the chosen one.
+fn chosen_masks(answers: &mut Answers<'_>, batch: &[Pending], memory: &mut [u8]) -> Result<Vec<(Verdict, Vec<Runs>)>> {
+    let mut found = reserve(batch.len(), "masks")?;
+    for (index, pending) in batch.iter().enumerate() {
+        let (verdict, mask) = (answers.verdict(index), &mut memory[..pending.frame.slice[0] * pending.frame.slice[1]]);
+        answers.mask(index, verdict.chosen, mask)?;
+        found.push((verdict, vec![Runs::new(mask)?]));
+    }
+    Ok(found)
 }

@@ -146,7 +146,7 @@ pub(super) fn samples<'a>(
     let mut embeddings = Vec::new();
     if trainer.encoder.is_none() {
         embeddings = zeros(placed.len() * length, "embeddings of slices")?;
-        segmenter.encode(placed.len())?;
+        segmenter.encode()?;
         segmenter.embeddings(&mut embeddings)?;
     }
     let sample = |(slot, (frame, label)): (usize, (&Frame, &[u8]))| match trainer.encoder {

@@ -1,7 +1,7 @@
 //! Slices of a made-up volume with a box each, through a segmenter.
 
 use medsegx::model::{Config, Preset};
-use medsegx::segment::{Frame, Point, Prompt, Segmenter, prompt_points};
+use medsegx::segment::{self, Fetch, Frame, Point, Prompt, Segmenter, prompt_points};
 use medsegx::taxonomy::{Context, Query, resolve};
 use medsegx::volume::{Intensity, IntensityMap, Orientation, Volume, Voxels};
 
@@ -38,23 +38,21 @@ pub fn answers(segmenter: &mut Segmenter, volume: &Volume, indices: &[usize], wh
     let (frame, points) = place(segmenter, volume, &map, indices);
     let prompts: Vec<Prompt<'_>> =
         points.iter().enumerate().map(|(slot, points)| Prompt { slot, points, mask: None }).collect();
-    run(segmenter, indices.len(), &prompts, &frame, whole);
+    let mut answers = run(segmenter, &prompts, whole);
     let mut masks = vec![9; indices.len() * 3 * frame.slice[0] * frame.slice[1]];
-    segmenter.mask_run(0..indices.len(), 1..4, &frame, &mut masks).unwrap();
-    let verdicts = (0..indices.len()).map(|i| format!("{:?}", segmenter.verdict(i))).collect();
-    let logits = (0..indices.len()).flat_map(|i| segmenter.logits(i).unwrap().to_vec()).collect();
+    answers.masks(0..indices.len(), 1..4, &mut masks).unwrap();
+    let verdicts = (0..indices.len()).map(|i| format!("{:?}", answers.verdict(i))).collect();
+    let logits = (0..indices.len()).flat_map(|i| answers.logits(i).unwrap().to_vec()).collect();
     Answers(masks, verdicts, logits)
 }
 
-/// Prompts on so many slices, in one run or encoder and decoder apart.
-pub fn run(segmenter: &mut Segmenter, slices: usize, prompts: &[Prompt<'_>], frame: &Frame, whole: bool) {
-    if whole {
-        assert!(segmenter.begin_forward(slices, prompts, frame, true).unwrap());
-    } else {
-        segmenter.encode(slices).unwrap();
-        segmenter.begin(prompts).unwrap();
+/// Answers to prompts on the placed slices, in one run or encoder and decoder apart.
+pub fn run<'a>(segmenter: &'a mut Segmenter, prompts: &[Prompt<'_>], whole: bool) -> segment::Answers<'a> {
+    if !whole {
+        segmenter.encode().unwrap();
     }
-    segmenter.finish().unwrap();
+    let ticket = segmenter.submit(prompts, Fetch::All).unwrap();
+    segmenter.collect(ticket).unwrap()
 }
 
 /// Slices `indices` in slots of their own; their frame, and points of a box on each.

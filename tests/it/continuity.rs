@@ -73,14 +73,13 @@ fn alone(model: &Arc<Model>) -> Vec<([f64; 3], [Vec<bool>; 3])> {
         let pixels = &voxels[slice * WIDTH * HEIGHT..][..WIDTH * HEIGHT];
         let picture = Picture { pixels, height: HEIGHT, width: WIDTH, channels: 1 };
         let frame = segmenter.place(0, &picture, context.as_ref()).unwrap();
-        segmenter.encode(1).unwrap();
         let (corners, mut points) = (region(slice).corners(), Vec::new());
         prompt_points(&frame, &[], Some(corners), &mut points);
-        segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
-        let verdict = segmenter.verdict(0);
+        let mut answers = segmenter.answer(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
+        let verdict = answers.verdict(0);
         let mut mask = vec![0; WIDTH * HEIGHT];
         let masks = [1, 2, 3].map(|token| {
-            segmenter.mask(0, token, &frame, &mut mask).unwrap();
+            answers.mask(0, token, &mut mask).unwrap();
             mask.iter().map(|&inside| inside == 1).collect()
         });
         ([0, 1, 2].map(|m| verdict.scores[m]), masks)

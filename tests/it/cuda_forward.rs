@@ -20,7 +20,7 @@ use medsegx::mask::MaskChoice;
 use medsegx::model::{Config, Kind, Masks, Preset, Prompts, image_encoder, mask_decoder};
 use medsegx::prompt::PixelBox;
 use medsegx::segment::volume::{Observer, Outcome, Request, segment_volume};
-use medsegx::segment::{Capacity, Model, Prompt, Segmenter, prompt_points};
+use medsegx::segment::{Capacity, Fetch, Model, Picture, Prompt, Segmenter, prompt_points};
 use medsegx::volume::{Intensity, Orientation, Volume, Voxels};
 use medsegx::weights::Weights;
 use watched::{Counts, Watched};
@@ -117,10 +117,9 @@ fn the_range_of_a_picture_scales_it() {
     let map = Intensity::MinMax.resolve(&volume).unwrap();
     for index in [3, 5] {
         let logits = [(&mut whole, true), (&mut apart, false)].map(|(segmenter, in_one)| {
-            let (frame, points) = place(segmenter, &volume, &map, &[index]);
+            let (_, points) = place(segmenter, &volume, &map, &[index]);
             let prompts = [Prompt { slot: 0, points: &points[0], mask: None }];
-            answers::run(segmenter, 1, &prompts, &frame, in_one);
-            segmenter.logits(0).unwrap().to_vec()
+            answers::run(segmenter, &prompts, in_one).logits(0).unwrap().to_vec()
         });
         assert!(logits[0] == logits[1] && logits[0].iter().any(|&logit| logit != logits[0][0]), "slice {index}");
     }
@@ -141,10 +140,10 @@ fn several(segmenter: &mut Segmenter, slots: &[usize], rough: bool, in_one: bool
     let prompt =
         |(i, &slot): (usize, &usize)| Prompt { slot, points: &points[i], mask: rough.then_some(&rough_masks[i][..]) };
     let prompts: Vec<Prompt<'_>> = slots.iter().enumerate().map(prompt).collect();
-    answers::run(segmenter, 2, &prompts, &frame, in_one);
+    let mut answers = answers::run(segmenter, &prompts, in_one);
     let mut masks = vec![9; slots.len() * 3 * frame.slice[0] * frame.slice[1]];
-    segmenter.mask_run(0..slots.len(), 1..4, &frame, &mut masks).unwrap();
-    let logits = (0..slots.len()).flat_map(|i| segmenter.logits(i).unwrap().to_vec()).collect();
+    answers.masks(0..slots.len(), 1..4, &mut masks).unwrap();
+    let logits = (0..slots.len()).flat_map(|i| answers.logits(i).unwrap().to_vec()).collect();
     (logits, masks)
 }
 
@@ -179,6 +178,40 @@ fn several_prompts_on_a_picture_and_rough_masks_are_one_launch_too() {
         }
         assert!(masks[1] != masks[2], "the case says something");
     }
+}
+
+#[test]
+fn two_batches_are_under_way_at_most() {
+    let mut segmenter = segmenter(interpreter(), 1, MaskChoice::Auto);
+    let volume = volume();
+    let map = Intensity::MinMax.resolve(&volume).unwrap();
+    let expected = [2, 3, 4].map(|slice| answers(&mut segmenter, &volume, &[slice], true));
+    let mut submit = |segmenter: &mut Segmenter, slice| {
+        let (_, points) = place(segmenter, &volume, &map, &[slice]);
+        let prompts = [Prompt { slot: 0, points: &points[0], mask: None }];
+        (segmenter.takes(&prompts), segmenter.submit(&prompts, Fetch::OnDemand))
+    };
+    let (takes, first) = submit(&mut segmenter, 2);
+    let (takes_beside, second) = submit(&mut segmenter, 3);
+    assert!(takes && takes_beside);
+    // No third, and encoder and decoder apart not beside a forward pass.
+    let prompts = [Prompt { slot: 0, points: &[], mask: None }];
+    assert!(!segmenter.takes(&prompts) && segmenter.submit(&prompts, Fetch::All).is_err());
+    let picture = Picture { pixels: &[7; 64], height: 8, width: 8, channels: 1 };
+    assert!(segmenter.place(0, &picture, Some(&context("CT_Liver"))).is_err());
+    let ([height, width], mut masks) = ([DIMS[1], DIMS[0]], vec![9; 3 * DIMS[0] * DIMS[1]]);
+    let mut check = |answers: &mut medsegx::segment::Answers<'_>, expected: &answers::Answers| {
+        answers.masks(0..1, 1..4, &mut masks[..3 * height * width]).unwrap();
+        assert!(masks == expected.0 && format!("{:?}", answers.verdict(0)) == expected.1[0]);
+    };
+    let mut answers = segmenter.collect(first.unwrap()).unwrap();
+    assert!(answers.logits(0).is_err(), "those of the batch behind");
+    check(&mut answers, &expected[0]);
+    let (_, third) = submit(&mut segmenter, 4);
+    check(&mut segmenter.collect(second.unwrap()).unwrap(), &expected[1]);
+    let mut answers = segmenter.collect(third.unwrap()).unwrap();
+    check(&mut answers, &expected[2]);
+    assert!(answers.logits(0).unwrap() == expected[2].2);
 }
 
 struct Quiet;

@@ -42,10 +42,10 @@ fn segmented(device: Device) -> (Vec<f32>, Vec<f32>, Vec<u8>) {
     segmenter.embeddings(&mut embedding).unwrap();
     let mut points: Vec<Point> = Vec::new();
     prompt_points(&frame, &[], Some([100.0, 60.0, 300.0, 200.0]), &mut points);
-    segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
-    let logits = segmenter.logits(0).unwrap().to_vec();
+    let mut answers = segmenter.answer(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
+    let logits = answers.logits(0).unwrap().to_vec();
     let mut mask = vec![9; height * width];
-    segmenter.mask(0, 0, &frame, &mut mask).unwrap();
+    answers.mask(0, 0, &mut mask).unwrap();
     (embedding, logits, mask)
 }
 

@@ -40,8 +40,7 @@ fn logits(session: &mut Segmenter, slice: usize, task: usize) -> Vec<f32> {
     let frame = session.set_slice(&picture, Some(&context(task))).unwrap();
     let mut points = Vec::new();
     prompt_points(&frame, &[], Some([4.0, 5.0, 30.0, 33.0]), &mut points);
-    session.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
-    session.logits(0).unwrap().to_vec()
+    session.answer(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap().logits(0).unwrap().to_vec()
 }
 
 fn counts(found: u64, encoded: u64) -> KeptCounts {
@@ -78,7 +77,7 @@ fn a_batch_is_found_only_whole() {
                 let picture = Picture { pixels: &pixels, height: SIDE, width: SIDE, channels: 1 };
                 session.place(slot, &picture, Some(&context(1))).unwrap();
             }
-            session.encode(2).unwrap();
+            session.encode().unwrap();
             let mut values = vec![0.0; 2 * session.embedding_len()];
             session.embeddings(&mut values).unwrap();
             values

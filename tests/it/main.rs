@@ -10,6 +10,7 @@ mod batch_qc;
 mod batch_resume;
 mod batch_run;
 mod batch_trouble;
+mod batches;
 mod checkpoint_names;
 #[cfg(feature = "jpeg2000")]
 mod codecs;

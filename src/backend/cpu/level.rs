@@ -24,7 +24,7 @@ impl Level {
         [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|level| level.is_available()).collect()
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(x86_levels)]
     pub(super) fn is_available(self) -> bool {
         use std::arch::is_x86_feature_detected as has;
         match self {
@@ -34,7 +34,7 @@ impl Level {
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(x86_levels))]
     pub(super) fn is_available(self) -> bool {
         self == Level::Portable
     }
@@ -51,13 +51,13 @@ impl fmt::Display for Level {
 }
 
 /// True where the processor multiplies bf16.
-#[cfg(target_arch = "x86_64")]
+#[cfg(x86_levels)]
 pub fn has_bf16() -> bool {
     Level::Avx512.is_available() && std::arch::is_x86_feature_detected!("avx512bf16")
 }
 
 /// True where the processor multiplies bf16.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(x86_levels))]
 pub fn has_bf16() -> bool {
     false
 }

@@ -223,10 +223,10 @@ impl Level {
     pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             // SAFETY: `Level::detect` and `Level::check` let no level through that the processor lacks.
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(x86_levels)]
             Level::Avx512 => unsafe { x86::avx512(kernel) },
             // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(x86_levels)]
             Level::Avx2 => unsafe { x86::avx2(kernel) },
             _ => portable(kernel),
         }
@@ -262,11 +262,11 @@ fn portable<K: Kernel>(kernel: K) -> K::Output {
 /// Runs `kernel` with AVX-512 and its bf16 instructions, as `Cpu::new` has checked.
 pub(super) fn run_pairs<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: only a backend of `Precision::Bf16` calls this, which `Cpu::new` refuses without AVX512-BF16.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(x86_levels)]
     unsafe {
         x86::avx512_bf16(kernel)
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(x86_levels))]
     kernel.run(Portable)
 }
 
@@ -355,6 +355,6 @@ impl Simd for Portable {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(x86_levels)]
 #[path = "x86.rs"]
 pub(super) mod x86;

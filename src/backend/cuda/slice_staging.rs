@@ -85,11 +85,6 @@ impl<D: Driver> SliceStaging<D> {
         self.current
     }
 
-    /// The half that the next slice goes to.
-    pub fn next_half(&self) -> usize {
-        if self.open { self.current } else { self.current ^ 1 }
-    }
-
     /// Appends what decides the launches for the batch: addresses of its memory, and how slots, slices and recipes lie.
     pub(super) fn memory(&self, cuda: &Cuda<D>, to: &mut Vec<u64>) {
         let half = &self.halves[self.current];

@@ -98,8 +98,7 @@ fn of_a_slice(config: &Config) -> (usize, f64) {
     let mut points = Vec::new();
     prompt_points(&frame, &[], Some(BOX), &mut points);
     let (before, start) = (LOOKS.load(Ordering::Relaxed), Instant::now());
-    segmenter.encode(1).unwrap();
-    segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
+    segmenter.answer(&[Prompt { slot: 0, points: &points, mask: None }]).unwrap();
     (LOOKS.load(Ordering::Relaxed) - before, start.elapsed().as_secs_f64())
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use medsegx::backend::cpu::CpuOptions;
 use medsegx::mask::MaskChoice;
-use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Prompt, Segmenter, prompt_points};
+use medsegx::segment::{Capacity, Device, Fetch, Model, ModelOptions, Picture, Prompt, Segmenter, prompt_points};
 use medsegx::taxonomy::Context;
 use medsegx::tune::{Sample, Train, Trainer, TrainerOptions};
 use medsegx::weights::{Weights, synth};
@@ -111,7 +111,7 @@ fn measure(
     // A disc in the middle.
     let inside = |at: usize| (at / SIDE).abs_diff(SIDE / 2).pow(2) + (at % SIDE).abs_diff(SIDE / 2).pow(2) < 2500;
     let label: Vec<u8> = (0..SIDE * SIDE).map(|at| u8::from(inside(at))).collect();
-    segmenter.encode(batch)?;
+    segmenter.encode()?;
 
     let before = status_bytes("VmRSS:");
     let mut trainer = Trainer::on(model, weights, options)?;
@@ -134,10 +134,10 @@ fn measure(
     let (mut forward, mut step) = (Vec::new(), Vec::new());
     for _ in 0..common.repeats.max(1) {
         let start = Instant::now();
-        segmenter.encode(batch)?;
-        segmenter.begin(&prompts)?;
+        segmenter.encode()?;
+        let ticket = segmenter.submit(&prompts, Fetch::OnDemand)?;
         forward.push(1e3 * start.elapsed().as_secs_f64());
-        segmenter.finish()?;
+        segmenter.collect(ticket)?;
         let start = Instant::now();
         trainer.step(&steps)?;
         step.push(1e3 * start.elapsed().as_secs_f64());
@@ -186,11 +186,11 @@ fn distance(
     samples: &[Sample],
     prompts: &[Prompt<'_>],
 ) -> anyhow::Result<f64> {
-    segmenter.decode(prompts)?;
+    let mut answers = segmenter.answer(prompts)?;
     let found = trainer.logits(&samples.iter().collect::<Vec<_>>())?;
     let mut worst: f64 = 0.0;
     for (index, found) in found.iter().enumerate() {
-        let expected = segmenter.logits(index)?;
+        let expected = answers.logits(index)?;
         let square = |x: f64| x * x;
         let apart: f64 = found.iter().zip(expected).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
         worst = worst.max((apart / expected.iter().map(|&b| square(f64::from(b))).sum::<f64>()).sqrt());

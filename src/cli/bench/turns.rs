@@ -61,15 +61,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     // Labels of the corners of a box (MODEL.md section 4).
     let points = [Point { x: x0, y: y0, label: 2 }, Point { x: x1, y: y1, label: 3 }];
 
+    let prompts = [Prompt { slot: 0, points: &points, mask: None }];
+
     crate::cli::console::print("ready\n")?;
     for line in std::io::stdin().lock().lines() {
         line?;
         let start = Instant::now();
-        segmenter.encode(1)?;
-        segmenter.decode(&[Prompt { slot: 0, points: &points, mask: None }])?;
+        segmenter.encode()?;
+        segmenter.answer(&prompts)?;
         crate::cli::console::print(&format!("{:.3}\n", 1e3 * start.elapsed().as_secs_f64()))?;
     }
-    let (logits, side) = (segmenter.logits(0)?, model.config().logits_size());
+    let side = model.config().logits_size();
+    let mut answers = segmenter.answer(&prompts)?;
+    let logits = answers.logits(0)?;
     write_atomically(&args.logits, true, |file| npy::write(file, &[logits.len() / (side * side), side, side], logits))?;
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! A CUDA device: slices go up as they are stored, pictures are made where the network runs, and logits are counted and
 //! resized where they are.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::interface::{Engine, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
+use super::interface::{Engine, Pass, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::forward::{Answers, Forward, Job};
@@ -18,7 +17,7 @@ use crate::graph::{Plan, ValueId};
 use crate::mask::{Counts, Measures, pixels_of_box};
 use crate::memory::zeros;
 use crate::model::{image_encoder, mask_decoder};
-use crate::segment::Frame;
+use crate::segment::{Fetch, Frame};
 use crate::volume::{DataType, Intensity, IntensityMap};
 
 pub(super) struct OnDevice<D: Driver> {
@@ -26,14 +25,10 @@ pub(super) struct OnDevice<D: Driver> {
     staging: SliceStaging<D>,
     /// For the kind of slice that came last.
     recipe: Option<(Kind, Arc<Recipe<D>>)>,
-    placed: Vec<Placed>,
-    /// Of the batch that is being begun: kept for their memory.
-    slices: Vec<Slice<'static>>,
+    /// What the encoder has to know of each slot besides its pixels.
+    placed: Vec<Slice<'static>>,
     boxes: Vec<[u32; 4]>,
     forward: Forward<D>,
-    /// Forward passes that are not measured yet, and the one that was measured last unless prompts were decoded since.
-    flights: VecDeque<Flight>,
-    collected: Option<Flight>,
     /// Side of a map.
     side: usize,
     /// Prompts of the last decoded batch.
@@ -47,24 +42,6 @@ pub(super) struct OnDevice<D: Driver> {
     counter: MapCounter<D>,
     /// Pixels of each mask; the counts of measures are those of the maps.
     pixels: Vec<u32>,
-}
-
-/// What is known of a slot besides its slice.
-#[derive(Clone, Copy, Default)]
-struct Placed {
-    frame: Option<Frame>,
-    /// Of the pixels, where it does not depend on the picture.
-    scaling: [f32; 8],
-    context: [i32; 5],
-}
-
-/// A forward pass.
-struct Flight {
-    half: usize,
-    prompts: usize,
-    frame: Frame,
-    /// Whether its masks come down with its scores.
-    masks: bool,
 }
 
 /// Most bytes of masks that one forward pass may leave: twice as many are pinned.
@@ -110,17 +87,17 @@ impl<D: Driver> OnDevice<D> {
         let counter = session.network().backend().map_counter(options.prompts, options.masks.count())?;
         let pixels = zeros(options.prompts * options.masks.count(), "counts of masks")?;
         let staging = session.network().backend().slice_staging(options.slices)?;
-        let (placed, forward) = (vec![Placed::default(); options.slices], session.network().backend().forward()?);
+        let (placed, forward) = (
+            vec![Slice { pixels: &[], scaling: [0.0; 8], context: [0; 5] }; options.slices],
+            session.network().backend().forward()?,
+        );
         Ok(OnDevice {
             session,
             staging,
             recipe: None,
             placed,
-            slices: Vec::new(),
             boxes: Vec::new(),
             forward,
-            flights: VecDeque::with_capacity(2),
-            collected: None,
             side,
             decoded: 0,
             logits: Vec::new(),
@@ -134,9 +111,6 @@ impl<D: Driver> OnDevice<D> {
 
 impl<D: Driver> Engine for OnDevice<D> {
     fn place(&mut self, slot: usize, source: &Source<'_>, frame: &Frame, context: [i32; 5]) -> Result<()> {
-        if self.flights.iter().any(|flight| flight.half == self.staging.next_half()) {
-            return Err(Error::internal("the device's engine", "two batches wait to be measured"));
-        }
         let (backend, kind) = (self.session.network().backend(), Kind::of(source, frame));
         let recipe = kept_for(&mut self.recipe, &kind, || kind.recipe(backend))?;
         let pitch = recipe.pitch();
@@ -148,50 +122,43 @@ impl<D: Driver> Engine for OnDevice<D> {
             }
             Source::Stored(slice) => slice.gather(rows, pitch),
         })?;
-        self.placed[slot] = Placed { frame: Some(*frame), scaling: frame.scaling(&[]), context };
+        self.placed[slot] = Slice { pixels: &[], scaling: frame.scaling(&[]), context };
         Ok(())
     }
 
     fn place_again(&mut self, slot: usize, from: usize, context: [i32; 5]) -> Result<()> {
         self.staging.again(slot, from)?;
-        self.placed[slot] = Placed { context, ..self.placed[from] };
+        self.placed[slot] = Slice { context, ..self.placed[from] };
         Ok(())
     }
 
     fn encode(&mut self, count: usize) -> Result<()> {
-        self.gather_slices(count);
         let staging = &mut self.staging;
-        self.session.encode_made(&self.slices, |backend, arena, plan, values| {
+        self.session.encode_made(&self.placed[..count], |backend, arena, plan, values| {
             backend.make_pictures(staging, count, (arena, plan, values))
         })
     }
 
-    fn begin_forward(
+    fn takes_pass(&self, prompts: usize, frame: &Frame) -> bool {
+        prompts * self.session.options().masks.count() * frame.slice[0] * frame.slice[1] <= MOST_BYTES
+    }
+
+    fn begin_pass(
         &mut self,
         slices: usize,
         prompts: &[Prompt<'_>],
         regions: &[Option<[f32; 4]>],
         frame: &Frame,
-        masks: bool,
-    ) -> Result<bool> {
-        let (count, maps) = (prompts.len(), self.session.options().masks.count());
-        let placed = self.placed.iter().take(slices).all(|placed| placed.frame == Some(*frame));
-        if !placed || count * maps * frame.slice[0] * frame.slice[1] > MOST_BYTES {
-            return Ok(false);
-        }
-        if self.flights.len() == 2 {
-            return Err(Error::internal("the device's engine", "two batches wait to be measured"));
-        }
+        fetch: Fetch,
+    ) -> Result<Pass> {
         self.prepare_masks(frame)?;
-        self.gather_slices(slices);
-        let side = self.side;
+        let (side, maps) = (self.side, self.session.options().masks.count());
         self.boxes.clear();
         self.boxes.extend(regions.iter().map(|region| corners(side, region)));
-        let boxes = &self.boxes;
-        let Some((_, resizer)) = &self.resizer else { return Ok(false) };
+        let (boxes, resizer) = (&self.boxes, resizer_of(&self.resizer)?);
         let (forward, staging, counter) = (&mut self.forward, &mut self.staging, &self.counter);
         let mut half = 0;
-        self.session.forward(&self.slices, prompts, |backend, arena, parts, inputs| {
+        self.session.forward(&self.placed[..slices], prompts, |backend, arena, parts, inputs| {
             let [pixels, scaling] = [image_encoder::io::PIXELS, image_encoder::io::SCALING];
             let pictures = [find(parts[0].plan, pixels)?, find(parts[0].plan, scaling)?];
             let [logits, iou] = [mask_decoder::io::LOGITS, mask_decoder::io::IOU];
@@ -200,17 +167,8 @@ impl<D: Driver> Engine for OnDevice<D> {
             half = backend.run_forward(forward, staging, counter, arena, &job)?;
             Ok(())
         })?;
-        (self.decoded, self.fetched) = (count, false);
-        if self.collected.as_ref().is_some_and(|flight| flight.half == half) {
-            self.collected = None;
-        }
-        self.flights.push_back(Flight { half, prompts: count, frame: *frame, masks });
-        Ok(true)
-    }
-
-    fn abandon(&mut self) {
-        self.flights.clear();
-        self.collected = None;
+        (self.decoded, self.fetched) = (prompts.len(), false);
+        Ok(Pass { half, fetch })
     }
 
     fn embedding_len(&self) -> usize {
@@ -226,18 +184,23 @@ impl<D: Driver> Engine for OnDevice<D> {
     }
 
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()> {
-        (self.decoded, self.fetched, self.collected) = (0, false, None);
+        (self.decoded, self.fetched) = (0, false);
         self.session.answer(prompts)?;
         self.decoded = prompts.len();
         Ok(())
     }
 
-    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()> {
+    fn measure(
+        &mut self,
+        pass: Option<Pass>,
+        regions: &[Option<[f32; 4]>],
+        iou: &mut [f32],
+        out: &mut [Measures],
+    ) -> Result<()> {
         let (side, masks, counter) = (self.side, self.session.options().masks, &mut self.counter);
-        if let Some(flight) = self.flights.pop_front() {
+        if let Some(Pass { half, fetch }) = pass {
             let backend = self.session.network().backend();
-            backend.collect(&mut self.forward, flight.half, iou, counter, flight.masks)?;
-            self.collected = Some(flight);
+            backend.collect(&mut self.forward, half, iou, counter, fetch == Fetch::All)?;
         } else {
             self.session.iou(iou)?;
             self.session.answers(|backend, arena, plan, logits| {
@@ -255,9 +218,6 @@ impl<D: Driver> Engine for OnDevice<D> {
 
     fn logits(&mut self, prompt: usize) -> Result<&[f32]> {
         let stride = self.session.options().masks.count() * self.side * self.side;
-        if !self.flights.is_empty() {
-            return Err(Error::internal("the device's engine", "a later run has other logits"));
-        }
         if !self.fetched {
             if self.logits.is_empty() {
                 self.logits = zeros(self.session.options().prompts * stride, "logits")?;
@@ -275,12 +235,19 @@ impl<D: Driver> Engine for OnDevice<D> {
         self.prepare_masks(frame)
     }
 
-    fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        if self.collected.is_some() || !self.flights.is_empty() {
-            return self.masks_of_collected(prompts, maps, frame, out);
+    fn masks(
+        &mut self,
+        pass: Option<Pass>,
+        prompts: Range<usize>,
+        maps: Range<usize>,
+        frame: &Frame,
+        out: &mut [u8],
+    ) -> Result<()> {
+        if let Some(pass) = pass {
+            return self.masks_of_pass(pass, prompts, maps, frame, out);
         }
         self.prepare_masks(frame)?;
-        let Some((_, resizer)) = &self.resizer else { return Ok(()) };
+        let resizer = resizer_of(&self.resizer)?;
         let (count, area) = (self.session.options().masks.count(), frame.slice[0] * frame.slice[1]);
         // All maps of neighbouring prompts, or one of each, are one run of maps; others are taken prompt by prompt.
         let whole = maps.len() == count || maps.len() == 1;
@@ -298,13 +265,6 @@ impl<D: Driver> Engine for OnDevice<D> {
 }
 
 impl<D: Driver> OnDevice<D> {
-    /// What the encoder has to know of the first slots besides their pixels.
-    fn gather_slices(&mut self, count: usize) {
-        let slice = |placed: &Placed| Slice { pixels: &[], scaling: placed.scaling, context: placed.context };
-        self.slices.clear();
-        self.slices.extend(self.placed.iter().take(count).map(slice));
-    }
-
     /// The resizer of masks, on the device.
     fn prepare_masks(&mut self, frame: &Frame) -> Result<()> {
         let (backend, side) = (self.session.network().backend(), self.side);
@@ -313,27 +273,32 @@ impl<D: Driver> OnDevice<D> {
     }
 
     /// As [`Engine::masks`], of a forward pass, which has them all.
-    fn masks_of_collected(
+    fn masks_of_pass(
         &mut self,
+        Pass { half, fetch }: Pass,
         prompts: Range<usize>,
         maps: Range<usize>,
         frame: &Frame,
         out: &mut [u8],
     ) -> Result<()> {
         let count = self.session.options().masks.count();
-        let Some(flight) = self.collected.as_ref().filter(|f| f.frame == *frame && prompts.end <= f.prompts) else {
-            return Err(Error::internal("the device's engine", "no measured run has these masks"));
-        };
         // All maps of neighbouring prompts lie side by side; others are taken prompt by prompt.
         let (runs, in_run) = if maps.len() == count { (1, prompts.len()) } else { (prompts.len(), 1) };
         let backend = self.session.network().backend();
         let length = (in_run * maps.len() * frame.slice[0] * frame.slice[1]).max(1);
         for (run, out) in (0..runs).zip(out.chunks_exact_mut(length)) {
             let wanted = ((prompts.start + run) * count + maps.start, in_run * maps.len());
-            out.copy_from_slice(backend.collected_masks(&mut self.forward, flight.half, wanted, flight.masks)?);
+            let is_here = fetch == Fetch::All;
+            out.copy_from_slice(backend.collected_masks(&mut self.forward, half, wanted, is_here)?);
         }
         Ok(())
     }
+}
+
+/// That of [`OnDevice::prepare_masks`].
+fn resizer_of<D: Driver>(kept: &Option<(Frame, Arc<MaskResizer<D>>)>) -> Result<&Arc<MaskResizer<D>>> {
+    let (_, resizer) = kept.as_ref().ok_or_else(|| Error::internal("the device's engine", "no resizer of masks"))?;
+    Ok(resizer)
 }
 
 /// First column, column behind the last, first row, row behind the last of a box in maps of `side`; of the map without

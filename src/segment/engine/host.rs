@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::interface::{Engine, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
+use super::interface::{Engine, Pass, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::executor::{Prompt, Session, Slice};
@@ -150,7 +150,13 @@ impl<B: Backend> Engine for OnHost<B> {
         self.session.answer(prompts)
     }
 
-    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()> {
+    fn measure(
+        &mut self,
+        _pass: Option<Pass>,
+        regions: &[Option<[f32; 4]>],
+        iou: &mut [f32],
+        out: &mut [Measures],
+    ) -> Result<()> {
         let length = regions.len() * self.stride();
         self.session.logits(&mut self.logits[..length])?;
         self.session.iou(iou)?;
@@ -175,7 +181,14 @@ impl<B: Backend> Engine for OnHost<B> {
         self.prepare_masks(frame)
     }
 
-    fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()> {
+    fn masks(
+        &mut self,
+        _pass: Option<Pass>,
+        prompts: Range<usize>,
+        maps: Range<usize>,
+        frame: &Frame,
+        out: &mut [u8],
+    ) -> Result<()> {
         self.prepare_masks(frame)?;
         let resizer = kept_for(&mut self.resizer, frame, || logit_resizer(self.side, frame))?;
         let (area, plane) = (frame.slice[0] * frame.slice[1], self.side * self.side);

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::{Prompt, Slice};
 use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::Measures;
+use crate::segment::Fetch;
 use crate::segment::frame::Frame;
 use crate::segment::picture::Picture;
 use crate::volume::StoredSlice;
@@ -29,7 +30,17 @@ impl Source<'_> {
     }
 }
 
-/// What a segmenter asks of a device. Prompts are counted in the last decoded batch and maps within a prompt, as the
+/// Encoder, decoder, scores and masks of a batch in one run, until the next but one begins.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "a CPU has no such runs"))]
+pub(crate) struct Pass {
+    /// Which of the two halves of the device's memory holds what it leads to.
+    pub half: usize,
+    /// When its masks come to the host.
+    pub fetch: Fetch,
+}
+
+/// What a segmenter asks of a device. Prompts are counted in their batch and maps within a prompt, as the
 /// session's masks give them.
 pub(crate) trait Engine: Send {
     /// Takes a slice of `frame` into `slot`, which the batch has, of the next batch. Its context has rows in the
@@ -59,39 +70,54 @@ pub(crate) trait Engine: Send {
     /// Decodes prompts on them; the device may still be at it afterwards.
     fn decode(&mut self, prompts: &[Prompt<'_>]) -> Result<()>;
 
-    /// Encodes the first `slices` slots and decodes `prompts` on them in one run that ends with masks of slices of
-    /// `frame`, beside the one before, which may still have to be measured. With `masks` all masks come down. False,
-    /// and nothing done, where the device has no such run or the slots are not all of this frame.
-    fn begin_forward(
+    /// Whether slices of `frame` and `prompts` prompts on them can be one forward pass.
+    fn takes_pass(&self, _prompts: usize, _frame: &Frame) -> bool {
+        false
+    }
+
+    /// Encodes the first `slices` slots, all of `frame`, and decodes `prompts` on them in one run that ends with masks,
+    /// beside the one before, which may still have to be measured. With [`Fetch::All`] all masks come down with the
+    /// scores.
+    fn begin_pass(
         &mut self,
         _slices: usize,
         _prompts: &[Prompt<'_>],
         _regions: &[Option<[f32; 4]>],
         _frame: &Frame,
-        _masks: bool,
-    ) -> Result<bool> {
-        Ok(false)
+        _fetch: Fetch,
+    ) -> Result<Pass> {
+        Err(Error::internal("the host's engine", "it has no forward pass in one run"))
     }
 
     /// Makes later runs end soon after `stop` is set, where the device can.
     fn set_stop(&mut self, _stop: Option<Arc<AtomicBool>>) {}
 
-    /// Forgets forward passes that are not measured.
-    fn abandon(&mut self) {}
+    /// Waits for the forward pass, or for the prompts decoded last, reads their predicted `iou` `[b, 4]` and measures
+    /// the maps of each against its box, in pixels of the maps. `out` has room for one each.
+    fn measure(
+        &mut self,
+        pass: Option<Pass>,
+        regions: &[Option<[f32; 4]>],
+        iou: &mut [f32],
+        out: &mut [Measures],
+    ) -> Result<()>;
 
-    /// Waits for the decoded prompts, the oldest where there are two batches of them, reads their predicted `iou` `[b,
-    /// 4]` and measures the maps of each against its box, in pixels of the maps. `out` has room for one each.
-    fn measure(&mut self, regions: &[Option<[f32; 4]>], iou: &mut [f32], out: &mut [Measures]) -> Result<()>;
-
-    /// Logits `[M, L, L]` of a prompt.
+    /// Logits `[M, L, L]` of a prompt of the last run.
     fn logits(&mut self, prompt: usize) -> Result<&[f32]>;
 
     /// Makes what 8-bit pictures of `frame` and up to `channels`, and masks of them, need, so that neither allocates
     /// anything.
     fn prepare(&mut self, frame: &Frame, channels: usize) -> Result<()>;
 
-    /// Masks of the given maps of each of the given prompts at the slice's own size, 1 inside: `[prompts, maps, h, w]`.
-    fn masks(&mut self, prompts: Range<usize>, maps: Range<usize>, frame: &Frame, out: &mut [u8]) -> Result<()>;
+    /// Masks of the given maps of each of the given prompts at the slices' own size, 1 inside: `[prompts, maps, h, w]`.
+    fn masks(
+        &mut self,
+        pass: Option<Pass>,
+        prompts: Range<usize>,
+        maps: Range<usize>,
+        frame: &Frame,
+        out: &mut [u8],
+    ) -> Result<()>;
 }
 
 /// The predictions of the IoU head that stand for the maps of prompt `prompt`.

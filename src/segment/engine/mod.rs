@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[cfg(feature = "cuda")]
 use device::OnDevice;
 use host::OnHost;
-pub(super) use interface::{Engine, Source};
+pub(super) use interface::{Engine, Pass, Source};
 
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]

@@ -39,7 +39,7 @@ pub struct Stages {
     pub wait: Duration,
     /// Cutting slices and mapping them to grey levels and to the model's picture.
     pub prepare: Duration,
-    /// Image encoder. A GPU has the work in its queue by then and not behind it: what is left counts as decoding.
+    /// Image encoder. A GPU has the batch in its queue by then and not behind it: what is left counts as decoding.
     pub encode: Duration,
     /// Prompt encoder, mask decoder, and scores of the masks.
     pub decode: Duration,

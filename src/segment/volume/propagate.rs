@@ -101,7 +101,6 @@ pub fn propagate(
             fronts.push(Front { request, up, slice, region, trail: None, found: None });
         }
     }
-    segmenter.abandon();
     let run = Run { volume, slices, map, rule };
     while !fronts.is_empty() {
         let mut further = Vec::new();
@@ -150,24 +149,22 @@ impl Run<'_> {
         requests: &mut [Request],
         batch: Vec<Front>,
     ) -> Result<Vec<(Front, Stopped)>> {
-        let (mut points, mut frames) = (Vec::new(), Vec::new());
+        let mut points = Vec::new();
         for (slot, front) in batch.iter().enumerate() {
             let stored = self.volume.stored_slice(self.slices, front.slice, self.map)?;
             let frame = segmenter.place_stored(slot, &stored, requests[front.request].context.as_ref())?;
             let mut corners = Vec::new();
             prompt_points(&frame, &[], Some(self.slices.to_slice(front.region.corners())), &mut corners);
             points.push(corners);
-            frames.push(frame);
         }
-        segmenter.encode(batch.len())?;
         let prompts = points.iter().enumerate().map(|(slot, points)| Prompt { slot, points, mask: None });
-        segmenter.decode(&prompts.collect::<Vec<_>>())?;
+        let mut answers = segmenter.answer(&prompts.collect::<Vec<_>>())?;
         let (height, width) = self.slices.shape();
         let mut mask = zeros(height * width, "a mask")?;
         let mut moved = Vec::new();
         for (index, mut front) in batch.into_iter().enumerate() {
-            let verdict = segmenter.verdict(index);
-            segmenter.mask(index, verdict.chosen, &frames[index], &mut mask)?;
+            let verdict = answers.verdict(index);
+            answers.mask(index, verdict.chosen, &mut mask)?;
             let mut stop = self.judge(&front, &mask, verdict.measures.agreement())?;
             if stop.is_none() {
                 requests[front.request].boxes.insert(front.slice, front.region);
