@@ -73,6 +73,19 @@ def golden_case(config, oracle):
         return name, picture, case, file.get_tensor("case0.logits"), step
 
 
+def sam_case(model):
+    """As golden_case, of plain SAM at 1024 pixels: the golden logits are those of tools/torch_model.py in f64, which
+    `tools/torch_model.py --check` holds against SAM's golden tensors of another size."""
+    picture = made_up_picture(0).repeat(4, 0).repeat(4, 1)
+    picture += (hashed("image.grain", picture.size) >> np.uint64(60)).astype(np.uint8).reshape(picture.shape)
+    case = {"box": [240.0, 300.0, 720.0, 810.0]}
+    image = torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float64))
+    with torch.no_grad():
+        logits = model.double()(image, torch.tensor([case["box"]], dtype=torch.float64))[0].numpy()
+    model.float()
+    return "tools/torch_model.py in f64", picture, case, logits, 1
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config")
@@ -80,13 +93,13 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--oracle", type=pathlib.Path, required=True)
     options = parser.parse_args()
-    name, picture, case, logits, step = golden_case(options.config, options.oracle)
     model = torch_model.load(safetensors.torch.load_file(options.weights))
-    inputs = {
-        "image": picture.transpose(2, 0, 1)[None].astype(np.float32),
-        "box": np.array([case["box"]], np.float32),
-        "context": np.array([[case["modal"], *case["organ"]]], np.int64),
-    }
+    is_sam = options.config == "sam_1024"
+    name, picture, case, logits, step = sam_case(model) if is_sam else golden_case(options.config, options.oracle)
+    context = [0] * 5 if is_sam else [case["modal"], *case["organ"]]
+    inputs = {"image": picture.transpose(2, 0, 1)[None].astype(np.float32), "box": np.array([case["box"]], np.float32)}
+    if not is_sam:
+        inputs["context"] = np.array([context], np.int64)
     tensors = tuple(torch.from_numpy(value) for value in inputs.values())
 
     def export(path):
@@ -109,7 +122,7 @@ def main():
     np.savez(options.folder / "case.npz", **inputs, logits=logits)
     np.save(options.folder / "picture.npy", picture)
     parameters = sum(p.numel() for p in model.parameters())
-    description = {"name": name, "step": step, "box": case["box"], "context": [case["modal"], *case["organ"]], "parameters": parameters}
+    description = {"name": name, "step": step, "box": case["box"], "context": context, "parameters": parameters}
     (options.folder / "case.json").write_text(json.dumps(description))
 
 

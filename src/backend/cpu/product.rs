@@ -67,10 +67,6 @@ pub(super) struct Tile {
     pub start: Start,
 }
 
-/// Inputs of a tile between two jumps: where another thread shares the core, the loop's own instructions cost as much
-/// as multiply-adds.
-const UNROLLED: usize = 4;
-
 /// What input `p` adds to the sums of a tile.
 ///
 /// # Safety
@@ -111,11 +107,11 @@ unsafe fn tile<S: Simd, M: Multiply, const ROWS: usize, const VECTORS: usize>(s:
     // SAFETY: the caller's promise covers every address below.
     unsafe {
         let mut p = 0;
-        while p + UNROLLED <= t.inputs {
-            for p in p..p + UNROLLED {
+        while p + S::UNROLLED <= t.inputs {
+            for p in p..p + S::UNROLLED {
                 step::<S, M, ROWS, VECTORS>(s, &a, &t, p, &mut sums);
             }
-            p += UNROLLED;
+            p += S::UNROLLED;
         }
         while p < t.inputs {
             step::<S, M, ROWS, VECTORS>(s, &a, &t, p, &mut sums);

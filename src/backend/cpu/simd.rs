@@ -26,6 +26,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Registers side by side in a product's register tile.
     const VECTORS: usize;
+    /// Inputs of a product's register tile between two jumps.
+    const UNROLLED: usize;
     /// Independent sums of the loop that measures the multiply-add rate, 12 or 24: at least latency times issue width,
     /// and no more than stay in registers beside its two factors.
     const SUMS: usize;
@@ -284,9 +286,12 @@ fn each(f: impl Fn(usize) -> f32) -> [f32; PORTABLE] {
 impl Simd for Portable {
     type V = [f32; PORTABLE];
     const LANES: usize = PORTABLE;
-    const ROWS: usize = 4;
-    const VECTORS: usize = 2;
-    // x86-64 has 16 registers, every other target of note 32.
+    // x86-64 has 16 registers, every other target of note 32. There a broadcast number costs a load and a shuffle: it
+    // is used for four registers of the panel, and of one input at a time, since compilers would keep those of
+    // several.
+    const ROWS: usize = if cfg!(target_arch = "x86_64") { 2 } else { 4 };
+    const VECTORS: usize = if cfg!(target_arch = "x86_64") { 4 } else { 2 };
+    const UNROLLED: usize = if cfg!(target_arch = "x86_64") { 1 } else { 4 };
     const SUMS: usize = if cfg!(target_arch = "x86_64") { 12 } else { 24 };
 
     #[inline(always)]

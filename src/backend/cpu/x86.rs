@@ -53,6 +53,8 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     const VECTORS: usize = 2;
+    // Where another thread shares the core, the loop's own instructions cost as much as multiply-adds.
+    const UNROLLED: usize = 4;
     const SUMS: usize = 12;
 
     #[inline(always)]
@@ -145,6 +147,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const ROWS: usize = 6;
     const VECTORS: usize = 4;
+    const UNROLLED: usize = 4;
     const SUMS: usize = 24;
 
     #[inline(always)]

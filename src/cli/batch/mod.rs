@@ -319,12 +319,12 @@ impl Session {
             self.args.say(&format!("{count}, all done"));
             Ok(())
         } else {
-            let stamps = common.is_none().then(|| self.args.stamps(&source)).transpose()?;
-            let weights = self.args.model.open(&source)?;
-            let common = match stamps {
-                Some(stamps) => hashing(self.args.common(stamps), &weights),
-                None => Hashing::done(common.unwrap_or_default()),
+            let common = match common {
+                Some(common) => common,
+                None => self.args.common(self.args.stamps(&source)?),
             };
+            let weights = self.args.model.open(&source)?;
+            let common = hashing(common, &weights);
             let memory = self.args.memory(weights.config(), &self.cases, &todo)?;
             self.args.say(&format!("{count}, {left} to do; {memory}"));
             let model = Arc::new(Model::load(&weights, &self.args.model.options())?);

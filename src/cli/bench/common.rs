@@ -173,6 +173,12 @@ impl Rates {
         Rates { gflops: self.gflops.max(other.gflops), pair_gflops: pairs.into_iter().flatten().reduce(f64::max) }
     }
 
+    /// Lifts what was measured before to these: threads that just started may share a core for some milliseconds.
+    pub fn lift(&self, ceiling: &mut Ceiling) {
+        ceiling.gflops = ceiling.gflops.max(self.gflops);
+        ceiling.pair_gflops = [ceiling.pair_gflops, self.pair_gflops].into_iter().flatten().reduce(f64::max);
+    }
+
     /// Seconds of as many floating-point operations in f32, and of as many in products of bf16.
     pub fn seconds(&self, [single, pairs]: [f64; 2]) -> f64 {
         1e-9 * (single / self.gflops + pairs / self.pair_gflops.unwrap_or(self.gflops))

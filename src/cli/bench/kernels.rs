@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let options = work.options();
     let mut sessions = (Session::for_probing(network.clone(), options)?, Session::for_probing(portable, options)?);
     let cpu = network.backend();
-    let ceiling = cpu.ceiling()?;
+    let mut ceiling = cpu.ceiling()?;
     let mut rows: Vec<Row> = Vec::new();
     let steps = [false, true].map(|decoder| sessions.0.plans()[usize::from(decoder)].graph.nodes.len());
     let progress = Progress::new(steps.iter().sum(), "operations", false);
@@ -87,6 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let before = Rates::measure(cpu)?;
             let seconds = time(&mut sessions.0, decoder, step, args.batch, common.repeats)?;
             let rates = before.best(Rates::measure(cpu)?);
+            rates.lift(&mut ceiling);
             let gflops = cost.flop as f64 / seconds * 1e-9;
             let gbytes = bytes as f64 / seconds * 1e-9;
             let share_of_fma_ceiling =

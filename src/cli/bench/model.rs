@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let network = common.network(common.cpu()?)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let cpu = network.backend();
-    let ceiling = cpu.ceiling()?;
+    let mut ceiling = cpu.ceiling()?;
 
     let mut work = Work::new(network.config(), 1);
     let options = work.options();
@@ -79,7 +79,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         for _ in 0..common.repeats.max(1) {
             let before = Rates::measure(cpu)?;
             times.push(work.run(&mut session)?);
-            ceilings.push(before.best(Rates::measure(cpu)?));
+            let rates = before.best(Rates::measure(cpu)?);
+            rates.lift(&mut ceiling);
+            ceilings.push(rates);
             progress.step();
         }
         let part = |i: usize| median(times.iter().map(|t| t[i]).collect());

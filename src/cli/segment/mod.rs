@@ -50,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let weights_source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
     let weights = args.model.open(&weights_source)?;
     let (mut job, voxels) = Job::prepare(&args, weights_source, weights.config())?;
-    let hashes = args.report.is_some().then(|| Hashes::start(&args, &job.source));
+    let hashes = args.report.is_some().then(|| Hashes::start(&args, &weights));
     let model = load(&args, weights)?;
     let capacity = Capacity { points: job.points(), ..Capacity::default() };
     let capacity = args.model.capacity(&model, capacity, args.mask, job.most_prompts(&args))?;

@@ -9,13 +9,12 @@ use medsegx::segment::Model;
 use medsegx::segment::report::{Described, describe, merge};
 use medsegx::segment::volume::Outcome;
 use medsegx::volume::{IntensityMap, SetAside, VolumeInfo};
-use medsegx::weights::{Hashing, sha256_of};
+use medsegx::weights::{Hashing, Weights, sha256_of};
 use serde_json::{Value, json};
 
 use super::args::Args;
 use super::job::Job;
 use super::targets::JobTarget;
-use crate::cli::weights_source::WeightsSource;
 
 /// Wall-clock times outside the network.
 pub struct Times {
@@ -55,13 +54,14 @@ pub struct Hashes {
 }
 
 impl Hashes {
-    /// Starts hashing.
-    pub fn start(args: &Args, weights: &WeightsSource) -> Hashing<Hashes> {
-        let (input, weights, tuned) = (args.input.clone(), weights.clone(), args.model.tuned.clone());
+    /// Starts hashing: of the weights the file that was opened, wherever its name leads by now.
+    pub fn start(args: &Args, weights: &Weights) -> Hashing<Hashes> {
+        let (input, tuned) = (args.input.clone(), args.model.tuned.clone());
+        let (digest, path) = (weights.digest(), weights.path().to_path_buf());
         Hashing::start(move || {
             Ok(Hashes {
                 input: sha256_of(&input)?,
-                weights: weights.sha256()?,
+                weights: digest.as_ref().map(|digest| digest.compute(&path)).transpose()?.unwrap_or_default(),
                 tuned: tuned.as_deref().map(sha256_of).transpose()?,
             })
         })
