@@ -3,21 +3,12 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::engine::Pass;
+use super::engine::Fetch;
+use super::flight::Flight;
 use super::points::region_of;
 use super::{Frame, Prompt, Segmenter};
 use crate::error::{Error, Result};
 use crate::mask::{self, Rule, Verdict, box_of_logits};
-
-/// When a GPU sends masks to the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fetch {
-    /// Each as it is asked for.
-    #[default]
-    OnDemand,
-    /// All of a batch together, with its scores.
-    All,
-}
 
 /// A batch of [`Segmenter::submit`], for [`Segmenter::collect`]. Batches come back in the order in which they went in.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,24 +28,6 @@ impl Ticket {
 /// Answers to the prompts of a batch, by their index in it, until the segmenter is used for something else.
 pub struct Answers<'a> {
     segmenter: &'a mut Segmenter,
-}
-
-/// A batch of prompts on the device.
-#[derive(Default)]
-pub(super) struct Flight {
-    number: u64,
-    /// The forward pass that it is; `None` where encoder and decoder run apart.
-    pass: Option<Pass>,
-    /// Box of each prompt, in pixels of the logit maps.
-    regions: Vec<Option<[f32; 4]>>,
-    /// Frame of each prompt's slice.
-    frames: Vec<Frame>,
-}
-
-impl Flight {
-    pub fn with_capacity(prompts: usize) -> Flight {
-        Flight { regions: Vec::with_capacity(prompts), frames: Vec::with_capacity(prompts), ..Flight::default() }
-    }
 }
 
 impl Segmenter {

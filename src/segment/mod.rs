@@ -43,6 +43,7 @@
 mod answers;
 mod capacity;
 mod engine;
+mod flight;
 pub mod frame;
 mod kept;
 mod model;
@@ -58,8 +59,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::executor::Slice;
 pub use crate::executor::{Point, Prompt};
-use answers::Flight;
-pub use answers::{Answers, Fetch, Ticket};
+pub use answers::{Answers, Ticket};
 pub use capacity::Capacity;
 pub use frame::Frame;
 use kept::Kept;
@@ -76,7 +76,9 @@ use crate::memory::zeros;
 use crate::model::{Kind, Masks};
 use crate::taxonomy::Context;
 use crate::volume::StoredSlice;
+pub use engine::Fetch;
 use engine::{Engine, Source};
+use flight::Flight;
 use picture::check_picture;
 
 /// One thread's session on a [`Model`], with all the memory of a run.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::interface::{Engine, Pass, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
+use super::interface::{Engine, Fetch, Pass, Source, bilinear_resizer, kept_for, logit_resizer, predicted};
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::forward::{Answers, Forward, Job};
@@ -17,7 +17,7 @@ use crate::graph::{Plan, ValueId};
 use crate::mask::{Counts, Measures, pixels_of_box};
 use crate::memory::zeros;
 use crate::model::{image_encoder, mask_decoder};
-use crate::segment::{Fetch, Frame};
+use crate::segment::Frame;
 use crate::volume::{DataType, Intensity, IntensityMap};
 
 pub(super) struct OnDevice<D: Driver> {

@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::executor::{Prompt, Slice};
 use crate::image::resample::{LogitResizer, Resizer};
 use crate::mask::Measures;
-use crate::segment::Fetch;
 use crate::segment::frame::Frame;
 use crate::segment::picture::Picture;
 use crate::volume::StoredSlice;
@@ -28,6 +27,16 @@ impl Source<'_> {
             Source::Stored(slice) => slice.shape()[2],
         }
     }
+}
+
+/// When a GPU sends masks to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// Each as it is asked for.
+    #[default]
+    OnDemand,
+    /// All of a batch together, with its scores.
+    All,
 }
 
 /// Encoder, decoder, scores and masks of a batch in one run, until the next but one begins.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[cfg(feature = "cuda")]
 use device::OnDevice;
 use host::OnHost;
+pub use interface::Fetch;
 pub(super) use interface::{Engine, Pass, Source};
 
 use crate::backend::cpu::Cpu;
