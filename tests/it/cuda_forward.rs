@@ -186,7 +186,7 @@ fn two_batches_are_under_way_at_most() {
     let volume = volume();
     let map = Intensity::MinMax.resolve(&volume).unwrap();
     let expected = [2, 3, 4].map(|slice| answers(&mut segmenter, &volume, &[slice], true));
-    let mut submit = |segmenter: &mut Segmenter, slice| {
+    let submit = |segmenter: &mut Segmenter, slice| {
         let (_, points) = place(segmenter, &volume, &map, &[slice]);
         let prompts = [Prompt { slot: 0, points: &points[0], mask: None }];
         (segmenter.takes(&prompts), segmenter.submit(&prompts, Fetch::OnDemand))

@@ -172,6 +172,15 @@ impl Kernel for Weigh<'_> {
     }
 }
 
+/// Bits of a pixel's index in the order of the doublings that are its column's: one of the row and one of the column a
+/// doubling, the first doubling's highest.
+const COLUMN: usize = usize::MAX / 3;
+
+/// The next number spread over the bits of `places`.
+fn next(bits: usize, places: usize) -> usize {
+    (bits | !places).wrapping_add(1) & places
+}
+
 /// Where a token's pixels lie.
 struct Square {
     grid: usize,
@@ -192,19 +201,17 @@ impl Square {
     fn draw(&self, token: usize, logits: &[f32], stride: usize, base: usize, out: Shared<'_>) {
         let edge = 1 << self.doublings;
         let (top, left) = (token / self.grid * edge, token % self.grid * edge);
+        let mut y_bits = 0;
         for y in 0..edge {
             // SAFETY: this stretch of a row belongs to this token, and the token to one task.
             #[allow(unsafe_code)]
             let row = unsafe { out.part(base + (top + y) * self.side() + left, edge) };
-            for (x, logit) in row.iter_mut().enumerate() {
-                *logit = logits[self.interleave(y, x) * stride];
+            let mut x_bits = 0;
+            for logit in row {
+                *logit = logits[(y_bits | x_bits) * stride];
+                x_bits = next(x_bits, COLUMN);
             }
+            y_bits = next(y_bits, COLUMN << 1);
         }
-    }
-
-    /// Index of the pixel (y, x) in the order of the doublings: one bit of y and one of x a doubling, the first
-    /// highest.
-    fn interleave(&self, y: usize, x: usize) -> usize {
-        (0..self.doublings).map(|bit| ((y >> bit & 1) << (2 * bit + 1)) | ((x >> bit & 1) << (2 * bit))).sum()
     }
 }
