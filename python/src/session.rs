@@ -77,7 +77,7 @@ impl Session {
             let stored = held.stored_slice(&cut, index, &map)?;
             state.segmenter.set_stop(Some(Arc::clone(&job.stop)));
             let frame = state.segmenter.place_stored(0, &stored, context.as_ref())?;
-            state.segmenter.encode(1)?;
+            state.segmenter.encode()?;
             state.frame = Some(frame);
             let tuned = state.segmenter.model().tuned_on().and_then(|tuned| tuned.other_rule(map.rule));
             let warnings = volume.info().warnings().iter().chain(&tuned);
@@ -138,10 +138,10 @@ impl State {
             segmenter.check_takes_points()?;
         }
         prompt_points(&frame, points, region, corners);
-        segmenter.decode(&[Prompt { slot: 0, points: corners, mask: None }])?;
-        let verdict = segmenter.verdict(0);
+        let mut answers = segmenter.answer(&[Prompt { slot: 0, points: corners, mask: None }])?;
+        let verdict = answers.verdict(0);
         let mut mask = vec![0; height * width];
-        segmenter.mask(0, verdict.chosen, &frame, &mut mask)?;
+        answers.mask(0, verdict.chosen, &mut mask)?;
         let mask = mask.into_iter().map(|inside| inside != 0).collect();
         let mask = Array2::from_shape_vec((height, width), mask);
         let mask = mask.map_err(|error| medsegx::Error::internal("a session's mask", error.to_string()))?;

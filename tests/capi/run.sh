@@ -28,7 +28,8 @@ need() { # tool, Debian package, what is skipped without it
 
 say "install"
 if ! cargo cinstall --version >/dev/null 2>&1; then
-    cargo install --quiet --locked cargo-c@0.10.24
+    # Unoptimised: it is built once and does little.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug cargo-c@0.10.24
 fi
 rm -rf "$work"
 mkdir -p "$work"
