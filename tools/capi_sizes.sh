@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 echo "| features | libmedsegx.so | stripped | libmedsegx.a |"
 echo "|---|---|---|---|"
 for features in cuda cuda,dicom cuda,jpeg2000; do
-    cargo cbuild --quiet --release --target-dir target/cargo-c --no-default-features --features "$features" >/dev/null
+    said=$(cargo cbuild --release --target-dir target/cargo-c --no-default-features --features "$features" 2>&1) ||
+        { echo "$said" >&2; exit 1; }
     built=$(dirname "$(find target/cargo-c -path '*release/libmedsegx.so' | sed -n 1p)")
     strip -o target/cargo-c/stripped.so "$built/libmedsegx.so"
     bytes() { stat --format %s "$1" | sed ':a; s/\([0-9]\)\([0-9]\{3\}\)\($\|,\)/\1,\2\3/; ta'; }
