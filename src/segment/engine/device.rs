@@ -87,10 +87,8 @@ impl<D: Driver> OnDevice<D> {
         let counter = session.network().backend().map_counter(options.prompts, options.masks.count())?;
         let pixels = zeros(options.prompts * options.masks.count(), "counts of masks")?;
         let staging = session.network().backend().slice_staging(options.slices)?;
-        let (placed, forward) = (
-            vec![Slice { pixels: &[], scaling: [0.0; 8], context: [0; 5] }; options.slices],
-            session.network().backend().forward()?,
-        );
+        let placed = vec![Slice { pixels: &[], scaling: [0.0; 8], context: [0; 5] }; options.slices];
+        let forward = session.network().backend().forward()?;
         Ok(OnDevice {
             session,
             staging,
