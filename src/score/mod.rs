@@ -217,7 +217,8 @@ fn share_within(directions: &[Vec<(f64, f64)>; 2], tolerance: f64) -> f64 {
         let of = |pairs: &Vec<(f64, f64)>| {
             pairs.iter().filter(|(distance, _)| !near || *distance <= tolerance).map(|(_, area)| area).sum::<f64>()
         };
-        of(&directions[0]) + of(&directions[1])
+        // The sum of no number is -0.
+        of(&directions[0]) + of(&directions[1]) + 0.0
     };
     sum(true) / sum(false)
 }

@@ -38,6 +38,15 @@ fn rectangles(all: &'static [[usize; 4]]) -> Inside {
 }
 
 #[test]
+fn masks_with_no_border_in_reach_have_a_plain_zero() {
+    let masks = [rectangles(&[[2, 2, 6, 6]]), rectangles(&[[30, 30, 36, 36]])];
+    for definition in Definition::ALL.into_iter().filter(|&definition| definition != Definition::Medpy) {
+        let nsd = pair([40, 40, 1], [1.0; 3], [&masks[0], &masks[1]], definition, 2.0).nsd.unwrap();
+        assert_eq!(nsd.to_bits(), 0, "{definition:?}: {nsd}");
+    }
+}
+
+#[test]
 fn a_square_its_shifted_copy_and_an_island() {
     let dims = [160, 160, 1];
     let square = || rectangles(&[[20, 20, 40, 40]]);

@@ -59,31 +59,27 @@ def made_up_picture(case):
     return picture.transpose(1, 2, 0).astype(np.uint8)
 
 
+def is_sam(config):
+    """Plain SAM, which has no context."""
+    return config.endswith("_sam1024")
+
+
 def golden_case(config, oracle):
-    """Name, picture, description and logits of the first case; the logits of portable ones are sampled."""
+    """Name, picture, description and logits of the first case; the logits of portable ones are sampled. SAM at 1024 pixels has the
+    oracle's alone, of a slice with every pixel four times along each side."""
+    scale, key = (4, "case0.box.logits") if is_sam(config) else (1, "case0.logits")
     if (oracle / f"{config}.json").exists():
         case = json.loads((oracle / f"{config}.json").read_text())["cases"][0]
-        picture = np.load(oracle.parent / "data/medsegdb-example" / case["img"])
+        picture = np.load(oracle.parent / "data/medsegdb-example" / case["img"]).repeat(scale, 0).repeat(scale, 1)
         name, source, step = f"{oracle.name}/{config} case 0", oracle / f"{config}.safetensors", 1
+    elif is_sam(config):
+        sys.exit(f"{oracle / config}.json: needs the golden tensors of SAM at 1024 pixels; there is no portable copy of them")
     else:
         case = json.loads((PORTABLE / "cases.json").read_text())["cases"][0]
         picture, name, source = made_up_picture(0), f"portable/{config} case 0", PORTABLE / f"{config}.safetensors"
         step = 1 if config == "tiny" else 8
     with safe_open(source, "np") as file:
-        return name, picture, case, file.get_tensor("case0.logits"), step
-
-
-def sam_case(model):
-    """As golden_case, of plain SAM at 1024 pixels: the golden logits are those of tools/torch_model.py in f64, which
-    `tools/torch_model.py --check` holds against SAM's golden tensors of another size."""
-    picture = made_up_picture(0).repeat(4, 0).repeat(4, 1)
-    picture += (hashed("image.grain", picture.size) >> np.uint64(60)).astype(np.uint8).reshape(picture.shape)
-    case = {"box": [240.0, 300.0, 720.0, 810.0]}
-    image = torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float64))
-    with torch.no_grad():
-        logits = model.double()(image, torch.tensor([case["box"]], dtype=torch.float64))[0].numpy()
-    model.float()
-    return "tools/torch_model.py in f64", picture, case, logits, 1
+        return name, picture, case, file.get_tensor(key), step
 
 
 def main():
@@ -93,12 +89,11 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--oracle", type=pathlib.Path, required=True)
     options = parser.parse_args()
+    name, picture, case, logits, step = golden_case(options.config, options.oracle)
     model = torch_model.load(safetensors.torch.load_file(options.weights))
-    is_sam = options.config == "sam_1024"
-    name, picture, case, logits, step = sam_case(model) if is_sam else golden_case(options.config, options.oracle)
-    context = [0] * 5 if is_sam else [case["modal"], *case["organ"]]
+    context = [case["modal"], *case["organ"]]
     inputs = {"image": picture.transpose(2, 0, 1)[None].astype(np.float32), "box": np.array([case["box"]], np.float32)}
-    if not is_sam:
+    if not is_sam(options.config):
         inputs["context"] = np.array([context], np.int64)
     tensors = tuple(torch.from_numpy(value) for value in inputs.values())
 

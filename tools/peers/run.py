@@ -4,7 +4,7 @@
     python3 tools/peers/run.py                          # makes an environment below target/ from requirements.txt
     python3 tools/peers/run.py --python /path/python3   # uses one that has the packages
     python3 tools/peers/run.py --config litemedsam      # the published weights, which it fetches; not PyTorch
-    python3 tools/peers/run.py --config sam_1024        # plain SAM, vit_b, made-up weights
+    python3 tools/peers/run.py --config vit_b_sam1024   # plain SAM at 1024 pixels; its golden tensors are in ../shared
 
 Prints a Markdown table: medians, their ratio to OpenVINO in the same precision, the distance from the golden logits, and of
 separate processes that start, load and run one slice the peak of resident memory and the time to the first result. Every
@@ -159,8 +159,9 @@ def export(options, folder):
         shutil.copyfile(fetched, weights)
         command = [HERE / "litemedsam.py", weights]
     else:
-        shape = ["vit_b", "--image-size", "1024"] if options.config == "sam_1024" else [options.config]
-        subprocess.run([options.medsegx, "synth", "--config", *shape, "-o", weights, "--force"], check=True)
+        name, is_sam, _ = options.config.partition("_sam1024")
+        synth = [options.medsegx, "synth", "--config", name, *(["--image-size", "1024"] if is_sam else []), "-o", weights, "--force"]
+        subprocess.run(synth, check=True)
         command = [HERE / "export.py", options.config, weights]
     subprocess.run([options.python, *command, folder, "--oracle", options.oracle], check=True)
 
@@ -170,7 +171,7 @@ def main():
     parser.add_argument("--python", help="an interpreter that has the packages of requirements.txt")
     parser.add_argument("--medsegx", type=pathlib.Path, default=ROOT / "target/release/medsegx")
     parser.add_argument("--oracle", type=pathlib.Path, default=ROOT.parent / "shared/oracle", help="golden tensors; default: %(default)s, else those in tests/data")
-    parser.add_argument("--config", default="vit_b", choices=["tiny", "vit_b", "sam_1024", "litemedsam"])
+    parser.add_argument("--config", default="vit_b", choices=["tiny", "vit_b", "vit_b_sam1024", "litemedsam"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=15, help="turns of each engine")
     parser.add_argument("--starts", type=int, default=5, help="processes of each engine for memory and first result")

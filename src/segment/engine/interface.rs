@@ -30,10 +30,9 @@ impl Source<'_> {
 }
 
 /// When a GPU sends masks to the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetch {
     /// Each as it is asked for.
-    #[default]
     OnDemand,
     /// All of a batch together, with its scores.
     All,
