@@ -293,13 +293,30 @@ fn best(scores: &[f64]) -> usize {
 }
 
 fn count(map: &[f32], side: usize, prompt: Option<[f32; 4]>) -> Counts {
-    Counts {
-        area: count_pixels(map.iter(), |&&logit| logit > 0.0),
-        above: count_pixels(map.iter(), |&&logit| logit > STABILITY_OFFSET),
-        below: count_pixels(map.iter(), |&&logit| logit > -STABILITY_OFFSET),
-        inside: prompt.map_or(0, |prompt| area_inside(map, side, prompt)),
-        tight_box: tight_box(map, side),
+    let mut counts = Counts { inside: prompt.map_or(0, |prompt| area_inside(map, side, prompt)), ..Counts::default() };
+    for (y, row) in map.chunks_exact(side.max(1)).enumerate() {
+        let above = |limit| count_pixels(row.iter(), |&&logit| logit > limit);
+        let area = above(0.0);
+        counts.area += area;
+        counts.above += above(STABILITY_OFFSET);
+        counts.below += above(-STABILITY_OFFSET);
+        if area > 0 {
+            counts.tight_box = Some(with_row(counts.tight_box, row, y as u32));
+        }
     }
+    counts
+}
+
+/// The box `tight` and the pixels of `row`, of which at least one is inside, in row `y` below it.
+fn with_row(tight: Option<[u32; 4]>, row: &[f32], y: u32) -> [u32; 4] {
+    let [x0, y0, x1, _] = tight.unwrap_or([row.len() as u32, y, 0, y]);
+    let inside = |&logit: &f32| logit > 0.0;
+    // Counted at once in registers; most rows reach no further than those above.
+    let reaches = |part: &[f32]| count_pixels(part.iter(), |logit| inside(logit)) > 0;
+    let (left, right) = (&row[..x0 as usize], &row[row.len().min(x1 as usize + 1)..]);
+    let first = if reaches(left) { left.iter().position(inside).unwrap_or(left.len()) } else { left.len() };
+    let last = if reaches(right) { right.iter().rposition(inside).map_or(x1, |at| x1 + 1 + at as u32) } else { x1 };
+    [first as u32, y0, last, y]
 }
 
 fn measure(counts: &Counts, prompt: Option<[f32; 4]>) -> Measure {
@@ -313,19 +330,9 @@ fn measure(counts: &Counts, prompt: Option<[f32; 4]>) -> Measure {
     Measure { area, tight_box, box_agreement, stability, predicted_iou: 0.0 }
 }
 
+/// Of fewer than 2^32. A sum that is checked at every pixel would not be one of registers.
 fn count_pixels<T>(pixels: impl Iterator<Item = T>, inside: impl Fn(&T) -> bool) -> u32 {
-    pixels.map(|pixel| u32::from(inside(&pixel))).sum()
-}
-
-fn tight_box(map: &[f32], side: usize) -> Option<[u32; 4]> {
-    let mut tight: Option<[u32; 4]> = None;
-    for (y, row) in map.chunks_exact(side.max(1)).enumerate() {
-        let inside = |&logit: &f32| logit > 0.0;
-        let (Some(first), Some(last)) = (row.iter().position(inside), row.iter().rposition(inside)) else { continue };
-        let [x0, y0, x1, _] = tight.unwrap_or([first as u32, y as u32, last as u32, y as u32]);
-        tight = Some([x0.min(first as u32), y0, x1.max(last as u32), y as u32]);
-    }
-    tight
+    pixels.fold(0, |count, pixel| count.wrapping_add(u32::from(inside(&pixel))))
 }
 
 /// Columns and rows of a map of side `side` whose middles lie in a prompt box.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use crate::backend::cpu::Level;
+use crate::backend::cpu::training::{AdamStep, adam};
 use crate::memory::{reserve, zeros};
 use crate::model::{Config, Masks};
 use crate::weights::{Weights, names};
@@ -118,8 +120,6 @@ const BETA: [f64; 2] = [0.9, 0.999];
 const EPS: f32 = 1e-8;
 /// Parameters of a piece of work.
 const PIECE: usize = 1 << 16;
-/// Parameters whose gradients are summed in the nearest cache; a piece is whole blocks.
-const BLOCK: usize = 1 << 10;
 
 impl Moments {
     pub fn new(len: usize) -> Result<Moments> {
@@ -127,37 +127,29 @@ impl Moments {
     }
 
     /// One step of `values` along the sum of `gradients`, which are added in their order, on `threads` threads.
-    pub fn step(&mut self, adam: AdamW, values: &mut [f32], gradients: &[&[f32]], threads: usize) {
+    pub fn step(
+        &mut self,
+        optimiser: AdamW,
+        values: &mut [f32],
+        gradients: &[&[f32]],
+        (level, threads): (Level, usize),
+    ) {
         self.steps += 1;
-        let power = |beta: f64| (1.0 - beta.powi(self.steps.cast_signed())) as f32;
-        let (first_scale, second_scale) = (power(BETA[0]), power(BETA[1]));
-        let [keep_first, keep_second] = BETA.map(|beta| beta as f32);
-        let [take_first, take_second] = BETA.map(|beta| (1.0 - beta) as f32);
-        let piece = |start: usize, values: &mut [f32], first: &mut [f32], second: &mut [f32]| {
-            // Sums of a block at a time, so that every loop is one of whole registers.
-            let mut sums = [0.0; BLOCK];
-            let blocks = values.chunks_mut(BLOCK).zip(first.chunks_mut(BLOCK)).zip(second.chunks_mut(BLOCK));
-            for (block, ((values, first), second)) in blocks.enumerate() {
-                let sums = &mut sums[..values.len()];
-                sums.fill(0.0);
-                for gradient in gradients {
-                    let gradient = &gradient[start + block * BLOCK..][..sums.len()];
-                    sums.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
-                }
-                for (((p, m), v), &g) in values.iter_mut().zip(first).zip(second).zip(&*sums) {
-                    *m = keep_first * *m + take_first * g;
-                    *v = keep_second * *v + take_second * g * g;
-                    *p -= adam.rate * adam.decay * *p;
-                    *p -= adam.rate * (*m / first_scale) / ((*v / second_scale).sqrt() + EPS);
-                }
-            }
+        let missing = |beta: f64| 1.0 - beta.powi(self.steps.cast_signed());
+        let step = AdamStep {
+            decay: optimiser.rate * optimiser.decay,
+            rate: (f64::from(optimiser.rate) / missing(BETA[0])) as f32,
+            second_scale: missing(BETA[1]).recip() as f32,
+            eps: EPS,
+            keep: BETA.map(|beta| beta as f32),
+            take: BETA.map(|beta| (1.0 - beta) as f32),
         };
         let pieces = values.chunks_mut(PIECE).zip(self.first.chunks_mut(PIECE)).zip(self.second.chunks_mut(PIECE));
         let pieces = Mutex::new(pieces.enumerate());
         let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
         let serve = || {
             while let Some((at, ((values, first), second))) = next() {
-                piece(at * PIECE, values, first, second);
+                adam(level, step, gradients, at * PIECE, values, [first, second]);
             }
         };
         std::thread::scope(|scope| {

@@ -271,12 +271,14 @@ impl Trainer {
         }
         let gradients: Vec<&[f32]> = self.gradients[..batch.len()].iter().map(Vec::as_slice).collect();
         let (of_decoder, of_encoder) = self.values.split_at_mut(self.split);
-        let (adam, threads, [decoder, encoder]) = (self.options.adam, self.multipliers.len(), &mut self.moments);
+        let level = self.multipliers.first().map_or(Level::Portable, Multiplier::level);
+        let (adam, [decoder, encoder]) = (self.options.adam, &mut self.moments);
+        let how = (level, self.multipliers.len());
         if let Some(moments) = decoder {
-            moments.step(adam, of_decoder, &gradients, threads);
+            moments.step(adam, of_decoder, &gradients, how);
         }
         if let Some(moments) = encoder {
-            moments.step(adam, of_encoder, &[&self.encoder_gradient], threads);
+            moments.step(adam, of_encoder, &[&self.encoder_gradient], how);
         }
         Ok(mean)
     }

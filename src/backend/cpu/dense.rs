@@ -57,4 +57,9 @@ impl<'a> Pieces<'a> {
         self.0 = rest;
         piece
     }
+
+    /// All that is left.
+    pub fn rest(self) -> &'a mut [f32] {
+        self.0
+    }
 }

@@ -108,6 +108,58 @@ impl<'a> Affine<'a> {
         }
     }
 
+    /// As [`Affine::apply`] for many rows: of few channels as many at once as a register has lanes. `columns` is memory
+    /// for these.
+    #[inline(always)]
+    pub fn apply_to_rows<S: Simd>(&self, s: S, rows: &mut [f32], columns: &mut [f32]) {
+        let channels = self.gain.len();
+        let at_once = S::LANES * channels;
+        for rows in rows.chunks_mut(at_once) {
+            if rows.len() == at_once && channels.is_multiple_of(S::LANES) {
+                self.apply_in_lanes(s, rows, &mut columns[..at_once]);
+            } else {
+                for row in rows.chunks_exact_mut(channels) {
+                    self.apply(s, row);
+                }
+            }
+        }
+    }
+
+    /// Normalises `LANES` rows, a row in each lane.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the transposition of registers")]
+    fn apply_in_lanes<S: Simd>(&self, s: S, rows: &mut [f32], columns: &mut [f32]) {
+        let channels = self.gain.len();
+        assert!(rows.len() == S::LANES * channels && columns.len() == rows.len());
+        for c in (0..channels).step_by(S::LANES) {
+            // SAFETY: `LANES` rows of `channels` numbers, and as many columns of `LANES`, by the assertion.
+            unsafe { s.transpose(rows[c..].as_ptr(), channels, columns[c * S::LANES..].as_mut_ptr(), S::LANES) };
+        }
+        let share = s.splat(1.0 / channels as f32);
+        let mut sum = s.splat(0.0);
+        for column in columns.chunks_exact(S::LANES) {
+            sum = s.add(sum, s.read(column));
+        }
+        let rough = s.mul(sum, share);
+        let (mut differences, mut squares) = (s.splat(0.0), s.splat(0.0));
+        for column in columns.chunks_exact(S::LANES) {
+            let d = s.sub(s.read(column), rough);
+            differences = s.add(differences, d);
+            squares = s.fma(d, d, squares);
+        }
+        let rest = s.mul(differences, share);
+        let variance = s.sub(s.mul(squares, share), s.mul(rest, rest));
+        let (centre, scale) = (s.add(rough, rest), s.reciprocal_root(s.add(variance, s.splat(self.eps))));
+        for (column, (&gain, &bias)) in columns.chunks_exact_mut(S::LANES).zip(self.gain.iter().zip(self.bias)) {
+            let x = s.mul(s.sub(s.read(column), centre), scale);
+            s.write(column, s.fma(x, s.splat(gain), s.splat(bias)));
+        }
+        for c in (0..channels).step_by(S::LANES) {
+            // SAFETY: as above.
+            unsafe { s.transpose(columns[c * S::LANES..].as_ptr(), S::LANES, rows[c..].as_mut_ptr(), channels) };
+        }
+    }
+
     /// `from`, normalised, over `to`.
     #[inline(always)]
     fn apply_to<S: Simd>(&self, s: S, from: &[f32], to: &mut [f32]) {

@@ -3,6 +3,7 @@
 //! One file an operation or family, all on the tile of `product`. Neither the number of threads nor the batch changes
 //! a bit of any result on one [`Level`].
 
+mod attend;
 mod attention;
 mod ceiling;
 mod conv3x3;

@@ -174,6 +174,28 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
         to.copy_from_slice(&lanes[..n]);
     }
 
+    /// `1 / x`, rounded as a division is.
+    #[inline(always)]
+    fn reciprocal(self, v: Self::V) -> Self::V {
+        let mut lanes = [1.0; MAX_LANES];
+        self.write(&mut lanes, v);
+        for x in &mut lanes[..Self::LANES] {
+            *x = 1.0 / *x;
+        }
+        self.read(&lanes)
+    }
+
+    /// `1 / sqrt(x)`, rounded as these two are.
+    #[inline(always)]
+    fn reciprocal_root(self, v: Self::V) -> Self::V {
+        let mut lanes = [1.0; MAX_LANES];
+        self.write(&mut lanes, v);
+        for x in &mut lanes[..Self::LANES] {
+            *x = 1.0 / x.sqrt();
+        }
+        self.read(&lanes)
+    }
+
     /// Sum of the lanes, pairwise.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {

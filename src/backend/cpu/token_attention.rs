@@ -2,9 +2,9 @@
 //! of their own; those of the tokens happen here.
 
 use super::Level;
+use super::attend::{self, Columns, few_keys, few_queries};
 use super::dense::{Layer, Pieces};
 use super::layer_norm::Affine;
-use super::math::{SUMMED, softmax};
 use super::memory::{Shared, Views, floats, floats_mut};
 use super::simd::{Kernel, Simd};
 use super::step::{Execute, Form, Step};
@@ -12,71 +12,15 @@ use crate::error::Result;
 use crate::graph::op::{ImageToTokens, TokenSelfAttention, TokensToImage};
 use crate::graph::{Graph, ParamId};
 
-/// Heads of every attention of the decoder.
-const HEADS: usize = 8;
-
 /// Image tokens of a task of [`image_to_tokens`].
 const CHUNK: usize = 128;
 
-/// Sums, five arrays of `tokens` rows, a row besides, and one row of scores over the longer side.
+/// Sums, five arrays of `tokens` rows, and what their attention needs.
 fn scratch(level: Level, shape: &[usize], image_tokens: usize) -> usize {
     let (tokens, width) = (shape[1], shape[2]);
-    tokens * (level.panel() + 5 * width) + width + tokens.max(image_tokens)
-}
-
-/// Rows of q, k or v inside a wider array.
-#[derive(Clone, Copy)]
-struct Columns<'a> {
-    data: &'a [f32],
-    stride: usize,
-    first: usize,
-}
-
-impl<'a> Columns<'a> {
-    fn all(data: &'a [f32], stride: usize) -> Columns<'a> {
-        Columns { data, stride, first: 0 }
-    }
-
-    #[inline(always)]
-    fn row(&self, row: usize, head: usize, head_dim: usize) -> &'a [f32] {
-        &self.data[row * self.stride + self.first + head * head_dim..][..head_dim]
-    }
-}
-
-/// `out[row] = softmax(q[row] k^T / sqrt(head dim)) v` head by head, for `rows` rows and as many keys as `scores` is
-/// long; `out` is `[rows, inner]`, `part` has room for a row of it.
-#[inline(always)]
-fn attend(
-    q: Columns<'_>,
-    rows: std::ops::Range<usize>,
-    k: Columns<'_>,
-    v: Columns<'_>,
-    (scores, part): (&mut [f32], &mut [f32]),
-    out: &mut [f32],
-) {
-    let inner = out.len() / rows.len().max(1);
-    let head_dim = inner / HEADS;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    for (row, out) in rows.zip(out.chunks_exact_mut(inner)) {
-        for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-            let query = q.row(row, head, head_dim);
-            for (key, score) in scores.iter_mut().enumerate() {
-                let key = k.row(key, head, head_dim);
-                *score = scale * query.iter().zip(key).map(|(q, k)| q * k).sum::<f32>();
-            }
-            softmax(scores);
-            out.fill(0.0);
-            for (block, weights) in scores.chunks(SUMMED).enumerate() {
-                let part = &mut part[..head_dim];
-                part.fill(0.0);
-                for (key, weight) in (block * SUMMED..).zip(weights) {
-                    let value = v.row(key, head, head_dim);
-                    part.iter_mut().zip(value).for_each(|(x, v)| *x += weight * v);
-                }
-                out.iter_mut().zip(&*part).for_each(|(x, part)| *x += part);
-            }
-        }
-    }
+    let attention =
+        attend::scratch(level, width, tokens).max(attend::scratch_of_few_queries(level, width, image_tokens));
+    tokens * (level.panel() + 5 * width) + attention
 }
 
 fn add(to: &mut [f32], a: &[f32], b: &[f32]) {
@@ -173,8 +117,7 @@ impl Kernel for SelfAttention<'_> {
         to_k.apply(s, x, rows, sums, k);
         to_v.apply(s, tokens, rows, sums, v);
         let all = |data| Columns::all(data, width);
-        let memory = (pieces.take(rows), pieces.take(width));
-        attend(all(q), 0..rows, all(k), all(v), memory, attended);
+        few_keys(s, all(q), 0..rows, [all(k), all(v)], pieces.rest(), attended);
         to_out.apply(s, attended, rows, sums, out);
         if !first {
             out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
@@ -233,9 +176,8 @@ impl Kernel for TokensToImageTask<'_> {
         let (x, q, attended) = (pieces.take(rows * width), pieces.take(rows * inner), pieces.take(rows * inner));
         add(x, tokens, position);
         to_q.apply(s, x, rows, sums, q);
-        let memory = (pieces.take(image.data.len() / image.stride), pieces.take(inner));
         let values = Columns { first: inner, ..image };
-        attend(Columns::all(q, inner), 0..rows, image, values, memory, attended);
+        few_queries(s, q, [image, values], pieces.rest(), attended);
         to_out.apply(s, attended, rows, sums, out);
         out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
         for row in out.chunks_exact_mut(width) {
@@ -296,6 +238,6 @@ impl Kernel for ImageToTokensTask<'_> {
         to_k.apply(s, x, rows, sums, k);
         to_v.apply(s, tokens, rows, sums, v);
         let all = |data| Columns::all(data, inner);
-        attend(image, first..last, all(k), all(v), (pieces.take(rows), pieces.take(inner)), self.out);
+        few_keys(s, image, first..last, [all(k), all(v)], pieces.rest(), self.out);
     }
 }

@@ -113,9 +113,8 @@ impl<'a> Kernel for Convolve<'a> {
             count *= 4;
             let channels = layer.bias.len();
             if let Some(Ok(norm)) = norms.get(i).map(|norm| Affine::new(step, norm)) {
-                for row in to[..count * channels].chunks_exact_mut(channels) {
-                    norm.apply(s, row);
-                }
+                // What the convolution read is memory now.
+                norm.apply_to_rows(s, &mut to[..count * channels], from);
             }
             for part in to[..count * channels].chunks_mut(S::LANES) {
                 let x = gelu(s, s.read_any(part));

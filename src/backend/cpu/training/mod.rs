@@ -5,6 +5,7 @@
 //! weights are frozen: products with these as inference packs them and the ways back, on all threads of a [`Crew`].
 //! Nothing here depends on how many threads there are.
 
+mod adam;
 mod attention;
 mod convolution;
 mod crew;
@@ -17,6 +18,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use adam::{AdamStep, adam};
 pub(crate) use attention::{Heads, attend, attend_back};
 pub(crate) use crew::{Crew, Workshop};
 pub(crate) use frozen_norm::Affine;

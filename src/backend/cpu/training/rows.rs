@@ -77,26 +77,42 @@ struct BackOfDots<'a> {
     d_vector: &'a mut [f32],
 }
 
+/// Channels of a pixel at a time: SAM's upscaling ends with as many.
+const CHANNELS: usize = 8;
+
 impl Kernel for BackOfDots<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let BackOfDots { d, pixels, vector, d_pixels, d_vector } = self;
-        let channels = vector.len();
-        // A register of channels at a time, so that the sum stays in one.
-        for first in (0..channels).step_by(S::LANES) {
-            let lanes = first..channels.min(first + S::LANES);
-            let (factor, mut sum) = (s.read_any(&vector[lanes.clone()]), s.read_any(&d_vector[lanes.clone()]));
-            let rows = pixels.chunks_exact(channels).zip(d_pixels.chunks_exact_mut(channels));
-            for (&d, (pixel, d_pixel)) in d.iter().zip(rows) {
-                let (d, d_pixel) = (s.splat(d), &mut d_pixel[lanes.clone()]);
-                sum = s.add(sum, s.mul(d, s.read_any(&pixel[lanes.clone()])));
-                let gained = s.add(s.read_any(d_pixel), s.mul(d, factor));
-                s.write_any(d_pixel, gained);
-            }
-            s.write_any(&mut d_vector[lanes], sum);
+    fn run<S: Simd>(mut self, _: S) {
+        let channels = self.vector.len();
+        let whole = channels / CHANNELS * CHANNELS;
+        for first in (0..whole).step_by(CHANNELS) {
+            self.of_channels::<CHANNELS>(first);
         }
+        for first in whole..channels {
+            self.of_channels::<1>(first);
+        }
+    }
+}
+
+impl BackOfDots<'_> {
+    /// Of `C` channels from `first` on, a pixel after the other.
+    #[inline(always)]
+    fn of_channels<const C: usize>(&mut self, first: usize) {
+        let channels = self.vector.len();
+        let (mut factor, mut sum) = ([0.0; C], [0.0; C]);
+        factor.copy_from_slice(&self.vector[first..first + C]);
+        sum.copy_from_slice(&self.d_vector[first..first + C]);
+        let rows = self.pixels.chunks_exact(channels).zip(self.d_pixels.chunks_exact_mut(channels));
+        for (&d, (pixel, d_pixel)) in self.d.iter().zip(rows) {
+            let (pixel, d_pixel) = (&pixel[first..first + C], &mut d_pixel[first..first + C]);
+            for c in 0..C {
+                sum[c] += d * pixel[c];
+                d_pixel[c] += d * factor[c];
+            }
+        }
+        self.d_vector[first..first + C].copy_from_slice(&sum);
     }
 }
 
@@ -317,6 +333,29 @@ mod tests {
                     let expected = quotient(which, at);
                     assert!((f64::from(found) - expected).abs() < 2e-5, "{level} {which} {at}: {found} {expected}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_way_back_of_dots_is_their_derivative_for_any_number_of_channels() {
+        for (level, channels) in Level::available().into_iter().flat_map(|level| [1, 8, 11, 16].map(|c| (level, c))) {
+            let count = 37;
+            let (d, pixels, vector) = (numbers(count, 1), numbers(count * channels, 2), numbers(channels, 3));
+            let (before_pixels, before_vector) = (numbers(pixels.len(), 4), numbers(channels, 5));
+            let (mut d_pixels, mut d_vector) = (before_pixels.clone(), before_vector.clone());
+            back_of_dots(level, &d, [&pixels, &vector], &mut d_pixels, &mut d_vector);
+            for (at, &found) in d_pixels.iter().enumerate() {
+                let gained = f64::from(d[at / channels]) * f64::from(vector[at % channels]);
+                assert!(
+                    (f64::from(found) - f64::from(before_pixels[at]) - gained).abs() < 1e-5,
+                    "{level} {channels} {at}"
+                );
+            }
+            for (c, &found) in d_vector.iter().enumerate() {
+                let products = d.iter().enumerate().map(|(i, &d)| f64::from(d) * f64::from(pixels[i * channels + c]));
+                let expected = f64::from(before_vector[c]) + products.sum::<f64>();
+                assert!((f64::from(found) - expected).abs() < 1e-4, "{level} {channels} {c}: {found} {expected}");
             }
         }
     }
