@@ -15,7 +15,7 @@ mod product;
 mod relative;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use attention::{Heads, attend, attend_back};
 pub(crate) use crew::{Crew, Workshop};
