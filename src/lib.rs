@@ -84,6 +84,10 @@ pub mod segment;
 #[doc(hidden)]
 pub mod stats;
 pub mod taxonomy;
+#[cfg(test)]
+#[allow(dead_code, reason = "the suite's table, of which unit tests use a part")]
+#[path = "../tests/common/tolerance.rs"]
+mod tolerance;
 pub mod tune;
 pub mod volume;
 pub mod weights;

@@ -62,6 +62,9 @@ tools/aarch64.sh
 step "masks of the processor's levels beside each other"
 python3 tools/same_bytes.py target/release/medsegx
 
+step "tuning: faults planted in its ways back, each of which a test of one operation has to see"
+tools/planted_gradients.py
+
 step "fuzzing, ten minutes a target"
 python3 fuzz/all.py --seconds 600 --jobs 2
 

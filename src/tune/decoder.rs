@@ -337,3 +337,6 @@ impl Layer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

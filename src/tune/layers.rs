@@ -9,7 +9,7 @@ use crate::backend::cpu::training::{Heads, Multiplier, Right, attend, attend_bac
 use crate::memory::{copied, zeros};
 
 /// Heads of every attention of the decoder.
-const HEADS: usize = 8;
+pub(super) const HEADS: usize = 8;
 /// Rows that are summed before their sum is added to that of all: a long sum in f32 would lose bits.
 const ROWS: usize = 256;
 

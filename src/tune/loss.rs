@@ -71,6 +71,7 @@ pub(super) fn loss(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tolerance::{BACKWARD, find};
 
     fn exact(logits: &[f64], label: &[f32], share: f64) -> f64 {
         let pixels = label.len();
@@ -90,21 +91,25 @@ mod tests {
 
     #[test]
     fn the_derivative_is_the_difference_quotient() {
-        for masks in [1, 3] {
-            check_derivative(masks);
+        for level in Level::available() {
+            for masks in [1, 3] {
+                check_derivative(level, masks);
+            }
         }
     }
 
-    fn check_derivative(masks: usize) {
+    fn check_derivative(level: Level, masks: usize) {
         let pixels = 40;
         let label: Vec<f32> = (0..pixels).map(|i| f32::from(u8::from(i % 5 < 2))).collect();
         let logits: Vec<f32> = (0..masks * pixels).map(|i| ((i * 53) % 31) as f32 / 6.0 - 2.5).collect();
         let wide: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
         for share in [0.0, 0.5] {
             let mut d = logits.clone();
-            let found = loss(Level::detect(), &mut d, &label, share, 1.0).unwrap();
+            let found = loss(level, &mut d, &label, share, 1.0).unwrap();
             let share = if masks == 1 { 0.0 } else { share };
-            assert!((found.total - exact(&wide, &label, share)).abs() < 1e-6);
+            let (what, total) = (format!("{level}: {masks} masks, share {share}"), exact(&wide, &label, share));
+            find(BACKWARD, "value of the loss").check((found.total - total).abs() / total, &what);
+            let (mut apart, mut squares) = (0.0, 0.0);
             for (at, &d) in d.iter().enumerate() {
                 let moved = |by: f64| {
                     let mut logits = wide.clone();
@@ -112,8 +117,10 @@ mod tests {
                     exact(&logits, &label, share)
                 };
                 let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-                assert!((f64::from(d) - expected).abs() < 1e-7, "{share} {at}: {d} {expected}");
+                apart += (f64::from(d) - expected).powi(2);
+                squares += expected * expected;
             }
+            find(BACKWARD, "loss").check((apart / squares).sqrt(), &what);
         }
     }
 }

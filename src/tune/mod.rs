@@ -37,6 +37,8 @@ mod loss;
 mod memory;
 mod parameters;
 mod record;
+#[cfg(test)]
+mod reference;
 mod run;
 mod sample;
 mod slices;

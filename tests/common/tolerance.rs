@@ -114,6 +114,56 @@ pub const LITEMEDSAM_F16: &[Tolerance] = &[
     row("iou", 1e-3, "one number"),
 ];
 
+/// A step of tuning in f32 against PyTorch in f64, in the terms of ../shared/oracle/tune/README.md ("What float32
+/// needs"): about five times what PyTorch is off in f32.
+pub const TUNE: &[Tolerance] = &[
+    row("loss", 1e-6, "PyTorch is within 2.1e-8"),
+    row("dice and entropy", 5e-6, "of a single mask, sums of 65,536 pixels in stretches of f32"),
+    row("loss of five steps", 5e-6, "PyTorch is within 7.2e-7"),
+    row("loss of ten steps at 1e-3", 5e-5, "PyTorch is within 8.5e-6 over twenty"),
+    row("gradient in the decoder", 2e-3, "PyTorch's worst tensor is 3.8e-4 off"),
+    row("gradient in the encoder", 1e-3, "PyTorch's worst tensor is 1.9e-4 off"),
+    row("gradients as one", 1e-4, "PyTorch is within 1.8e-5; nearly all of it is the decoder's"),
+    row("gradients of the encoder as one", 1e-3, "as each of its tensors"),
+    row(
+        "five steps as one",
+        5e-3,
+        "PyTorch is 9.1e-4 off: Adam divides by the gradient's size, and so by its rounding",
+    ),
+    row("elements off in five steps", 2.5e-4, "share of those off by a tenth of the rate; PyTorch's is 5e-5"),
+    row("decay", 4.0 / (1 << 24) as f64, "of a tensor without a gradient, five steps that round once or twice each"),
+];
+
+/// One operation's way back in f32 against central difference quotients of its definition in f64.
+pub const BACKWARD: &[Tolerance] = &[
+    row("gelu", 1e-6, "largest difference, value and slope: an error function within 1 ulp and an exponential"),
+    row("layer_norm", 2e-6, "two means and a square root; gain and bias are sums over the rows"),
+    row("frozen layer_norm", 1e-5, "numbers of 3e-3, whose differences from their mean have lost bits"),
+    row("product", 1e-5, "largest difference, of sums of seven products of order 1"),
+    row("convolution", 1e-6, "nine sums over the channels"),
+    row("attention", 3e-6, "four sums, and exponentials whose relative error is the score's absolute one"),
+    row("loss", 1e-5, "f64 sums of f32 numbers; a pixel's part is a difference of two"),
+    row("value of the loss", 1e-6, "as the golden one"),
+    row("experts", 1e-4, "each tensor's own sums, and quotients of its smallest elements"),
+    row("experts' input", 1e-5, "two products, and the gate's mean in f64"),
+    row(
+        "decoder",
+        3e-5,
+        "some thirty operations one after the other, of numbers that a norm has made 200 times larger",
+    ),
+    row("block", 5e-6, "some ten operations one after the other"),
+    row("neck", 5e-6, "two norms of small numbers, two sums"),
+];
+
+impl Tolerance {
+    /// # Panics
+    /// Where `distance` is above the limit, or no number.
+    #[track_caller]
+    pub fn check(&self, distance: f64, of: &str) {
+        assert!(distance <= self.limit, "{} ({of}): {distance:.1e} above {:.1e}", self.what, self.limit);
+    }
+}
+
 /// The row of `table` for `what`.
 pub fn find(table: &'static [Tolerance], what: &str) -> &'static Tolerance {
     table.iter().find(|row| row.what == what).unwrap_or_else(|| panic!("no tolerance for {what}"))

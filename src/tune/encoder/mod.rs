@@ -9,6 +9,8 @@ mod experts;
 mod frozen;
 mod gate;
 mod neck;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -16,7 +16,7 @@ mod product;
 mod relative;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use adam::{AdamStep, adam};
 pub(crate) use attention::{Heads, attend, attend_back};
