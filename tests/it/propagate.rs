@@ -75,22 +75,26 @@ fn request(label: u16, task: &str, boxes: BTreeMap<usize, PixelBox>) -> Request 
 
 const KIDNEY: (u16, &str) = (3, "CT_RightKidney");
 const SPLEEN: (u16, &str) = (2, "CT_Spleen");
+const STOMACH: (u16, &str) = (6, "CT_Stomach");
+const AORTA: (u16, &str) = (7, "CT_Aorta");
 
 #[test]
 fn ends_lie_at_most_one_slice_beyond_the_target_and_boxes_lie_on_it() {
     let mut sample = Sample::new();
-    let of = |sample: &Sample, (label, _): (u16, &str)| tight(&sample.labels, &sample.frame, label);
-    let truth = [of(&sample, KIDNEY), of(&sample, SPLEEN)];
+    // The kidney's last slice is a tip that fat hides; below the stomach lies bowel with its grey values.
+    let targets = [KIDNEY, SPLEEN, STOMACH];
+    let truth = targets.map(|(label, _)| tight(&sample.labels, &sample.frame, label));
     let middle = |boxes: &BTreeMap<usize, PixelBox>| *boxes.keys().nth(boxes.len() / 2).unwrap();
     let one = |boxes: &BTreeMap<usize, PixelBox>| BTreeMap::from([(middle(boxes), boxes[&middle(boxes)])]);
-    let mut requests = [request(3, KIDNEY.1, one(&truth[0])), request(2, SPLEEN.1, one(&truth[1]))];
+    let mut requests: Vec<Request> =
+        targets.iter().zip(&truth).map(|(&(label, task), truth)| request(label, task, one(truth))).collect();
     let done = sample.propagate(&mut requests, &PropagationRule::default()).unwrap();
     for ((truth, request), done) in truth.iter().zip(&requests).zip(&done) {
         let (first, last) = (*truth.keys().next().unwrap(), *truth.keys().last().unwrap());
         let [low, high] = done.ends.map(|end| end.slice);
         assert_eq!(done.given, [middle(truth)]);
-        assert!(low + 1 >= first && low <= first + 2, "{low} for {first}");
-        assert!(high <= last + 1 && high + 2 >= last, "{high} for {last}");
+        assert!(low + 1 >= first && low <= first, "{low} for {first}");
+        assert!(high <= last + 1 && high >= last, "{high} for {last}");
         assert_eq!(request.boxes.keys().copied().collect::<Vec<_>>(), (low..=high).collect::<Vec<_>>());
         assert_eq!(request.boxes[&middle(truth)], truth[&middle(truth)], "a given box stays");
         for (slice, found) in request.boxes.iter().filter(|(slice, _)| truth.contains_key(slice)) {
@@ -99,7 +103,7 @@ fn ends_lie_at_most_one_slice_beyond_the_target_and_boxes_lie_on_it() {
             let height = (y1.min(found.y1) - y0.max(found.y0) + 1).max(0) as u64;
             let both = (width * height) as f64;
             let whole = (truth[slice].area() + found.area()) as f64 - both;
-            assert!(both / whole > 0.5, "label {} on slice {slice}: {found:?} for {:?}", request.label, truth[slice]);
+            assert!(both / whole > 0.4, "label {} on slice {slice}: {found:?} for {:?}", request.label, truth[slice]);
         }
     }
     assert_eq!(done[1].ends[1].stop, Stop::Border, "the spleen leaves the volume");
@@ -157,16 +161,21 @@ fn what_cannot_be_propagated_is_refused_and_a_run_can_be_stopped() {
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
 }
 
-#[test]
-fn masks_are_nearly_those_of_tight_boxes_on_every_slice() {
+/// Dice of label `label` on each of its slices, with tight boxes and propagated from its slice `given`, by the command,
+/// whose report of the latter is `told`.
+fn dice_of_both(
+    sample: &Sample,
+    (label, task): (u16, &str),
+    given: usize,
+    told: impl FnOnce(&Value, &str),
+) -> Vec<(usize, [f64; 2])> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
-    let sample = Sample::new();
-    let truth = tight(&sample.labels, &sample.frame, KIDNEY.0);
+    let truth = tight(&sample.labels, &sample.frame, label);
     let slices: BTreeMap<String, Value> =
         truth.iter().map(|(slice, b)| (slice.to_string(), json!([b.x0, b.y0, b.x1, b.y1]))).collect();
     let file = json!({ "version": 1, "space": "voxel", "inclusive": true,
-        "targets": [{ "name": "kidney", "task": KIDNEY.1, "label": 1, "slices": slices }] });
+        "targets": [{ "name": "target", "task": task, "label": 1, "slices": slices }] });
     std::fs::write(path("boxes.json"), file.to_string()).unwrap();
     let run = |name: &str, more: &[&str]| {
         let (input, output, report) = (data("phantom.nii.gz"), path(name), path(&format!("{name}.json")));
@@ -178,30 +187,41 @@ fn masks_are_nearly_those_of_tight_boxes_on_every_slice() {
     };
     let (every, plain, _) = run("every.nii.gz", &["--boxes", &path("boxes.json")]);
     assert!(plain["propagation"].is_null(), "nothing unless asked for");
-    let b = truth[&9];
+    let (b, slice) = (truth[&given], given.to_string());
     let corners = format!("{},{},{},{}", b.x0, b.y0, b.x1, b.y1);
     let (found, report, said) =
-        run("one.nii.gz", &["--box", &corners, "--slice", "9", "--task", KIDNEY.1, "--propagate"]);
-
-    let told = &report["propagation"];
-    assert_eq!(told["rule"]["least_share"], json!(PropagationRule::default().least_share));
-    assert_eq!(told["targets"][0]["given"], json!([9]));
-    let rows = report["targets"][0]["slices"].as_array().unwrap();
-    assert_eq!(rows.first().unwrap()["slice"], told["targets"][0]["ends"][0]["slice"]);
-    assert_eq!(rows.last().unwrap()["slice"], told["targets"][0]["ends"][1]["slice"]);
-
-    let ends = [0, 1].map(|end| told["targets"][0]["ends"][end]["slice"].as_u64().unwrap());
-    assert!(said.contains(&format!("{}: from slices [9] to slices {} to {}", KIDNEY.1, ends[0], ends[1])), "{said}");
-
-    // The first and last slices, of a few pixels, may be missing.
-    let inner = truth.keys().next().unwrap() + 1..=truth.keys().last().unwrap() - 2;
-    let mut short = Vec::new();
-    for slice in inner.clone() {
+        run("one.nii.gz", &["--box", &corners, "--slice", &slice, "--task", task, "--propagate"]);
+    told(&report, &said);
+    let on = |slice: usize| {
         let of = |volume: &Volume, label| volume.label_slice(&sample.frame, slice, label).unwrap();
-        let reference = of(&sample.labels, KIDNEY.0);
-        let (every, found) = (dice(&of(&every, 1), &reference), dice(&of(&found, 1), &reference));
-        println!("slice {slice}: tight boxes {every:.3}, propagated {found:.3}");
-        short.push((slice, every - found));
+        let reference = of(&sample.labels, label);
+        let both = [&every, &found].map(|volume| dice(&of(volume, 1), &reference));
+        println!("{task}, slice {slice}: tight boxes {:.3}, propagated {:.3}", both[0], both[1]);
+        (slice, both)
+    };
+    truth.keys().map(|&slice| on(slice)).collect()
+}
+
+#[test]
+fn masks_are_nearly_those_of_tight_boxes_on_every_slice() {
+    let sample = Sample::new();
+    let kidney = dice_of_both(&sample, KIDNEY, 9, |report, said| {
+        let told = &report["propagation"];
+        assert_eq!(told["rule"]["least_share"], json!(PropagationRule::default().least_share));
+        assert_eq!(told["targets"][0]["given"], json!([9]));
+        let rows = report["targets"][0]["slices"].as_array().unwrap();
+        assert_eq!(rows.first().unwrap()["slice"], told["targets"][0]["ends"][0]["slice"]);
+        assert_eq!(rows.last().unwrap()["slice"], told["targets"][0]["ends"][1]["slice"]);
+        let ends = [0, 1].map(|end| told["targets"][0]["ends"][end]["slice"].as_u64().unwrap());
+        assert!(
+            said.contains(&format!("{}: from slices [9] to slices {} to {}", KIDNEY.1, ends[0], ends[1])),
+            "{said}"
+        );
+    });
+    let (&(_, [_, tip]), body) = kidney.split_last().unwrap();
+    assert!(tip > 0.4, "a tip of 13 pixels is found, though not to the pixel: {tip}");
+    let aorta = dice_of_both(&sample, AORTA, 10, |_, _| {});
+    for &(slice, [every, found]) in body.iter().chain(&aorta) {
+        assert!(every - found <= 0.03, "slice {slice}: {found} for {every}");
     }
-    assert!(short.iter().all(|&(_, short)| short <= 0.03), "{short:?}");
 }

@@ -16,6 +16,10 @@ use crate::volume::{SliceFrame, Volume};
 /// times its distance in pixels to the expected outline. Values around the target are likely as they are frequent on
 /// the slice before, in a window around the pixel and around the whole target; values inside as in that window and in
 /// the whole target on the slice of the given box.
+///
+/// A rounded target's area falls evenly near its end. Where that would leave less than `tip` of it on the next slice,
+/// the expected outline is drawn in to that area, by at most `reach`; where the target is not seen there and
+/// `least_pixels` or more would be left, that many of its deepest pixels are its last slice.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PropagationRule {
     /// Pixels beyond the expected outline to which the target may grow, and most that the trend moves it.
@@ -44,9 +48,10 @@ pub struct PropagationRule {
     pub spread: f64,
     /// What is narrower than this share of the target's largest inscribed disc is cut off.
     pub opening: f64,
-    /// Fewer pixels are no target, except that it may end in a tip of half as many.
+    /// Fewer pixels are no target.
     pub least_pixels: usize,
-    /// The target's last slice may have less than this share of the pixels before, and look like what it is mixed with.
+    /// A slice with less than this share of the pixels before may be the target's last one, and look like what it is
+    /// mixed with.
     pub tip: f64,
 }
 
@@ -81,7 +86,7 @@ const FEWEST: usize = 20;
 /// From the median of absolute deviations to the standard deviation of a normal distribution.
 const MAD_TO_SD: f64 = 1.4826;
 
-/// Distance to the expected outline, inside, that no longer speaks for a pixel: a target may vanish in its middle.
+/// Distance to the expected outline, inside, more than which says no more: a target may vanish in its middle.
 const DEEP: f64 = 1.0;
 
 /// A slice's values, `[height, width]`, channels averaged, each with a sixth of both neighbours along both axes.
@@ -128,6 +133,7 @@ pub(super) struct Trail {
     /// Of the slice before that.
     depth_before: Option<Vec<f64>>,
     pixels: usize,
+    pixels_before: Option<usize>,
     /// Values inside on the given slice, their median and robust standard deviation.
     given: Vec<f64>,
     median: f64,
@@ -156,15 +162,17 @@ impl Trail {
         rule: &PropagationRule,
     ) -> Result<Self> {
         let grid = grey.grid;
+        let within = |at: f64, pixels: usize| (at.max(0.0) as usize).min(pixels - 1);
         let [x0, y0, x1, y1] = corners;
-        let is_in_box = |at: usize| {
-            let (x, y) = ((at % grid.width) as f64, (at / grid.width) as f64);
-            (x0..=x1).contains(&x) && (y0..=y1).contains(&y)
-        };
+        let (width, height) = (grid.width, grid.height);
+        let corners = [within(x0, width), within(y0, height), within(x1, width), within(y1, height)];
+        let [x0, y0, x1, y1] = corners;
+        let is_in_box = |at: usize| (x0..=x1).contains(&(at % width)) && (y0..=y1).contains(&(at / width));
         let in_box =
             |mask: &[bool]| collected(mask.iter().enumerate().map(|(at, &inside)| inside && is_in_box(at)), "a mask");
         let boxed = in_box(mask)?;
-        let mask = if boxed.contains(&true) { boxed } else { copied(mask, "a mask")? };
+        // The box touches the target on all sides, where a mask may fall short of it.
+        let mask = if boxed.contains(&true) { grid.stretched(&boxed, corners)? } else { copied(mask, "a mask")? };
         let core = (0..EDGE).try_fold(copied(&mask, "a mask")?, |mask, _| grid.eroded(&mask))?;
         let core = if core.iter().filter(|&&inside| inside).count() < FEWEST { &mask } else { &core };
         let mut given = reserve(count(core), "a target's values")?;
@@ -176,8 +184,8 @@ impl Trail {
         let sd = (MAD_TO_SD * middle(&mut apart)).max(level).max(f64::MIN_POSITIVE);
         let depth = grid.depth(&mask)?;
         let pixels = count(&mask);
-        let mut trail = Trail { grey, mask, depth, depth_before: None, pixels, given, median, sd };
-        let refined = in_box(&trail.outline(&trail.grey, &trail.depth, DEEP, rule)?)?;
+        let mut trail = Trail { grey, mask, depth, depth_before: None, pixels, pixels_before: None, given, median, sd };
+        let refined = in_box(&trail.outline(&trail.grey, &trail.depth, rule)?)?;
         if refined.contains(&true) {
             (trail.depth, trail.pixels, trail.mask) = (grid.depth(&refined)?, count(&refined), refined);
         }
@@ -186,40 +194,70 @@ impl Trail {
 
     /// The target on the next slice; `None` where nothing of it is found.
     pub fn follow(&self, next: Grey, rule: &PropagationRule) -> Result<Option<Found>> {
+        let mut expected = self.expected(rule)?;
+        let left = self.left(rule);
+        if let Some(left) = left {
+            let drawn_in = nth_deepest(&expected, left)?.clamp(0.0, rule.reach as f64);
+            expected.iter_mut().for_each(|depth| *depth -= drawn_in);
+        }
+        let mut mask = self.outline(&next, &expected, rule)?;
+        let mut like = self.like(&next, &mask, rule)?;
+        let is_found = count(&mask) >= rule.least_pixels;
+        let is_seen = is_found && like >= rule.least_share;
+        let mut is_tip = is_found && !is_seen && (count(&mask) as f64) < rule.tip * self.pixels as f64;
+        if let Some(left) = left.filter(|&left| left >= rule.least_pixels && !is_seen && !is_tip) {
+            // What it is mixed with there may hide it.
+            mask = self.deepest(&expected, left)?;
+            like = self.like(&next, &mask, rule)?;
+            is_tip = true;
+        } else if !is_found {
+            return Ok(None);
+        }
+        Ok(Some(Found { corners: next.grid.corners(&mask), mask, like, is_tip, grey: next }))
+    }
+
+    /// How deep in the target pixels of the next slice lie where the last change of its outline leads.
+    fn expected(&self, rule: &PropagationRule) -> Result<Vec<f64>> {
         let most = rule.reach as f64;
         let mut expected = copied(&self.depth, "distances")?;
         for (depth, before) in expected.iter_mut().zip(self.depth_before.iter().flatten()) {
             *depth += (rule.trend * (*depth - before)).clamp(-most, most);
         }
-        let mut mask = self.outline(&next, &expected, DEEP, rule)?;
-        let shrank = |pixels: usize| (pixels as f64) < rule.tip * self.pixels as f64;
-        let mut is_tip = false;
-        if count(&mask) < rule.least_pixels {
-            // The trend of a shrinking end leads past its tip.
-            mask = self.outline(&next, &self.depth, 0.0, rule)?;
-            is_tip = 2 * count(&mask) >= rule.least_pixels && shrank(count(&mask));
-            if !is_tip {
-                return Ok(None);
-            }
-        }
-        let grid = next.grid;
-        let near = blurred(grid, &next.values, [1.0 / 3.0, 1.0 / 3.0])?;
-        let like = |at: &usize| (near[*at] - self.median).abs() <= rule.likeness * self.sd;
-        let like = (0..mask.len()).filter(|&at| mask[at]).filter(like).count() as f64 / count(&mask).max(1) as f64;
-        let is_tip = is_tip || (like < rule.least_share && shrank(count(&mask)));
-        Ok(Some(Found { corners: grid.corners(&mask), mask, like, is_tip, grey: next }))
+        Ok(expected)
+    }
+
+    /// Pixels of the next slice if the area falls on evenly, as that of a paraboloid does; `None` far from the end.
+    fn left(&self, rule: &PropagationRule) -> Option<usize> {
+        let left = (2 * self.pixels).saturating_sub(self.pixels_before?);
+        ((left as f64) < rule.tip * self.pixels as f64).then_some(left)
+    }
+
+    /// About `count` of the target's pixels, those that are expected to lie deepest; in one piece.
+    fn deepest(&self, expected: &[f64], count: usize) -> Result<Vec<bool>> {
+        let least = nth_deepest(expected, count)?;
+        let among = self.mask.iter().zip(expected).map(|(&inside, &depth)| inside && depth >= least);
+        self.grey.grid.largest(&collected(among, "a mask")?)
+    }
+
+    /// Share of `mask` that looks like the target on the given slice.
+    fn like(&self, next: &Grey, mask: &[bool], rule: &PropagationRule) -> Result<f64> {
+        let near = blurred(next.grid, &next.values, [1.0 / 3.0, 1.0 / 3.0])?;
+        let is_like = |at: &usize| (near[*at] - self.median).abs() <= rule.likeness * self.sd;
+        let like = (0..mask.len()).filter(|&at| mask[at]).filter(is_like).count();
+        Ok(like as f64 / count(mask).max(1) as f64)
     }
 
     /// Goes on from what was found.
     pub fn moved(&mut self, found: Found) -> Result<()> {
         let depth = found.grey.grid.depth(&found.mask)?;
         self.depth_before = Some(std::mem::replace(&mut self.depth, depth));
+        self.pixels_before = Some(self.pixels);
         (self.pixels, self.mask, self.grey) = (count(&found.mask), found.mask, found.grey);
         Ok(())
     }
 
-    /// The target on slice `next`, where the outline `expected` says how deep in it a pixel lies, at most `deep`.
-    fn outline(&self, next: &Grey, expected: &[f64], deep: f64, rule: &PropagationRule) -> Result<Vec<bool>> {
+    /// The target on slice `next`, where the outline `expected` says how deep in it a pixel lies.
+    fn outline(&self, next: &Grey, expected: &[f64], rule: &PropagationRule) -> Result<Vec<bool>> {
         let (grid, spread) = (next.grid, rule.spread * self.sd);
         let classes =
             Classes::new(grid, &self.grey.values, &self.mask, &next.values, &self.given, spread, rule.window)?;
@@ -228,7 +266,7 @@ impl Trail {
             // Half a pixel more: the outline runs between pixels.
             depth > -(rule.reach as f64) - 0.5 && {
                 let odds = classes.odds(at, next.values[at]).clamp(-rule.evidence, rule.evidence);
-                odds + rule.hold * depth.min(deep) > 0.0
+                odds + rule.hold * depth.min(DEEP) > 0.0
             }
         }));
         let opened = grid.opened(&mask, rule.opening)?;
@@ -238,6 +276,13 @@ impl Trail {
 
 fn count(mask: &[bool]) -> usize {
     mask.iter().filter(|&&inside| inside).count()
+}
+
+/// The `count`-th largest of `depths`, the largest for 0.
+fn nth_deepest(depths: &[f64], count: usize) -> Result<f64> {
+    let mut sorted = copied(depths, "distances")?;
+    let nth = count.clamp(1, sorted.len().max(1)) - 1;
+    Ok(if sorted.is_empty() { 0.0 } else { *sorted.select_nth_unstable_by(nth, |a, b| b.total_cmp(a)).1 })
 }
 
 /// The median, 0 of nothing.

@@ -40,6 +40,24 @@ impl Grid {
         })
     }
 
+    /// `mask` resized so that `[x0, y0, x1, y1]` enclose it; nothing of an empty one.
+    pub fn stretched(self, mask: &[bool], [x0, y0, x1, y1]: [usize; 4]) -> Result<Vec<bool>> {
+        let [left, top, right, bottom] = self.corners(mask);
+        let mut found = zeros(mask.len(), MASK)?;
+        if !mask.contains(&true) {
+            return Ok(found);
+        }
+        // Each pixel is that of `mask` in which its middle lies.
+        let from = |at: usize, pixels: usize, first: usize, of: usize| first + (2 * at + 1) * of / (2 * pixels);
+        for y in y0..=y1 {
+            let row = from(y - y0, y1 - y0 + 1, top, bottom - top + 1);
+            for x in x0..=x1 {
+                found[y * self.width + x] = mask[row * self.width + from(x - x0, x1 - x0 + 1, left, right - left + 1)];
+            }
+        }
+        Ok(found)
+    }
+
     /// The largest piece that is connected by faces; of several the first.
     pub fn largest(self, mask: &[bool]) -> Result<Vec<bool>> {
         let mut open = copied(mask, MASK)?;
@@ -189,6 +207,17 @@ mod tests {
             let nearest = others.map(apart).fold(f64::INFINITY, f64::min);
             assert!((found - if mask[at] { nearest } else { -nearest }).abs() < 1e-12, "{at}: {found} for {nearest}");
         }
+    }
+
+    #[test]
+    fn a_mask_is_stretched_to_its_box() {
+        let cross = mask(|x, y| x == 4 && (3..6).contains(&y) || y == 4 && (3..6).contains(&x));
+        let wide = mask(|x, y| (4..6).contains(&x) && (3..6).contains(&y) || y == 4 && (2..8).contains(&x));
+        assert!(GRID.stretched(&cross, [2, 3, 7, 5]).unwrap() == wide);
+        assert!(GRID.stretched(&wide, [3, 3, 5, 5]).unwrap() == cross);
+        assert!(GRID.stretched(&cross, [3, 3, 5, 5]).unwrap() == cross, "one that fills its box stays");
+        let none = mask(|_, _| false);
+        assert!(GRID.stretched(&none, [2, 3, 7, 5]).unwrap() == none);
     }
 
     #[test]
