@@ -96,4 +96,8 @@ fn kernels_without_their_waits() {
     check(&windows, "window_attention_64", "bar.warp.sync", 1, "race on shared memory");
     let pixels = case("convolution", "pixels, k 3, side 10");
     check(&pixels, "convolution_u8_f32", "bar.sync", 0, "uninitialised memory");
+    let tokens = case("convolution", "1 x 1, stride 1, grid 12, 32 to 64");
+    check(&tokens, "convolution_f32_f32_row", "bar.sync", 0, "race on shared memory");
+    let rows = case("convolution", "3 x 3, stride 2, grid 130, 32 to 64");
+    check(&rows, "convolution_f32_f32_rows", "bar.sync", 0, "race on shared memory");
 }

@@ -242,22 +242,18 @@ fn tiny_vit(costs: &mut Costs) {
     let random = &mut Random(10);
     let pixels: Vec<u8> = random.vec(256 * 256 * 3, 128.0).iter().map(|x| (x + 128.0) as u8).collect();
     let scaling = [0.01, 0.01, 0.01, -0.5, -0.5, -0.5, 256.0, 256.0];
-    for half_out in [false, true] {
-        let mut case = Case::new(1);
-        let (input, scaling) = (case.input(&[256, 256, 3], Element::U8, &pixels), Some(case.floats(&[8], &scaling)));
-        let out = case.output(&[65536, 32]);
-        convolve(&mut case, random, (input, scaling, out), [256, 1, 1, 3, 32]);
-        if half_out {
-            let reader = case.output(&[65536, 64]);
-            convolve(&mut case, random, (out, None, reader), [256, 1, 1, 32, 64]);
-        }
-        costs.run_of("convolution", "256 x 256 pixels, 1 x 1 to 32", &case, out);
-    }
     let mut case = Case::new(1);
-    let input = case.floats(&[128 * 128, 32], &random.vec(128 * 128 * 32, 1.0));
-    let out = case.output(&[64 * 64, 64]);
-    convolve(&mut case, random, (input, None, out), [128, 3, 2, 32, 64]);
-    costs.run("grid 128, 3 x 3 at stride 2, 32 to 64", &case, out);
+    let (input, scaling) = (case.input(&[256, 256, 3], Element::U8, &pixels), Some(case.floats(&[8], &scaling)));
+    let out = case.output(&[65536, 32]);
+    convolve(&mut case, random, (input, scaling, out), [256, 1, 1, 3, 32]);
+    costs.run("256 x 256 pixels, 1 x 1 to 32", &case, out);
+    for (kernel, stride) in [(1, 1), (3, 2)] {
+        let mut case = Case::new(1);
+        let input = case.floats(&[128 * 128, 32], &random.vec(128 * 128 * 32, 1.0));
+        let out = case.output(&[(128 / stride) * (128 / stride), 64]);
+        convolve(&mut case, random, (input, None, out), [128, kernel, stride, 32, 64]);
+        costs.run(&format!("grid 128, {kernel} x {kernel} at stride {stride}, 32 to 64"), &case, out);
+    }
 
     let mut case = Case::new(1);
     let input = case.floats(&[64 * 64, 160], &random.vec(64 * 64 * 160, 1.0));

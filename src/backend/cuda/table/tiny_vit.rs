@@ -2,19 +2,19 @@
 
 use super::Kernel;
 
-/// Most inputs of a tile, f32: three rows that 64 outputs read at stride 2, of `channels`.
-const fn tile(channels: u32) -> u32 {
-    3 * (63 * 2 + 3) * channels * 4
+/// Inputs of a tile, f32: `rows` that 64 outputs read at `stride`, of `channels`.
+const fn inputs(rows: u32, stride: u32, channels: u32) -> u32 {
+    rows * (63 * stride + rows) * channels * 4
 }
 
-const fn convolution(entry: &'static str, constants: &'static [(&'static str, i64)], channels: u32) -> Kernel {
+const fn convolution(entry: &'static str, constants: &'static [(&'static str, i64)], shared: u32) -> Kernel {
     Kernel {
         entry,
         template: "convolution",
         constants,
         tile: "64 outputs of a row, all channels",
         threads: 128,
-        shared: tile(channels),
+        shared,
         bound: "latency",
     }
 }
@@ -48,12 +48,13 @@ const fn windows(
     Kernel { entry, template: "window_attention", constants, tile, threads, shared, bound: "tensor cores and ex2" }
 }
 
-/// One a kind of input and of output; one a stride, with GELU as it stands in a bottleneck, and one for what stands
+/// One for pixels, and for tokens one a size of tile, since less room a block is more blocks at once where a kernel is
+/// 1 x 1; one a stride, with GELU as it stands in a bottleneck, and one for what stands
 /// between attention and MLP; one a size of window.
 pub const KERNELS: &[Kernel] = &[
-    convolution("convolution_u8_f16", &[("pixels", 1), ("half_out", 1), ("outputs", 64)], 3),
-    convolution("convolution_u8_f32", &[("pixels", 1), ("half_out", 0), ("outputs", 64)], 3),
-    convolution("convolution_f16_f32", &[("pixels", 0), ("half_out", 0), ("outputs", 64)], 32),
+    convolution("convolution_u8_f32", &[("pixels", 1), ("outputs", 64)], inputs(3, 2, 3)),
+    convolution("convolution_f32_f32_row", &[("pixels", 0), ("outputs", 64)], inputs(1, 1, 32)),
+    convolution("convolution_f32_f32_rows", &[("pixels", 0), ("outputs", 64)], inputs(3, 2, 32)),
     depthwise("depthwise_f16_gelu_1", &[("stride", 1), ("half", 1), ("gelu", 1)]),
     depthwise("depthwise_f16_gelu_2", &[("stride", 2), ("half", 1), ("gelu", 1)]),
     depthwise("depthwise_f32", &[("stride", 1), ("half", 0), ("gelu", 0)]),
