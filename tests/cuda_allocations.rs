@@ -57,7 +57,7 @@ fn batches() {
     assert_eq!(found, 0, "allocations in {BATCHES} batches");
 }
 
-/// Pictures and masks of LiteMedSAM are made on the host, a slice at a time.
+/// Pictures of LiteMedSAM are made on the host; encoder and decoder run apart.
 fn slices_of_litemedsam() {
     const SLICES: usize = 20;
     let (driver, seen) = Watched::new(Null::default());

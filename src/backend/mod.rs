@@ -3,6 +3,8 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "a CPU takes levels and has no passes"))]
+pub(crate) mod imaging;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,13 +30,16 @@ pub trait Backend: Send + Sync + 'static {
     type Param: Send + Sync;
     /// Memory of one session: the arena of its plans, the embedding buffer and what the kernels need besides.
     type Arena: Send;
-    /// The steps of one run, to be repeated at the cost of one launch.
-    type Recording: Send;
     /// A moment between steps.
     type Mark: Send;
 
     /// The word for reports: `cpu`, `cuda:0`.
     fn name(&self) -> String;
+
+    /// All that decides which bits come out of the same parameters and inputs: `cpu AVX2 F32`, `cuda:0`.
+    fn arithmetic(&self) -> String {
+        self.name()
+    }
 
     /// The graph as this backend runs it, for [`Plan::new`]: how each value is stored, what each kernel needs besides,
     /// and operations that are one kernel as one. Inputs, outputs and parameters keep their places; [`Backend::write`]
@@ -83,32 +88,14 @@ pub trait Backend: Send + Sync + 'static {
     /// A device whose runs are short or cannot be stopped ignores it.
     fn set_stop(&self, _arena: &mut Self::Arena, _stop: Option<Arc<AtomicBool>>) {}
 
-    /// Runs every step of `plan` for the first `active` slices, in order.
+    /// Runs every step of `plan` for the first `active` slices, in order. A device may keep how it did, to do it again
+    /// at the cost of one launch: the plan stays as it is.
     ///
     /// # Errors
     /// As [`Backend::run`].
     fn run_all(&self, arena: &mut Self::Arena, plan: &Plan, params: &[Arc<Self::Param>], active: usize) -> Result<()> {
         (0..plan.graph.nodes.len()).try_for_each(|step| self.run(arena, plan, params, step, active))
     }
-
-    /// Records the run that [`Backend::run_all`] would do, without doing it; `None` where that gains nothing. Every
-    /// kernel has to have run before.
-    ///
-    /// # Errors
-    /// A device that fails.
-    fn record(
-        &self,
-        arena: &mut Self::Arena,
-        plan: &Plan,
-        params: &[Arc<Self::Param>],
-        active: usize,
-    ) -> Result<Option<Self::Recording>>;
-
-    /// Repeats a recorded run on what its arena holds by now.
-    ///
-    /// # Errors
-    /// As [`Backend::run`].
-    fn replay(&self, arena: &mut Self::Arena, recording: &Self::Recording) -> Result<()>;
 
     /// The moment when every step so far has ended.
     ///
@@ -139,21 +126,4 @@ pub trait Backend: Send + Sync + 'static {
         step: usize,
         active: usize,
     ) -> Result<()>;
-}
-
-/// One of the two graphs, ready to run.
-#[cfg(feature = "cuda")]
-pub(crate) struct Part<'a, B: Backend> {
-    pub plan: &'a Plan,
-    pub params: &'a [Arc<B::Param>],
-}
-
-/// An input of one of the two graphs, from its first slice or prompt on.
-#[cfg(feature = "cuda")]
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    /// Whether it is the decoder's.
-    pub decoder: bool,
-    pub id: ValueId,
-    pub bytes: &'a [u8],
 }

@@ -1,11 +1,9 @@
 //! Runs a network: parameters prepared once ([`Network`]), plans and memory made once ([`Session`]), then the steps
 //! of the plan one after another. Nothing else.
 
-#[cfg(feature = "cuda")]
-pub(crate) mod forward;
+mod forward;
 mod network;
 mod request;
-mod stage;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,9 +12,9 @@ use std::time::Duration;
 pub use network::{Network, every_graph};
 pub use request::{Point, Prompt, Slice};
 use request::{check_count, check_len};
-use stage::Stage;
 
 use crate::backend::Backend;
+use crate::backend::imaging::{Decoded, Encoder};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, ValueId};
 use crate::model::{Config, Masks, Prompts, image_encoder, mask_decoder};
@@ -51,14 +49,28 @@ pub struct Session<B: Backend> {
     staging: Staging,
 }
 
+/// A plan with its parameters.
+struct Stage<B: Backend> {
+    plan: Plan,
+    params: Vec<Arc<B::Param>>,
+}
+
+impl<B: Backend> Stage<B> {
+    fn new(network: &Network<B>, plan: Plan) -> Result<Self> {
+        Ok(Stage { params: network.params_of(&plan.graph)?, plan })
+    }
+
+    /// Runs every step for the first `active` slices or prompts, at least 1 and at most the capacity.
+    fn run(&self, backend: &B, arena: &mut B::Arena, active: usize) -> Result<()> {
+        backend.run_all(arena, &self.plan, &self.params, active)
+    }
+}
+
 /// Prompts of one run, side by side; of a forward pass also their masks, and what its slices bring besides pixels.
 struct Staging {
-    #[cfg(feature = "cuda")]
     scaling: Vec<[f32; 8]>,
-    #[cfg(feature = "cuda")]
     context: Vec<[i32; 5]>,
     /// Grows with the first masks that come.
-    #[cfg(feature = "cuda")]
     masks: Vec<f32>,
     slots: Vec<i32>,
     points: Vec<[f32; 2]>,
@@ -100,11 +112,8 @@ impl<B: Backend> Session<B> {
         let arena = network.backend().arena(&plans)?;
         let SessionOptions { prompts, points, .. } = options;
         let staging = Staging {
-            #[cfg(feature = "cuda")]
             scaling: Vec::with_capacity(options.slices),
-            #[cfg(feature = "cuda")]
             context: Vec::with_capacity(options.slices),
-            #[cfg(feature = "cuda")]
             masks: Vec::new(),
             slots: Vec::with_capacity(prompts),
             points: Vec::with_capacity(prompts * points),
@@ -133,36 +142,31 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// Too many slices, pixels of the wrong size, an index that the model's tables do not have, or a device that fails.
     pub fn encode(&mut self, slices: &[Slice<'_>]) -> Result<()> {
-        self.encode_with(slices, true)
+        self.encoded = 0;
+        check_count("slices", slices.len(), self.options.slices)?;
+        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
+        let plan = &self.encoder.plan;
+        let pixels = find(plan, image_encoder::io::PIXELS)?;
+        for (i, slice) in slices.iter().enumerate() {
+            self.network.backend().write(&mut self.arena, plan, pixels, i, slice.pixels)?;
+        }
+        self.encode_with(slices, |_, _| Ok(()))
     }
 
-    /// As [`Session::encode`], of pictures that are made on the device: `make` queues that, behind the upload of what
-    /// `slices` say, whose pixels are empty. It gets the plan and the values of pixels and scaling.
+    /// As [`Session::encode`], of pictures that `give` brings or makes behind the upload of all else that `slices` say.
+    /// It gets the plan and the values of pixels and scaling.
     ///
     /// # Errors
-    /// As [`Session::encode`], and what `make` returns.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn encode_made(
+    /// As [`Session::encode`], and what `give` returns.
+    pub(crate) fn encode_with(
         &mut self,
         slices: &[Slice<'_>],
-        make: impl FnOnce(&B, &mut B::Arena, &Plan, [ValueId; 2]) -> Result<()>,
+        give: impl FnOnce(&B, Encoder<'_, B>) -> Result<()>,
     ) -> Result<()> {
         use image_encoder::io;
         self.encoded = 0;
         check_count("slices", slices.len(), self.options.slices)?;
         slices.iter().try_for_each(|slice| slice.check_values(self.network.config()))?;
-        self.upload_small(slices)?;
-        self.decoded_last = None;
-        let (plan, backend) = (&self.encoder.plan, self.network.backend());
-        make(backend, &mut self.arena, plan, [find(plan, io::PIXELS)?, find(plan, io::SCALING)?])?;
-        self.encoder.run(backend, &mut self.arena, slices.len())?;
-        self.encoded = slices.len();
-        Ok(())
-    }
-
-    /// Uploads what the encoder needs to know of slices besides their pixels.
-    fn upload_small(&mut self, slices: &[Slice<'_>]) -> Result<()> {
-        use image_encoder::io;
         let (plan, backend) = (&self.encoder.plan, self.network.backend());
         let scaling = find(plan, io::SCALING)?;
         // Input by input: what lies side by side on the device goes there in one copy.
@@ -174,30 +178,16 @@ impl<B: Backend> Session<B> {
                 backend.write(&mut self.arena, plan, context, i, bytemuck::bytes_of(&slice.context))?;
             }
         }
-        Ok(())
-    }
-
-    /// As [`Session::encode`]; without `upload_pixels` on whatever their memory holds.
-    fn encode_with(&mut self, slices: &[Slice<'_>], upload_pixels: bool) -> Result<()> {
-        use image_encoder::io;
-        self.encoded = 0;
-        check_count("slices", slices.len(), self.options.slices)?;
-        slices.iter().try_for_each(|slice| slice.check(self.network.config()))?;
-        let (plan, backend) = (&self.encoder.plan, self.network.backend());
-        let pixels = find(plan, io::PIXELS)?;
-        for (i, slice) in slices.iter().enumerate().filter(|_| upload_pixels) {
-            backend.write(&mut self.arena, plan, pixels, i, slice.pixels)?;
-        }
-        self.upload_small(slices)?;
         self.decoded_last = None;
-        self.encoder.run(self.network.backend(), &mut self.arena, slices.len())?;
+        give(backend, (&mut self.arena, plan, [find(plan, io::PIXELS)?, scaling]))?;
+        self.encoder.run(backend, &mut self.arena, slices.len())?;
         self.encoded = slices.len();
         Ok(())
     }
 
     /// Numbers of one slice's embedding, `[N, P]`.
     pub fn embedding_len(&self) -> usize {
-        self.network.config().tokens() * self.network.config().prompt_width
+        self.network.config().embedding_len()
     }
 
     /// Embeddings of the first slices encoded last, as many as `values` `[b, N, P]` holds.
@@ -252,7 +242,7 @@ impl<B: Backend> Session<B> {
         use mask_decoder::io;
         let (count, which) = (prompts.len(), self.decoder_of(prompts, self.encoded)?);
         self.staging.fill(prompts);
-        let (decoder, backend) = (&mut self.decoders[which].1, self.network.backend());
+        let (decoder, backend) = (&self.decoders[which].1, self.network.backend());
         let plan = &decoder.plan;
         for (name, bytes) in self.staging.inputs() {
             backend.write(&mut self.arena, plan, find(plan, name)?, 0, bytes)?;
@@ -281,7 +271,8 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// Nothing answered, more prompts than there is room for; a device that fails.
     pub fn logits(&mut self, logits: &mut [f32]) -> Result<()> {
-        self.answers(|backend, arena, plan, id| backend.read(arena, plan, id, bytemuck::cast_slice_mut(logits)))
+        let (backend, (arena, plan, id)) = self.decoded()?;
+        backend.read(arena, plan, id, bytemuck::cast_slice_mut(logits))
     }
 
     /// Predicted IoU of all four masks of the first prompts answered last, as many as `iou` `[b, 4]` holds.
@@ -289,19 +280,15 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// As [`Session::logits`].
     pub fn iou(&mut self, iou: &mut [f32]) -> Result<()> {
-        self.answers(|backend, arena, plan, _| {
-            backend.read(arena, plan, find(plan, mask_decoder::io::IOU)?, bytemuck::cast_slice_mut(iou))
-        })
+        let (backend, (arena, plan, _)) = self.decoded()?;
+        backend.read(arena, plan, find(plan, mask_decoder::io::IOU)?, bytemuck::cast_slice_mut(iou))
     }
 
-    /// Lets `work` at the logits of the last answers, where they are.
-    pub(crate) fn answers<T>(
-        &mut self,
-        work: impl FnOnce(&B, &mut B::Arena, &Plan, ValueId) -> Result<T>,
-    ) -> Result<T> {
+    /// The logits of the last answers, where they are.
+    pub(crate) fn decoded(&mut self) -> Result<(&B, Decoded<'_, B>)> {
         let which = self.decoded_last.ok_or_else(|| Error::internal("executor", "nothing was decoded"))?;
         let plan = &self.decoders[which].1.plan;
-        work(self.network.backend(), &mut self.arena, plan, find(plan, mask_decoder::io::LOGITS)?)
+        Ok((self.network.backend(), (&mut self.arena, plan, find(plan, mask_decoder::io::LOGITS)?)))
     }
 
     /// The f32 value `name` of the run before, all slices of its capacity. For tests of a session made by
@@ -368,7 +355,7 @@ impl<B: Backend> Session<B> {
     /// As [`Session::encode`] and [`Session::answer`].
     pub fn time_run(&mut self, slices: &[Slice<'_>], prompts: &[Prompt<'_>]) -> Result<Duration> {
         let start = self.network.backend().mark()?;
-        self.encode_with(slices, false)?;
+        self.encode_with(slices, |_, _| Ok(()))?;
         self.answer(prompts)?;
         let backend = self.network.backend();
         backend.between(&start, &backend.mark()?)
@@ -382,7 +369,7 @@ impl<B: Backend> Session<B> {
     /// A device that fails.
     pub fn time_steps(&mut self, decoder: bool, active: usize, cover: usize) -> Result<Vec<Duration>> {
         let largest = self.largest();
-        let stage = if decoder { &mut self.decoders[largest].1 } else { &mut self.encoder };
+        let stage = if decoder { &self.decoders[largest].1 } else { &self.encoder };
         let backend = self.network.backend();
         for _ in 0..cover {
             stage.run(backend, &mut self.arena, active)?;
@@ -447,7 +434,6 @@ impl Staging {
         self.labels.extend(points().map(|point| point.label));
     }
 
-    #[cfg(feature = "cuda")]
     fn fill_forward(&mut self, slices: &[Slice<'_>], prompts: &[Prompt<'_>]) {
         self.scaling.clear();
         self.scaling.extend(slices.iter().map(|slice| slice.scaling));

@@ -5,6 +5,8 @@ pub mod intensity;
 pub(crate) mod labels;
 pub(crate) mod legend;
 pub(crate) mod pass;
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "a CPU takes levels"))]
+pub(crate) mod picture;
 pub(crate) mod rank;
 pub mod resample;
 pub mod robust;

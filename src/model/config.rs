@@ -178,6 +178,11 @@ impl Config {
         self.grid() * self.grid()
     }
 
+    /// Numbers of one slice's embedding, `[N, P]`.
+    pub(crate) fn embedding_len(&self) -> usize {
+        self.tokens() * self.prompt_width
+    }
+
     /// LiteMedSAM as it was published: TinyViT of 5.7 M parameters at 256 px.
     pub fn litemedsam() -> Config {
         let stage = |width, depth, window| Stage { width, depth, heads: width / 32, window, mlp: 4 * width };

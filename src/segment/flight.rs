@@ -1,7 +1,7 @@
 //! A batch of prompts on its way through a device.
 
-use super::engine::Pass;
 use super::frame::Frame;
+use crate::backend::imaging::Pass;
 
 /// A batch of prompts on the device.
 #[derive(Default)]

@@ -14,6 +14,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::image::picture::{Filter, Levels, Preprocessing};
 use crate::image::resample::{Fit, fitted};
 use crate::model::{Config, Kind};
 use crate::prompt::Scale;
@@ -54,9 +55,11 @@ impl Frame {
         fit(self.kind)
     }
 
-    /// How pixels are resized.
-    pub(crate) fn filter(&self) -> Filter {
-        Filter::of(self.kind)
+    /// How slices of so many channels become pictures.
+    pub(crate) fn preprocessing(&self, channels: usize, levels: Levels) -> Preprocessing {
+        let Frame { kind, size: side, slice, valid } = *self;
+        let filter = if kind == Kind::LiteMedSam { Filter::Area } else { Filter::Bilinear };
+        Preprocessing { slice, channels, levels, valid, side, filter, by_range: self.scales_by_range() }
     }
 
     /// The rows of `picture` `[S, S, 3]` that are no padding.
@@ -97,22 +100,6 @@ impl Frame {
             Kind::LiteMedSam => unit_range_of(self.rows_of(picture)),
         };
         [scale[0], scale[1], scale[2], offset[0], offset[1], offset[2], height, width]
-    }
-}
-
-/// How the pixels of slices become those of the picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filter {
-    /// Bilinear, antialiased where it shrinks.
-    Bilinear,
-    /// Means over areas, rounded to bytes.
-    Area,
-}
-
-impl Filter {
-    /// Of a kind of model.
-    pub(crate) fn of(kind: Kind) -> Filter {
-        if kind == Kind::LiteMedSam { Filter::Area } else { Filter::Bilinear }
     }
 }
 

@@ -141,7 +141,7 @@ impl Segmenter {
     /// # Errors
     /// [`Error::Memory`].
     pub fn keep(&mut self, slices: usize, folder: Option<EmbeddingFolder>) -> Result<()> {
-        self.kept = Some(Kept::new(slices, self.engine.embedding_len(), self.batch, folder)?);
+        self.kept = Some(Kept::new(slices, self.embedding_len(), self.batch, folder)?);
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Segmenter {
 
     /// Numbers of one slice's embedding, `[N, P]`.
     pub fn embedding_len(&self) -> usize {
-        self.engine.embedding_len()
+        self.model.config().embedding_len()
     }
 
     /// Embeddings `[b, N, P]` of the first pictures of the last encoded batch, as many as `values` holds.

@@ -1,5 +1,6 @@
 //! A loaded model on a device: immutable, shared by all sessions.
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use super::Setting;
 use super::TunedOn;
 use super::engine::{self, Engine};
+use crate::backend::Launches;
 use crate::backend::cpu::{Cpu, CpuOptions};
 #[cfg(feature = "ptxvm")]
 use crate::backend::cuda::driver::ptxvm::{Checks, Interpreter};
@@ -15,7 +17,7 @@ use crate::backend::cuda::{
     Cuda,
     driver::{Driver, nvidia::Nvidia},
 };
-use crate::backend::{Backend, Launches};
+use crate::backend::imaging::Imaging;
 use crate::error::{Error, Result};
 use crate::executor::{Network, SessionOptions, session_bytes};
 use crate::model::Config;
@@ -88,36 +90,23 @@ pub struct Model {
 /// A network on its device, whichever that is.
 pub(super) trait Loaded: Send + Sync {
     fn device(&self) -> String;
-    /// All that decides which bits come out of the same weights and inputs.
-    fn arithmetic(&self) -> String {
-        self.device()
-    }
+    fn arithmetic(&self) -> String;
     fn free_bytes(&self) -> Result<Option<usize>>;
     fn session_bytes(&self, options: SessionOptions) -> Result<usize>;
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>>;
     /// The network, where it is on the CPU.
-    fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>> {
-        None
-    }
+    fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>>;
     /// The same with the tuned tensors of `weights`; whatever is not made of those is shared.
     fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>>;
 }
 
-fn with_tuned<B: Backend>(network: &Network<B>, weights: &Weights) -> Result<Arc<Network<B>>> {
-    network.with_changed(weights, &|name| weights.is_tuned(name)).map(Arc::new)
-}
-
-impl Loaded for Arc<Network<Cpu>> {
+impl<B: Imaging> Loaded for Arc<Network<B>> {
     fn device(&self) -> String {
         self.backend().name()
-    }
-
-    fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>> {
-        Some(self)
     }
 
     fn arithmetic(&self) -> String {
-        format!("cpu {} {:?}", self.backend().level(), self.backend().precision())
+        self.backend().arithmetic()
     }
 
     fn free_bytes(&self) -> Result<Option<usize>> {
@@ -129,34 +118,15 @@ impl Loaded for Arc<Network<Cpu>> {
     }
 
     fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>> {
-        engine::on_host(self, options)
+        engine::start(self, options)
+    }
+
+    fn on_cpu(&self) -> Option<&Arc<Network<Cpu>>> {
+        (self as &dyn Any).downcast_ref()
     }
 
     fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>> {
-        Ok(Box::new(with_tuned(self, weights)?))
-    }
-}
-
-#[cfg(feature = "cuda")]
-impl<D: Driver> Loaded for Arc<Network<Cuda<D>>> {
-    fn device(&self) -> String {
-        self.backend().name()
-    }
-
-    fn free_bytes(&self) -> Result<Option<usize>> {
-        self.backend().free_bytes()
-    }
-
-    fn session_bytes(&self, options: SessionOptions) -> Result<usize> {
-        session_bytes(self, options)
-    }
-
-    fn start(&self, options: SessionOptions) -> Result<Box<dyn Engine>> {
-        engine::on_device(self, options)
-    }
-
-    fn with_tuned(&self, weights: &Weights) -> Result<Box<dyn Loaded>> {
-        Ok(Box::new(with_tuned(self, weights)?))
+        Ok(Box::new(Arc::new(self.with_changed(weights, &|name| weights.is_tuned(name))?)))
     }
 }
 

@@ -10,7 +10,7 @@ use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::ptxvm::Interpreter;
 use medsegx::graph::{Element, Graph, Plan, Role};
 use medsegx::image::resample::{Fit, LogitResizer};
-use medsegx::mask::{Candidates, Counts, Measures, pixels_of_box};
+use medsegx::mask::{Candidates, Measures, pixels_of_box};
 use one_op::Random;
 
 fn backend() -> Cuda<Interpreter> {
@@ -63,11 +63,7 @@ fn counted(maps: usize, side: usize, logits: &[f32]) -> Vec<Measures> {
     };
     backend.count(&mut arena, &plan, id, BOXES.iter().map(corners), &mut counter).expect("the maps are counted");
     let measures = |prompt: usize| {
-        let counts = |map: usize| {
-            let c = counter.map(prompt, map);
-            let tight_box = (c.area > 0).then_some(c.bounds);
-            Counts { area: c.area, above: c.above, below: c.below, inside: c.inside, tight_box }
-        };
+        let counts = |map: usize| counter.map(prompt, map);
         Measures::of_counts(maps, counts, |a, b| counter.both(prompt, a + b - 1), BOXES[prompt], &[])
     };
     (0..prompts).map(measures).collect()

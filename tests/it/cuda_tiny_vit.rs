@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::common::answers::run;
 use crate::common::op_cases::{self, OpCase};
 use crate::common::relative_l2;
 use crate::common::run::{tiny_vit_logits, tiny_vit_of_kernels};
@@ -12,7 +13,13 @@ use medsegx::backend::Launches;
 use medsegx::backend::cpu::{Cpu, CpuOptions};
 use medsegx::backend::cuda::Cuda;
 use medsegx::backend::cuda::driver::ptxvm::{Checks, Interpreter};
-use medsegx::segment::{Capacity, Device, Model, ModelOptions, Picture, Point, Prompt, Segmenter, prompt_points};
+use medsegx::executor::{Network, Session, SessionOptions, Slice};
+use medsegx::image::area::AreaResizer;
+use medsegx::mask::MaskChoice;
+use medsegx::model::Masks;
+use medsegx::segment::{
+    Capacity, Device, Frame, Model, ModelOptions, Picture, Point, Prompt, Segmenter, prompt_points,
+};
 use medsegx::weights::Weights;
 
 /// Required of the kernels: f16 operands, f32 sums.
@@ -62,6 +69,39 @@ fn a_picture_to_its_mask() {
     let differing = mask.iter().zip(&found.2).filter(|(a, b)| a != b).count();
     println!("{differing} of {} pixels differ", mask.len());
     assert!(differing * 200 < mask.len(), "{differing} pixels");
+}
+
+/// Pictures that are shrunk by means over areas are made on the host; how they go up changes no bit, whether encoder and
+/// decoder are one run or two.
+#[test]
+fn pictures_from_the_host_are_those_of_a_session() {
+    let config = tiny_vit_of_kernels(1);
+    let weights = Weights::synthetic(&config, 3);
+    let interpreter = || Interpreter::new(2, Checks::Fast);
+    let model = Arc::new(Model::on_driver(&weights, interpreter()).unwrap());
+    let mut segmenter = Segmenter::new(&model, Capacity::default(), MaskChoice::Auto).unwrap();
+    let network = Arc::new(Network::load(&weights, Cuda::new(interpreter()).unwrap()).unwrap());
+    let options = SessionOptions { slices: 1, prompts: 1, points: 2, mask_prompt: false, masks: Masks::Single };
+    let mut session = Session::new(network, options).unwrap();
+    // Shrunk, enlarged; the smaller one leaves padding where the one before had pixels.
+    for [height, width, channels] in [[290, 410, 1], [61, 150, 3]] {
+        let pixels: Vec<u8> = (0..height * width * channels).map(|i| (i % 241 / 2 + i / 900) as u8).collect();
+        let frame = Frame::new(&config, height, width).unwrap();
+        let mut picture = vec![0; 3 * frame.size * frame.size];
+        let mut resizer = AreaResizer::new(frame.slice, frame.valid, channels).unwrap();
+        resizer.picture(&pixels, channels, &mut picture, frame.size).unwrap();
+        let (mut logits, mut iou) = (vec![0.0; config.logits_size().pow(2)], [0.0; 4]);
+        let mut points = Vec::new();
+        prompt_points(&frame, &[], Some([20.0, 10.0, 120.0, 55.0]), &mut points);
+        let prompts = [Prompt { slot: 0, points: &points, mask: None }];
+        session.encode(&[Slice { pixels: &picture, scaling: frame.scaling(&picture), context: [0; 5] }]).unwrap();
+        session.decode(&prompts, &mut logits, &mut iou).unwrap();
+        for in_one in [false, true] {
+            segmenter.place(0, &Picture { pixels: &pixels, height, width, channels }, None).unwrap();
+            let mut answers = run(&mut segmenter, &prompts, in_one);
+            assert!(answers.logits(0).unwrap() == logits, "{height} x {width} x {channels}, in one run {in_one}");
+        }
+    }
 }
 
 fn case(op: &str, name: &str) -> OpCase {

@@ -14,6 +14,7 @@ mod dispatch;
 mod fused;
 mod gate;
 mod image_source;
+mod imaging;
 mod inverted_bottleneck;
 mod keys;
 mod layer_norm;
@@ -36,7 +37,6 @@ pub(crate) mod training;
 mod upscale;
 mod window_attention;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -153,11 +153,14 @@ impl Cpu {
 impl Backend for Cpu {
     type Param = Param;
     type Arena = Arena;
-    type Recording = Infallible;
     type Mark = Instant;
 
     fn name(&self) -> String {
         "cpu".into()
+    }
+
+    fn arithmetic(&self) -> String {
+        format!("cpu {} {:?}", self.level, self.precision)
     }
 
     fn lower(&self, mut graph: Graph) -> Graph {
@@ -221,14 +224,6 @@ impl Backend for Cpu {
                 team.check()
             })
         })
-    }
-
-    fn record(&self, _: &mut Arena, _: &Plan, _: &[Arc<Param>], _: usize) -> Result<Option<Infallible>> {
-        Ok(None)
-    }
-
-    fn replay(&self, _: &mut Arena, recording: &Infallible) -> Result<()> {
-        match *recording {}
     }
 
     fn mark(&self) -> Result<Instant> {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Driver, Queue};
+use super::recording::Runs;
 use crate::error::Result;
 use crate::graph::plan::{ALIGNMENT, Place};
 use crate::graph::{Plan, Role, Value, ValueId};
@@ -33,6 +34,8 @@ impl<D: Driver> Memory<D> {
 /// Memory of one session.
 pub struct Arena<D: Driver> {
     pub(super) memory: Arc<Memory<D>>,
+    /// By the address of a plan's nodes and the number of slices or prompts.
+    pub(super) runs: Runs<D, (usize, usize)>,
     upload: Upload<D>,
 }
 
@@ -60,7 +63,7 @@ impl<D: Driver> Arena<D> {
         // A run's inputs are uploaded once, and the encoder's may still be under way when the decoder's follow.
         let bytes = plans.iter().map(|plan| input_bytes(plan)).sum::<usize>().max(ALIGNMENT);
         let upload = Upload { pinned: driver.pinned(bytes)?, bytes, used: 0, waiting: Vec::with_capacity(16) };
-        Ok(Arena { memory: Arc::new(memory), upload })
+        Ok(Arena { memory: Arc::new(memory), runs: Vec::new(), upload })
     }
 
     /// Takes bytes for byte `offset` of the value `id`; they are on the device when what is queued next runs.

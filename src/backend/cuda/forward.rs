@@ -8,18 +8,17 @@
 //!
 //! Whatever crosses between host and device is there twice, so that neither waits for the other.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use super::driver::{Driver, Queue};
 use super::measure::MapCounter;
+use super::recording::{Held, Runs};
 use super::resize::MaskResizer;
 use super::slice_staging::SliceStaging;
 use super::step::Redirects;
-use super::{Arena, Cuda, Recording};
-use crate::backend::{Input, Part};
+use super::{Arena, Cuda};
+use crate::backend::imaging::Job;
 use crate::error::Result;
-use crate::graph::ValueId;
 use crate::graph::plan::ALIGNMENT;
 
 /// What crosses between host and device for one batch, besides its slices.
@@ -61,46 +60,13 @@ struct Key {
     layout: Layout,
 }
 
-/// A shape that comes once is not worth a recording, and a first run outside of one loads the kernels.
-enum Run<D: Driver> {
-    Once,
-    Recorded(Recording<D>),
-}
-
 /// Memory and recordings of forward passes of one session.
 pub struct Forward<D: Driver> {
-    runs: Vec<(Key, Run<D>)>,
+    runs: Runs<D, Key>,
     halves: [Half<D>; 2],
     /// Of the run that is being queued: kept for their memory.
     key: Key,
     redirects: [Redirects; 2],
-}
-
-/// What a forward pass leads to, in the plan of the decoder.
-#[derive(Clone, Copy)]
-pub struct Answers {
-    /// f32 `[B, M, L, L]`.
-    pub logits: ValueId,
-    /// f32 `[B, 4]`.
-    pub iou: ValueId,
-    /// Maps of a prompt, M.
-    pub maps: usize,
-}
-
-/// What one forward pass is about.
-pub struct Job<'a, D: Driver> {
-    pub(crate) parts: [Part<'a, Cuda<D>>; 2],
-    /// How many slices are encoded; there are as many prompts as boxes.
-    pub slices: usize,
-    pub(crate) inputs: &'a [Input<'a>],
-    /// Pixels and scaling of the encoder's plan.
-    pub pictures: [ValueId; 2],
-    /// Of the decoder's.
-    pub answers: Answers,
-    /// First column, column behind the last, first row, row behind the last of each prompt, in pixels of the maps.
-    pub boxes: &'a [[u32; 4]],
-    /// To the slices' own size.
-    pub resizer: &'a Arc<MaskResizer<D>>,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -128,76 +94,55 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Queues one forward pass on the slices of `staging`'s batch; which half of the memory it fills, for
-    /// [`Cuda::collect`]. What lay there is gone.
+    /// [`Cuda::collect`]. What lay there is gone. `boxes` are first column, column behind the last, first row, row behind
+    /// the last of each prompt, in pixels of the maps; masks are those of `resizer`.
     ///
     /// # Errors
     /// Memory; a device that fails.
-    pub fn run_forward(
+    pub(crate) fn run_forward(
         &self,
         forward: &mut Forward<D>,
-        staging: &mut SliceStaging<D>,
-        counter: &MapCounter<D>,
-        arena: &mut Arena<D>,
-        job: &Job<'_, D>,
+        (staging, counter, arena): (&mut SliceStaging<D>, &MapCounter<D>, &mut Arena<D>),
+        job: &Job<'_, Self>,
+        boxes: &[[u32; 4]],
+        resizer: &Arc<MaskResizer<D>>,
     ) -> Result<usize> {
-        let (index, prompts) = (staging.half(), job.boxes.len());
+        let (index, prompts, masks) = (staging.half(), boxes.len(), boxes.len() * counter.maps());
         self.reuse_slices(staging)?;
         let Forward { runs, halves, key, redirects } = forward;
         let half = &mut halves[index];
-        let layout = Layout::new(prompts, counter.bytes(prompts), job.answers.maps, job.resizer.area());
-        let boxes = self.gather(half, redirects, job, layout)?;
+        let layout = Layout::new(prompts, counter.bytes(prompts), masks, resizer.area());
+        let boxes = self.gather(half, redirects, (job, boxes), layout)?;
         half.at = layout;
         self.await_slices(staging, arena)?;
 
         let [inputs, results] = [&half.inputs, &half.results].map(|buffer| self.driver.address(buffer));
-        let memory = [inputs, results, Arc::as_ptr(job.resizer) as u64];
+        let memory = [inputs, results, Arc::as_ptr(resizer) as u64];
         (key.half, key.counts, key.memory, key.layout) = (index, [job.slices, prompts], memory, layout);
         key.slices.clear();
         staging.memory(self, &mut key.slices);
         key.slices.push(std::ptr::from_ref(job.parts[1].plan) as u64);
         let launch = |capture: Option<&D::Capture>| {
-            self.launch_pictures(
-                capture,
-                staging,
-                job.slices,
-                (arena, job.parts[0].plan, job.pictures),
-                &redirects[0],
-            )?;
+            let pictures = (&*arena, job.parts[0].plan, job.pictures);
+            self.launch_pictures(capture, staging, job.slices, pictures, &redirects[0])?;
             for (i, (part, count)) in job.parts.iter().zip([job.slices, prompts]).enumerate() {
                 self.all_steps(capture, arena, part.plan, part.params, count, &redirects[i])?;
             }
-            let logits = (job.parts[1].plan, job.answers.logits);
+            let logits = (job.parts[1].plan, job.logits);
             self.launch_count(capture, arena, logits, prompts, [boxes, results + layout.counts as u64])?;
-            let maps = prompts * job.answers.maps;
-            self.launch_masks(capture, arena, logits, maps, job.resizer, results + layout.masks as u64)
+            self.launch_masks(capture, arena, logits, masks, resizer, results + layout.masks as u64)
         };
-        match runs.iter().position(|(of, _)| of == key) {
-            None => {
-                // Memory that was replaced does not come back.
-                runs.retain(|(of, _)| {
-                    of.half != index || (of.memory, &of.slices[..2]) == (key.memory, &key.slices[..2])
-                });
-                launch(None)?;
-                runs.push((key.clone(), Run::Once));
-            }
-            Some(place) => {
-                if let Run::Once = runs[place].1 {
-                    let capture = self.driver.begin_capture()?;
-                    let captured = launch(Some(&capture));
-                    // Ended in any case: a queue must not stay in capture.
-                    let launches = self.driver.end_capture(capture);
-                    captured?;
-                    let mut others: Vec<Arc<dyn Any + Send + Sync>> = staging.held();
-                    others.extend([half.inputs.clone(), half.results.clone()].map(|b| b as Arc<dyn Any + Send + Sync>));
-                    others.push(job.resizer.clone());
-                    let params = job.parts.iter().flat_map(|part| part.params).cloned().collect();
-                    runs[place].1 = Run::Recorded(self.recording(launches?, params, arena, others));
-                }
-                if let Run::Recorded(recording) = &runs[place].1 {
-                    self.replay_launches(recording)?;
-                }
-            }
+        if !runs.iter().any(|(of, _)| of == key) {
+            // Memory that was replaced does not come back.
+            runs.retain(|(of, _)| of.half != index || (of.memory, &of.slices[..2]) == (key.memory, &key.slices[..2]));
         }
+        let held = || {
+            let mut held = staging.held();
+            held.extend(job.parts.iter().flat_map(|part| self.held(arena, part.params)));
+            held.extend([Arc::clone(&half.inputs) as Held, half.results.clone(), resizer.clone()]);
+            held
+        };
+        self.run_recorded(runs, key, held, launch)?;
         self.slices_read(staging)?;
         half.done = Some(self.driver.record_event(Queue::Run, half.done.take())?);
         Ok(index)
@@ -209,28 +154,28 @@ impl<D: Driver> Cuda<D> {
         &self,
         half: &mut Half<D>,
         redirects: &mut [Redirects; 2],
-        job: &Job<'_, D>,
+        (job, corners): (&Job<'_, Self>, &[[u32; 4]]),
         layout: Layout,
     ) -> Result<u64> {
         let mut end = 0;
-        for input in job.inputs {
+        for input in job.inputs.iter().flatten() {
             place(&mut end, input.bytes.len());
         }
-        let boxes = place(&mut end, size_of_val(job.boxes));
+        let boxes = place(&mut end, size_of_val(corners));
         self.grow_half(half, end, layout.end)?;
         let (host, start) = (self.driver.host(&mut half.up), self.driver.address(&half.inputs));
         redirects.iter_mut().for_each(Redirects::clear);
         let mut behind = 0;
-        for input in job.inputs {
+        for input in job.inputs.iter().flatten() {
             let at = place(&mut behind, input.bytes.len());
             host[at..behind].copy_from_slice(input.bytes);
             redirects[usize::from(input.decoder)].push((input.id, start + at as u64));
         }
-        host[boxes..boxes + size_of_val(job.boxes)].copy_from_slice(bytemuck::cast_slice(job.boxes));
+        host[boxes..boxes + size_of_val(corners)].copy_from_slice(bytemuck::cast_slice(corners));
         // SAFETY: the bytes change only in a later batch of this half, which begins behind a wait for the upload of its
         // slices, queued behind this copy; the buffer is dropped behind the pinned memory, whose drop waits.
         unsafe { self.driver.queue_write(Queue::Up, &half.inputs, 0, &half.up, 0..end) }?;
-        redirects[1].push((job.answers.iou, self.driver.address(&half.results)));
+        redirects[1].push((job.iou, self.driver.address(&half.results)));
         Ok(start + boxes as u64)
     }
 
@@ -310,11 +255,11 @@ impl<D: Driver> Cuda<D> {
 }
 
 impl Layout {
-    fn new(prompts: usize, count_bytes: usize, maps: usize, area: usize) -> Layout {
+    fn new(prompts: usize, count_bytes: usize, masks: usize, area: usize) -> Layout {
         let mut end = 0;
         place(&mut end, 16 * prompts);
         let counts = place(&mut end, count_bytes);
-        let masks = place(&mut end, prompts * maps * area);
+        let masks = place(&mut end, masks * area);
         Layout { prompts, counts, masks, area, end }
     }
 }

@@ -4,26 +4,12 @@ use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
+use crate::mask::Counts;
 
 /// Blocks of one prompt.
 const PARTS: usize = 16;
 /// Counts of a map.
 const OF_MAP: usize = 8;
-
-/// Counts of one map; its mask is the pixels above 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapCounts {
-    /// Pixels of the mask.
-    pub area: u32,
-    /// Pixels above 1.
-    pub above: u32,
-    /// Pixels above -1.
-    pub below: u32,
-    /// Pixels of the mask inside the box.
-    pub inside: u32,
-    /// First column and row, last column and row of the mask; nothing else where it is empty.
-    pub bounds: [u32; 4],
-}
 
 /// Device and host memory for the counts of a batch.
 pub struct MapCounter<D: Driver> {
@@ -39,6 +25,11 @@ pub struct MapCounter<D: Driver> {
 }
 
 impl<D: Driver> MapCounter<D> {
+    /// Maps of a prompt.
+    pub(super) fn maps(&self) -> usize {
+        self.maps
+    }
+
     /// Bytes of the counts of `prompts` prompts.
     pub(super) fn bytes(&self, prompts: usize) -> usize {
         self.counts * PARTS * size_of::<u32>() * prompts
@@ -50,14 +41,15 @@ impl<D: Driver> MapCounter<D> {
     }
 
     /// Counts of map `map` of prompt `prompt` of the last [`Cuda::count`].
-    pub fn map(&self, prompt: usize, map: usize) -> MapCounts {
+    pub fn map(&self, prompt: usize, map: usize) -> Counts {
         let parts = || self.parts(prompt).map(|part| &part[OF_MAP * map..][..OF_MAP]);
         // A device that fails may return any number; counts of a map are far below the limit.
         let sum = |at: usize| parts().fold(0, |sum: u32, part| sum.saturating_add(part[at]));
         let least = |at: usize| parts().map(|part| part[at]).min().unwrap_or(u32::MAX);
         let most = |at: usize| parts().map(|part| part[at]).max().unwrap_or(0);
         let bounds = [least(4), least(5), most(6), most(7)];
-        MapCounts { area: sum(0), above: sum(1), below: sum(2), inside: sum(3), bounds }
+        let tight_box = (sum(0) > 0).then_some(bounds);
+        Counts { area: sum(0), above: sum(1), below: sum(2), inside: sum(3), tight_box }
     }
 
     /// Pixels of both masks of pair `pair` (0-1, 0-2, 1-2) of prompt `prompt`.

@@ -19,6 +19,7 @@ pub mod forward;
 mod gemm;
 pub mod grey_level;
 mod image_source;
+mod imaging;
 mod inverted_bottleneck;
 pub mod kernels;
 mod layer_norm;
@@ -28,6 +29,7 @@ pub mod measure;
 pub mod occupancy;
 mod patch_embed;
 pub mod picture;
+mod recording;
 pub mod resize;
 pub mod slice_staging;
 mod step;
@@ -38,7 +40,6 @@ mod tokens;
 mod upscale;
 mod window_attention;
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -47,42 +48,21 @@ use half::f16;
 
 pub use self::arena::Arena;
 pub use self::ceiling::Ceiling;
-use self::device::Resident;
 pub use self::device::{Cuda, Param, Saturated};
 pub use self::dispatch::param_bytes;
 use self::driver::{Driver, Queue};
+use self::recording::Held;
 use self::step::Step;
 use super::Backend;
 use crate::error::Result;
 use crate::graph::{Graph, ParamId, Plan, Storage, ValueId};
 use crate::params::Numbers;
 
-/// The launches of one run, with a share in all memory that they use. The launches are dropped first.
-pub struct Recording<D: Driver> {
-    launches: D::Recording,
-    _params: Vec<Arc<Param<D>>>,
-    _others: Vec<Arc<dyn Any + Send + Sync>>,
-    _memory: Arc<arena::Memory<D>>,
-    _resident: Arc<Resident<D>>,
-}
-
 impl<D: Driver> Cuda<D> {
-    /// A recording of captured launches, with its share in the memory that they use.
-    fn recording(
-        &self,
-        launches: D::Recording,
-        params: Vec<Arc<Param<D>>>,
-        arena: &Arena<D>,
-        others: Vec<Arc<dyn Any + Send + Sync>>,
-    ) -> Recording<D> {
-        let (memory, resident) = (Arc::clone(&arena.memory), Arc::clone(&self.resident));
-        Recording { launches, _params: params, _others: others, _memory: memory, _resident: resident }
-    }
-
-    #[allow(unsafe_code, reason = "running kernels is the hardware boundary")]
-    fn replay_launches(&self, recording: &Recording<D>) -> Result<()> {
-        // SAFETY: the recording has a share in all memory that its launches use.
-        unsafe { self.driver.replay(&recording.launches) }
+    /// A share in all memory that the steps of a plan use.
+    fn held(&self, arena: &Arena<D>, params: &[Arc<Param<D>>]) -> Vec<Held> {
+        let params = params.iter().map(|param| Arc::clone(param) as Held);
+        params.chain([Arc::clone(&arena.memory) as Held, Arc::clone(&self.resident) as Held]).collect()
     }
 
     /// Runs every step, or captures its launches.
@@ -106,7 +86,6 @@ impl<D: Driver> Cuda<D> {
 impl<D: Driver> Backend for Cuda<D> {
     type Param = Param<D>;
     type Arena = Arena<D>;
-    type Recording = Recording<D>;
     type Mark = D::Event;
 
     fn name(&self) -> String {
@@ -191,27 +170,13 @@ impl<D: Driver> Backend for Cuda<D> {
 
     fn run_all(&self, arena: &mut Arena<D>, plan: &Plan, params: &[Arc<Param<D>>], active: usize) -> Result<()> {
         arena.flush(&self.driver)?;
-        self.all_steps(None, arena, plan, params, active, &[])
-    }
-
-    fn record(
-        &self,
-        arena: &mut Arena<D>,
-        plan: &Plan,
-        params: &[Arc<Param<D>>],
-        active: usize,
-    ) -> Result<Option<Recording<D>>> {
-        let capture = self.driver.begin_capture()?;
-        let captured = self.all_steps(Some(&capture), arena, plan, params, active, &[]);
-        // Ended in any case: a queue must not stay in capture.
-        let launches = self.driver.end_capture(capture);
-        captured?;
-        Ok(Some(self.recording(launches?, params.to_vec(), arena, Vec::new())))
-    }
-
-    fn replay(&self, arena: &mut Arena<D>, recording: &Recording<D>) -> Result<()> {
-        arena.flush(&self.driver)?;
-        self.replay_launches(recording)
+        // Of a plan that moves with its session the nodes stay where they are.
+        let (key, mut runs) = ((plan.graph.nodes.as_ptr() as usize, active), std::mem::take(&mut arena.runs));
+        let held = || self.held(arena, params);
+        let launch = |capture: Option<&D::Capture>| self.all_steps(capture, arena, plan, params, active, &[]);
+        let done = self.run_recorded(&mut runs, &key, held, launch);
+        arena.runs = runs;
+        done
     }
 
     fn mark(&self) -> Result<D::Event> {

@@ -3,7 +3,7 @@
 use super::driver::{Arg, Driver};
 use super::grey_level::Slices;
 use super::{Arena, Cuda};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
 use crate::image::resample::{Resizer, Stage};
 
@@ -86,14 +86,29 @@ impl<D: Driver> Cuda<D> {
         };
         let range = ranges.map_or(0, |ranges| self.driver.address(&ranges.0) + (8 * first) as u64);
         let counters = self.driver.address(&self.resident.counters) + (4 * first) as u64;
-        let mut args = vec![Arg::Pointer(levels.start)];
-        args.extend(taps.taps.iter().map(|b| Arg::Pointer(self.driver.address(b))));
-        args.extend([of_value(pixels, 3 * size * size), Arg::Pointer(range), of_value(scaling, 32)]);
-        args.push(Arg::Pointer(counters));
-        let sizes = [taps.row, levels.step, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[0], to[1], size];
-        for size in sizes {
-            args.push(Arg::U32(self.size("a side or step of a slice", size)?));
-        }
+        let [row_first, row_weights, column_first, column_weights] =
+            taps.taps.each_ref().map(|buffer| Arg::Pointer(self.driver.address(buffer)));
+        let size_of = |size| Ok::<_, Error>(Arg::U32(self.size("a side or step of a slice", size)?));
+        let args = [
+            Arg::Pointer(levels.start),
+            row_first,
+            row_weights,
+            column_first,
+            column_weights,
+            of_value(pixels, 3 * size * size),
+            Arg::Pointer(range),
+            of_value(scaling, 32),
+            Arg::Pointer(counters),
+            size_of(taps.row)?,
+            size_of(levels.step)?,
+            size_of(from[0] - 1)?,
+            size_of(from[1] - 1)?,
+            size_of(rows.taps)?,
+            size_of(columns.taps)?,
+            size_of(to[0])?,
+            size_of(to[1])?,
+            size_of(size)?,
+        ];
         let entry = if taps.channels == 1 { "picture_1" } else { "picture_3" };
         let grid = [to[1].div_ceil(TILE[0]), to[0].div_ceil(TILE[1]), count];
         self.launch(capture, entry, grid.map(|blocks| blocks as u32), &args)

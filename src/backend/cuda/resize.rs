@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::driver::{Arg, Driver, Queue};
 use super::{Arena, Cuda};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Plan, ValueId};
 use crate::image::resample::{LogitResizer, Stage, StageTaps};
 
@@ -83,18 +83,13 @@ impl<D: Driver> Cuda<D> {
     }
 
     fn device_stage(&self, stage: Stage, room: usize) -> Result<DeviceStage<D>> {
-        let upload = |bytes: &[u8]| {
-            let buffer = self.driver.allocate(bytes.len())?;
-            self.driver.write(&buffer, 0, bytes)?;
-            Ok::<_, Error>(buffer)
-        };
         let [rows, columns] = &stage.taps;
         let (firsts, weights) = across(columns, stage.to[1]);
         let taps = [
-            upload(bytemuck::cast_slice(&rows.first))?,
-            upload(bytemuck::cast_slice(&rows.weights))?,
-            upload(bytemuck::cast_slice(&firsts))?,
-            upload(bytemuck::cast_slice(&weights))?,
+            self.uploaded(bytemuck::cast_slice(&rows.first))?,
+            self.uploaded(bytemuck::cast_slice(&rows.weights))?,
+            self.uploaded(bytemuck::cast_slice(&firsts))?,
+            self.uploaded(bytemuck::cast_slice(&weights))?,
         ];
         Ok(DeviceStage { stage, taps, out: self.driver.allocate(room)? })
     }
@@ -220,13 +215,28 @@ impl<D: Driver> Cuda<D> {
     ) -> Result<()> {
         let Stage { from, to, taps: [rows, columns] } = &device.stage;
         let plane = u32::try_from(plane).map_err(|_| self.out_of_range("values of a map", plane, u32::MAX as usize))?;
-        let mut args = vec![Arg::Pointer(source)];
-        args.extend(device.taps.iter().map(|b| Arg::Pointer(self.driver.address(b))));
-        args.extend([out, count].map(Arg::Pointer));
-        args.push(Arg::U32(plane));
+        let [row_first, row_weights, column_first, column_weights] =
+            device.taps.each_ref().map(|buffer| Arg::Pointer(self.driver.address(buffer)));
         // Sides are at most 2^20, see `Resizer`; maps at most `MOST_MAPS` and their rows at most 65535.
-        let sizes = [row, from[0] - 1, from[1] - 1, rows.taps, columns.taps, to[0], to[1], pitch(to[1])];
-        args.extend(sizes.map(|size| Arg::U32(size as u32)));
+        let size = |size: usize| Arg::U32(size as u32);
+        let args = [
+            Arg::Pointer(source),
+            row_first,
+            row_weights,
+            column_first,
+            column_weights,
+            Arg::Pointer(out),
+            Arg::Pointer(count),
+            Arg::U32(plane),
+            size(row),
+            size(from[0] - 1),
+            size(from[1] - 1),
+            size(rows.taps),
+            size(columns.taps),
+            size(to[0]),
+            size(to[1]),
+            size(pitch(to[1])),
+        ];
         let before = if to[1].is_multiple_of(SECTOR) { 0 } else { SECTOR - 1 };
         let grid = [(to[1] + before).div_ceil(TILE[0]), to[0].div_ceil(TILE[1]), maps];
         self.launch(capture, entry, grid.map(|blocks| blocks as u32), &args)

@@ -1,12 +1,12 @@
 //! Slices on their way to the encoder: gathered in pinned memory as they are stored, uploaded in a queue of their own
 //! while the run before is still at work, and made into pictures where they are.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use super::driver::{Driver, Queue};
 use super::grey_level::{GreyTable, Slices};
 use super::picture::{PictureTaps, Ranges};
+use super::recording::Held;
 use super::{Arena, Cuda};
 use crate::error::{Error, Result};
 use crate::graph::{Plan, ValueId};
@@ -44,11 +44,18 @@ impl<D: Driver> Recipe<D> {
     fn stored(&self) -> usize {
         self.rows * self.pitch()
     }
+
+    /// Bytes of the levels of a slice, besides what is stored.
+    fn levels(&self) -> usize {
+        self.grey.as_ref().map_or(0, |_| self.values())
+    }
 }
 
 /// A slice in the memory of a batch.
 struct Region<D: Driver> {
     offset: usize,
+    /// Where its levels go, unless they are what is stored.
+    levels: usize,
     recipe: Arc<Recipe<D>>,
 }
 
@@ -59,6 +66,8 @@ struct Half<D: Driver> {
     stored: Arc<D::Buffer>,
     bytes: usize,
     used: usize,
+    /// Bytes of the levels of its slices.
+    levels: usize,
     regions: Vec<Region<D>>,
     /// Region of each slot.
     slots: Vec<Option<usize>>,
@@ -95,13 +104,10 @@ impl<D: Driver> SliceStaging<D> {
     }
 
     /// A share in that memory.
-    pub(super) fn held(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
+    pub(super) fn held(&self) -> Vec<Held> {
         let half = &self.halves[self.current];
-        let mut held: Vec<Arc<dyn Any + Send + Sync>> =
-            vec![half.stored.clone(), self.levels.clone(), self.ranges.clone()];
-        let recipes = half.regions.iter().map(|region| Arc::clone(&region.recipe) as Arc<dyn Any + Send + Sync>);
-        held.extend(recipes);
-        held
+        let recipes = half.regions.iter().map(|region| Arc::clone(&region.recipe) as Held);
+        recipes.chain([half.stored.clone() as Held, self.levels.clone(), self.ranges.clone()]).collect()
     }
 
     /// Puts the slice of slot `from` in `slot` too.
@@ -158,6 +164,7 @@ impl<D: Driver> Cuda<D> {
                 stored,
                 bytes: 0,
                 used: 0,
+                levels: 0,
                 regions: Vec::new(),
                 slots,
                 uploaded: None,
@@ -178,7 +185,7 @@ impl<D: Driver> Cuda<D> {
         for half in &mut staging.halves {
             self.grow(half, slots * recipe.stored())?;
         }
-        self.grow_levels(staging, slots * recipe.grey.as_ref().map_or(0, |_| recipe.values()))
+        self.grow_levels(staging, slots * recipe.levels())
     }
 
     /// Takes a slice into `slot`: `fill` writes its rows, [`Recipe::pitch`] bytes each, and they are on their way. The
@@ -212,19 +219,19 @@ impl<D: Driver> Cuda<D> {
         unsafe { self.driver.queue_write(Queue::Up, &half.stored, range.start, &half.pinned, range.clone()) }?;
         half.used = range.end;
         half.slots[slot] = Some(half.regions.len());
-        half.regions.push(Region { offset: range.start, recipe: Arc::clone(recipe) });
+        half.regions.push(Region { offset: range.start, levels: half.levels, recipe: Arc::clone(recipe) });
+        half.levels += recipe.levels();
         Ok(())
     }
 
     /// To be called before more is uploaded for the batch: where its run has begun, what goes up waits for that.
     pub(super) fn reuse_slices(&self, staging: &SliceStaging<D>) -> Result<()> {
-        let half = &staging.halves[staging.current];
-        if staging.open {
-            return Ok(());
-        }
-        if let Some(uploaded) = &half.uploaded {
-            self.driver.wait(uploaded)?;
-        }
+        if staging.open { Ok(()) } else { self.wait_until_read(&staging.halves[staging.current]) }
+    }
+
+    /// Waits for the uploads of a half; what goes up from here on waits for the run that reads it.
+    fn wait_until_read(&self, half: &Half<D>) -> Result<()> {
+        half.uploaded.as_ref().map_or(Ok(()), |uploaded| self.driver.wait(uploaded))?;
         half.read.as_ref().map_or(Ok(()), |read| self.driver.wait_event(Queue::Up, read))
     }
 
@@ -232,13 +239,8 @@ impl<D: Driver> Cuda<D> {
     fn begin_batch(&self, staging: &mut SliceStaging<D>) -> Result<()> {
         staging.current ^= 1;
         let half = &mut staging.halves[staging.current];
-        if let Some(uploaded) = &half.uploaded {
-            self.driver.wait(uploaded)?;
-        }
-        if let Some(read) = &half.read {
-            self.driver.wait_event(Queue::Up, read)?;
-        }
-        half.used = 0;
+        self.wait_until_read(half)?;
+        (half.used, half.levels) = (0, 0);
         half.regions.clear();
         half.slots.fill(None);
         staging.open = true;
@@ -291,12 +293,11 @@ impl<D: Driver> Cuda<D> {
     pub(super) fn await_slices(&self, staging: &mut SliceStaging<D>, arena: &mut Arena<D>) -> Result<()> {
         arena.flush(&self.driver)?;
         let half = &mut staging.halves[staging.current];
-        let levels = half.regions.iter().filter(|region| region.recipe.grey.is_some());
-        let bytes = levels.map(|region| region.recipe.values()).sum();
         let uploaded = self.driver.record_event(Queue::Up, half.uploaded.take())?;
         self.driver.wait_event(Queue::Run, &uploaded)?;
         half.uploaded = Some(uploaded);
         staging.open = false;
+        let bytes = half.levels;
         self.grow_levels(staging, bytes)
     }
 
@@ -310,23 +311,24 @@ impl<D: Driver> Cuda<D> {
         redirects: &[(ValueId, u64)],
     ) -> Result<()> {
         let half = &staging.halves[staging.current];
-        let levels = self.launch_levels(capture, staging, half)?;
-        let slots: Option<Vec<usize>> = half.slots.iter().take(count).copied().collect();
-        let slots = slots.filter(|slots| slots.len() == count);
-        let slots = slots.ok_or_else(|| {
-            Error::internal("the slices of a batch", format!("not all of {count} slots have a slice"))
-        })?;
+        self.launch_levels(capture, staging, half)?;
+        let slot = |at: usize| half.slots.get(at).copied().flatten().map(|region| &half.regions[region]);
+        if (0..count).any(|at| slot(at).is_none()) {
+            let what = format!("not all of {count} slots have a slice");
+            return Err(Error::internal("the slices of a batch", what));
+        }
         let mut first = 0;
-        while let Some(&region) = slots.get(first) {
+        while let Some(region) = slot(first).filter(|_| first < count) {
             // As many pictures in one launch as have the same recipe and lie evenly.
-            let recipe = &half.regions[region].recipe;
-            let step = slots.get(first + 1).map_or(0, |&next| levels[next].saturating_sub(levels[region]));
-            let alike = |&(i, &slot): &(usize, &usize)| {
-                levels[slot] == levels[region] + i as u64 * step && Arc::ptr_eq(&half.regions[slot].recipe, recipe)
+            let (recipe, start) = (&region.recipe, self.levels_of(staging, region));
+            let next = slot(first + 1).filter(|_| first + 1 < count);
+            let step = next.map_or(0, |next| self.levels_of(staging, next).saturating_sub(start));
+            let alike = |&(i, other): &(usize, &Region<D>)| {
+                self.levels_of(staging, other) == start + i as u64 * step && Arc::ptr_eq(&other.recipe, recipe)
             };
-            let alike = slots[first..].iter().enumerate().take_while(alike).count();
+            let alike = (first..count).map_while(slot).enumerate().take_while(alike).count();
             let ranges = recipe.ranges.then_some(&*staging.ranges);
-            let slices = Slices { start: levels[region], step: step as usize };
+            let slices = Slices { start, step: step as usize };
             self.pictures(capture, target, redirects, (first, alike), &recipe.taps, slices, ranges)?;
             first += alike;
         }
@@ -340,27 +342,24 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
-    /// Launches what makes levels of all slices of the batch; device addresses of the levels of each.
-    fn launch_levels(
-        &self,
-        capture: Option<&D::Capture>,
-        staging: &SliceStaging<D>,
-        half: &Half<D>,
-    ) -> Result<Vec<u64>> {
-        let (stored, mut next) = (self.driver.address(&half.stored), self.driver.address(&staging.levels));
-        let mut levels = Vec::with_capacity(half.regions.len());
-        for run in half.regions.chunk_by(|a, b| Arc::ptr_eq(&a.recipe, &b.recipe)) {
-            let (recipe, start) = (&run[0].recipe, stored + run[0].offset as u64);
-            let from = Slices { start, step: recipe.stored() };
-            let Some(grey) = &recipe.grey else {
-                levels.extend((0..run.len()).map(|i| start + (i * from.step) as u64));
-                continue;
-            };
-            let to = Slices { start: next, step: recipe.values() };
-            self.grey_levels(capture, grey, [from, to], recipe.values(), run.len())?;
-            levels.extend((0..run.len()).map(|i| next + (i * to.step) as u64));
-            next += (run.len() * to.step) as u64;
+    /// Device address of the levels of a slice of the batch.
+    fn levels_of(&self, staging: &SliceStaging<D>, region: &Region<D>) -> u64 {
+        match region.recipe.grey {
+            Some(_) => self.driver.address(&staging.levels) + region.levels as u64,
+            None => self.driver.address(&staging.halves[staging.current].stored) + region.offset as u64,
         }
-        Ok(levels)
+    }
+
+    /// Launches what makes levels of all slices of the batch.
+    fn launch_levels(&self, capture: Option<&D::Capture>, staging: &SliceStaging<D>, half: &Half<D>) -> Result<()> {
+        let stored = self.driver.address(&half.stored);
+        for run in half.regions.chunk_by(|a, b| Arc::ptr_eq(&a.recipe, &b.recipe)) {
+            let recipe = &run[0].recipe;
+            let Some(grey) = &recipe.grey else { continue };
+            let from = Slices { start: stored + run[0].offset as u64, step: recipe.stored() };
+            let to = Slices { start: self.levels_of(staging, &run[0]), step: recipe.values() };
+            self.grey_levels(capture, grey, [from, to], recipe.values(), run.len())?;
+        }
+        Ok(())
     }
 }
