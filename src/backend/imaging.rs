@@ -126,8 +126,8 @@ pub(crate) trait Imaging: Backend + Sized {
         Err(self.no_pass())
     }
 
-    /// Queues pictures, encoder, decoder, counts and masks of a batch as one run; which half of the memory holds what it
-    /// leads to.
+    /// Queues pictures, encoder, decoder, counts and masks of a batch as one run; which half of the memory holds what
+    /// it leads to.
     fn run_pass(
         &self,
         _images: &mut Self::Images,

@@ -85,8 +85,8 @@ pub(super) fn start<B: Imaging>(network: &Arc<Network<B>>, options: SessionOptio
     Ok(Box::new(OnDevice { session, images, room, placed, recipe, resizer, decoded: 0, logits, fetched: false }))
 }
 
-/// A session with its pictures and masks, on a device that a segmenter does not name. Prompts are counted in their batch
-/// and maps within a prompt, as the session's masks give them.
+/// A session with its pictures and masks, on a device that a segmenter does not name. Prompts are counted in their
+/// batch and maps within a prompt, as the session's masks give them.
 pub(super) trait Engine: Send {
     /// Takes a slice of `frame` into `slot`, which the batch has, of the next batch. Its context has rows in the
     /// model's tables.

@@ -71,8 +71,8 @@ fn a_picture_to_its_mask() {
     assert!(differing * 200 < mask.len(), "{differing} pixels");
 }
 
-/// Pictures that are shrunk by means over areas are made on the host; how they go up changes no bit, whether encoder and
-/// decoder are one run or two.
+/// Pictures that are shrunk by means over areas are made on the host; how they go up changes no bit, whether encoder
+/// and decoder are one run or two.
 #[test]
 fn pictures_from_the_host_are_those_of_a_session() {
     let config = tiny_vit_of_kernels(1);

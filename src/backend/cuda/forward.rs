@@ -94,8 +94,8 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Queues one forward pass on the slices of `staging`'s batch; which half of the memory it fills, for
-    /// [`Cuda::collect`]. What lay there is gone. `boxes` are first column, column behind the last, first row, row behind
-    /// the last of each prompt, in pixels of the maps; masks are those of `resizer`.
+    /// [`Cuda::collect`]. What lay there is gone. `boxes` are first column, column behind the last, first row, row
+    /// behind the last of each prompt, in pixels of the maps; masks are those of `resizer`.
     ///
     /// # Errors
     /// Memory; a device that fails.

@@ -16,8 +16,8 @@ pub(super) struct Recording<D: Driver> {
     _held: Vec<Held>,
 }
 
-/// A run that comes once, as the last of a volume may, is not worth a recording; and a first run outside of one loads the
-/// kernels and names the step that fails.
+/// A run that comes once, as the last of a volume may, is not worth a recording; and a first run outside of one loads
+/// the kernels and names the step that fails.
 pub(super) enum Run<D: Driver> {
     Once,
     Recorded(Recording<D>),
