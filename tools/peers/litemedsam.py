@@ -1,4 +1,4 @@
-"""LiteMedSAM as an ONNX graph and as OpenVINO's, and one golden case to run it on. PyTorch is not needed.
+"""LiteMedSAM as an ONNX graph and as OpenVINO's, and one golden case to run it on. PyTorch gets its code from its package.
 
     python3 litemedsam.py WEIGHTS FOLDER --oracle ORACLE
 

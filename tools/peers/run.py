@@ -3,13 +3,13 @@
 
     python3 tools/peers/run.py                          # makes an environment below target/ from requirements.txt
     python3 tools/peers/run.py --python /path/python3   # uses one that has the packages
-    python3 tools/peers/run.py --config litemedsam      # the published weights, which it fetches; not PyTorch
+    python3 tools/peers/run.py --config litemedsam      # the published weights, which it fetches
     python3 tools/peers/run.py --config vit_b_sam1024   # plain SAM at 1024 pixels; its golden tensors are in ../shared
 
 Prints a Markdown table: medians, their ratio to OpenVINO in the same precision, the distance from the golden logits, and of
 separate processes that start, load and run one slice the peak of resident memory and the time to the first result. Every
-engine gets the same network (tools/torch_model.py or litemedsam.py, checked against the golden logits), its own graph
-optimisations and the weights from the page cache. Runs on Linux and macOS; build medsegx first (cargo build --release).
+engine gets the same network (tools/torch_model.py, litemedsam.py or, for PyTorch, its package's own code, checked against
+the golden logits), its own graph optimisations and the weights from the page cache. Runs on Linux and macOS; build medsegx first (cargo build --release).
 """
 import argparse
 import json
@@ -186,8 +186,7 @@ def main():
     case = json.loads((folder / "case.json").read_text())
 
     bf16 = "avx512_bf16" in (pathlib.Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "")
-    wanted = [("medsegx", "f32"), ("OpenVINO", "f32"), ("ONNX Runtime", "f32")]
-    wanted += [] if options.config == "litemedsam" else [("PyTorch eager", "f32")]
+    wanted = [("medsegx", "f32"), ("OpenVINO", "f32"), ("ONNX Runtime", "f32"), ("PyTorch eager", "f32")]
     wanted += [("medsegx", "bf16"), ("OpenVINO", "bf16")] if bf16 else []
     if not bf16:
         print("SKIPPED bf16: this processor has no AVX512-BF16", flush=True)
