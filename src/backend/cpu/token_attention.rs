@@ -142,20 +142,20 @@ fn tokens_to_image(step: &Step<'_>, op: &TokensToImage, views: Views<'_>) -> Res
     step.each(step.active * rows, |task, scratch| {
         let b = task / rows;
         let at = task * width..(task + 1) * width;
-        let (tokens, position) = (&tokens[at.clone()], &position[at]);
+        let (token, position) = (&tokens[at.clone()], &position[at]);
         let image = Columns::all(&image[b * image_stride..(b + 1) * image_stride], columns);
         // SAFETY: this token of prompt b belongs to this task.
         #[allow(unsafe_code)]
         let out = unsafe { out.part(task * width, width) };
-        step.level.run(TokensToImageTask { tokens, position, rows: 1, image, layers, norm, scratch, out });
+        step.level.run(TokensToImageTask { token, position, image, layers, norm, scratch, out });
     });
     Ok(())
 }
 
+/// Of one token.
 struct TokensToImageTask<'a> {
-    tokens: &'a [f32],
+    token: &'a [f32],
     position: &'a [f32],
-    rows: usize,
     /// k at column 0, v behind it.
     image: Columns<'a>,
     layers: [Layer<'a>; 2],
@@ -169,20 +169,18 @@ impl Kernel for TokensToImageTask<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let TokensToImageTask { tokens, position, rows, image, layers: [to_q, to_out], norm, .. } = self;
+        let TokensToImageTask { token, position, image, layers: [to_q, to_out], norm, .. } = self;
         let (width, inner, out) = (to_out.outputs(), to_q.outputs(), self.out);
         let mut pieces = Pieces(self.scratch);
-        let sums = pieces.take(rows * to_q.packed.width);
-        let (x, q, attended) = (pieces.take(rows * width), pieces.take(rows * inner), pieces.take(rows * inner));
-        add(x, tokens, position);
-        to_q.apply(s, x, rows, sums, q);
+        let sums = pieces.take(to_q.packed.width);
+        let (x, q, attended) = (pieces.take(width), pieces.take(inner), pieces.take(inner));
+        add(x, token, position);
+        to_q.apply(s, x, 1, sums, q);
         let values = Columns { first: inner, ..image };
         few_queries(s, q, [image, values], pieces.rest(), attended);
-        to_out.apply(s, attended, rows, sums, out);
-        out.iter_mut().zip(tokens).for_each(|(x, t)| *x += t);
-        for row in out.chunks_exact_mut(width) {
-            norm.apply(s, row);
-        }
+        to_out.apply(s, attended, 1, sums, out);
+        out.iter_mut().zip(token).for_each(|(x, t)| *x += t);
+        norm.apply(s, out);
     }
 }
 
