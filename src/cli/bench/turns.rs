@@ -38,10 +38,13 @@ pub struct Args {
     /// f32, or bf16 for the large products
     #[arg(long, default_value = "f32", value_parser = crate::cli::model_args::precision)]
     precision: Precision,
+    /// Another prompt on a slice that is kept: the encoder runs once, before the first turn
+    #[arg(long)]
+    kept: bool,
 }
 
-/// Says `ready`, then answers each line of standard input with the milliseconds of one slice; at its end writes the
-/// logits.
+/// Says `ready`, then answers each line of standard input with the milliseconds of one slice, or of one prompt on a kept
+/// one; at its end writes the logits.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (&[x0, y0, x1, y1], &[modality, part, subregion, organ, task]) = (&args.region[..], &args.context[..]) else {
         return Err(crate::cli::console::usage("--box takes four numbers and --context five"));
@@ -63,11 +66,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
     let prompts = [Prompt { slot: 0, points: &points, mask: None }];
 
+    segmenter.encode()?;
     crate::cli::console::print("ready\n")?;
     for line in std::io::stdin().lock().lines() {
         line?;
         let start = Instant::now();
-        segmenter.encode()?;
+        if !args.kept {
+            segmenter.encode()?;
+        }
         segmenter.answer(&prompts)?;
         crate::cli::console::print(&format!("{:.3}\n", 1e3 * start.elapsed().as_secs_f64()))?;
     }
