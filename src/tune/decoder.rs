@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::gains::Gains;
 use super::layers::{Attended, Attention, Linear, Norm, Normed, add, sum};
 use super::memory::WHAT;
 use super::parameters::Table;
@@ -135,15 +136,15 @@ impl Decoder {
         Ok(Pass { logits, layers, last, last_norm, hyper, doubled, pixels })
     }
 
-    /// `g` becomes what the parameters gain for `d` `[M, pixels]` by the logits; what no loss sees keeps what it has.
-    /// The derivative by the image, where that is wanted.
+    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where that is
+    /// wanted.
     pub fn back(
         &self,
         m: &mut Multiplier,
         p: &[f32],
         pass: &Pass,
         d: &[f32],
-        g: &mut [f32],
+        g: &mut Gains,
         wants_image: bool,
     ) -> Result<Vec<f32>> {
         let width = self.iou_token.len();
@@ -171,8 +172,8 @@ impl Decoder {
         }
         // The tokens that enter the first layer are the initial ones.
         add(&mut d_first, &d_tokens);
-        g[self.iou_token.clone()].copy_from_slice(&d_first[..width]);
-        g[self.mask_tokens.clone()].copy_from_slice(&d_first[width..OUTPUT_TOKENS * width]);
+        g.set(&self.iou_token, d_first[..width].to_vec());
+        g.set(&self.mask_tokens, d_first[width..OUTPUT_TOKENS * width].to_vec());
         Ok(d_image)
     }
 
@@ -183,7 +184,7 @@ impl Decoder {
         p: &[f32],
         pass: &Pass,
         d: &[f32],
-        g: &mut [f32],
+        g: &mut Gains,
         d_tokens: &mut [f32],
     ) -> Result<Vec<f32>> {
         let (width, count) = (self.iou_token.len(), d.len() / self.hyper.len().max(1));
@@ -193,7 +194,6 @@ impl Decoder {
             self.hyper.iter().zip(&pass.hyper).zip(d.chunks_exact(count)).enumerate()
         {
             if d.iter().all(|&d| d == 0.0) {
-                layers.iter().for_each(|linear| linear.gain_nothing(g));
                 continue;
             }
             let mut d_vector = vec![0.0; channels];
@@ -297,7 +297,7 @@ impl Layer {
         p: &[f32],
         pass: &LayerPass,
         [d_tokens, d_image, d_first]: [&mut Vec<f32>; 3],
-        g: &mut [f32],
+        g: &mut Gains,
         first: bool,
         wants_image: bool,
     ) -> Result<()> {

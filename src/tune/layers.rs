@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::gains::Gains;
 use super::memory::WHAT;
 use super::parameters::Table;
 use crate::Result;
@@ -42,16 +43,10 @@ impl Linear {
     }
 
     /// What weight and bias gain.
-    pub fn gain(&self, m: &mut Multiplier, x: &[f32], d: &[f32], g: &mut [f32]) -> Result<()> {
-        let rows = d.len() / self.outputs();
-        m.outer(d, x, rows, &mut g[self.weight.clone()])?;
-        sum_rows(&mut g[self.bias.clone()], d);
+    pub fn gain(&self, m: &mut Multiplier, x: &[f32], d: &[f32], g: &mut Gains) -> Result<()> {
+        g.product(m, &self.weight, d, x, d.len() / self.outputs())?;
+        g.set(&self.bias, sum_rows(self.outputs(), d));
         Ok(())
-    }
-
-    /// Weight and bias gain nothing.
-    pub fn gain_nothing(&self, g: &mut [f32]) {
-        [&self.weight, &self.bias].into_iter().for_each(|range| g[range.clone()].fill(0.0));
     }
 
     /// The derivative by `x`.
@@ -74,10 +69,11 @@ pub(super) fn sum(a: &[f32], b: &[f32]) -> Result<Vec<f32>> {
     Ok(sum)
 }
 
-/// `to` becomes the sum of all rows of `d`.
-pub(super) fn sum_rows(to: &mut [f32], d: &[f32]) {
-    to.fill(0.0);
-    add_rows(to, d);
+/// The sum of all rows of `d`, which are `width` long.
+pub(super) fn sum_rows(width: usize, d: &[f32]) -> Vec<f32> {
+    let mut sum = vec![0.0; width];
+    add_rows(&mut sum, d);
+    sum
 }
 
 /// Adds the sum of all rows of `d`.
@@ -119,20 +115,21 @@ impl Norm {
     }
 
     /// The derivative by `x`; gain and bias gain theirs.
-    pub fn back(&self, m: &Multiplier, p: &[f32], saved: &Normed, d: &[f32], g: &mut [f32]) -> Result<Vec<f32>> {
+    pub fn back(&self, m: &Multiplier, p: &[f32], saved: &Normed, d: &[f32], g: &mut Gains) -> Result<Vec<f32>> {
         let width = self.gain.len();
         let mut dx = zeros(d.len(), WHAT)?;
-        let (mut dgain, mut dbias) = (vec![0.0; width], vec![0.0; width]);
-        [&self.gain, &self.bias].into_iter().for_each(|range| g[range.clone()].fill(0.0));
+        let [mut dgain, mut dbias, mut gain, mut bias] = [(); 4].map(|()| vec![0.0; width]);
         let parts = d.chunks(ROWS * width).zip(dx.chunks_mut(ROWS * width));
         let parts = parts.zip(saved.normed.chunks(ROWS * width)).zip(saved.scale.chunks(ROWS));
         for (((d, dx), normed), scale) in parts {
             dgain.fill(0.0);
             dbias.fill(0.0);
             norm_back(m.level(), d, [&p[self.gain.clone()], normed, scale], dx, [&mut dgain, &mut dbias]);
-            add(&mut g[self.gain.clone()], &dgain);
-            add(&mut g[self.bias.clone()], &dbias);
+            add(&mut gain, &dgain);
+            add(&mut bias, &dbias);
         }
+        g.set(&self.gain, gain);
+        g.set(&self.bias, bias);
         Ok(dx)
     }
 }
@@ -180,7 +177,7 @@ impl Attention {
         p: &[f32],
         saved: &Attended,
         d: &[f32],
-        g: &mut [f32],
+        g: &mut Gains,
         wanted: [bool; 3],
     ) -> Result<[Vec<f32>; 3]> {
         self.out.gain(m, &saved.mixed, d, g)?;

@@ -10,7 +10,7 @@ pub(super) const WHAT: &str = "a step of training";
 /// Bytes of a step of training above the loaded model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepMemory {
-    /// Trained parameters, their gradients (the decoder's of each slice) and moments.
+    /// Trained parameters, their moments, and what they gain by each slice.
     pub optimiser: usize,
     /// What a forward pass leaves for the way back where every block of the encoder is computed anew.
     pub recomputed: usize,
@@ -33,7 +33,7 @@ impl StepMemory {
             trained -= encoder;
         }
         let of_encoder = if train == Train::Decoder { 0 } else { encoder };
-        let optimiser = decoder + of_encoder + 2 * trained + batch * decoder + of_encoder;
+        let optimiser = decoder + of_encoder + 2 * trained + batch * gains(config) + of_encoder;
         let decoders = batch.min(threads) * decoder_pass(config);
         let first = config.adapters.as_ref().and_then(|adapters| adapters.blocks.iter().position(|&has| has));
         let (Some(first), true) = (first, train != Train::Decoder) else {
@@ -66,6 +66,12 @@ impl StepMemory {
     pub fn kept(&self, bytes: usize) -> usize {
         (0..=self.blocks).rev().find(|&kept| self.bytes(kept) <= bytes).unwrap_or(0)
     }
+}
+
+/// Numbers that the decoder's tensors gain by one slice: of weights that tokens alone meet, far fewer are kept.
+fn gains(config: &Config) -> usize {
+    let few = |name: &str| [".self_attn.", ".mlp.", "_mlps."].iter().any(|part| name.contains(part));
+    Table::decoder_of(config).0.iter().filter(|tensor| !few(&tensor.name)).map(|tensor| tensor.range.len()).sum()
 }
 
 /// Numbers that the decoder keeps for the way back of one slice, on the thread that computes it.

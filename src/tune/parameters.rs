@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::gains::Gains;
 use crate::backend::cpu::Level;
-use crate::backend::cpu::training::{AdamStep, adam};
+use crate::backend::cpu::training::{AdamStep, Gradient};
 use crate::memory::{reserve, zeros};
 use crate::model::{Config, Masks};
 use crate::weights::{Weights, names};
@@ -28,6 +29,13 @@ pub struct Trained {
     pub shape: Vec<usize>,
     /// Where it lies among the parameters.
     pub(super) range: Range<usize>,
+}
+
+impl Trained {
+    /// Its gradient by what slices add.
+    pub(super) fn gradient<'a>(&self, gains: &'a [Gains]) -> Gradient<'a> {
+        Gains::gradient(gains, &self.range, self.shape.first().copied().unwrap_or(1))
+    }
 }
 
 /// Names, shapes and places of the trained tensors.
@@ -126,12 +134,12 @@ impl Moments {
         Ok(Moments { first: zeros(len, "moments")?, second: zeros(len, "moments")?, steps: 0 })
     }
 
-    /// One step of `values` along the sum of `gradients`, which are added in their order, on `threads` threads.
+    /// One step of `values` along the `gradients` of tensors that lie side by side in them, on `threads` threads.
     pub fn step(
         &mut self,
         optimiser: AdamW,
         values: &mut [f32],
-        gradients: &[&[f32]],
+        gradients: &[(Range<usize>, Gradient<'_>)],
         (level, threads): (Level, usize),
     ) {
         self.steps += 1;
@@ -144,12 +152,23 @@ impl Moments {
             keep: BETA.map(|beta| beta as f32),
             take: BETA.map(|beta| (1.0 - beta) as f32),
         };
-        let pieces = values.chunks_mut(PIECE).zip(self.first.chunks_mut(PIECE)).zip(self.second.chunks_mut(PIECE));
-        let pieces = Mutex::new(pieces.enumerate());
+        let mut all = [values, &mut self.first, &mut self.second];
+        let pieces = gradients.iter().flat_map(|(range, gradient)| {
+            let of_tensor = all.each_mut().map(|numbers| {
+                let (tensor, rest) = std::mem::take(numbers).split_at_mut(range.len());
+                *numbers = rest;
+                tensor
+            });
+            let [values, first, second] = of_tensor;
+            let piece = (PIECE / gradient.line()).max(1) * gradient.line();
+            let pieces = values.chunks_mut(piece).zip(first.chunks_mut(piece)).zip(second.chunks_mut(piece));
+            pieces.enumerate().map(move |(at, numbers)| (gradient, at * piece, numbers))
+        });
+        let pieces = Mutex::new(pieces.collect::<Vec<_>>().into_iter());
         let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
         let serve = || {
-            while let Some((at, ((values, first), second))) = next() {
-                adam(level, step, gradients, at * PIECE, values, [first, second]);
+            while let Some((gradient, at, ((values, first), second))) = next() {
+                gradient.step(level, step, at, values, [first, second]);
             }
         };
         std::thread::scope(|scope| {

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::decoder::{Decoder, Given};
 use super::encoder::{Beginning, Encoder};
+use super::gains::Gains;
 use super::loss::SampleLoss;
 use super::memory::{StepMemory, WHAT, free_memory};
 use super::parameters::{AdamW, Moments, Table, Trained};
 use super::sample::{Frozen, Sample};
 use super::train::Train;
-use super::{layers, loss, upscaling};
-use crate::backend::cpu::training::Multiplier;
+use super::{loss, upscaling};
+use crate::backend::cpu::training::{Gradient, Multiplier};
 use crate::backend::cpu::{Cpu, CpuOptions, Level, Precision};
 use crate::executor::Network;
 use crate::memory::{copied, grow_to, zeros};
@@ -65,8 +66,8 @@ pub struct Trainer {
     /// For each pixel of a logit map, its place in the decoder's order.
     pub(super) places: Vec<usize>,
     pub(super) values: Vec<f32>,
-    /// The decoder's, one for each sample of a batch.
-    gradients: Vec<Vec<f32>>,
+    /// What the decoder's tensors gain by each sample of the last batch.
+    gains: Vec<Gains>,
     encoder_gradient: Vec<f32>,
     /// The decoder's and the encoder's, where they are trained.
     moments: [Option<Moments>; 2],
@@ -137,7 +138,7 @@ impl Trainer {
             frozen: Frozen::load(weights)?,
             places: upscaling::places(config.grid(), config.upscaling.len())?,
             values: table.load(weights)?,
-            gradients: Vec::new(),
+            gains: Vec::new(),
             encoder_gradient: zeros(of_encoder.len(), "gradients")?,
             multipliers: (0..threads).map(|_| Multiplier::new(level)).collect(),
             stop: None,
@@ -171,9 +172,12 @@ impl Trainer {
         &self.table.0[self.trained.clone()]
     }
 
-    fn find(&self, name: &str) -> Result<Range<usize>> {
-        let found = self.trained().iter().find(|trained| trained.name == name);
-        found.map(|trained| trained.range.clone()).ok_or_else(|| not_trained(name))
+    fn find(&self, name: &str) -> Result<&Trained> {
+        self.trained().iter().find(|trained| trained.name == name).ok_or_else(|| not_trained(name))
+    }
+
+    fn level(&self) -> Level {
+        self.multipliers.first().map_or(Level::Portable, Multiplier::level)
     }
 
     /// What a tensor holds by now, row-major.
@@ -181,7 +185,7 @@ impl Trainer {
     /// # Errors
     /// A name that is not among [`Trainer::trained`].
     pub fn value(&self, name: &str) -> Result<&[f32]> {
-        Ok(&self.values[self.find(name)?])
+        Ok(&self.values[self.find(name)?.range.clone()])
     }
 
     /// Puts what every trained tensor holds by now on top of `weights`, for
@@ -198,12 +202,13 @@ impl Trainer {
     /// # Errors
     /// A name that is not among [`Trainer::trained`].
     pub fn gradient(&self, name: &str) -> Result<Vec<f32>> {
-        let range = self.find(name)?;
+        let tensor = self.find(name)?;
+        let range = tensor.range.clone();
         if range.start >= self.split {
             return copied(&self.encoder_gradient[range.start - self.split..range.end - self.split], WHAT);
         }
         let mut sum = zeros(range.len(), WHAT)?;
-        self.gradients[..self.batch].iter().for_each(|gradient| layers::add(&mut sum, &gradient[range.clone()]));
+        tensor.gradient(&self.gains).numbers(self.level(), 0, &mut sum);
         Ok(sum)
     }
 
@@ -217,9 +222,7 @@ impl Trainer {
     /// # Errors
     /// Samples that were made for a trainer of something else; memory; [`Error::Cancelled`].
     pub fn gradients(&mut self, batch: &[(&Sample, [f32; 4])]) -> Result<Vec<SampleLoss>> {
-        while self.gradients.len() < batch.len() {
-            self.gradients.push(zeros(self.split, "gradients")?);
-        }
+        self.gains = batch.iter().map(|_| Gains::default()).collect();
         self.batch = batch.len();
         let samples: Vec<&Sample> = batch.iter().map(|(sample, _)| *sample).collect();
         let kept = self.step_memory(batch.len()).kept(self.memory);
@@ -227,20 +230,20 @@ impl Trainer {
         let wants_image = self.encoder.is_some();
         let weight = 1.0 / batch.len().max(1) as f64;
         let mut losses = vec![SampleLoss::default(); batch.len()];
-        let Trainer { decoder, encoder, frozen, values, gradients, multipliers, options, split, stop, .. } = self;
+        let Trainer { decoder, encoder, frozen, values, gains, multipliers, options, split, stop, .. } = self;
         let (of_decoder, of_encoder) = values.split_at(*split);
         let images = Images::new(encoder.as_mut(), of_encoder, &samples, kept, frozen, stop.as_deref())?;
         let by_image = by_images.chunks_mut(frozen.position.len());
         let by_image = by_image.map(Some).chain(std::iter::repeat_with(|| None));
-        let work: Vec<_> = batch.iter().zip(gradients).zip(&mut losses).zip(by_image).enumerate().collect();
-        each(multipliers, work.into_iter(), |m, (index, ((((sample, region), gradient), loss), by_image))| {
+        let work: Vec<_> = batch.iter().zip(gains).zip(&mut losses).zip(by_image).enumerate().collect();
+        each(multipliers, work.into_iter(), |m, (index, ((((sample, region), gains), loss), by_image))| {
             let corners = frozen.corners(*region);
             let image = images.of(index, sample)?;
             let given = Given { image: &image, position: &frozen.position, corners: &corners };
             let mut pass = decoder.forward(m, of_decoder, &given)?;
             let mut d = std::mem::take(&mut pass.logits);
             *loss = loss::loss(m.level(), &mut d, &sample.label, options.mean_share, weight)?;
-            let by = decoder.back(m, of_decoder, &pass, &d, gradient, wants_image)?;
+            let by = decoder.back(m, of_decoder, &pass, &d, gains, wants_image)?;
             if let Some(to) = by_image {
                 to.copy_from_slice(&by);
             }
@@ -269,16 +272,18 @@ impl Trainer {
             let expected = "a finite number; a lower --rate may help".into();
             return Err(Error::Argument { name: "loss", expected, found: mean.to_string() });
         }
-        let gradients: Vec<&[f32]> = self.gradients[..batch.len()].iter().map(Vec::as_slice).collect();
+        let how = (self.level(), self.multipliers.len());
         let (of_decoder, of_encoder) = self.values.split_at_mut(self.split);
-        let level = self.multipliers.first().map_or(Level::Portable, Multiplier::level);
         let (adam, [decoder, encoder]) = (self.options.adam, &mut self.moments);
-        let how = (level, self.multipliers.len());
         if let Some(moments) = decoder {
+            let tensors = self.table.0.iter().take_while(|tensor| tensor.range.start < self.split);
+            let gradients: Vec<_> =
+                tensors.map(|tensor| (tensor.range.clone(), tensor.gradient(&self.gains))).collect();
             moments.step(adam, of_decoder, &gradients, how);
         }
         if let Some(moments) = encoder {
-            moments.step(adam, of_encoder, &[&self.encoder_gradient], how);
+            let gradient = Gradient::Sums(vec![&self.encoder_gradient]);
+            moments.step(adam, of_encoder, &[(0..of_encoder.len(), gradient)], how);
         }
         Ok(mean)
     }

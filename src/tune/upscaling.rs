@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::gains::Gains;
 use super::layers::{Norm, Normed, sum_rows};
 use super::memory::WHAT;
 use super::parameters::Table;
@@ -70,7 +71,7 @@ impl Upscaling {
         p: &[f32],
         saved: &[Doubled],
         d: Vec<f32>,
-        g: &mut [f32],
+        g: &mut Gains,
     ) -> Result<Vec<f32>> {
         let mut d = d;
         for (Doubling { weight, bias, norm }, saved) in self.0.iter().zip(saved).rev() {
@@ -78,12 +79,13 @@ impl Upscaling {
             if let Some((norm, normed)) = norm.as_ref().zip(saved.normed.as_ref()) {
                 d = norm.back(m, p, normed, &d, g)?;
             }
-            sum_rows(&mut g[bias.clone()], &d);
+            g.set(bias, sum_rows(bias.len(), &d));
             let outputs = 4 * bias.len();
             let (inputs, rows) = (weight.len() / outputs, d.len() / outputs);
-            let mut gained = zeros(weight.len(), WHAT)?;
-            m.outer(&d, &saved.input, rows, &mut gained)?;
-            from_four(&mut g[weight.clone()], &gained, inputs, bias.len());
+            let (mut four, mut gained) = (zeros(weight.len(), WHAT)?, zeros(weight.len(), WHAT)?);
+            m.outer(&d, &saved.input, rows, &mut four)?;
+            from_four(&mut gained, &four, inputs, bias.len());
+            g.set(weight, gained);
             let mut dx = zeros(rows * inputs, WHAT)?;
             m.multiply(&d, Right::Rows(&saved.weight), outputs, None, &mut dx)?;
             d = dx;

@@ -180,14 +180,18 @@ fn every_tensor_gains_its_difference_quotients() {
             .map(|(trained, eps)| (&trained.range, quotients_of(eps, &trained.range)));
     let decoder = Decoder::new(&table, &config).unwrap();
     for level in Level::available() {
-        let (m, mut g) = (&mut Multiplier::new(level), vec![0.0; p.len()]);
+        let (m, mut gains) = (&mut Multiplier::new(level), [Gains::default()]);
         let given = Given { image: &image, position: &position, corners: &corners };
         let pass = decoder.forward(m, &p, &given).unwrap();
         let found: f64 = pass.logits.iter().zip(&d).map(|(&x, &d)| f64::from(x) * f64::from(d)).sum();
         let value = reference(right).value(&p64, &image64);
         let limit = find(BACKWARD, "decoder");
         limit.check((found - value).abs() / value.abs(), &format!("{level}: its value"));
-        let dx = decoder.back(m, &p, &pass, &d, &mut g, true).unwrap();
+        let dx = decoder.back(m, &p, &pass, &d, &mut gains[0], true).unwrap();
+        let mut g = vec![0.0; p.len()];
+        for trained in &table.0 {
+            trained.gradient(&gains).numbers(level, 0, &mut g[trained.range.clone()]);
+        }
         limit.check(by_image.apart(&dx), &format!("{level}: the image"));
         let mut worst = 0.0_f64;
         for (trained, expected) in table.0.iter().zip(&expected) {

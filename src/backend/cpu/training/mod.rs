@@ -18,7 +18,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use adam::{AdamStep, adam};
+pub(crate) use adam::{AdamStep, Factors, Gradient};
 pub(crate) use attention::{Heads, attend, attend_back};
 pub(crate) use crew::{Crew, Workshop};
 pub(crate) use frozen_norm::Affine;

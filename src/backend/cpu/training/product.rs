@@ -18,9 +18,6 @@ pub(crate) enum Right<'a> {
     Columns(&'a [f32]),
 }
 
-/// Rows up to which [`Multiplier::outer`] takes numbers from where they are: packing them costs more than it saves.
-const FEW: usize = 16;
-
 /// What memory of a product is for.
 const WHAT: &str = "a product of training";
 
@@ -76,71 +73,18 @@ impl Multiplier {
         Ok(())
     }
 
-    /// `out = left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains.
+    /// `out = left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains by many rows. Of few
+    /// it is quicker to keep them as [`Gradient::Factors`](super::Gradient).
     ///
     /// # Errors
     /// As [`Multiplier::multiply`].
     pub fn outer(&mut self, left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) -> Result<()> {
-        if rows <= FEW {
-            if !self.is_stopped() {
-                self.level.run(Outer { left, right, rows, out });
-            }
-            return Ok(());
-        }
         let mut turned = std::mem::take(&mut self.turned);
         let to = at_least(&mut turned, left.len())?;
         self.level.run(Turn { from: left, rows, to });
         self.multiply(to, Right::Rows(right), rows, None, out)?;
         self.turned = turned;
         Ok(())
-    }
-}
-
-/// As [`Multiplier::outer`], for few rows; an element is their sum in their order.
-struct Outer<'a> {
-    left: &'a [f32],
-    right: &'a [f32],
-    rows: usize,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Outer<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        const AT_ONCE: usize = 4;
-        let m = self.left.len() / self.rows.max(1);
-        let whole = m / AT_ONCE * AT_ONCE;
-        for first in (0..whole).step_by(AT_ONCE) {
-            self.lines::<S, AT_ONCE>(s, first);
-        }
-        for first in whole..m {
-            self.lines::<S, 1>(s, first);
-        }
-    }
-}
-
-impl Outer<'_> {
-    /// `L` rows of the result from `first` on.
-    #[inline(always)]
-    fn lines<S: Simd, const L: usize>(&mut self, s: S, first: usize) {
-        let Outer { left, right, rows, .. } = *self;
-        let (m, n) = (left.len() / rows, right.len() / rows);
-        for column in (0..n).step_by(S::LANES) {
-            let count = S::LANES.min(n - column);
-            let mut sums = [s.splat(0.0); L];
-            for row in 0..rows {
-                let x = s.read_any(&right[row * n + column..][..count]);
-                let factors = &left[row * m + first..][..L];
-                for (sum, &factor) in sums.iter_mut().zip(factors) {
-                    *sum = s.fma(s.splat(factor), x, *sum);
-                }
-            }
-            for (line, sum) in sums.into_iter().enumerate() {
-                s.write_any(&mut self.out[(first + line) * n + column..][..count], sum);
-            }
-        }
     }
 }
 
