@@ -91,11 +91,16 @@ def peer(folder, train, batch, threads):
 
 
 def medsegx(options, train, batch):
-    """The rows of one process of `bench tune`: by blocks that are kept or computed anew."""
+    """Rows of `bench tune`, by blocks that are kept or computed anew: each of a process of its own, as a process asks for no
+    memory that its last row has left."""
     command = [options.medsegx, "bench", "tune", "--json", "--config", options.config, "--threads", options.threads]
     command += ["--train", train, "--batch", batch, "--repeats", options.steps, "--progress", "none"]
-    found = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(found.stdout)["rows"]
+    rows = []
+    for memory in ("1024G", "0M") if train == "all" else ("1024G",):
+        words = [str(word) for word in (*command, "--memory", memory)]
+        found = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+        rows += json.loads(found.stdout)["rows"]
+    return rows
 
 
 def compare(options, folder, train, batch):

@@ -12,6 +12,7 @@ use medsegx::weights::{Weights, synth};
 use serde::Serialize;
 
 use super::common::{Common, median, status_bytes};
+use crate::cli::model_args::step_memory;
 use crate::cli::progress::Progress;
 
 /// Options.
@@ -25,6 +26,10 @@ pub struct Args {
     /// What is trained
     #[arg(long, value_delimiter = ',', default_value = "decoder,all", value_name = "decoder|adapters|all")]
     train: Vec<Train>,
+    /// Bytes that a step may take above the loaded model, as 800M; default: a row with all blocks of the encoder kept, then
+    /// one with none, which asks the system only for what the first has not left
+    #[arg(long, value_name = "SIZE", value_parser = step_memory)]
+    memory: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -70,11 +75,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut distance: f64 = 0.0;
     for &train in &args.train {
         for &batch in &args.batch {
-            let ways: &[bool] = if train == Train::Decoder { &[true] } else { &[true, false] };
-            for &kept in ways {
+            let ways = match args.memory {
+                Some(bytes) => vec![bytes],
+                None if train == Train::Decoder => vec![usize::MAX],
+                None => vec![usize::MAX, 0],
+            };
+            for memory in ways {
                 let options = TrainerOptions {
                     train,
-                    memory: Some(if kept { usize::MAX } else { 0 }),
+                    memory: Some(memory),
                     threads: common.threads,
                     level: common.level,
                     ..TrainerOptions::default()
