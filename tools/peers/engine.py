@@ -1,8 +1,8 @@
 """One engine in a process of its own: says `ready`, then answers each line of standard input with the milliseconds of one
 slice; at its end writes the logits. The protocol is that of `medsegx bench turns`. `torch-kept` keeps the embedding, and
-takes the time of a prompt on it.
+takes the time of a prompt on it; `openvino-cached` finds what it compiled in an earlier process below FOLDER.
 
-    python3 engine.py torch|torch-kept|onnxruntime|openvino FOLDER THREADS PRECISION LOGITS.npy
+    python3 engine.py torch|torch-kept|onnxruntime|openvino|openvino-cached FOLDER THREADS PRECISION LOGITS.npy
 """
 import pathlib
 import sys
@@ -70,11 +70,15 @@ def onnxruntime(folder, inputs, threads, precision):
     return lambda: session.run(None, inputs)[0]
 
 
-def openvino(folder, inputs, threads, precision):
+def openvino_cached(folder, inputs, threads, precision):
+    return openvino(folder, inputs, threads, precision, {"CACHE_DIR": str(folder / "openvino-cache")})
+
+
+def openvino(folder, inputs, threads, precision, cache=None):
     import openvino
 
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
-    model = openvino.Core().compile_model(folder / "network.xml", "CPU", hints)
+    model = openvino.Core().compile_model(folder / "network.xml", "CPU", hints | (cache or {}))
     request = model.create_infer_request()
     return lambda: request.infer(inputs)[0]
 
@@ -85,6 +89,7 @@ def main():
     with np.load(folder / "case.npz") as case:
         inputs = {name: case[name] for name in case if name != "logits"}
     engines = {"torch": torch, "torch-kept": torch_kept, "onnxruntime": onnxruntime, "openvino": openvino}
+    engines["openvino-cached"] = openvino_cached
     run = engines[engine](folder, inputs, int(threads), precision)
     print("ready", flush=True)
     for _ in sys.stdin:

@@ -8,9 +8,10 @@
     python3 tools/peers/run.py --kept                   # another prompt on a kept slice, beside PyTorch on its own embedding
 
 Prints a Markdown table: medians, their ratio to OpenVINO in the same precision, the distance from the golden logits, and of
-separate processes that start, load and run one slice the peak of resident memory and the time to the first result. Every
-engine gets the same network (tools/torch_model.py, litemedsam.py or, for PyTorch, its package's own code, checked against
-the golden logits), its own graph optimisations and the weights from the page cache. Runs on Linux and macOS; build medsegx first (cargo build --release).
+separate processes that start, load and run one slice the peak of resident memory and the time to the first result;
+`cached` finds what it compiled in a process before. Every engine gets the same network (tools/torch_model.py, litemedsam.py
+or, for PyTorch, its package's own code, checked against the golden logits), its own graph optimisations and the weights
+from the page cache. Runs on Linux and macOS; build medsegx first (cargo build --release).
 """
 import argparse
 import json
@@ -26,7 +27,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PAUSE = 0.05        # seconds between turns, in which the threads of the engine before go to sleep
-OTHERS = {"OpenVINO": "openvino", "ONNX Runtime": "onnxruntime", "PyTorch eager": "torch"}
+OTHERS = {"OpenVINO": "openvino", "OpenVINO, cached": "openvino-cached", "ONNX Runtime": "onnxruntime", "PyTorch eager": "torch"}
 BYTES = {"f32": 4, "bf16": 2}
 FEATURES = ["avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_bf16", "amx_bf16"]
 
@@ -47,7 +48,7 @@ class Engine:
 
     def __init__(self, name, precision, options, folder, case):
         self.name, self.precision = name, precision
-        self.logits = folder / f"{name.replace(' ', '-')}-{precision}.npy"
+        self.logits = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{precision}.npy"
         if name == "medsegx":
             box, context = (",".join(map(str, case[key])) for key in ("box", "context"))
             common = ["--weights", folder / "weights.safetensors", "--threads", options.threads, "--precision", precision]
@@ -200,7 +201,7 @@ def main():
     case = json.loads((folder / "case.json").read_text())
 
     bf16 = "avx512_bf16" in (pathlib.Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "")
-    wanted = [("medsegx", "f32"), ("OpenVINO", "f32"), ("ONNX Runtime", "f32"), ("PyTorch eager", "f32")]
+    wanted = [(name, "f32") for name in ("medsegx", *OTHERS)]
     wanted += [("medsegx", "bf16"), ("OpenVINO", "bf16")] if bf16 else []
     if not bf16 and not options.kept:
         print("SKIPPED bf16: this processor has no AVX512-BF16", flush=True)
