@@ -189,7 +189,7 @@ impl Serialize for Code {
 }
 
 impl Serialize for Warning {
-    /// The message alone, as reports list the warnings of one image or target.
+    /// The message alone, as `medsegx info --json` lists them.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.message)
     }

@@ -33,6 +33,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 pub use file::{LARGEST_FILE, MOST_BOXES, parse_boxes, read_boxes};
+#[doc(hidden)]
+pub use npz::has_boxes;
 pub use npz::parse_npz;
 pub use rough::{Foreground, RoughOptions, fill_gaps, rough_boxes};
 pub use rough_mask::rough_targets;

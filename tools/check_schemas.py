@@ -56,11 +56,15 @@ def tune(binary, output):
 
 
 def check_summary(binary, folder, more):
-    """A batch of a good case and a bad one."""
+    """A batch of two good cases, one of them with two prompts, and a bad one."""
     summary = schema("summary")
-    image = ROOT / "tests/data/phantom.nii.gz"
+    image, labels = ROOT / "tests/data/phantom.nii.gz", ROOT / "tests/data/phantom_labels.nii.gz"
+    target = {"name": "gallbladder", "task": "CT_GallBladder", "label": 5, "slices": {"12": [60, 80, 75, 95]}}
+    boxes = {"version": 1, "space": "voxel", "inclusive": True, "targets": [target]}
+    pathlib.Path(folder, "one.json").write_text(json.dumps(boxes))
     lines = [
         {"image": str(image), "output": "good.nii.gz", "flags": ["--task", "CT_Liver", "--box3d", "22,43,9,111,109,10"]},
+        {"image": str(image), "boxes": "one.json", "output": "b.nii.gz", "flags": ["--tune-with", str(labels), "--tune-label", "5"]},
         {"image": "nowhere.nii.gz", "flags": ["--task", "CT_Liver", "--box3d", "1,1,1,2,2,2"]},
     ]
     manifest = pathlib.Path(folder, "manifest.jsonl")
@@ -68,7 +72,8 @@ def check_summary(binary, folder, more):
     done = subprocess.run([binary, "batch", manifest, "--out", f"{folder}/out", "--force", *more], capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
     rows = [json.loads(line) for line in pathlib.Path(folder, "out/summary.jsonl").read_text().splitlines()]
-    assert sorted(row["status"] for row in rows) == ["done", "failed"], rows
+    assert sorted(row["status"] for row in rows) == ["done", "done", "failed"], rows
+    assert len(rows[1]["sha256"]["prompts"].split()) == 2, rows[1]
     refused = 0
     for row in rows:
         summary.validate(row)
@@ -100,12 +105,16 @@ def main():
     assert not boxes.is_valid(bad), "a label of 0 passes"
     with tempfile.TemporaryDirectory() as folder:
         tuned = tune(binary, f"{folder}/a.tuned.safetensors")
+        # What follows the voxels is a warning of the image.
+        image = pathlib.Path(folder, "image.nii.gz")
+        image.write_bytes((ROOT / "tests/data/phantom.nii.gz").read_bytes() + b"more")
         for number, flags in enumerate([*RUNS, [*RUNS[1], *tuned]]):
             files = [f"{folder}/{number}.nii.gz", "--report", f"{folder}/{number}.json"]
-            command = [binary, "segment", "tests/data/phantom.nii.gz", "--quiet", *flags, "-o", *files]
+            command = [binary, "segment", image, "--quiet", *flags, "-o", *files]
             subprocess.run(command, cwd=ROOT, check=True)
             found = json.loads(pathlib.Path(f"{folder}/{number}.json").read_text())
             report.validate(found)
+            assert [warning["code"] for warning in found["input"]["warnings"]] == ["trailing-bytes"], found["input"]
             assert ("tuned" in found["weights"]) == ("--tuned" in flags), found["weights"]
             checked += 1
             for what, wrong in broken(found):

@@ -12,7 +12,7 @@ use medsegx::volume::{
     check_grid, mask_writer,
 };
 
-use super::console::usage;
+use super::console::{shown, usage};
 use super::files;
 use super::segment::Axis;
 
@@ -79,7 +79,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let lines = targets.iter().map(|target| {
             let (boxes, points) = (target.boxes.len(), target.points.values().map(Vec::len).sum::<usize>());
             let points = if points > 0 { format!(", {points} points") } else { String::new() };
-            format!("{}: label {}, {boxes} boxes{points}\n", target.name.escape_debug(), target.label)
+            format!("{}: label {}, {boxes} boxes{points}\n", shown(&target.name), target.label)
         });
         super::console::print(&(lines.collect::<String>() + &format!("wrote {}\n", args.output.display())))?;
     }
@@ -125,8 +125,7 @@ fn is_prompt(path: &Path) -> anyhow::Result<bool> {
     let mut start = Vec::new();
     std::fs::File::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
-    let npz = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
-    Ok(npz || text.trim_ascii_start().first() == Some(&b'{'))
+    Ok(text.trim_ascii_start().first() == Some(&b'{') || prompt::has_boxes(path)?)
 }
 
 /// A target for each label of a label map.

@@ -27,9 +27,13 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Says a line on stderr. Where nobody can hear it the run goes on; `eprintln!` would panic.
+/// Says a line on stderr. Where nobody can hear it the run goes on; `eprintln!` would panic. What a name from a file
+/// would tell the terminal is escaped.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let told: String =
+        line.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect();
+    let _ = writeln!(std::io::stderr(), "{told}");
 }
 
 /// Says what looks wrong although the run goes on.
@@ -57,4 +61,14 @@ impl std::error::Error for Usage {}
 /// A [`Usage`] as an error; the process ends with 2.
 pub fn usage(message: &str) -> anyhow::Error {
     Usage(message.into()).into()
+}
+
+/// Text of a file as a terminal can show it: what would steer the terminal is escaped, quotes stay as they are.
+pub fn shown(text: &str) -> String {
+    let quote = |c: char| matches!(c, '\'' | '"');
+    let piece = |piece: &str| {
+        let plain = piece.trim_end_matches(quote);
+        format!("{}{}", plain.escape_debug(), &piece[plain.len()..])
+    };
+    text.split_inclusive(quote).map(piece).collect()
 }

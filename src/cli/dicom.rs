@@ -6,6 +6,8 @@ use std::path::Path;
 use medsegx::dicom::{self, ListedVolume, Listing, MaskListing};
 use medsegx::volume::SeriesChoice;
 
+use super::console::shown;
+
 /// Whether an input is listed instead of described: a folder or archive of which nothing is chosen.
 pub fn is_listed(path: &Path, choice: &SeriesChoice) -> bool {
     let chosen = choice.series.is_some() || choice.volume.is_some() || choice.real_world.is_some();
@@ -25,11 +27,11 @@ pub fn masks(masks: &MaskListing) -> Result<String, std::fmt::Error> {
     if let (Some([columns, rows]), Some(frames)) = (masks.size, masks.frames) {
         writeln!(out, "{:<12} {columns} x {rows}, {frames} frames", "size")?;
     }
-    writeln!(out, "{:<12} {}", "series", masks.series.as_deref().unwrap_or("not in the file").escape_debug())?;
+    writeln!(out, "{:<12} {}", "series", shown(masks.series.as_deref().unwrap_or("not in the file")))?;
     let part = if masks.frames.is_some() { "frame(s)" } else { "contour(s)" };
     for target in &masks.targets {
         let parts = target.parts.map(|parts| format!(", {parts} {part}")).unwrap_or_default();
-        writeln!(out, "{:<12} {} {}{parts}", "label", target.label, target.name.escape_debug())?;
+        writeln!(out, "{:<12} {} {}{parts}", "label", target.label, shown(&target.name))?;
     }
     Ok(out)
 }
@@ -37,7 +39,7 @@ pub fn masks(masks: &MaskListing) -> Result<String, std::fmt::Error> {
 fn text(listing: &Listing) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     for series in &listing.series {
-        let or = |text: &str, none: &str| if text.is_empty() { none.into() } else { text.escape_debug().to_string() };
+        let or = |text: &str, none: &str| if text.is_empty() { none.into() } else { shown(text) };
         writeln!(out, "series {}", or(&series.uid, "without a UID"))?;
         writeln!(
             out,

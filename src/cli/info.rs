@@ -6,6 +6,7 @@ use medsegx::volume::{self, OpenOptions, Segment, SeriesChoice, ValueScale};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{self, Access, Weights};
 
+use super::console::shown;
 use super::real_world::RealWorld;
 
 /// What an image or weights file is: sizes, type, orientation, spacing, range, and anything suspicious about it.
@@ -85,8 +86,7 @@ fn tuned_text(tuned: &Tuned, sha256: String) -> String {
         ("parameters", format!("{numbers} in {count} tensors")),
         ("SHA-256", sha256),
     ];
-    let says =
-        |(key, value): (&String, &String)| ("says", format!("{} = {}", key.escape_debug(), value.escape_debug()));
+    let says = |(key, value): (&String, &String)| ("says", format!("{} = {}", shown(key), shown(value)));
     lines.extend(tuned.metadata().iter().map(says));
     table(&lines)
 }
@@ -119,7 +119,7 @@ fn weights_text(weights: &weights::Description) -> String {
     }
     lines.extend(weights.sha256.iter().map(|sha256| ("SHA-256", sha256.clone())));
     let metadata = weights.metadata.iter().filter(|(key, _)| *key != "kind");
-    lines.extend(metadata.map(|(key, value)| ("says", format!("{} = {}", key.escape_debug(), value.escape_debug()))));
+    lines.extend(metadata.map(|(key, value)| ("says", format!("{} = {}", shown(key), shown(value)))));
     let refused = |name: &String| ("warning", format!("{name} has NaN or infinity: the file will be refused"));
     lines.extend(weights.not_finite.iter().map(refused));
     table(&lines)
@@ -128,8 +128,8 @@ fn weights_text(weights: &weights::Description) -> String {
 /// What made the values of a DICOM image.
 fn scale_text(scale: &ValueScale) -> String {
     let ValueScale { scale, label, unit } = scale;
-    let label = label.as_ref().map_or(String::new(), |label| format!(" {}", label.escape_debug()));
-    let unit = unit.as_ref().map_or("unit not said".into(), |unit| format!("unit {}", unit.escape_debug()));
+    let label = label.as_ref().map_or(String::new(), |label| format!(" {}", shown(label)));
+    let unit = unit.as_ref().map_or("unit not said".into(), |unit| format!("unit {}", shown(unit)));
     format!("{scale}{label}, {unit}")
 }
 
@@ -161,7 +161,7 @@ fn image_text(image: &volume::Description) -> String {
     if image.extension_bytes > 0 {
         lines.push(("extensions", format!("{} bytes, which masks do not keep", image.extension_bytes)));
     }
-    let name = |segment: &Segment| ("label", format!("{} {}", segment.label, segment.name.escape_debug()));
+    let name = |segment: &Segment| ("label", format!("{} {}", segment.label, shown(&segment.name)));
     lines.extend(image.label_names.iter().map(name));
     lines.extend(image.warnings.iter().map(|w| ("warning", w.to_string())));
     table(&lines)

@@ -8,7 +8,7 @@ use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels_wat
 use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume, check_grid, other_grid};
 use serde_json::{Value, json};
 
-use super::console::usage;
+use super::console::{shown, usage};
 use super::progress::Progress;
 
 /// Score a mask against a reference mask, label by label, in three dimensions and millimetres
@@ -45,6 +45,12 @@ struct Pair {
     reference: u16,
 }
 
+impl std::fmt::Display for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.mask, self.reference)
+    }
+}
+
 impl FromStr for Pair {
     type Err = String;
 
@@ -59,6 +65,7 @@ impl FromStr for Pair {
 
 /// Prints the scores.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    check_pairs(&args.label)?;
     let (own, volume) = volumes(&args)?;
     let (mut mask, reference) = (labels(&args, &own)?, labels(&args, &volume)?);
     if !args.label.is_empty() {
@@ -79,9 +86,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let side = |axis: usize| (reference.dims()[axis] as f64 * spacing[axis]).powi(2);
     let diagonal = (side(0) + side(1) + side(2)).sqrt();
     let total = summary(&scores, args.definition, diagonal);
-    let names = [&volume, &own];
-    let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total, names };
+    let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total, volume: &volume, own: &own };
     super::console::print(&if args.json { all.json()? } else { all.text() })
+}
+
+/// Refuses a label that stands in two different pairs: a voxel has one label, and a row one pair.
+fn check_pairs(pairs: &[Pair]) -> anyhow::Result<()> {
+    let shares = |a: &Pair, b: &Pair| a != b && (a.mask == b.mask || a.reference == b.reference);
+    let clash = pairs.iter().enumerate().find_map(|(at, a)| Some((a, pairs[..at].iter().find(|b| shares(a, b))?)));
+    clash.map_or(Ok(()), |(a, b)| {
+        Err(usage(&format!("--label: got {b} and {a}; needs each label of a mask in one pair: score them one by one")))
+    })
 }
 
 /// Both masks: one that has a grid of its own first, on which the other may have to be brought.
@@ -148,8 +163,9 @@ struct Report<'a> {
     diagonal: f64,
     scores: &'a [LabelScore],
     total: Summary,
-    /// The files that may name labels, the one that counts first.
-    names: [&'a Volume; 2],
+    /// The reference, whose names of labels count first, and the mask.
+    volume: &'a Volume,
+    own: &'a Volume,
 }
 
 impl Report<'_> {
@@ -171,9 +187,11 @@ impl Report<'_> {
         Ok(serde_json::to_string_pretty(&report)? + "\n")
     }
 
-    /// What the files call a label.
+    /// What the files call a label of the reference; the mask knows it by the other number of its pair.
     fn name(&self, label: u16) -> Option<&str> {
-        self.names.iter().find_map(|volume| volume.label_name(label))
+        let pair = self.args.label.iter().find(|pair| pair.reference == label);
+        let of_mask = pair.map_or(label, |pair| pair.mask);
+        self.volume.label_name(label).or_else(|| self.own.label_name(of_mask))
     }
 
     fn text(&self) -> String {
@@ -186,7 +204,7 @@ impl Report<'_> {
                 Ok(found) => format!("{:10.6} {:10.4} {}", found.dice, found.hd95, number(found.nsd)),
                 Err(why) => format!("{:>32}", word(*why)),
             };
-            let name = self.name(*label).map_or(String::new(), |name| format!("  {}", name.escape_debug()));
+            let name = self.name(*label).map_or(String::new(), |name| format!("  {}", shown(name)));
             text += &format!("{label:>5}  {middle} {:>9} {:>10}{name}\n", counts.mask, counts.reference);
         }
         let plural = if total.labels == 1 { "" } else { "s" };

@@ -91,6 +91,14 @@ impl DataSet {
         (!text.is_empty()).then(|| text.to_string())
     }
 
+    /// Text for people, in the characters that `root`, the whole file, declares.
+    pub fn name(&self, tag: Tag, root: &DataSet) -> Option<String> {
+        let declared = root.text(tags::CHARACTER_SET).unwrap_or_default();
+        let Some(text) = decoded(self.bytes(tag)?, &declared) else { return self.text(tag) };
+        let text = text.trim_matches([' ', '\0']);
+        (!text.is_empty()).then(|| text.to_string())
+    }
+
     /// All numbers of a value; none where it is absent or empty.
     pub fn numbers(&self, tag: Tag) -> Flawed<Vec<f64>> {
         let (Some(element), Some(bytes)) = (self.element(tag), self.bytes(tag)) else { return Ok(Vec::new()) };
@@ -161,6 +169,17 @@ impl DataSet {
     /// As [`DataSet::whole`] of a value that has to be there.
     pub fn required(&self, tag: Tag, range: std::ops::RangeInclusive<u32>) -> Flawed<u32> {
         self.whole(tag, range)?.ok_or_else(|| Flaw::of(tag, "a value", "none"))
+    }
+}
+
+/// Text in the characters that a file declares, where these are UTF-8, Latin 1 or nothing. What is declared as nothing
+/// and is no UTF-8 is taken for Latin 1.
+pub fn decoded(raw: &[u8], declared: &str) -> Option<String> {
+    let latin = || raw.iter().map(|&byte| char::from(byte)).collect();
+    match declared {
+        "ISO_IR 100" => Some(latin()),
+        "" | "ISO_IR 6" | "ISO_IR 192" => Some(std::str::from_utf8(raw).map_or_else(|_| latin(), String::from)),
+        _ => None,
     }
 }
 

@@ -28,7 +28,7 @@ pub fn wanted(tag: Tag) -> Option<Vr> {
     match tag {
         STRUCTURES | ROI_CONTOURS | CONTOURS => Some(Vr::Sq),
         NUMBER | DATA | REFERENCED => Some(Vr::Decimal),
-        KIND | NAME => Some(Vr::Text),
+        tags::CHARACTER_SET | KIND | NAME => Some(Vr::Text),
         _ => tags::vr(tag),
     }
 }
@@ -85,7 +85,7 @@ pub fn structures(root: &DataSet) -> Flawed<Vec<ListedTarget>> {
     }
     let target = |item: &DataSet| {
         let label = item.required(NUMBER, 0..=u32::MAX)?;
-        let name = item.text(NAME).unwrap_or_default().trim().to_string();
+        let name = item.name(NAME, root).unwrap_or_default().trim().to_string();
         Ok(ListedTarget { label, name, parts: Some(contours.get(&label).copied().unwrap_or(0)) })
     };
     root.items(STRUCTURES).iter().map(target).collect()

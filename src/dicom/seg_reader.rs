@@ -35,7 +35,7 @@ const MOST_SLICES: f64 = 65536.0;
 
 pub fn wanted(tag: Tag) -> Option<Vr> {
     match tag {
-        MANUFACTURER | SEGMENTATION_TYPE | SEGMENT_LABEL | TRACKING => Some(Vr::Text),
+        tags::CHARACTER_SET | MANUFACTURER | SEGMENTATION_TYPE | SEGMENT_LABEL | TRACKING => Some(Vr::Text),
         SEGMENT_SEQUENCE | SEGMENT_IDENTIFICATION => Some(Vr::Sq),
         SEGMENT_NUMBER | REFERENCED_SEGMENT | MOST_OF_FRACTION => Some(Vr::Us),
         _ => tags::vr(tag),
@@ -89,7 +89,7 @@ impl Header {
             // This program's numbers have no gaps; its labels may.
             let label = item.text(TRACKING).filter(|_| own).and_then(|id| tracked(&id)).unwrap_or(number);
             segments.push((number, label));
-            if let Some(name) = item.text(SEGMENT_LABEL).filter(|name| label > 0 && !name.trim().is_empty()) {
+            if let Some(name) = item.name(SEGMENT_LABEL, root).filter(|name| label > 0 && !name.trim().is_empty()) {
                 names.entry(label).or_insert_with(|| name.trim().to_string());
             }
         }

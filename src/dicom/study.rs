@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::data_set::{DataSet, Flaw};
+use super::data_set::{DataSet, Flaw, decoded};
 use super::frames::spelled;
 use super::input::Place;
 use super::parse::parse_wanted;
@@ -18,7 +18,6 @@ use super::tags::{self, Tag, Vr};
 use super::write::{Letters, Set, decimal};
 use crate::{Error, Result};
 
-pub const CHARACTER_SET: Tag = 0x0008_0005;
 const SOP_INSTANCE: Tag = 0x0008_0018;
 const REFERRING_PHYSICIAN: Tag = 0x0008_0090;
 const DEIDENTIFIED: Tag = 0x0012_0062;
@@ -49,7 +48,7 @@ const COPIED: [(Tag, Letters, bool); 11] = [
 
 fn wanted(tag: Tag) -> Option<Vr> {
     const OTHERS: [Tag; 8] = [
-        CHARACTER_SET,
+        tags::CHARACTER_SET,
         SOP_INSTANCE,
         DEIDENTIFICATION_METHOD,
         SERIES_NUMBER,
@@ -186,12 +185,11 @@ impl Study {
 
     fn of(set: &DataSet, slice: &SourceSlice) -> std::result::Result<Study, Flaw> {
         let [_, orientation, spacing] = spelled(set, slice.frame);
-        let declared = set.text(CHARACTER_SET).unwrap_or_default();
-        let latin = declared == "ISO_IR 100";
-        let ours = latin || matches!(declared.as_str(), "" | "ISO_IR 6" | "ISO_IR 192");
+        let declared = set.text(tags::CHARACTER_SET).unwrap_or_default();
+        let ours = decoded(&[], &declared).is_some();
         let value = |tag| {
-            let raw = set.bytes(tag).unwrap_or_default().to_vec();
-            if ours { utf8(raw, latin) } else { raw }
+            let raw = set.bytes(tag).unwrap_or_default();
+            decoded(raw, &declared).map_or_else(|| raw.to_vec(), String::into_bytes)
         };
         let mut copied = Vec::new();
         for (tag, letters, always) in COPIED {
@@ -231,7 +229,7 @@ impl Study {
             set.bytes(*tag, letters, value.clone());
         }
         let (date, time) = now();
-        set.bytes(CHARACTER_SET, b"CS", self.character_set.clone())
+        set.bytes(tags::CHARACTER_SET, b"CS", self.character_set.clone())
             .text(0x0008_0012, b"DA", &date)
             .text(0x0008_0013, b"TM", &time)
             .text(tags::SOP_CLASS_UID, b"UI", class)
@@ -291,14 +289,6 @@ fn like(spelling: Option<String>, numbers: &[f64]) -> String {
     spelling.filter(means).unwrap_or_else(spelled)
 }
 
-/// Text as UTF-8. What is declared as nothing and is no UTF-8 is taken for Latin 1.
-fn utf8(raw: Vec<u8>, latin: bool) -> Vec<u8> {
-    if !latin && std::str::from_utf8(&raw).is_ok() {
-        return raw;
-    }
-    raw.iter().map(|&byte| char::from(byte)).collect::<String>().into_bytes()
-}
-
 /// A new identifier below 2.25, of the time, the process and `about`.
 pub fn new_uid(about: &str) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -355,6 +345,6 @@ mod tests {
     fn spellings_are_kept_where_they_mean_the_numbers() {
         assert_eq!(like(Some("1.50\\-2\\+3".into()), &[1.5, -2.0, 3.0]), "1.50\\-2\\+3");
         assert_eq!(like(Some("1.50\\-2".into()), &[1.5, -2.0, 3.0]), "1.5\\-2\\3");
-        assert_eq!(utf8(vec![b'M', 0xFC], false), "Mü".as_bytes());
+        assert_eq!(decoded(&[b'M', 0xFC], "").unwrap(), "Mü");
     }
 }

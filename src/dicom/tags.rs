@@ -28,6 +28,9 @@ pub enum Vr {
     Sq,
 }
 
+/// In which characters a file has its names; read where names are.
+pub const CHARACTER_SET: Tag = 0x0008_0005;
+
 macro_rules! tags {
     ($($tag:literal $name:ident $vr:ident;)*) => {
         $(pub const $name: Tag = $tag;)*

@@ -77,6 +77,10 @@ pub fn parse_boxes(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>
     if markups::is_markups(bytes) {
         return markups::parse(bytes, path, grid);
     }
+    if !matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        let expected = "a JSON object of version 1, markups or .npz (a mask is a prompt as --rough)";
+        return Err(Error::file(path, "boxes file", expected, "something else"));
+    }
     let Object(file): Object<Contents> =
         serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))?;
     if file.version != 1 {

@@ -11,6 +11,7 @@ use crate::taxonomy::Query;
 use crate::volume::npy;
 use crate::{Error, Result, zip};
 
+const BOXES: &str = "boxes.npy";
 /// Most boxes of a file, each a target.
 const MOST: usize = 4096;
 /// Longest array of boxes, unpacked.
@@ -24,14 +25,23 @@ pub fn parse_npz(bytes: &[u8], path: &Path, grid: &Grid) -> Result<Vec<Target>> 
     read(path, &mut Cursor::new(bytes), grid)
 }
 
+/// Whether the file at `path` is an archive with boxes; others of CVPR's challenges hold masks alone.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::File`] for an archive that is damaged.
+pub fn has_boxes(path: &Path) -> Result<bool> {
+    let mut file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
+    Ok(zip::holds_archive(path, &mut file)? && zip::records(path, &mut file)?.iter().any(|record| record.name == BOXES))
+}
+
 /// Reads its boxes.
 pub(super) fn read(path: &Path, file: &mut (impl Read + Seek), grid: &Grid) -> Result<Vec<Target>> {
     let records = zip::records(path, file)?;
-    let Some(record) = records.iter().find(|record| record.name == "boxes.npy") else {
+    let Some(record) = records.iter().find(|record| record.name == BOXES) else {
         let mut names: Vec<_> = records.iter().map(|record| record.name.escape_debug().to_string()).collect();
         names.truncate(16);
         let found = if names.is_empty() { "none".into() } else { names.join(", ") };
-        return Err(Error::file(path, ".npz records", "boxes.npy", found));
+        return Err(Error::file(path, ".npz records", BOXES, found));
     };
     of_array(&record.unpack(path, file, LONGEST_ARRAY)?, path, grid)
 }

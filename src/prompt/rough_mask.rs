@@ -56,7 +56,9 @@ fn boxes(
     };
     let (slope, intercept) = rough.scaling();
     let value = |index: usize| rough.voxels().get(index).map_or(0.0, |stored| slope * stored + intercept);
-    let foreground = Foreground::of((0..rough.voxels().len()).map(value), options, warnings).map_err(named)?;
+    let labels = options.labels.iter().map(|&label| rough.value_of_label(label)).collect();
+    let asked = RoughOptions { labels, ..options.clone() };
+    let foreground = Foreground::of((0..rough.voxels().len()).map(value), &asked, warnings).map_err(named)?;
     let count = grid.dims.iter().product::<usize>();
     let mut inside = Vec::new();
     let refused = |_| Error::Memory { what: "the rough mask".into(), bytes: count as u64 };

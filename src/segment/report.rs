@@ -60,7 +60,7 @@ pub fn describe(run: &Described, targets: &[Target], outcome: &Outcome) -> Value
         "notice": "research software, not a medical device",
         "input": {
             "dims": image.dims(), "channels": image.channels(), "scale": image.dicom_scale(),
-            "warnings": image.warnings(),
+            "warnings": coded(image.warnings()),
         },
         "weights": { "kind": format!("{:?}", model.config().kind).to_lowercase() },
         "device": model.device(),
@@ -88,6 +88,11 @@ pub fn merge(report: &mut Value, more: Value) {
         }
         (own, more) => *own = more,
     }
+}
+
+/// The warnings of one image or target, which need not name it.
+fn coded(warnings: &[Warning]) -> Vec<Value> {
+    warnings.iter().map(|warning| json!({ "code": warning.code, "message": warning.message })).collect()
 }
 
 /// All that looks wrong, with stable codes; those of one target name it.
@@ -141,7 +146,7 @@ fn of_target(image: &VolumeInfo, target: &Target, outcome: &Outcome, index: usiz
         "name": target.name,
         "label": target.label,
         "context": target.context.map(|c| c.names()),
-        "warnings": target.warnings,
+        "warnings": coded(target.warnings),
         "voxels": voxels,
         "covered": outcome.covered.get(index),
         "volume_mm3": voxel_volume.map(|v| v * voxels as f64),

@@ -74,6 +74,15 @@ impl DicomMask {
         Ok(DicomMask { source, study, way, options: options.clone() })
     }
 
+    /// Refuses more labels than the file at `path` can have, before masks of them are made.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    #[doc(hidden)]
+    pub fn check_labels(&self, path: &Path, labels: &[u16]) -> Result<()> {
+        if self.options.split || is_rtstruct_name(path) { Ok(()) } else { dicom::check_count(labels.len(), path) }
+    }
+
     /// The files that a mask of these labels becomes.
     pub fn paths(&self, path: &Path, labels: &[u16]) -> Vec<PathBuf> {
         if self.options.split {

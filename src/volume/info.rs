@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Affine, DataType, Geometry, nifti};
+use crate::Result;
 use crate::codes::{Code, Warning};
 use crate::image::Segment;
-use crate::{Error, Result};
 
 /// Everything about a volume but its voxels: enough to refuse a job, to cut slices and to write a mask.
 #[derive(Clone)]
@@ -191,7 +191,7 @@ impl VolumeInfo {
     pub(super) fn one_time_point(&self, time_point: Option<usize>) -> Result<()> {
         match time_point {
             None | Some(0) => Ok(()),
-            Some(chosen) => Err(Error::file(&self.path, "time point", "0, there is one only", chosen)),
+            Some(chosen) => Err(super::options::no_such_volume(chosen, 1)),
         }
     }
 

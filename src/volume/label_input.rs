@@ -32,6 +32,13 @@ fn is_black_and_white(voxels: &Voxels) -> bool {
 }
 
 impl Volume {
+    /// The value that stands for `label`: in a PNG whose only values are 0 and 255 that of label 1 is 255, as
+    /// [`LabelVolume::from_volume`] takes it.
+    pub(crate) fn value_of_label(&self, label: u32) -> u32 {
+        let shown = label == 1 && matches!(self.container, Container::Png) && is_black_and_white(self.voxels());
+        if shown { 255 } else { label }
+    }
+
     /// Of three channels that are alike in every voxel one; others stay as they are.
     pub(super) fn one_of_alike_channels(&mut self) {
         macro_rules! one {

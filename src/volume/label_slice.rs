@@ -5,7 +5,7 @@ use crate::Result;
 use crate::memory::reserve;
 
 impl Volume {
-    /// Where slice `index` of `frame` has the value `label`, `[height, width]`: 1 there, 0 elsewhere.
+    /// Where slice `index` of `frame` has `label`, `[height, width]`: 1 there, 0 elsewhere.
     ///
     /// # Errors
     /// As [`Volume::stored_slice`]; memory.
@@ -13,7 +13,7 @@ impl Volume {
         self.check_frame(frame, index)?;
         let (height, width) = frame.shape();
         let (start, row, column) = frame.steps(index);
-        let ((slope, intercept), label) = (self.scaling(), f64::from(label));
+        let ((slope, intercept), label) = (self.scaling(), f64::from(self.value_of_label(label.into())));
         let mut inside = reserve(height * width, "a slice's label")?;
         for y in 0..height {
             let first = start.wrapping_add_signed(row * y as isize);

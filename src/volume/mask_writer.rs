@@ -165,12 +165,8 @@ pub(super) fn format_of(volume: &VolumeInfo, path: &Path) -> Result<Format> {
         (".dcm", Format::Dicom),
     ];
     let Some((_, format)) = known.into_iter().find(|(end, _)| name.ends_with(end)) else {
-        return Err(Error::file(
-            path,
-            "name of the output",
-            "one ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .npz, .png or .dcm",
-            name,
-        ));
+        let expected = "a name ending in .nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .npy, .npz, .png or .dcm".into();
+        return Err(Error::Argument { name: "output", expected, found: path.display().to_string() });
     };
     if format == Format::Png && volume.dims()[2] != 1 {
         let found = format!("{} slices", volume.dims()[2]);

@@ -5,7 +5,7 @@
 use std::io::BufRead;
 
 use super::body::Body;
-use super::options::OpenOptions;
+use super::options::{OpenOptions, no_such_volume};
 use super::source::Source;
 use crate::codes::{Code, Warning};
 use crate::image::{DataType, Segment};
@@ -402,9 +402,9 @@ fn chosen_time_point<R>(source: &Source<R>, header: &Header, count: u64, options
         None if count == 1 => Ok(0),
         None => {
             let what = if vector { "values of a voxel" } else { "time points" };
-            Err(Error::file(&source.path, what, "one, or a chosen one (--volume N, from 0)", count))
+            Err(Error::file(&source.path, what, options.one_of_several(), count))
         }
         Some(chosen) if (chosen as u64) < count => Ok(chosen as u64),
-        Some(chosen) => Err(Error::file(&source.path, "time point", format!("0 to {}", count - 1), chosen)),
+        Some(chosen) => Err(no_such_volume(chosen, count)),
     }
 }

@@ -94,6 +94,15 @@ impl Fields {
     }
 }
 
+/// Whether a line is the header's last: an empty one, or one that names another file, since nothing need follow it.
+pub(super) fn is_last(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let names_file = |(name, value): (&str, &str)| {
+        !value.starts_with('=') && name.to_lowercase().split_whitespace().collect::<String>() == "datafile"
+    };
+    line.is_empty() || text.split_once(':').is_some_and(names_file)
+}
+
 /// What the header of these `lines` says, the empty line at its end included.
 pub(super) fn parse(lines: &[Vec<u8>]) -> Parsed<Raster> {
     let magic = lines.first().map_or(&[][..], Vec::as_slice);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::body::Body;
 use super::info::Container;
-use super::options::{SeriesChoice, count_voxels};
+use super::options::{SeriesChoice, count_voxels, no_such_volume};
 use super::raster::{self, Encoding, Raster, Wanted};
 use super::source::{Kind, Source};
 use super::{Geometry, OpenOptions, Volume, VolumeInfo, Voxels, metaimage, nifti, npy, nrrd, png};
@@ -241,7 +241,7 @@ fn raster_header<R: BufRead>(source: &mut Source<R>, kind: Kind, options: &OpenO
         source.fill("header", &mut byte)?;
         Ok(byte[0])
     };
-    let lines = raster::lines(byte, |line| if is_nrrd { line.is_empty() } else { metaimage::is_last(line) })?;
+    let lines = raster::lines(byte, |line| if is_nrrd { nrrd::is_last(line) } else { metaimage::is_last(line) })?;
     let lines = lines.map_err(|problem| problem.of(&path))?;
     let behind = source.length.saturating_sub(source.taken());
     let parsed = if is_nrrd { nrrd::parse(&lines) } else { metaimage::parse(&lines, behind) };
@@ -285,9 +285,9 @@ fn chosen_values(path: &Path, raster: &Raster, options: &OpenOptions) -> Result<
     }
     match options.time_point {
         None if count == 1 => Ok((1, Wanted::One(0), 1)),
-        None => Err(Error::file(path, "values of a voxel", "one, or a chosen one (--volume N, from 0)", count)),
+        None => Err(Error::file(path, "values of a voxel", options.one_of_several(), count)),
         Some(chosen) if chosen < count => Ok((1, Wanted::One(chosen), count)),
-        Some(chosen) => Err(Error::file(path, "values of a voxel", format!("0 to {}", count - 1), chosen)),
+        Some(chosen) => Err(no_such_volume(chosen, count as u64)),
     }
 }
 

@@ -51,10 +51,27 @@ impl OpenOptions {
     pub const LABELS: OpenOptions = OpenOptions { labels: true, ..OpenOptions::DEFAULT };
 }
 
+impl OpenOptions {
+    /// What is needed where a file has several values a voxel and none is chosen. No flag chooses among those of a
+    /// label map: which one is meant would go unsaid where it is scored or prompts.
+    pub(super) fn one_of_several(&self) -> &'static str {
+        if self.labels {
+            "one label: save layers of overlapping segments, or time points, as files of their own"
+        } else {
+            "one, or a chosen one (--volume N, from 0)"
+        }
+    }
+}
+
 impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions::DEFAULT
     }
+}
+
+/// A time point that a file of `count` has not: a wrong argument, as a volume that a series has not.
+pub(super) fn no_such_volume(chosen: usize, count: u64) -> Error {
+    Error::Argument { name: "volume", expected: format!("0 to {}", count.saturating_sub(1)), found: chosen.to_string() }
 }
 
 /// Which volume of a DICOM input, and how it is read.

@@ -181,7 +181,12 @@ impl VolumeInfo {
             return Ok(stored);
         }
         let geometry = self.geometry().ok_or_else(|| {
-            Error::file(self.path(), "orientation", "a NIfTI file for 'ras'", "a picture or array, which has none")
+            Error::file(
+                self.path(),
+                "orientation",
+                "a place in the patient for 'ras'",
+                "a picture or array, which has none",
+            )
         })?;
         let axes = geometry.axes();
         let mut plane = [stored.column.axis, stored.row.axis];

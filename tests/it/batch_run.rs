@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::common::batch::{Cases, rows, volume};
 use crate::common::command::{medsegx, message, only_these_files, weights};
+#[cfg(feature = "dicom")]
+use crate::dicom_seg;
 
 /// Good volumes with seven bad cases between them, and the code of each bad one by its image.
 fn with_bad_ones() -> (Cases, Vec<(&'static str, &'static str)>) {
@@ -99,6 +101,57 @@ fn results_in_the_folder_of_the_images_never_replace_an_image() {
         assert!(!run.status.success());
         assert_eq!(fs::read(cases.path("a.nii.gz")).unwrap(), before, "{}", message(&run));
     }
+}
+
+#[test]
+fn flags_of_a_case_write_below_the_results_alone_and_onto_no_table() {
+    let with = |more: &str| {
+        let mut cases = Cases::new();
+        fs::write(cases.path("a.nii.gz"), volume(1, 1)).unwrap();
+        fs::write(cases.path("other.nii.gz"), b"not a result").unwrap();
+        let more = more.replace("OTHER", cases.path("other.nii.gz").to_str().unwrap());
+        cases.line("a.nii.gz", &format!("--box3d 5,4,0,22,18,0 {more}"));
+        let run = cases.run("out", &["--force", "--quiet"]);
+        assert_eq!(fs::read(cases.path("other.nii.gz")).unwrap(), b"not a result", "{more}");
+        run
+    };
+    for (more, code, said) in [
+        ("-o OTHER", 3, "the column 'output'"),
+        ("--output=OTHER", 3, "the column 'output'"),
+        ("--embeddings kept", 3, "which a batch does not take"),
+        ("--stats summary.csv", 2, "the batch itself writes"),
+        ("--stats ./Summary-shard-0-of-2.csv", 2, "the batch itself writes"),
+        ("--stats summary-of-{case}.csv", 0, ""),
+    ] {
+        let run = with(more);
+        assert_eq!(run.status.code(), Some(code), "{more}: {}", message(&run));
+        assert!(message(&run).contains(said), "{}", message(&run));
+    }
+}
+
+/// Tests run in another folder than that of the manifest.
+#[cfg(feature = "dicom")]
+#[test]
+fn the_series_of_a_mask_lies_where_the_manifest_does() {
+    let mut cases = Cases::new();
+    let image = dicom_seg::info(&dicom_seg::supine(cases.folder.path()));
+    let voxels = dicom_seg::blocks(image.dims(), &[1, 2], 3);
+    medsegx::volume::mask_writer::write(&image, &voxels, &cases.path("a.nii.gz"), false).unwrap();
+    cases.line("a.nii.gz", "--box 1,1,8,8 --slice 3 --series series");
+    let manifest = cases.manifest();
+    let lines = fs::read_to_string(&manifest).unwrap();
+    let lines = lines.replace("image,", "image,output,").replace("a.nii.gz,", "a.nii.gz,a.dcm,");
+    fs::write(&manifest, lines).unwrap();
+    let run = |more: &[&str]| {
+        let (manifest, out) = (manifest.to_str().unwrap(), cases.path("out"));
+        let fixed = ["batch", manifest, "--out", out.to_str().unwrap(), "--weights", weights().to_str().unwrap()];
+        let run = medsegx(&[&fixed[..], more, &["--quiet", "--", "--task", "CT_Liver"]].concat());
+        assert!(run.status.success(), "{}", message(&run));
+        (fs::read(out.join("a.dcm")).unwrap(), rows(&out.join("summary.jsonl")))
+    };
+    let (mask, row) = run(&[]);
+    assert_eq!(row[0]["sha256"]["prompts"].as_str().unwrap().len(), 64, "what is in the series counts");
+    assert!(run(&["--resume"]).0 == mask);
 }
 
 #[test]

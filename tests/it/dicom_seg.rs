@@ -121,6 +121,36 @@ fn a_mask_comes_back_with_its_labels_in_every_form() {
 }
 
 #[test]
+fn more_segments_than_a_file_has_are_refused_before_there_are_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = info(&supine(folder.path()));
+    let many: Vec<u16> = (1..=256).collect();
+    for (name, split, fits) in [("m.dcm", false, false), ("m.dcm", true, true), ("m.rtstruct.dcm", false, true)] {
+        let path = folder.path().join(name);
+        let prepared = DicomMask::prepare(&image, &path, &DicomOptions { split, ..DicomOptions::default() }).unwrap();
+        assert_eq!(prepared.check_labels(&path, &many).is_ok(), fits, "{name}, split {split}");
+        prepared.check_labels(&path, &many[1..]).unwrap();
+    }
+}
+
+#[test]
+fn names_come_back_in_the_letters_that_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = info(&supine(folder.path()));
+    let mask = blocks(image.dims(), &[1, 2], 5);
+    let names = ["N\u{ee}er\u{e9} d'Anna", "\u{809d}\u{81d3}"];
+    let named: Vec<Segment> = (1..).zip(names).map(|(label, name)| Segment { label, name: name.into() }).collect();
+    for file in ["m.dcm", "m.rtstruct.dcm"] {
+        let path = folder.path().join(file);
+        let options = DicomOptions::default();
+        DicomMask::prepare(&image, &path, &options).unwrap().write(&mask, &named, &path, false).unwrap();
+        let listed = medsegx::dicom::list_masks(&path).unwrap().unwrap().targets;
+        assert_eq!(listed.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), names, "{file}");
+    }
+    assert_eq!(read(&folder.path().join("m.dcm"), Some(&image), &[]).1.label_names(), named);
+}
+
+#[test]
 fn positions_are_spelt_as_the_source_spells_them_and_only_patient_and_study_are_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     let image = info(&supine(folder.path()));
@@ -375,4 +405,49 @@ fn damaged_segmentations_are_errors_or_read() {
         (0..whole.len()).for_each(|end| drop(open(&whole[..end])));
         survive(kind, &whole, whole.len(), 400, |bytes| drop(open(&bytes)));
     }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn no_slice_of_a_folder_that_is_read_is_replaced() {
+    use crate::common::command::{medsegx, message, weights};
+    let folder = tempfile::tempdir().unwrap();
+    let series = supine(folder.path());
+    std::fs::rename(series.join("0.dcm"), series.join("organs-1.dcm")).unwrap();
+    #[cfg(unix)]
+    {
+        let elsewhere = folder.path().join("elsewhere.dcm");
+        std::fs::rename(series.join("5.dcm"), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, series.join("5.dcm")).unwrap();
+    }
+    let image = folder.path().join("image.nii");
+    std::fs::write(&image, placed([COLUMNS, ROWS, SLICES], &[[0.0; 4]; 4])).unwrap();
+    let files = || -> Vec<Vec<u8>> {
+        let names = ["organs-1", "1", "2", "3", "4", "5", "6"].map(|name| series.join(name).with_extension("dcm"));
+        names.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    };
+    let before = files();
+    let run = |input: &Path, output: &str, more: &[&str]| {
+        let text = |path: &Path| path.to_str().unwrap().to_string();
+        let fixed = ["segment", "--task", "CT_Liver", "--box", "1,1,8,8", "--slice", "3", "--force", "--weights"];
+        let paths = [text(weights()), text(input), "-o".into(), text(&series.join(output))];
+        medsegx(&[&fixed[..], &paths.each_ref().map(String::as_str), more].concat())
+    };
+    let of_series = ["--series", series.to_str().unwrap()];
+    for (input, output, more, place) in [
+        (&series, "3.dcm", &[][..], "an image in INPUT"),
+        (&series, "5.dcm", &[], "an image in INPUT"),
+        (&series, "organs.dcm", &["--split"], "an image in INPUT"),
+        (&image, "3.dcm", &of_series, "an image in --series"),
+    ] {
+        let refused = run(input, output, more);
+        assert_eq!(refused.status.code(), Some(2), "{output}: {}", message(&refused));
+        assert!(message(&refused).contains(place), "{}", message(&refused));
+    }
+    // A mask of an earlier run is no image of the series.
+    for _ in 0..2 {
+        let written = run(&series, "mask.dcm", &[]);
+        assert!(written.status.success(), "{}", message(&written));
+    }
+    assert!(files() == before);
 }

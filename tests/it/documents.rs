@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use medsegx::prompt::{Grid, PixelBox, parse_boxes};
+use medsegx::volume::{OpenOptions, Volume};
+
 use crate::common::command::medsegx;
 
 fn root() -> &'static Path {
@@ -49,6 +52,29 @@ fn the_command_line_is_written_down() {
         );
     }
     assert_eq!(written.lines().count(), page.lines().count(), "docs/cli.md");
+}
+
+/// Every boxes file that the pages show, on the sample volume; the one in millimetres is the README's box.
+#[test]
+fn boxes_files_of_the_pages_are_read() {
+    let volume = Volume::open(root().join("tests/data/phantom.nii.gz"), &OpenOptions::default()).unwrap();
+    let grid = Grid::of(&volume, 2);
+    let mut spaces = Vec::new();
+    for page in ["docs/prompts.md", "docs/formats.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let blocks = text.split("```json\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+        for shown in blocks.filter(|block| block.contains("\"targets\"")) {
+            let targets =
+                parse_boxes(shown.as_bytes(), page.as_ref(), &grid).unwrap_or_else(|e| panic!("{e}: {shown}"));
+            let space = serde_json::from_str::<serde_json::Value>(shown).unwrap()["space"].clone();
+            if space == "lps" {
+                let readme = PixelBox { x0: 22, y0: 43, x1: 111, y1: 109 };
+                assert_eq!(targets[0].boxes, (9..16).map(|slice| (slice, readme)).collect());
+            }
+            spaces.push(space);
+        }
+    }
+    assert_eq!(spaces, ["voxel", "lps", "voxel"]);
 }
 
 /// The README's first command, and what it says: voxels within a hundredth, since sums of other instructions round

@@ -58,6 +58,14 @@ fn names_go_from_a_boxes_file_through_masks_into_another() {
     let names = back["targets"].as_array().unwrap().iter().map(|target| target["name"].as_str().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), meant().iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>());
 
+    // An .npz of labels, not of boxes.
+    ran(&["boxes", &boxes, "--image", &image, "-o", &path("a.npz")]);
+    ran(&["boxes", &path("a.npz"), "-o", &path("npz.json")]);
+    let of_npz: Value = serde_json::from_slice(&std::fs::read(path("npz.json")).unwrap()).unwrap();
+    for (target, other) in of_npz["targets"].as_array().unwrap().iter().zip(back["targets"].as_array().unwrap()) {
+        assert_eq!((&target["label"], &target["slices"]), (&other["label"], &other["slices"]));
+    }
+
     let described: Value = serde_json::from_slice(&ran(&["info", "--json", &path("a.nii.gz")])).unwrap();
     assert_eq!(described["label_names"][0]["name"], meant()[0].1.as_str());
     let text = String::from_utf8(ran(&["info", &path("a.nii.gz")])).unwrap();
@@ -65,6 +73,28 @@ fn names_go_from_a_boxes_file_through_masks_into_another() {
     let scores = ran(&["score", &path("a.nii.gz"), &path("a.nii"), "--json"]);
     let scores: Value = serde_json::from_slice(&scores).unwrap();
     assert_eq!(scores["labels"][6]["name"], meant()[6].1.as_str());
+
+    // A reference without names: the pair's label of the mask has one, that number of the reference has none.
+    ran(&["boxes", &boxes, "--image", &image, "-o", &path("a.npy")]);
+    let paired = ran(&["score", &path("a.nii.gz"), &path("a.npy"), "--label", "3=1", "--json"]);
+    let paired: Value = serde_json::from_slice(&paired).unwrap();
+    assert_eq!((&paired["labels"][0]["label"], &paired["labels"][0]["name"]), (&1.into(), &"right kidney".into()));
+}
+
+#[test]
+fn names_are_shown_as_they_are_but_what_would_steer_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let named = r#"{"version":1,"space":"voxel","inclusive":true,"targets":[
+        {"name":"Crohn's \"e\u0301\" \u001b[2J","label":1,"slices":{"3":[5,5,9,9]}}]}"#;
+    std::fs::write(path("boxes.json"), named).unwrap();
+    let said = ran(&["boxes", &path("boxes.json"), "--image", &data("phantom.nii.gz"), "-o", &path("a.seg.nrrd")]);
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.starts_with("Crohn's \"e\u{301}\" \\u{1b}[2J: label 1, 1 boxes\n"), "{said}");
+    let (image, boxes, mask) = (data("phantom.nii.gz"), path("boxes.json"), path("a.nii"));
+    let told = medsegx(&["segment", &image, "--boxes", &boxes, "--task", "CT_Liver", "--propagate", "-o", &mask]);
+    assert!(told.status.success() && message(&told).contains(": from slices [3]"), "{}", message(&told));
+    assert!(!message(&told).contains('\u{1b}') && message(&told).contains("\\u{1b}[2J"), "{}", message(&told));
 }
 
 #[test]

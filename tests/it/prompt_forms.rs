@@ -28,6 +28,14 @@ fn codes(warnings: &[Warning]) -> Vec<Code> {
 }
 
 #[test]
+fn a_mask_in_the_place_of_boxes_is_told_where_it_belongs() {
+    for bytes in [b"\x1f\x8b\x08\0\0".as_slice(), b"NRRD0005\n", b""] {
+        let error = parse_boxes(bytes, Path::new("mask.nii.gz"), &GRID).unwrap_err().to_string();
+        assert!(error.contains("--rough") && error.starts_with("mask.nii.gz"), "{error}");
+    }
+}
+
+#[test]
 fn marks_capitals_and_whole_floats_change_nothing() {
     let prompt = r#""box3d":[3,4,5,13,14,6]"#;
     let plain = read(&file("voxel", "1", prompt, true), &GRID);

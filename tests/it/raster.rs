@@ -181,6 +181,9 @@ fn lies() {
     refused(&nrrd(&raw.replace("raw", "gzip"), &gzip(&vec![0; 20 << 20])), "data after the voxels");
     refused(&nrrd(&raw.replace("raw", "bzip2"), &values()), "encoding");
     refused(&nrrd(&format!("{raw}data file: a.raw\n"), b""), "data file");
+    // ITK ends a header whose voxels lie elsewhere with its last line.
+    let detached = String::from_utf8_lossy(&nrrd(&raw, b"")).trim_end().to_string() + "\ndata file: a.raw\n";
+    refused(detached.as_bytes(), "in the same file");
     refused(&nrrd(&format!("{raw}dimension: 3\n"), &values()), "twice");
     refused(&nrrd("encoding: raw\n", &values()), "endian");
     refused(&nrrd(&raw.replace("(2,0,0)", "(2,0)"), &values()), "space directions");

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use medsegx::codes::Code;
-use medsegx::prompt::{Grid, PixelBox, VolumeBox, slice_box, volume_box};
+use medsegx::prompt::{Grid, PixelBox, RoughOptions, VolumeBox, rough_targets, slice_box, volume_box};
+use medsegx::taxonomy::Query;
 use medsegx::volume::{
     Intensity, LabelVolume, Legend, OpenOptions, Orientation, Segment, Volume, Voxels, mask_writer, npy,
 };
@@ -156,7 +157,19 @@ fn png_masks_are_made_to_be_seen() {
         mask_writer::write(&image, &mask, &path, true).unwrap();
         let white: Vec<u8> = (0..42).map(|i| if mask.get(i) == Some(0) { 0 } else { 255 }).collect();
         assert_eq!(stored(&path), (png::ColorType::Grayscale, white, vec![]), "label {label}");
-        let read = LabelVolume::from_volume(&Volume::open(&path, &OpenOptions::LABELS).unwrap()).unwrap().0;
+        let map = Volume::open(&path, &OpenOptions::LABELS).unwrap();
+        let frame = map.frame(2, Orientation::Stored).unwrap();
+        let inside: Vec<u8> = (0..42).map(|i| u8::from(mask.get(i) != Some(0))).collect();
+        for drawn in [1, 255] {
+            assert_eq!(map.label_slice(&frame, 0, drawn).unwrap(), inside, "tuned on as label {drawn}");
+        }
+        let rough = |labels: &[u32], threshold| {
+            let options = RoughOptions { labels: labels.to_vec(), threshold, ..RoughOptions::default() };
+            let grid = Grid::of(&image, 2);
+            rough_targets("a", &Query::default(), &map, &options, &grid, &image).unwrap().remove(0).boxes
+        };
+        assert!(rough(&[1], None) == rough(&[], Some(127.0)) && rough(&[255], None) == rough(&[1], None));
+        let read = LabelVolume::from_volume(&map).unwrap().0;
         assert!((0..42).all(|i| read.get(i) == Some(u16::from(mask.get(i) != Some(0)))), "a mask of label 1 again");
     }
     let mask = labels(&image, &[1, 2, 5]);

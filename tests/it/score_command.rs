@@ -39,6 +39,14 @@ fn two_masks_on_the_command_line() {
     assert!(missed.contains("mean Dice 0.0000"), "{missed}");
     assert_eq!(medsegx(&["score", &mask, &reference, "--label", "1=x"]).status.code(), Some(2));
 
+    for clash in ["1=2,1=3", "1=3,2=3"] {
+        let refused = medsegx(&["score", &mask, &reference, "--label", clash]);
+        assert_eq!(refused.status.code(), Some(2), "{clash}");
+        assert!(message(&refused).contains("one pair"), "{}", message(&refused));
+    }
+    let twice = String::from_utf8(medsegx(&["score", &mask, &reference, "--label", "2=3,2=3"]).stdout).unwrap();
+    assert!(twice.contains("1 label, "), "{twice}");
+
     let other = save("other.npy", &[1; 8]);
     let output = medsegx(&["score", &mask, &other]);
     assert_eq!(output.status.code(), Some(1));

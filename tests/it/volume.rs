@@ -249,7 +249,10 @@ fn one_time_point_is_squeezed_and_several_need_a_choice() {
             assert_eq!(values(&volume)[0], 12.0 * n as f64);
         }
         let options = OpenOptions { time_point: Some(2), ..OpenOptions::default() };
-        assert!(Volume::from_bytes("test", &bytes, &options).is_err());
+        let missing = Volume::from_bytes("test", &bytes, &options).err().unwrap();
+        assert!(matches!(missing, medsegx::Error::Argument { name: "volume", .. }), "{missing}");
+        let labels = Volume::from_bytes("test", &bytes, &OpenOptions::LABELS).err().unwrap().to_string();
+        assert!(labels.contains("needs one label: save layers") && !labels.contains("--volume"), "{labels}");
     }
     file.dim = [5, 2, 3, 2, 1, 2, 1, 1];
     assert!(error(&file.bytes()).contains("; needs one, or a chosen one"));

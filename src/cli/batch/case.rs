@@ -19,6 +19,8 @@ const ENDINGS: [&str; 10] =
 
 /// Flags whose file belongs to the prompt: what is in it counts, not where it lies. Paths are those of the manifest.
 const READS: [&str; 3] = ["--boxes", "--rough", "--tune-with"];
+/// A UID, or the place of the series that a mask belongs to.
+const SERIES: &str = "--series";
 /// Flags whose file is an output; it lies below the folder of the results.
 const WRITES: [&str; 4] = ["--logits", "--report", "--stats", "--preview"];
 /// Flags that the batch gives to all cases, or that make no sense within one.
@@ -77,19 +79,41 @@ pub fn cases(lines: Vec<Line>, common: &[String]) -> Result<Vec<Case>> {
     for line in lines {
         let case = Case::new(line, common)?;
         for output in case.outputs() {
+            if is_of_the_batch(output) {
+                let found = format!("{output}, which the batch itself writes");
+                return Err(of_another_name(&case, found));
+            }
             // Some file systems do not tell capitals apart.
             if let Some(other) = taken.insert(output.to_lowercase(), case.place.clone()) {
                 let found = format!("{output}, as {other}: give one of them another name in the column 'output'");
-                return Err(Error::Argument {
-                    name: "output",
-                    expected: format!("{}: a name of its own", case.place),
-                    found,
-                });
+                return Err(of_another_name(&case, found));
             }
         }
         cases.push(case);
     }
     Ok(cases)
+}
+
+/// The tables and the page, of shards too.
+fn is_of_the_batch(output: &str) -> bool {
+    let name = output.to_lowercase();
+    let (stem, end) = name.rsplit_once('.').unwrap_or((&name, ""));
+    let mine = |own: &str, ends: &[&str]| {
+        (stem == own || stem.strip_prefix(own).is_some_and(|rest| rest.starts_with("-shard-"))) && ends.contains(&end)
+    };
+    mine("summary", &["csv", "jsonl"]) || mine("qc", &["html"])
+}
+
+fn of_another_name(case: &Case, found: String) -> Error {
+    Error::Argument { name: "output", expected: format!("{}: a name of its own", case.place), found }
+}
+
+/// Whether `--series` of a case names a series that lies there, and not one of the series of its image.
+fn is_series_of_mask(image: &Path, series: &Path) -> bool {
+    #[cfg(feature = "dicom")]
+    return series.exists() && !medsegx::dicom::is_input(image);
+    #[cfg(not(feature = "dicom"))]
+    return false;
 }
 
 impl Case {
@@ -135,6 +159,16 @@ impl Case {
                 _ => (word.clone(), None),
             };
             let is = |flags: &[&str]| flags.contains(&flag.as_str());
+            if flag == SERIES {
+                match value.or_else(|| words.next()) {
+                    Some(value) if is_series_of_mask(&self.image, &base.join(&value)) => {
+                        self.reads.push((flag, base.join(value)));
+                    }
+                    Some(value) => self.settings.push(format!("{flag}={value}")),
+                    None => self.settings.push(word),
+                }
+                continue;
+            }
             if !is(&READS) && !is(&WRITES) {
                 self.settings.push(word);
                 continue;
@@ -186,11 +220,19 @@ impl Case {
         let matches = command.try_get_matches_from(words).map_err(in_a_line)?;
         if let Some(id) = OF_THE_BATCH.iter().find(|id| **id != "output" && is_typed(&matches, id)) {
             return Err(refused(format!(
-                "--{}, which belongs before the cases: it is one for all",
-                id.replace('_', "-")
+                "--{}, which {}",
+                id.replace('_', "-"),
+                if matches!(*id, "embeddings" | "verbose") {
+                    "a batch does not take"
+                } else {
+                    "belongs before the cases: it is one for all"
+                }
             )));
         }
         let mut args = segment::Args::from_arg_matches(&matches).map_err(in_a_line)?;
+        if args.output != out.join(&self.output) {
+            return Err(refused("--output, which is the column 'output'".into()));
+        }
         args.model = model.clone();
         args.quiet = true;
         args.force = true;

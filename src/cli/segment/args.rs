@@ -1,6 +1,6 @@
 //! Flags of `medsegx segment`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use medsegx::codes::Warning;
@@ -231,15 +231,6 @@ impl Args {
         if self.drawn.tunes_encoder() && self.embeddings.is_some() {
             return Err(embeddings_change());
         }
-        let PromptArgs { boxes, rough, .. } = &self.prompts;
-        let reads = [
-            ("INPUT", Some(&self.input)),
-            ("--weights", self.model.weights.as_ref()),
-            ("--tuned", self.model.tuned.as_ref()),
-            ("--boxes", boxes.as_ref()),
-            ("--rough", rough.as_ref()),
-            ("--tune-with", self.drawn.tune_with.as_ref()),
-        ];
         let writes = [
             ("--output", Some(&self.output)),
             ("--logits", self.logits.as_ref()),
@@ -247,7 +238,28 @@ impl Args {
             ("--stats", self.after.stats.as_ref()),
             ("--preview", self.after.preview.as_ref()),
         ];
-        files::check_outputs(&given(&reads), &given(&writes), self.force)
+        files::check_outputs(&self.reads(), &given(&writes), self.force)
+    }
+
+    /// The same of the files that `--split` makes of the output, whose names are known once the labels are.
+    pub fn check_parts(&self, parts: &[PathBuf]) -> anyhow::Result<()> {
+        let parts: Vec<Named> = parts.iter().map(|path| ("--output", path.as_path())).collect();
+        files::check_outputs(&self.reads(), &parts, self.force)
+    }
+
+    /// The files and folders that a run reads.
+    fn reads(&self) -> Vec<Named<'_>> {
+        let PromptArgs { boxes, rough, .. } = &self.prompts;
+        let mut reads = given(&[
+            ("INPUT", Some(&self.input)),
+            ("--weights", self.model.weights.as_ref()),
+            ("--tuned", self.model.tuned.as_ref()),
+            ("--boxes", boxes.as_ref()),
+            ("--rough", rough.as_ref()),
+            ("--tune-with", self.drawn.tune_with.as_ref()),
+        ]);
+        reads.extend(self.series.as_ref().map(|series| ("--series", Path::new(series))));
+        reads
     }
 }
 

@@ -33,6 +33,7 @@ use medsegx::volume::{
 };
 use medsegx::weights::{Hashing, Weights};
 
+use super::console::shown;
 use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
 use super::progress::Progress;
@@ -270,7 +271,7 @@ impl Job {
     fn warn_of_masks(&self, outcome: &Outcome) {
         let warnings = outcome.warnings();
         let named = self.targets.iter().zip(&warnings).flat_map(|(target, warnings)| {
-            let name = target.name.escape_debug().to_string();
+            let name = shown(&target.name);
             warnings.iter().map(move |warning| Warning::new(warning.code, format!("{name}: {warning}")))
         });
         let warnings: Vec<Warning> = named.collect();
@@ -371,7 +372,7 @@ fn summary(job: &Job, outcome: &Outcome, output: &Path) -> anyhow::Result<()> {
     for ((target, slices), voxels) in job.targets.iter().zip(outcome.by_request()).zip(&outcome.voxels) {
         let count = slices.len();
         let plural = if count == 1 { "" } else { "s" };
-        writeln!(text, "{}: {count} slice{plural}, {voxels} voxels", target.name.escape_debug())?;
+        writeln!(text, "{}: {count} slice{plural}, {voxels} voxels", shown(&target.name))?;
     }
     writeln!(text, "wrote {}", output.display())?;
     super::console::print(&text)

@@ -23,6 +23,9 @@ pub fn check_name(args: &Args, image: &VolumeInfo) -> anyhow::Result<()> {
     if args.untilt && medsegx::volume::is_dicom_name(&args.output) {
         return Err(usage("--untilt: needs an output that is no DICOM object, whose frames are those of the series"));
     }
+    if args.png_values && !args.output.to_string_lossy().to_lowercase().ends_with(".png") {
+        return Err(usage("--png-values: needs an output whose name ends in .png"));
+    }
     #[cfg(feature = "dicom")]
     if medsegx::volume::is_dicom_name(&args.output) && !medsegx::volume::is_rtstruct_name(&args.output) {
         return Ok(());
@@ -55,10 +58,10 @@ impl Output {
             };
             let dicom = medsegx::volume::DicomMask::prepare(image, &args.output, &options)?;
             let mut labels: Vec<u16> = segments.iter().map(|segment| segment.label).collect();
+            labels.sort_unstable();
             labels.dedup();
-            for path in dicom.paths(&args.output, &labels) {
-                medsegx::atomic::check_writable(&path, args.force)?;
-            }
+            dicom.check_labels(&args.output, &labels)?;
+            args.check_parts(&dicom.paths(&args.output, &labels))?;
             return Ok(Output { dicom: Some(dicom), legend: Legend { segments, table } });
         }
         let _ = image;

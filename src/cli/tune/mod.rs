@@ -18,6 +18,7 @@ use medsegx::tune::{
 };
 use medsegx::weights::Weights;
 
+use super::console::shown;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
@@ -107,7 +108,7 @@ fn summary(given: &Given, masks: Masks, examples: &[Example], outcome: &Outcome)
     let mut text = String::new();
     let (count, what) = given.volumes();
     let (slices, volumes) = (plural(examples.len(), "slice"), plural(count, what));
-    writeln!(text, "label {} ({}): {slices} of {volumes}", given.label, given.name.escape_debug())?;
+    writeln!(text, "label {} ({}): {slices} of {volumes}", given.label, shown(&given.name))?;
     given.remark(&mut text)?;
     let of = match outcome.validation {
         Validation::None => "on the slices that were tuned on: not validated".into(),
