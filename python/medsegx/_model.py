@@ -102,6 +102,7 @@ class Model:
         series: str | None = None,
         real_world: str | bool | None = None,
         form: str | None = None,
+        nan: float | None = None,
         batch: int | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -131,6 +132,7 @@ class Model:
             intensity: minmax, robust, percentile, window:LEVEL,WIDTH, soft, lung, brain, bone, mediastinum, raw or unit.
             mask: "auto", or 0 to 3 for a mask of the network.
             volume, series, form: of files that hold several; as the command line's flags.
+            nan: what values of a file that are NaN or infinite count as; an array comes without them.
             real_world: real world values of a DICOM image, not those of its rescale: True for the one map there is, or
                 the label or unit of one.
             batch: slices in one batch.
@@ -146,7 +148,7 @@ class Model:
         """
         place = checked(levels)
         options = given(
-            orient=orient, intensity=intensity, mask=str(mask), series=series, form=form, batch=batch,
+            orient=orient, intensity=intensity, mask=str(mask), series=series, form=form, nan=nan, batch=batch,
             volume=None if volume is None else str(volume), axis=axis_of(slice_axis),
             real_world="" if real_world is True else real_world or None,
         )  # fmt: skip
@@ -154,7 +156,7 @@ class Model:
         if _image.is_path(image):
             _refuse(spacing=spacing, affine=affine, axes=axes)
         else:
-            _refuse(volume=volume, series=series, real_world=real_world or None, form=form)
+            _refuse(volume=volume, series=series, real_world=real_world or None, form=form, nan=nan)
             found = _image.recognise(image, spacing, affine, axes)
         name = name_of(place)
         options |= given(name=name, interpolate=interpolate or None)

@@ -76,6 +76,7 @@ pub struct Ask {
     intensity: Option<Intensity>,
     mask: MaskChoice,
     form: Option<Form>,
+    nan: Option<f64>,
     choice: SeriesChoice,
     batch: Option<usize>,
 }
@@ -185,6 +186,7 @@ impl Ask {
         let text = |name: &str| options.get_item(name)?.map(|value| value.extract::<String>()).transpose();
         let number = |name: &str| options.get_item(name)?.map(|value| value.extract::<usize>()).transpose();
         let (orient, intensity, mask, form) = (text("orient")?, text("intensity")?, text("mask")?, text("form")?);
+        let nan = options.get_item("nan")?.map(|value| value.extract::<f64>()).transpose()?;
         let (series, volume, real_world) = (text("series")?, text("volume")?, text("real_world")?);
         let choice = SeriesChoice { series, volume, real_world, threads: model.threads };
         let interpolate = options.get_item("interpolate")?.map(|value| value.extract()).transpose()?.unwrap_or(false);
@@ -203,6 +205,7 @@ impl Ask {
                 intensity: parsed(intensity.as_deref())?,
                 mask: parsed(mask.as_deref())?.unwrap_or(MaskChoice::Auto),
                 form: parsed(form.as_deref())?,
+                nan,
                 choice,
                 batch,
             })
@@ -238,7 +241,7 @@ pub struct LentArray {
 }
 
 fn of_file(model: &Arc<segment::Model>, path: &Path, ask: &Ask, prompts: &mut Prompts, job: &mut Job) -> Result<Done> {
-    let options = OpenOptions { form: ask.form, ..OpenOptions::default() };
+    let options = OpenOptions { form: ask.form, nan: ask.nan, ..OpenOptions::default() };
     let opening = Opening::open_chosen(path, &options, &ask.choice)?;
     let info = opening.info().clone();
     let frame = info.frame(ask.axis, ask.orient)?;

@@ -191,3 +191,20 @@ def test_boxes_in_every_form(model, small, tmp_path):
     for boxes in ([1, 2, 3], np.ma.masked_array(BOX, [0, 0, 0, 0, 0, 1]), [], "x", {"liver": [1, 2]}, [{"boxx": BOX}], None):
         with pytest.raises((TypeError, ValueError, medsegx.IoError)):
             model.segment(small, affine=AFFINE, boxes=boxes, task="CT_Liver")
+
+
+def test_what_is_no_number_counts_as_nan_says(model, cli, tmp_path):
+    array = np.random.default_rng(3).normal(size=(40, 32, 3)).astype(np.float32)
+    array[5, 6, 1] = np.nan
+    array[7, 8, 1] = np.inf
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "odd.nii")
+    boxes = [[4, 4, 1, 30, 25, 1]]
+    with pytest.raises(medsegx.FileError, match="NaN or infinite"):
+        model.segment(tmp_path / "odd.nii", boxes=boxes, task="CT_Liver")
+    code, told = cli("segment", tmp_path / "odd.nii", "--nan", -2.5, "--box3d", "4,4,1,30,25,1", "--task", "CT_Liver",
+                     "-o", tmp_path / "mask.nii", "--quiet", "--threads", 2)  # fmt: skip
+    assert code == 0, told
+    found = model.segment(tmp_path / "odd.nii", boxes=boxes, task="CT_Liver", nan=-2.5)
+    assert found.labels.any() and np.array_equal(found.labels, np.asarray(nibabel.load(tmp_path / "mask.nii").dataobj))
+    with pytest.raises(ValueError, match="nan"):
+        model.segment(array, spacing=(1, 1, 1), axes="xyz", boxes=boxes, task="CT_Liver", nan=0)

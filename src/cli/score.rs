@@ -133,12 +133,15 @@ fn is_object(path: &Path) -> bool {
 
 fn labels(args: &Args, volume: &Volume) -> anyhow::Result<LabelVolume> {
     let path = volume.path();
-    let (labels, odd) = LabelVolume::from_volume(volume)?;
     volume.warnings().iter().for_each(|warning| say(&format!("{}: {warning}", path.display())));
+    if args.binary {
+        return Ok(LabelVolume::binary_from_volume(volume)?);
+    }
+    let (labels, odd) = LabelVolume::from_volume(volume)?;
     if odd > 0 {
         say(&format!("{}: {odd} values are no whole numbers: the nearest ones count", path.display()));
     }
-    Ok(if args.binary { labels.binary() } else { labels })
+    Ok(labels)
 }
 
 /// Spacing and its unit.

@@ -16,15 +16,40 @@ impl LabelVolume {
     /// # Errors
     /// [`Error::File`] for colour, and for values that are no number from 0 to 65535; [`Error::Memory`].
     pub fn from_volume(volume: &Volume) -> Result<(LabelVolume, u64)> {
-        if volume.channels() != 1 {
-            let found = "colour: paint labels as grey levels or as the indices of a palette";
-            return Err(Error::file(volume.path(), "label map", "one label a voxel", found));
-        }
+        one_channel(volume)?;
         let (slope, intercept) = volume.scaling();
         let (labels, odd) = with_voxels!(volume.voxels(), values => from_values(volume, values, slope, intercept))?;
         let shown = matches!(volume.container, Container::Png) && is_black_and_white(volume.voxels());
         Ok((if shown { labels.binary() } else { labels }, odd))
     }
+
+    /// One label, 1, where a value of `volume` is not 0.
+    ///
+    /// # Errors
+    /// [`Error::File`] for colour, and for values that are no numbers; [`Error::Memory`].
+    pub fn binary_from_volume(volume: &Volume) -> Result<LabelVolume> {
+        one_channel(volume)?;
+        let (slope, intercept) = volume.scaling();
+        with_voxels!(volume.voxels(), values => not_zero(volume, values, slope, intercept))
+    }
+}
+
+fn not_zero<T: Voxel>(volume: &Volume, values: &[T], slope: f64, intercept: f64) -> Result<LabelVolume> {
+    let value = |v: &T| slope * v.to_f64() + intercept;
+    if let Some(index) = values.iter().position(|v| value(v).is_nan()) {
+        return Err(Error::file(volume.path(), format!("voxel {index}"), "a number", "NaN"));
+    }
+    let mut labels = LabelVolume::new(volume.dims(), 1)?;
+    labels.fill_with(values.iter().map(|v| u16::from(value(v) != 0.0)));
+    Ok(labels)
+}
+
+fn one_channel(volume: &Volume) -> Result<()> {
+    if volume.channels() == 1 {
+        return Ok(());
+    }
+    let found = "colour: paint labels as grey levels or as the indices of a palette";
+    Err(Error::file(volume.path(), "label map", "one label a voxel", found))
 }
 
 fn is_black_and_white(voxels: &Voxels) -> bool {

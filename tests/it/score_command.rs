@@ -32,6 +32,13 @@ fn two_masks_on_the_command_line() {
     assert!(text.contains("\n1 label, 0 missed, 0 spurious") && text.contains("0.727273"), "{text}");
     assert!(message(&output).contains("no spacing"), "{}", message(&output));
 
+    let wide: Vec<f32> = [-3.0, 70_000.0, 0.0, 0.0, 0.25, 1e-9].into_iter().chain([0.0; 10]).collect();
+    let odd = folder.path().join("odd.npy");
+    npy::write(&mut std::fs::File::create(&odd).unwrap(), &[2, 2, 4], &wide).unwrap();
+    let same = save("same.npy", &[1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let output = medsegx(&["score", odd.to_str().unwrap(), &same, "--binary"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("mean Dice 1.0000"), "{}", message(&output));
+
     let paired = medsegx(&["score", &mask, &reference, "--label", "1=1,2=3"]);
     let text = String::from_utf8(paired.stdout).unwrap();
     assert!(text.contains("2 labels, 0 missed, 0 spurious") && text.contains("\n    3    0.000000"), "{text}");
