@@ -205,6 +205,7 @@ fn products_of_large_tiles() {
             ..Product::new(5, [250, 72, 1272], Epilogue::GeluExperts { experts: 4, bottleneck: 12 })
         },
         Product { half_out: true, ..Product::new(5, [250, 136, 1272], Epilogue::Row) },
+        Product { half_out: true, ..Product::new(5, [250, 136, 1272], Epilogue::ExpertBiases { experts: 4 }) },
         Product { float_in: true, ..Product::new(5, [250, 72, 1272], Epilogue::Token) },
         Product { float_in: true, half_out: true, ..Product::new(5, [250, 72, 1272], Epilogue::Plain) },
         Product::new(5, [250, 200, 1272], Epilogue::Gelu),
@@ -231,6 +232,23 @@ fn products_of_the_models() {
         Product::new(1, [256, 5184, 1280], biases(4)),
     ] {
         product.check();
+    }
+}
+
+#[test]
+fn products_of_few_and_of_many_small_tiles() {
+    // From 256 tiles of 64 x 32 on one team of warps a block, below two; a depth of one stage leaves one nothing.
+    for depth in [8, 64, 72, 128, 136, 328] {
+        for columns in [40, 2072] {
+            for product in [
+                Product::new(2, [110, depth, columns], Epilogue::ExpertBiases { experts: 4 }),
+                Product::new(2, [110, depth, columns], Epilogue::Residual),
+                Product { half_out: true, ..Product::new(2, [110, depth, columns], Epilogue::Residual) },
+                Product { float_in: depth <= columns, ..Product::new(1, [220, depth, columns], Epilogue::Token) },
+            ] {
+                product.check();
+            }
+        }
     }
 }
 
@@ -381,7 +399,7 @@ fn gates() {
 #[test]
 fn convolutions() {
     for (batch, grid, channels, outputs) in
-        [(1, 16, 64, 64), (1, 16, 256, 256), (2, 5, 24, 12), (1, 1, 8, 4), (13, 30, 8, 132)]
+        [(1, 16, 64, 64), (1, 16, 256, 256), (2, 5, 24, 12), (1, 1, 8, 4), (11, 30, 8, 36), (13, 30, 8, 132)]
     {
         let what = format!("{batch} x {grid}^2 x {channels} -> {outputs}");
         let random = &mut Random((grid + channels) as u64);

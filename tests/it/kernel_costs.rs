@@ -87,7 +87,7 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
                 *activation = Activation::Gelu;
                 *gated = Some(Gated::Columns { gate, bottleneck: 16, scale: 0.1 });
             }
-            Kind::Residual => {
+            Kind::Residual { .. } => {
                 *gated = Some(Gated::Biases { gate, biases, scale: 0.1 });
                 *added = Some(residual);
             }
@@ -105,8 +105,7 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
     };
     let (half_out, float_in) = match kind {
         Kind::Plain { half_out, float_in } => (half_out, float_in),
-        Kind::Gelu { half_out } => (half_out, false),
-        Kind::Residual => (false, false),
+        Kind::Gelu { half_out } | Kind::Residual { half_out } => (half_out, false),
     };
     if half_out {
         read(&mut case, out, columns);
@@ -123,11 +122,15 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
 enum Kind {
     Plain { half_out: bool, float_in: bool },
     Gelu { half_out: bool },
-    Residual,
+    Residual { half_out: bool },
 }
 
 fn products(costs: &mut Costs) {
     let plain = |half_out, float_in| Kind::Plain { half_out, float_in };
+    // As many rows as take the small tile with one team.
+    product(costs, "lin2, batch 3", 3, [256, 832, 768], Kind::Residual { half_out: false });
+    product(costs, "lin2 to f16, batch 3", 3, [256, 832, 768], Kind::Residual { half_out: true });
+    product(costs, "image projection, batch 3", 3, [256, 256, 768], plain(false, true));
     for (batch, suffix) in [(1, "batch 1"), (8, "batch 8")] {
         // At batch 8 only so many columns that the large tile is taken, to keep the count quick.
         let name = |what: &str| format!("{what}, {suffix}");
@@ -135,7 +138,8 @@ fn products(costs: &mut Costs) {
         product(costs, &name("qkv"), batch, [256, 768, qkv], plain(true, false));
         product(costs, &name("lin1"), batch, [256, 768, lin1], Kind::Gelu { half_out: true });
         product(costs, &name("lin1 to f32"), batch, [256, 768, lin1], Kind::Gelu { half_out: false });
-        product(costs, &name("lin2"), batch, [256, 832, 768], Kind::Residual);
+        product(costs, &name("lin2"), batch, [256, 832, 768], Kind::Residual { half_out: false });
+        product(costs, &name("lin2 to f16"), batch, [256, 832, 768], Kind::Residual { half_out: true });
         product(costs, &name("image projection"), batch, [256, 256, 768], plain(false, true));
         product(costs, &name("image projection to f16"), batch, [256, 256, 768], plain(true, true));
     }
@@ -193,7 +197,7 @@ fn push_gate(case: &mut Case, mean: ValueId, width: usize) {
 }
 
 fn implicit_products(costs: &mut Costs) {
-    for batch in [1, 24] {
+    for batch in [1, 8, 24] {
         let random = &mut Random(3);
         let (channels, outputs) = if batch == 1 { (256, 256) } else { (64, 256) };
         let mut case = Case::new(batch);

@@ -6,7 +6,8 @@
 
 The model is that of `medsegx bench floors` (src/cli/bench/paper.rs says what it counts), and there is no other: this only
 asks it twice, once with the binary's own kernels/machine_code.tsv and once with before.tsv, and divides. Launches are
-those of today on both sides.
+those of today on both sides, but for what before.tsv says of them (README.md): where kernels or blocks are others now, the older
+ones are charged with the launches that they had.
 
 The code outside of a loop is charged once as it stands, whether a launch runs all of it or not: copies that unrolling made
 of what seldom runs count, too, and cutting them looks better than it is, while a loop there counts as one turn. `loops alone`

@@ -24,13 +24,16 @@ pub(super) struct Resident<D: Driver> {
     pub functions: Vec<OnceLock<D::Function>>,
     /// u32 on the device, counted up by every kernel that writes f16.
     pub saturated: D::Buffer,
-    /// u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the last one ends
-    /// it.
+    /// [`COUNTERS`] u32 a prompt, 0 between launches: the blocks of one step of one prompt count themselves, and the
+    /// last one ends it.
     pub counters: D::Buffer,
 }
 
 /// Most blocks along the second axis of a launch, which counts prompts.
 const MOST_PROMPTS: usize = 65535;
+
+/// Counts of a prompt: the heads of its tokens are four steps in one launch.
+const COUNTERS: usize = 4;
 
 /// A parameter in device memory, in the storage that `dispatch::param` says.
 pub struct Param<D: Driver> {
@@ -64,8 +67,9 @@ impl<D: Driver> Cuda<D> {
     pub fn new(driver: D) -> Result<Self> {
         let saturated = driver.allocate(size_of::<u32>())?;
         driver.write(&saturated, 0, &0u32.to_ne_bytes())?;
-        let counters = driver.allocate(MOST_PROMPTS * size_of::<u32>())?;
-        driver.write(&counters, 0, &vec![0; MOST_PROMPTS * size_of::<u32>()])?;
+        let zeros = vec![0; COUNTERS * MOST_PROMPTS * size_of::<u32>()];
+        let counters = driver.allocate(zeros.len())?;
+        driver.write(&counters, 0, &zeros)?;
         let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
         let resident = Arc::new(Resident { functions, saturated, counters });
         Ok(Cuda { driver, resident, saturated_by_host: AtomicU64::new(0), more_blocks: 0 })

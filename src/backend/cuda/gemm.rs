@@ -11,6 +11,14 @@ use crate::graph::{Graph, ParamId, Storage, ValueId};
 /// not the device's count of multiprocessors, so that a batch size gives the same bits on every device.
 const LARGE_BLOCKS: usize = 96;
 
+/// With fewer blocks of the small tile than this most multiprocessors have one or two, and k is split over twice as
+/// many warps, where a kernel does that ([`DEEP`]). A constant for the same reason.
+const FEW_BLOCKS: usize = 256;
+
+/// Kernels of two teams of warps a block: those of the residual stream, of the neck and of the decoder, whose products
+/// have few columns.
+const DEEP: [(&str, &str); 4] = [("gemm", "_f16_f32"), ("gemm", "_f16_f16_sum"), ("gemm", "_f32_f32"), ("conv3x3", "")];
+
 /// Arguments of every product, in the order of the kernel's parameters; pointers are 0 where something is absent.
 #[derive(Default)]
 pub(super) struct Product {
@@ -31,11 +39,17 @@ pub(super) struct Product {
     pub scale: f32,
 }
 
-/// Tile of a product that `slices` blocks along z repeat: the suffix of the entry and the grid.
-fn tile(rows: usize, columns: usize, slices: usize) -> (&'static str, [usize; 3]) {
+/// Tile of a product that `slices` blocks along z repeat: its part of the entry and the grid. `deep`: it has a kernel
+/// of two teams.
+fn tile(rows: usize, columns: usize, slices: usize, deep: bool) -> (&'static str, [usize; 3]) {
     let grid = |m, n| [columns.div_ceil(n), rows.div_ceil(m), slices];
-    let large = grid(128, 128);
-    if large.iter().product::<usize>() >= LARGE_BLOCKS { ("128x128", large) } else { ("64x32", grid(64, 32)) }
+    let (large, small) = (grid(128, 128), grid(64, 32));
+    let blocks = |grid: [usize; 3]| grid.iter().product::<usize>();
+    match (blocks(large) >= LARGE_BLOCKS, deep && blocks(small) < FEW_BLOCKS) {
+        (true, _) => ("128x128", large),
+        (false, true) => ("64x32k8", small),
+        (false, false) => ("64x32", small),
+    }
 }
 
 impl Product {
@@ -60,7 +74,7 @@ impl Product {
         }
         args.push(Arg::F32(self.scale));
         args.extend_from_slice(extra);
-        let (tile, grid) = tile(self.rows, self.columns, slices);
+        let (tile, grid) = tile(self.rows, self.columns, slices, DEEP.contains(&(stem, suffix)));
         step.launch(&format!("{stem}_{tile}{suffix}"), grid, &args)
     }
 }
@@ -104,16 +118,19 @@ impl Launch for Linear {
         let residual_is_half = self.residual.is_some_and(half);
         let with_gelu = self.activation == Activation::Gelu;
         let wants_columns = matches!(self.gated, Some(Gated::Columns { .. }));
+        let plain = self.gated.is_none() && self.residual.is_none() && bias_stride == 0;
         let suffix = match (half(self.input), half(self.out), with_gelu) {
-            (true, true, false) => "_f16_f16",
+            (true, true, false) if plain => "_f16_f16",
+            (true, true, false) => "_f16_f16_sum",
             (true, false, false) => "_f16_f32",
-            (false, true, false) => "_f32_f16",
+            (false, true, false) if plain => "_f32_f16",
+            (false, true, false) => return Err(step.unsupported("f16 input of a sum in f16", "f32")),
             (false, false, false) => "_f32_f32",
             (true, true, true) => "_f16_f16_gelu",
             (true, false, true) => "_f16_f32_gelu",
             (false, _, true) => return Err(step.unsupported("f16 input of a product with GELU", "f32")),
         };
-        // Columns are gated only behind GELU; a residual, a bias a token and experts' biases are added only without.
+        // Columns are gated only behind GELU; a residual, a bias a token and experts' biases are added only without it.
         let known = if with_gelu {
             self.residual.is_none() && bias_stride == 0 && !matches!(self.gated, Some(Gated::Biases { .. }))
         } else {

@@ -109,7 +109,8 @@ impl<D: Driver> Step<'_, D> {
         self.cuda.driver.address(&self.cuda.resident.saturated)
     }
 
-    /// Device address of a u32 a prompt, all 0 between launches, with which the blocks of a prompt count themselves.
+    /// Device address of four u32 a prompt, all 0 between launches, with which the blocks of a prompt count themselves.
+    /// A step that needs one a prompt takes the first ones.
     pub fn counters(&self) -> u64 {
         self.cuda.driver.address(&self.cuda.resident.counters)
     }

@@ -54,6 +54,9 @@ struct Code {
     stall_whole: f64,
     per_mma: f64,
     per_block: f64,
+    /// Blocks of today's launch that do what one block of this kernel does: other than 1 only in a table of older
+    /// kernels.
+    of_today: f64,
 }
 
 /// Cycles of a launch, with and without the code outside of main loops.
@@ -92,6 +95,7 @@ impl Table {
                 let found = if text == "-" { Ok(0.0) } else { text.parse() };
                 found.with_context(|| format!("{name}: got {text:?}; needs a number"))
             };
+            let of_today = if header.contains(&"of_today") { number("of_today")? } else { 1.0 };
             let blocks = number("blocks_registers")?.min(number("blocks_threads")?).min(number("blocks_shared")?);
             let code = Code {
                 threads: number("threads")?,
@@ -104,6 +108,7 @@ impl Table {
                 stall_whole: number("stall_whole")?,
                 per_mma: number("per_mma")?,
                 per_block: number("per_block")?,
+                of_today,
             };
             Ok(((cell("kernel")?.to_string(), cell("sm")?.to_string()), code))
         };
@@ -120,7 +125,8 @@ impl Table {
 
 impl Code {
     fn cycles(&self, spacing: f64, multiprocessors: u32, blocks: u64, flop: u64) -> Cycles {
-        let (blocks, warps) = (blocks.max(1), self.threads / WARP);
+        let blocks = (blocks as f64 / self.of_today.max(1.0)).ceil().max(1.0) as u64;
+        let warps = self.threads / WARP;
         let a_multiprocessor = blocks.div_ceil(u64::from(multiprocessors)) as f64;
         let resident = (self.blocks.min(a_multiprocessor) * warps / SCHEDULERS).max(1.0);
         let share = a_multiprocessor * warps / SCHEDULERS;
@@ -172,6 +178,10 @@ mod tests {
         assert_eq!(of(&code, 8.0, 20), (2.0 * 128.0, 2.0 * 278.0));
         // 11 blocks on 10: the busiest has two.
         assert_eq!(of(&code, 6.0, 11), of(&code, 6.0, 20));
+        // Four of today's blocks are one of this kernel, of as much work.
+        let (merged, old) = (Code { of_today: 4.0, ..code }, flop(20));
+        let Cycles { whole, loops } = merged.cycles(6.0, 10, 80, old);
+        assert_eq!((loops, whole), of(&code, 6.0, 20));
         // A loop of more instructions than cycles of anything else.
         assert_eq!(of(&Code { in_loop: 260.0, instructions: 260.0, ..code }, 6.0, 10).0, 260.0);
     }

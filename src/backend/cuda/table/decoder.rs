@@ -48,10 +48,10 @@ const fn to_tokens(entry: &'static str, constants: &'static [(&'static str, i64)
 const HEADS: Kernel = Kernel {
     entry: "token_heads",
     template: "token_heads",
-    constants: &[],
-    tile: "one MLP of one token",
-    threads: 1024,
-    shared: 8192,
+    constants: &[("slices", 8)],
+    tile: "an eighth of the first hidden layer of one MLP of one token",
+    threads: 256,
+    shared: 8192 + 1024,
     bound: "latency",
 };
 
