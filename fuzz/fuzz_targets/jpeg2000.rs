@@ -1,5 +1,5 @@
-//! JPEG 2000 frames by both decoders: openjp2, as DICOM frames are read, and rust-j2k, its judge in the tests. The input is a
-//! stream; a frame's tags are taken from its header, so that damage behind that is what is looked at.
+//! JPEG 2000 frames by both decoders: openjp2, as DICOM frames are read, and rust-j2k, its judge in the tests. The
+//! input is a stream; a frame's tags are taken from its header, so that damage behind that is what is looked at.
 #![no_main]
 
 use std::panic::catch_unwind;

@@ -134,10 +134,8 @@ fn is_object(path: &Path) -> bool {
 fn labels(args: &Args, volume: &Volume) -> anyhow::Result<LabelVolume> {
     let path = volume.path();
     volume.warnings().iter().for_each(|warning| say(&format!("{}: {warning}", path.display())));
-    if args.binary {
-        return Ok(LabelVolume::binary_from_volume(volume)?);
-    }
-    let (labels, odd) = LabelVolume::from_volume(volume)?;
+    let read = if args.binary { LabelVolume::binary_from_volume } else { LabelVolume::from_volume };
+    let (labels, odd) = read(volume)?;
     if odd > 0 {
         say(&format!("{}: {odd} values are no whole numbers: the nearest ones count", path.display()));
     }

@@ -136,8 +136,8 @@ impl Decoder {
         Ok(Pass { logits, layers, last, last_norm, hyper, doubled, pixels })
     }
 
-    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where that is
-    /// wanted.
+    /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where it
+    /// is wanted.
     pub fn back(
         &self,
         m: &mut Multiplier,

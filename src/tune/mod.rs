@@ -8,7 +8,7 @@
 //! ```text
 //! slice, label -> embedding, box, label in the decoder's order (sample)
 //!     [-> encoder forward (encoder)] -> decoder forward (decoder, layers, upscaling) -> loss -> the way back
-//!     -> what each sample adds (gains), summed in their order -> AdamW (parameters); run: which steps, and which are kept
+//!     -> what each sample adds (gains), summed in order -> AdamW (parameters); run: which steps, and which are kept
 //! ```
 //!
 //! A sample's arithmetic is one thread's alone and sums over samples have a fixed order, so that neither the number of

@@ -23,25 +23,26 @@ impl LabelVolume {
         Ok((if shown { labels.binary() } else { labels }, odd))
     }
 
-    /// One label, 1, where a value of `volume` is not 0.
+    /// One label, 1, where the whole number nearest to a value of `volume` is not 0, and how many values were none.
     ///
     /// # Errors
     /// [`Error::File`] for colour, and for values that are no numbers; [`Error::Memory`].
-    pub fn binary_from_volume(volume: &Volume) -> Result<LabelVolume> {
+    pub fn binary_from_volume(volume: &Volume) -> Result<(LabelVolume, u64)> {
         one_channel(volume)?;
         let (slope, intercept) = volume.scaling();
         with_voxels!(volume.voxels(), values => not_zero(volume, values, slope, intercept))
     }
 }
 
-fn not_zero<T: Voxel>(volume: &Volume, values: &[T], slope: f64, intercept: f64) -> Result<LabelVolume> {
+fn not_zero<T: Voxel>(volume: &Volume, values: &[T], slope: f64, intercept: f64) -> Result<(LabelVolume, u64)> {
     let value = |v: &T| slope * v.to_f64() + intercept;
     if let Some(index) = values.iter().position(|v| value(v).is_nan()) {
         return Err(Error::file(volume.path(), format!("voxel {index}"), "a number", "NaN"));
     }
+    let odd = values.iter().map(value).filter(|value| (value - value.round()).abs() > ROUNDING).count();
     let mut labels = LabelVolume::new(volume.dims(), 1)?;
-    labels.fill_with(values.iter().map(|v| u16::from(value(v) != 0.0)));
-    Ok(labels)
+    labels.fill_with(values.iter().map(|v| u16::from(value(v).round() != 0.0)));
+    Ok((labels, odd as u64))
 }
 
 fn one_channel(volume: &Volume) -> Result<()> {

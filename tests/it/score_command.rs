@@ -32,10 +32,10 @@ fn two_masks_on_the_command_line() {
     assert!(text.contains("\n1 label, 0 missed, 0 spurious") && text.contains("0.727273"), "{text}");
     assert!(message(&output).contains("no spacing"), "{}", message(&output));
 
-    let wide: Vec<f32> = [-3.0, 70_000.0, 0.0, 0.0, 0.25, 1e-9].into_iter().chain([0.0; 10]).collect();
+    let wide: Vec<f32> = [-3.0, 70_000.0, 0.0, 0.0, 0.75, 0.25].into_iter().chain([0.0; 10]).collect();
     let odd = folder.path().join("odd.npy");
     npy::write(&mut std::fs::File::create(&odd).unwrap(), &[2, 2, 4], &wide).unwrap();
-    let same = save("same.npy", &[1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let same = save("same.npy", &[1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let output = medsegx(&["score", odd.to_str().unwrap(), &same, "--binary"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("mean Dice 1.0000"), "{}", message(&output));
 

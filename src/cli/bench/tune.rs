@@ -26,8 +26,8 @@ pub struct Args {
     /// What is trained
     #[arg(long, value_delimiter = ',', default_value = "decoder,all", value_name = "decoder|adapters|all")]
     train: Vec<Train>,
-    /// Bytes that a step may take above the loaded model, as 800M; default: a row with all blocks of the encoder kept, then
-    /// one with none, which asks the system only for what the first has not left
+    /// Bytes that a step may take above the loaded model, as 800M; default: a row with all blocks of the encoder kept,
+    /// then one with none, which asks the system only for what the first has not left
     #[arg(long, value_name = "SIZE", value_parser = step_memory)]
     memory: Option<usize>,
 }

@@ -43,8 +43,8 @@ pub struct Args {
     kept: bool,
 }
 
-/// Says `ready`, then answers each line of standard input with the milliseconds of one slice, or of one prompt on a kept
-/// one; at its end writes the logits.
+/// Says `ready`, then answers each line of standard input with the milliseconds of one slice, or of one prompt on a
+/// kept one; at its end writes the logits.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (&[x0, y0, x1, y1], &[modality, part, subregion, organ, task]) = (&args.region[..], &args.context[..]) else {
         return Err(crate::cli::console::usage("--box takes four numbers and --context five"));

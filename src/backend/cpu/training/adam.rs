@@ -19,8 +19,8 @@ pub(crate) struct AdamStep {
     pub take: [f32; 2],
 }
 
-/// Two matrices `[rows, outputs]` and `[rows, inputs]`: a weight `[outputs, inputs]` gains the first's transposed times the
-/// second.
+/// Two matrices `[rows, outputs]` and `[rows, inputs]`: a weight `[outputs, inputs]` gains the first's transposed times
+/// the second.
 #[derive(Clone, Copy)]
 pub(crate) struct Factors<'a> {
     pub d: &'a [f32],

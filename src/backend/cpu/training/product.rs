@@ -73,8 +73,8 @@ impl Multiplier {
         Ok(())
     }
 
-    /// `out = left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains by many rows. Of few
-    /// it is quicker to keep them as [`Gradient::Factors`](super::Gradient).
+    /// `out = left^T right`, `[m, n]` for `left` `[rows, m]` and `right` `[rows, n]`: what a weight gains by many rows.
+    /// Of few it is quicker to keep them as [`Gradient::Factors`](super::Gradient).
     ///
     /// # Errors
     /// As [`Multiplier::multiply`].
