@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::memory::WHAT;
+use super::parameters::Trained;
 use crate::Result;
 use crate::backend::cpu::training::{Factors, Gradient, Multiplier};
 use crate::memory::{copied, zeros};
@@ -52,11 +53,14 @@ impl Gains {
         self.0.insert(weight.start, gain);
         Ok(())
     }
+}
 
-    /// The gradient of a tensor of so many `outputs`, by all slices in their order.
-    pub fn gradient<'a>(all: &'a [Gains], tensor: &Range<usize>, outputs: usize) -> Gradient<'a> {
+impl Trained {
+    /// Its gradient by what slices add, in their order.
+    pub(super) fn gradient<'a>(&self, gains: &'a [Gains]) -> Gradient<'a> {
+        // Only one of them is filled: all slices have as many rows at a tensor.
         let (mut sums, mut factors) = (Vec::new(), Vec::new());
-        for gain in all.iter().filter_map(|gains| gains.0.get(&tensor.start)) {
+        for gain in gains.iter().filter_map(|gains| gains.0.get(&self.range.start)) {
             match gain {
                 Gain::Sum(sum) => sums.push(sum.as_slice()),
                 Gain::Factors { d, x } => factors.push(Factors { d, x }),
@@ -65,6 +69,7 @@ impl Gains {
         if factors.is_empty() {
             return Gradient::Sums(sums);
         }
-        Gradient::Factors { parts: factors, outputs, inputs: tensor.len() / outputs }
+        let outputs = self.shape.first().copied().unwrap_or(1);
+        Gradient::Factors { parts: factors, outputs, inputs: self.range.len() / outputs }
     }
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::gains::Gains;
 use crate::backend::cpu::Level;
 use crate::backend::cpu::training::{AdamStep, Gradient};
 use crate::memory::{reserve, zeros};
@@ -29,13 +28,6 @@ pub struct Trained {
     pub shape: Vec<usize>,
     /// Where it lies among the parameters.
     pub(super) range: Range<usize>,
-}
-
-impl Trained {
-    /// Its gradient by what slices add.
-    pub(super) fn gradient<'a>(&self, gains: &'a [Gains]) -> Gradient<'a> {
-        Gains::gradient(gains, &self.range, self.shape.first().copied().unwrap_or(1))
-    }
 }
 
 /// Names, shapes and places of the trained tensors.
