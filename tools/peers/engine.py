@@ -88,8 +88,10 @@ def main():
     folder = pathlib.Path(folder)
     with np.load(folder / "case.npz") as case:
         inputs = {name: case[name] for name in case if name != "logits"}
-    engines = {"torch": torch, "torch-kept": torch_kept, "onnxruntime": onnxruntime, "openvino": openvino}
-    engines["openvino-cached"] = openvino_cached
+    engines = {
+        "torch": torch, "torch-kept": torch_kept, "onnxruntime": onnxruntime,
+        "openvino": openvino, "openvino-cached": openvino_cached,
+    }  # fmt: skip
     run = engines[engine](folder, inputs, int(threads), precision)
     print("ready", flush=True)
     for _ in sys.stdin:
