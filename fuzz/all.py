@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every fuzz target for a while, and the table of what came of it.
 
-    python3 fuzz/all.py [--seconds 600] [--jobs 1] [--targets nifti npy ..] [--minimise]
+    python3 fuzz/all.py [--seconds 600] [--jobs 1] [--targets nifti npy ..] [--minimise] [--seed N] [--low]
 
 Builds the targets as `fuzz/run.sh` does, begins each with its corpus and seeds, and prints a row a target: executions,
 edges (`cov` of libFuzzer) before and after, minutes of processor time, minutes since the last new edge, findings. `--minimise` keeps of each corpus what
@@ -60,11 +60,11 @@ def end_after(process, seconds):
         time.sleep(0.5)
 
 
-def fuzz(target, seconds, low):
+def fuzz(target, seconds, low, seed):
     """-> row of the table, findings"""
     artifacts = HERE / "artifacts" / target
     artifacts.mkdir(parents=True, exist_ok=True)
-    run = command(target, "-max_total_time=86400", f"-artifact_prefix={artifacts}/")
+    run = command(target, "-max_total_time=86400", f"-artifact_prefix={artifacts}/", f"-seed={seed}")
     process = subprocess.Popen((["nice", "-n", "19"] if low else []) + run, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, errors="replace",
                                env=dict(os.environ, FUZZ_NO_BUILD="1"))
@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
     parser.add_argument("--minimise", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the inputs that are tried; 0: another each time")
     parser.add_argument("--low", action="store_true", help="at the lowest priority, beside other work")
     args = parser.parse_args()
     subprocess.run(command("--build"), check=True, stdout=sys.stderr)
@@ -106,7 +107,7 @@ def main():
     print("|---|---|---|---|---|---|---|", flush=True)
     found = False
     with ThreadPoolExecutor(args.jobs) as pool:
-        for row, finding in pool.map(lambda target: fuzz(target, args.seconds, args.low), args.targets):
+        for row, finding in pool.map(lambda target: fuzz(target, args.seconds, args.low, args.seed), args.targets):
             print(row, flush=True)
             found |= finding
     sys.exit(found)

@@ -10,14 +10,14 @@ use super::panics::free;
 use super::status::{c_string, medsegx_error, medsegx_status};
 use super::structs::{medsegx_model_info, medsegx_model_options, medsegx_read_callback};
 use super::versioned::{self, Versioned};
+use crate::Error;
 use crate::backend::Launches;
 use crate::backend::cpu::{CpuOptions, Level, Precision};
-use crate::memory::reserve;
+use crate::memory::copied;
 use crate::model::Kind;
 use crate::segment::{self, Device};
 use crate::weights::tuned::Tuned;
 use crate::weights::{Access, Hashing, Weights};
-use crate::{Error, Result};
 
 /// Most bytes that a read callback is asked for at once.
 const PIECE: usize = 4 << 20;
@@ -82,9 +82,7 @@ pub unsafe extern "C" fn medsegx_model_open_memory(
             let out = cleared(out)?;
             let options = versioned::read(options)?;
             let bytes = array("data", data.cast::<u8>(), size)?;
-            let mut copy = room(size as u64)?;
-            copy.extend_from_slice(bytes);
-            *out = load(Weights::from_bytes(copy, "<memory>")?, &options)?;
+            *out = load(Weights::from_bytes(copied(bytes, "weights")?, "<memory>")?, &options)?;
             Ok(())
         })
     }
@@ -108,17 +106,18 @@ pub unsafe extern "C" fn medsegx_model_open_callbacks(
             let out = cleared(out)?;
             let options = versioned::read(options)?;
             let read = read.ok_or_else(|| null("read"))?;
-            let mut bytes = room(size)?;
-            bytes.resize(size as usize, 0); // `room` has refused what usize cannot hold
-            for (index, piece) in bytes.chunks_mut(PIECE).enumerate() {
-                let offset = (index * PIECE) as u64;
-                let answer = read(user, offset, piece.as_mut_ptr().cast(), piece.len());
-                if answer != 0 {
-                    let words = format!("it answered {answer} for {} bytes at {offset}", piece.len());
-                    return Err(Error::io(NAME, "read", std::io::Error::other(words)).into());
+            let weights = Weights::from_reader(NAME, size, |start, bytes| {
+                for (index, piece) in bytes.chunks_mut(PIECE).enumerate() {
+                    let offset = start + (index * PIECE) as u64;
+                    let answer = read(user, offset, piece.as_mut_ptr().cast(), piece.len());
+                    if answer != 0 {
+                        let words = format!("it answered {answer} for {} bytes at {offset}", piece.len());
+                        return Err(Error::io(NAME, "read", std::io::Error::other(words)));
+                    }
                 }
-            }
-            *out = load(Weights::from_bytes(bytes, NAME)?, &options)?;
+                Ok(())
+            })?;
+            *out = load(weights, &options)?;
             Ok(())
         })
     }
@@ -175,12 +174,6 @@ pub unsafe extern "C" fn medsegx_model_device(model: *const medsegx_model) -> *c
 pub unsafe extern "C" fn medsegx_model_sha256(model: *const medsegx_model) -> *const c_char {
     // SAFETY: `model` is NULL or valid, as the header asks.
     unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.sha256.as_ptr())
-}
-
-/// An empty vector with room for a weights file of `size` bytes.
-fn room(size: u64) -> Result<Vec<u8>> {
-    let length = usize::try_from(size).map_err(|_| Error::Memory { what: "weights".into(), bytes: size })?;
-    reserve(length, "weights")
 }
 
 /// # Safety

@@ -14,6 +14,8 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use super::dtype::Dtype;
 use super::foreign;
 use super::quote::shown;
+use super::source::Source;
+use crate::memory::zeros;
 use crate::{Error, Result};
 
 /// What `kind` is in the metadata of a tuned file.
@@ -52,7 +54,7 @@ pub(super) struct Header {
 }
 
 /// Length of the JSON, from the file's first bytes.
-pub(super) fn json_length(path: &Path, first: [u8; LENGTH as usize], file: u64) -> Result<usize> {
+fn json_length(path: &Path, first: [u8; LENGTH as usize], file: u64) -> Result<usize> {
     let length = u64::from_le_bytes(first);
     if first.starts_with(b"PK\x03\x04") || matches!(first, [0x80, 2..=5, ..]) {
         let found = "a PyTorch checkpoint, which `medsegx convert` makes one of";
@@ -72,8 +74,28 @@ pub(super) fn json_length(path: &Path, first: [u8; LENGTH as usize], file: u64) 
     Ok(length as usize) // at most MAX_HEADER
 }
 
-/// Parses and checks the JSON of a file of `file` bytes.
-pub(super) fn parse(path: &Path, json: &[u8], file: u64) -> Result<Header> {
+/// The checked header of a source.
+pub(super) fn read(path: &Path, source: &Source) -> Result<Header> {
+    let front = front(path, source.length(), |start, bytes| source.read_into(path, start, bytes))?;
+    parse(path, &front, source.length())
+}
+
+/// What comes before the tensors of a file of `file` bytes, of which `read` fills a buffer from an offset on.
+pub(super) fn front(path: &Path, file: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<Vec<u8>> {
+    if file < LENGTH {
+        return Err(Error::file(path, "file length", "a safetensors file", format!("{file} bytes")));
+    }
+    let mut first = [0; LENGTH as usize];
+    read(0, &mut first)?;
+    let mut front = zeros(first.len() + json_length(path, first, file)?, "the safetensors header")?;
+    front[..first.len()].copy_from_slice(&first);
+    read(LENGTH, &mut front[first.len()..])?;
+    Ok(front)
+}
+
+/// Parses and checks the header of a file of `file` bytes, of which `front` is [`front`].
+pub(super) fn parse(path: &Path, front: &[u8], file: u64) -> Result<Header> {
+    let json = &front[LENGTH as usize..];
     if json.first() != Some(&b'{') {
         return Err(Error::file(path, "safetensors header", "a JSON object", "something else"));
     }

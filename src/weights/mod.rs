@@ -50,7 +50,9 @@ pub use names::{MASK_TOKENS, names};
 pub use source::{Access, Digest, sha256};
 pub use write::write;
 
-use crate::memory::{reserve, zeros};
+#[cfg(feature = "capi")]
+use crate::memory::grow_to;
+use crate::memory::zeros;
 use crate::model::Config;
 use crate::params::{Half, Tensors};
 use crate::{Error, Result};
@@ -98,6 +100,29 @@ impl Weights {
         Self::validate(name.into(), Source::Owned(Arc::new(bytes)))
     }
 
+    /// A safetensors file of `size` bytes of which `read` fills a buffer from an offset on. Memory for the whole is asked
+    /// for once its header bears that size out. `name` stands in error messages.
+    ///
+    /// # Errors
+    /// As [`Weights::open`]; those of `read`; [`Error::Memory`].
+    #[cfg(feature = "capi")]
+    pub(crate) fn from_reader(
+        name: &str,
+        size: u64,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        let length = isize::try_from(size).map_err(|_| Error::Memory { what: "weights".into(), bytes: size })?;
+        let mut bytes = header::front(name.as_ref(), size, &mut read)?;
+        let header = header::parse(name.as_ref(), &bytes, size)?;
+        Self::new(name.into(), header, || {
+            let front = bytes.len();
+            grow_to(&mut bytes, length as usize, "weights")?;
+            bytes.resize(length as usize, 0);
+            read(front as u64, &mut bytes[front..])?;
+            Ok(Source::Owned(Arc::new(bytes)))
+        })
+    }
+
     /// A safetensors file that is part of the program. `name` stands in error messages.
     ///
     /// # Errors
@@ -122,16 +147,13 @@ impl Weights {
     }
 
     fn validate(path: PathBuf, source: Source) -> Result<Self> {
-        let file = source.length();
-        if file < header::LENGTH {
-            return Err(Error::file(path, "file length", "a safetensors file", format!("{file} bytes")));
-        }
-        let mut first = [0; header::LENGTH as usize];
-        source.read(&path, 0..header::LENGTH, |bytes| first.copy_from_slice(bytes))?;
-        let length = header::json_length(&path, first, file)?;
-        let mut json = reserve(length, "the safetensors header")?;
-        source.read(&path, header::LENGTH..header::LENGTH + length as u64, |bytes| json.extend_from_slice(bytes))?;
-        let Header { tensors, metadata } = header::parse(&path, &json, file)?;
+        let header = header::read(&path, &source)?;
+        Self::new(path, header, || Ok(source))
+    }
+
+    /// `source` is asked for once the header is that of a model.
+    fn new(path: PathBuf, header: Header, source: impl FnOnce() -> Result<Source>) -> Result<Self> {
+        let Header { tensors, metadata } = header;
         let kind = metadata.get("kind").map(String::as_str);
         if kind == Some(header::TUNED) {
             let found = "a tuned file, which goes on top of them (--tuned)";
@@ -139,7 +161,7 @@ impl Weights {
         }
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
         let config = sizes::config(&path, &shapes, kind)?;
-        let (values, tuned) = (Values::Stored(source), BTreeMap::new());
+        let (values, tuned) = (Values::Stored(source()?), BTreeMap::new());
         Ok(Self { path, values, tensors, metadata, config, tuned, tuned_file: None, stop: None })
     }
 

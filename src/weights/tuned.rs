@@ -25,7 +25,7 @@ use super::header::{self, Header};
 use super::quote::{shown, wrong};
 use super::source::{Access, Source};
 use super::{Weights, write};
-use crate::memory::{copied, reserve, zeros};
+use crate::memory::{copied, zeros};
 use crate::{Error, Result};
 
 pub use super::header::TUNED as KIND;
@@ -59,16 +59,7 @@ impl Tuned {
     /// [`Error::Tensor`] for a tensor that is not f32 or has a value that is not finite.
     pub fn open(path: &Path) -> Result<Tuned> {
         let source = Source::open(path, Access::Read)?;
-        let file = source.length();
-        if file < header::LENGTH {
-            return Err(Error::file(path, "file length", "a safetensors file", format!("{file} bytes")));
-        }
-        let mut first = [0; header::LENGTH as usize];
-        source.read(path, 0..header::LENGTH, |bytes| first.copy_from_slice(bytes))?;
-        let length = header::json_length(path, first, file)?;
-        let mut json = reserve(length, "the safetensors header")?;
-        source.read(path, header::LENGTH..header::LENGTH + length as u64, |bytes| json.extend_from_slice(bytes))?;
-        let Header { tensors: places, metadata } = header::parse(path, &json, file)?;
+        let Header { tensors: places, metadata } = header::read(path, &source)?;
         let kind = metadata.get("kind").map_or("no kind", String::as_str);
         if kind != KIND {
             return Err(Error::file(path, "kind in the metadata", format!("'{KIND}', a tuned file"), shown(kind)));

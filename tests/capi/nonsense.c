@@ -25,6 +25,21 @@ static int32_t refuse(void *user, uint64_t offset, void *buffer, size_t size) {
     return 17;
 }
 
+static int32_t from_file(void *user, uint64_t offset, void *buffer, size_t size) {
+    FILE *file = user;
+    return fseek(file, (long)offset, SEEK_SET) == 0 && fread(buffer, 1, size, file) == size ? 0 : 8;
+}
+
+/* More bytes than the header bears out are refused by the header, before memory for them is asked for. */
+static void larger_than_its_header(const char *path) {
+    medsegx_model *model = NULL;
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL);
+    EXPECT(medsegx_model_open_callbacks(from_file, file, UINT64_C(1) << 46, NULL, &model, &error), BAD_FILE, "as the header says");
+    CHECK(model == NULL);
+    fclose(file);
+}
+
 static void opening(const char *folder) {
     char tiny[4096];
     snprintf(tiny, sizeof tiny, "%s", fixture_path(folder, "tiny.safetensors"));
@@ -51,6 +66,7 @@ static void opening(const char *folder) {
     EXPECT(medsegx_model_open_callbacks(refuse, NULL, 0, NULL, &model, &error), BAD_FILE, "; needs ");
     EXPECT(medsegx_model_open_callbacks(refuse, NULL, 8, NULL, &model, &error), IO, "17");
     EXPECT(medsegx_model_open_callbacks(refuse, NULL, UINT64_MAX, NULL, &model, &error), OUT_OF_MEMORY, "weights");
+    larger_than_its_header(tiny);
     medsegx_model_options options = fixture_options();
 #define WITH(field, value, status, words)                                                                              \
     options = fixture_options();                                                                                       \
