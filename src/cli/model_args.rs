@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use medsegx::backend::cpu::{CpuOptions, Level, Precision};
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions};
+use medsegx::tune::Trainer;
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{Access, Weights};
 
+use super::console::{plural, say};
 use super::weights_source::WeightsSource;
 
 /// Which model, and where and how it runs
@@ -138,6 +140,15 @@ pub fn step_memory(text: &str) -> Result<usize, String> {
     };
     let bytes = unit.and_then(|unit: usize| digits.parse::<usize>().ok()?.checked_mul(unit));
     bytes.ok_or_else(|| "needs bytes, or as 800M or 2G".into())
+}
+
+/// Says where a step of `batch` slices takes more than `limit` however many blocks are computed anew.
+pub fn say_least_memory(limit: Option<usize>, trainer: &Trainer, batch: usize) {
+    let least = trainer.step_memory(batch).bytes(0);
+    if limit.is_some_and(|limit| limit < least) {
+        let (least, slices) = (least.div_ceil(1 << 20), plural(batch, "slice"));
+        say(&format!("--memory: a step of {slices} takes at least {least}M, with every block computed anew"));
+    }
 }
 
 /// Why embeddings cannot be kept where the encoder is trained.

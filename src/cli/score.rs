@@ -8,7 +8,7 @@ use medsegx::score::{Definition, LabelScore, Summary, Unscored, score_labels_wat
 use medsegx::volume::{Geometry, LabelVolume, OpenOptions, Volume, check_grid, other_grid};
 use serde_json::{Value, json};
 
-use super::console::{shown, usage};
+use super::console::{plural, shown, usage};
 use super::progress::Progress;
 
 /// Score a mask against a reference mask, label by label, in three dimensions and millimetres
@@ -72,6 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         mask = mask.renamed(&args.label.iter().map(|pair| (pair.mask, pair.reference)).collect::<Vec<_>>())?;
     }
     check_grid(&volume, &own, "the reference")?;
+    say_where_apart(&volume, &own);
     let (spacing, unit) = spacing(&args, &volume, &own)?;
     let chosen: Vec<u16> = args.label.iter().map(|pair| pair.reference).collect();
     let chosen = (!chosen.is_empty()).then_some(chosen.as_slice());
@@ -88,6 +89,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let total = summary(&scores, args.definition, diagonal);
     let all = Report { args: &args, spacing, unit, diagonal, scores: &scores, total, volume: &volume, own: &own };
     super::console::print(&if args.json { all.json()? } else { all.text() })
+}
+
+/// Grids that are nearly the same count as one, which is said where a file rounded less than that.
+fn say_where_apart(reference: &Volume, mask: &Volume) {
+    const ROUNDED: f64 = 0.01; // mm
+    let (Some(place), Some(there)) = (reference.geometry(), mask.geometry()) else { return };
+    let apart = there.distance(place, reference.dims());
+    if apart > ROUNDED {
+        let path = mask.path().display();
+        say(&format!(
+            "{path}: voxels lie up to {apart:.3} mm from the reference's: they are compared by their indices"
+        ));
+    }
 }
 
 /// Refuses a label that stands in two different pairs: a voxel has one label, and a row one pair.
@@ -137,7 +151,8 @@ fn labels(args: &Args, volume: &Volume) -> anyhow::Result<LabelVolume> {
     let read = if args.binary { LabelVolume::binary_from_volume } else { LabelVolume::from_volume };
     let (labels, odd) = read(volume)?;
     if odd > 0 {
-        say(&format!("{}: {odd} values are no whole numbers: the nearest ones count", path.display()));
+        let odd = plural(odd as usize, "voxel");
+        say(&format!("{}: {odd} between whole numbers: the nearest one counts", path.display()));
     }
     Ok(labels)
 }

@@ -1,6 +1,6 @@
 //! `medsegx tasks`: MedSegDB's tree, searchable.
 
-use anyhow::bail;
+use medsegx::Error;
 use medsegx::taxonomy::{BODY_PARTS, MODALITIES, ORGANS, SUBREGIONS, Target, UNSEEN_TASK, nearest_target, search};
 
 /// List what MedSegX knows to segment: modalities, and targets by body part, subregion and organ
@@ -18,10 +18,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let query = args.query.unwrap_or_default();
     let found = search(&query);
     if found.is_empty() {
-        match nearest_target(&query) {
-            Some(name) => bail!("nothing in the task tree is called '{query}'; nearest is '{name}'"),
-            None => bail!("nothing in the task tree is called '{query}'"),
-        }
+        return Err(Error::Taxonomy { level: "target", suggestion: nearest_target(&query), name: query }.into());
     }
     super::console::print(&if args.json { json(&found)? } else { tree(&found) })
 }

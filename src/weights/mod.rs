@@ -100,8 +100,8 @@ impl Weights {
         Self::validate(name.into(), Source::Owned(Arc::new(bytes)))
     }
 
-    /// A safetensors file of `size` bytes of which `read` fills a buffer from an offset on. Memory for the whole is asked
-    /// for once its header bears that size out. `name` stands in error messages.
+    /// A safetensors file of `size` bytes of which `read` fills a buffer from an offset on. Memory for the whole is
+    /// asked for once its header bears that size out. `name` stands in error messages.
     ///
     /// # Errors
     /// As [`Weights::open`]; those of `read`; [`Error::Memory`].

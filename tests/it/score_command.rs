@@ -60,3 +60,29 @@ fn two_masks_on_the_command_line() {
     assert!(message(&output).contains("the voxels of the reference, ["), "{}", message(&output));
     assert_eq!(medsegx(&["score", &mask, &mask, "--definition", "itk"]).status.code(), Some(2));
 }
+
+/// Places that a file's few digits round are the same grid; what is more than that is said, or refused.
+#[test]
+fn grids_that_are_nearly_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = |name: &str, x: f64| {
+        let path = folder.path().join(name);
+        let header = format!(
+            "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementSpacing = 1 1 1\nOffset = {x} 0 0\n\
+             ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+        );
+        std::fs::write(&path, [header.as_bytes(), &[1, 1, 0, 0, 1, 1, 0, 0]].concat()).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let reference = save("reference.mha", 0.0);
+    for (x, code, said) in
+        [(0.004, 0, None), (0.4, 0, Some("up to 0.400 mm from the reference's")), (0.6, 1, Some("0.600 mm"))]
+    {
+        let output = medsegx(&["score", &save("mask.mha", x), &reference]);
+        assert_eq!(output.status.code(), Some(code), "{x} mm: {}", message(&output));
+        match said {
+            Some(said) => assert!(message(&output).contains(said), "{x} mm: {}", message(&output)),
+            None => assert!(!message(&output).contains("mm from"), "{x} mm: {}", message(&output)),
+        }
+    }
+}

@@ -66,7 +66,7 @@ fn the_tree_can_be_searched() {
     assert_eq!(json["targets"][0]["rows"]["task"], 64);
     let none = tasks(&["livr"]);
     let message = String::from_utf8(none.stderr).unwrap();
-    assert_eq!(none.status.code(), Some(1));
+    assert_eq!(none.status.code(), Some(2));
     assert!(message.contains("nearest is 'Liver'"), "{message}");
     assert_eq!(tasks(&["--wrong"]).status.code(), Some(2));
 }

@@ -33,7 +33,7 @@ use medsegx::volume::{
 };
 use medsegx::weights::{Hashing, Weights};
 
-use super::console::shown;
+use super::console::{plural, shown};
 use super::interrupt::Interrupt;
 use super::logits::LogitsFile;
 use super::progress::Progress;
@@ -370,9 +370,8 @@ fn warn_of_folder(args: &Args, segmenter: &Segmenter) {
 fn summary(job: &Job, outcome: &Outcome, output: &Path) -> anyhow::Result<()> {
     let mut text = String::new();
     for ((target, slices), voxels) in job.targets.iter().zip(outcome.by_request()).zip(&outcome.voxels) {
-        let count = slices.len();
-        let plural = if count == 1 { "" } else { "s" };
-        writeln!(text, "{}: {count} slice{plural}, {voxels} voxels", shown(&target.name))?;
+        let slices = plural(slices.len(), "slice");
+        writeln!(text, "{}: {slices}, {voxels} voxels", shown(&target.name))?;
     }
     writeln!(text, "wrote {}", output.display())?;
     super::console::print(&text)

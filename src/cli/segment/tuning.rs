@@ -15,6 +15,7 @@ use super::drawn::Drawn;
 use super::job::Job;
 use super::propagation;
 use crate::cli::interrupt::Interrupt;
+use crate::cli::model_args::say_least_memory;
 use crate::cli::progress::Progress;
 
 /// A session with the tuned model, and what the report says of it.
@@ -38,6 +39,8 @@ pub fn run(
     let with = TrainerOptions { train, memory, threads, ..TrainerOptions::default() };
     let mut trainer = Trainer::on(base.model(), &weights, with)?;
     trainer.set_stop(&interrupt.flag());
+    let options = Options::default();
+    say_least_memory(memory, &trainer, options.batch);
     let (_, map) = image.parts();
     let missing = || medsegx::Error::Internal { place: "--tune-with".into(), what: "the image is not kept".into() };
     let labelled = Labelled {
@@ -51,7 +54,6 @@ pub fn run(
     };
     let mut lost = Vec::new();
     let examples = labelled.examples(base, &trainer, &Slices::All, &mut lost)?;
-    let options = Options::default();
     let mut watcher = Watcher { progress: Progress::new(1, "steps", args.quiet), interrupt };
     let outcome = tune(&mut trainer, &examples, options, &mut watcher)?;
     watcher.progress.finish();

@@ -12,7 +12,7 @@ use medsegx::volume::{Intensity, OpenOptions, Opening, SeriesChoice, Volume};
 use medsegx::weights::sha256_of;
 
 use super::args::Args;
-use crate::cli::console;
+use crate::cli::console::{self, plural};
 use crate::cli::segment::context_of;
 
 /// What is tuned on.
@@ -160,8 +160,4 @@ fn of_folder(
 
 fn warn(message: String) {
     console::warn(&Warning::new(Code::LabelsLost, message));
-}
-
-pub fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 pub use args::Args;
-use given::{Given, plural};
+use given::Given;
 use medsegx::mask::MaskChoice;
 use medsegx::model::Masks;
 use medsegx::segment::{Capacity, EmbeddingFolder, Model, Segmenter};
@@ -18,8 +18,9 @@ use medsegx::tune::{
 };
 use medsegx::weights::Weights;
 
-use super::console::shown;
+use super::console::{plural, shown};
 use super::interrupt::Interrupt;
+use super::model_args::say_least_memory;
 use super::progress::Progress;
 use super::weights_source::WeightsSource;
 
@@ -32,6 +33,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let context = given.context(&args, weights.config().adapters.is_some())?;
     let model = Arc::new(Model::load(&weights, &args.model.options_to_train(args.tuning.train != Train::Decoder))?);
     let mut trainer = trainer(&args, &model, &weights)?;
+    say_least_memory(args.tuning.memory, &trainer, args.tuning.step_slices.into());
     let hash = source.sha256()?;
     let (examples, seen) = {
         let mut segmenter = segmenter(&args, &model, &args.model.encoder_hash(&source)?)?;
