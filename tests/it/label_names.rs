@@ -90,7 +90,7 @@ fn names_are_shown_as_they_are_but_what_would_steer_a_terminal() {
     std::fs::write(path("boxes.json"), named).unwrap();
     let said = ran(&["boxes", &path("boxes.json"), "--image", &data("phantom.nii.gz"), "-o", &path("a.seg.nrrd")]);
     let said = String::from_utf8(said).unwrap();
-    assert!(said.starts_with("Crohn's \"e\u{301}\" \\u{1b}[2J: label 1, 1 boxes\n"), "{said}");
+    assert!(said.starts_with("Crohn's \"e\u{301}\" \\u{1b}[2J: label 1, 1 box\n"), "{said}");
     let (image, boxes, mask) = (data("phantom.nii.gz"), path("boxes.json"), path("a.nii"));
     let told = medsegx(&["segment", &image, "--boxes", &boxes, "--task", "CT_Liver", "--propagate", "-o", &mask]);
     assert!(told.status.success() && message(&told).contains(": from slices [3]"), "{}", message(&told));
