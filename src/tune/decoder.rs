@@ -6,10 +6,10 @@ use super::gains::Gains;
 use super::layers::{Attended, Attention, Linear, Norm, Normed, add, sum};
 use super::memory::WHAT;
 use super::parameters::Table;
-use super::upscaling::{Doubled, Upscaling};
+use super::upscaling::{Upscaled, Upscaling};
 use crate::Result;
 use crate::backend::cpu::training::{Multiplier, back_of_dots};
-use crate::memory::{copied, reserve, zeros};
+use crate::memory::{copied, zeros};
 use crate::model::Config;
 
 /// LayerNorms of the transformer.
@@ -59,9 +59,7 @@ pub(super) struct Pass {
     last_norm: Normed,
     /// Of each hyper-network.
     hyper: Vec<Hyper>,
-    doubled: Vec<Doubled>,
-    /// `[pixels, C]`.
-    pixels: Vec<f32>,
+    upscaled: Upscaled,
 }
 
 struct LayerPass {
@@ -127,13 +125,16 @@ impl Decoder {
                 hyper_forward(layers, m, p, token)
             })
             .collect::<Result<Vec<_>>>()?;
-        let (pixels, doubled) = self.upscaling.forward(m, p, &image)?;
-        let channels = hyper.first().map_or(1, |(_, vector)| vector.len());
-        let mut logits = reserve(hyper.len() * pixels.len() / channels, WHAT)?;
-        for (_, vector) in &hyper {
-            logits.extend(pixels.chunks_exact(channels).map(|pixel| dot(pixel, vector)));
-        }
-        Ok(Pass { logits, layers, last, last_norm, hyper, doubled, pixels })
+        let channels = self.upscaling.channels();
+        let count = image.len() / width * self.upscaling.pixels();
+        let mut logits = zeros(hyper.len() * count, WHAT)?;
+        let upscaled = self.upscaling.forward(m, p, &image, |first, pixels| {
+            for ((_, vector), logits) in hyper.iter().zip(logits.chunks_exact_mut(count)) {
+                let to = logits[first..].iter_mut();
+                to.zip(pixels.chunks_exact(channels)).for_each(|(to, pixel)| *to = dot(pixel, vector));
+            }
+        })?;
+        Ok(Pass { logits, layers, last, last_norm, hyper, upscaled })
     }
 
     /// Adds to `g` what the parameters gain for `d` `[M, pixels]` by the logits. The derivative by the image, where it
@@ -150,8 +151,7 @@ impl Decoder {
         let width = self.iou_token.len();
         let tokens = OUTPUT_TOKENS + pass_corners(pass, width);
         let mut d_tokens = zeros(tokens * width, WHAT)?;
-        let d_pixels = self.back_of_heads(m, p, pass, d, g, &mut d_tokens)?;
-        let mut d_image = self.upscaling.back(m, p, &pass.doubled, d_pixels, g)?;
+        let mut d_image = self.back_of_heads(m, p, pass, d, g, &mut d_tokens)?;
 
         let mut d_tokens = self.last_norm.back(m, p, &pass.last_norm, &d_tokens, g)?;
         let [dq, dk, dv] = self.last.back(m, p, &pass.last, &d_tokens, g, [true; 3])?;
@@ -177,7 +177,8 @@ impl Decoder {
         Ok(d_image)
     }
 
-    /// From the logits to the pixels, and through the hyper-networks to the tokens.
+    /// From the logits through the pixels to the image, whose derivative it is, and through the hyper-networks to the
+    /// tokens.
     fn back_of_heads(
         &self,
         m: &mut Multiplier,
@@ -188,24 +189,24 @@ impl Decoder {
         d_tokens: &mut [f32],
     ) -> Result<Vec<f32>> {
         let (width, count) = (self.iou_token.len(), d.len() / self.hyper.len().max(1));
-        let channels = pass.pixels.len() / count.max(1);
-        let mut d_pixels = zeros(pass.pixels.len(), WHAT)?;
-        for (mask, ((layers, (inputs, vector)), d)) in
-            self.hyper.iter().zip(&pass.hyper).zip(d.chunks_exact(count)).enumerate()
-        {
-            if d.iter().all(|&d| d == 0.0) {
-                continue;
-            }
-            let mut d_vector = vec![0.0; channels];
-            let mut part = vec![0.0; channels];
+        let (channels, level) = (self.upscaling.channels(), m.level());
+        let seen: Vec<bool> = d.chunks_exact(count).map(|d| d.iter().any(|&d| d != 0.0)).collect();
+        let mut d_vectors = vec![vec![0.0; channels]; self.hyper.len()];
+        let mut part = vec![0.0; channels];
+        let d_image = self.upscaling.back(m, p, &pass.upscaled, g, |first, pixels, d_pixels| {
             let stretch = STRETCH * channels;
-            let stretches = d.chunks(STRETCH).zip(d_pixels.chunks_mut(stretch)).zip(pass.pixels.chunks(stretch));
-            for ((d, d_pixels), pixels) in stretches {
-                part.fill(0.0);
-                back_of_dots(m.level(), d, [pixels, vector], d_pixels, &mut part);
-                add(&mut d_vector, &part);
+            for (at, (pixels, d_pixels)) in pixels.chunks(stretch).zip(d_pixels.chunks_mut(stretch)).enumerate() {
+                let these = first + at * STRETCH..first + at * STRETCH + pixels.len() / channels;
+                let masks = d.chunks_exact(count).zip(&pass.hyper).zip(&mut d_vectors).zip(&seen);
+                for (((d, (_, vector)), d_vector), _) in masks.filter(|(_, seen)| **seen) {
+                    part.fill(0.0);
+                    back_of_dots(level, &d[these.clone()], [pixels, vector], d_pixels, &mut part);
+                    add(d_vector, &part);
+                }
             }
-            let mut d = d_vector;
+        })?;
+        let networks = self.hyper.iter().zip(&pass.hyper).zip(d_vectors).enumerate();
+        for (mask, ((layers, (inputs, _)), mut d)) in networks.filter(|(mask, _)| seen[*mask]) {
             for (n, (linear, input)) in layers.iter().zip(inputs).enumerate().rev() {
                 linear.gain(m, input, &d, g)?;
                 d = linear.back(m, p, &d)?;
@@ -215,7 +216,7 @@ impl Decoder {
             }
             add(&mut d_tokens[(self.first_mask + mask) * width..][..width], &d);
         }
-        Ok(d_pixels)
+        Ok(d_image)
     }
 }
 

@@ -116,21 +116,40 @@ impl Norm {
 
     /// The derivative by `x`; gain and bias gain theirs.
     pub fn back(&self, m: &Multiplier, p: &[f32], saved: &Normed, d: &[f32], g: &mut Gains) -> Result<Vec<f32>> {
+        let mut gained = [(); 2].map(|()| vec![0.0; self.gain.len()]);
+        let dx = self.back_adding(m, p, saved, d, &mut gained)?;
+        self.gain(gained, g);
+        Ok(dx)
+    }
+
+    /// The derivative by `x`; what gain and bias gain is added to `gained`.
+    pub fn back_adding(
+        &self,
+        m: &Multiplier,
+        p: &[f32],
+        saved: &Normed,
+        d: &[f32],
+        gained: &mut [Vec<f32>; 2],
+    ) -> Result<Vec<f32>> {
         let width = self.gain.len();
         let mut dx = zeros(d.len(), WHAT)?;
-        let [mut dgain, mut dbias, mut gain, mut bias] = [(); 4].map(|()| vec![0.0; width]);
+        let [mut gain, mut bias] = [(); 2].map(|()| vec![0.0; width]);
         let parts = d.chunks(ROWS * width).zip(dx.chunks_mut(ROWS * width));
         let parts = parts.zip(saved.normed.chunks(ROWS * width)).zip(saved.scale.chunks(ROWS));
         for (((d, dx), normed), scale) in parts {
-            dgain.fill(0.0);
-            dbias.fill(0.0);
-            norm_back(m.level(), d, [&p[self.gain.clone()], normed, scale], dx, [&mut dgain, &mut dbias]);
-            add(&mut gain, &dgain);
-            add(&mut bias, &dbias);
+            gain.fill(0.0);
+            bias.fill(0.0);
+            norm_back(m.level(), d, [&p[self.gain.clone()], normed, scale], dx, [&mut gain, &mut bias]);
+            add(&mut gained[0], &gain);
+            add(&mut gained[1], &bias);
         }
+        Ok(dx)
+    }
+
+    /// Hands over what [`Norm::back_adding`] summed.
+    pub fn gain(&self, [gain, bias]: [Vec<f32>; 2], g: &mut Gains) {
         g.set(&self.gain, gain);
         g.set(&self.bias, bias);
-        Ok(dx)
     }
 }
 

@@ -25,4 +25,4 @@ pub(crate) use frozen_norm::Affine;
 pub(crate) use matrix::{Finish, Frozen, Side, scratch};
 pub(crate) use product::{Multiplier, Right};
 pub(crate) use relative::Relative;
-pub(crate) use rows::{back_of_dots, gelu, norm, norm_back, sigmoid_sums};
+pub(crate) use rows::{back_of_dots, gelu, norm, norm_back, scale, sigmoid_sums};

@@ -31,6 +31,11 @@ pub(crate) fn gelu(level: Level, x: &mut [f32], slope: &mut [f32]) {
     level.run(Gelu { x, slope });
 }
 
+/// Multiplies `d` by `factors`.
+pub(crate) fn scale(level: Level, d: &mut [f32], factors: &[f32]) {
+    level.run(Scale { d, factors });
+}
+
 /// The way back of the products of `pixels` `[n, C]` with `vector` `[C]`, from `d` `[n]`: what the pixels and the
 /// vector gain.
 pub(crate) fn back_of_dots(
@@ -67,6 +72,20 @@ fn sum<S: Simd>(s: S, row: &[f32]) -> f32 {
         total = s.add(total, s.read_any(part));
     }
     s.sum(total)
+}
+
+struct Scale<'a> {
+    d: &'a mut [f32],
+    factors: &'a [f32],
+}
+
+impl Kernel for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.d.iter_mut().zip(self.factors).for_each(|(d, factor)| *d *= factor);
+    }
 }
 
 struct BackOfDots<'a> {
