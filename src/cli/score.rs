@@ -91,7 +91,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     super::console::print(&if args.json { all.json()? } else { all.text() })
 }
 
-/// Grids that are nearly the same count as one, which is said where a file rounded less than that.
+/// Grids less than half a voxel apart count as one; more than the rounding of a header is said.
 fn say_where_apart(reference: &Volume, mask: &Volume) {
     const ROUNDED: f64 = 0.01; // mm
     let (Some(place), Some(there)) = (reference.geometry(), mask.geometry()) else { return };
