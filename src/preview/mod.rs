@@ -108,13 +108,16 @@ impl Sheet<'_> {
         let columns = columns(shown.len(), cell);
         let rows = shown.len().div_ceil(columns as usize) as i64;
         let across = columns * (cell[0] + GAP) + GAP;
-        let legend = self.legend(across);
-        let head = GAP + LINE * (1 + legend.len() as i64) + GAP;
+        let (title, legend) = (broken(&self.title(&view, shown.len()), across - 2 * GAP), self.legend(across));
+        let line_of = |line: usize| GAP + LINE * line as i64;
+        let head = line_of(title.len() + legend.len()) + GAP;
         let mut canvas = Canvas::new(across as usize, (head + rows * (cell[1] + GAP)) as usize)?;
-        canvas.text([GAP, GAP], SCALE, WHITE, &fitted(&self.title(&view, shown.len()), across - 2 * GAP));
+        for (line, text) in title.iter().enumerate() {
+            canvas.text([GAP, line_of(line)], SCALE, WHITE, text);
+        }
         for (row, entries) in legend.iter().enumerate() {
             for &(x, target) in entries {
-                let (y, colour) = (GAP + LINE * (row as i64 + 1), colour(target));
+                let (y, colour) = (line_of(title.len() + row), colour(target));
                 canvas.fill([x, y], [7 * SCALE, 7 * SCALE], colour);
                 canvas.text([x + 9 * SCALE, y], SCALE, WHITE, &self.targets[target].name);
             }
@@ -202,10 +205,23 @@ impl Sheet<'_> {
     }
 }
 
-/// As much of a text as there are pixels for.
-fn fitted(text: &str, pixels: i64) -> String {
-    let most = (pixels / text_width("x", SCALE)).max(0) as usize;
-    text.chars().take(most).collect()
+/// A text in lines that are at most so many pixels wide, broken at spaces where there are any.
+fn broken(text: &str, pixels: i64) -> Vec<String> {
+    let most = (pixels / text_width("x", SCALE)).max(1) as usize;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        for (part, piece) in letters.chunks(most).enumerate() {
+            let line = lines.len() - 1;
+            let taken = lines[line].chars().count();
+            if taken > 0 && (part > 0 || taken + 1 + piece.len() > most) {
+                lines.push(piece.iter().collect());
+            } else {
+                lines[line].extend((taken > 0).then_some(' ').into_iter().chain(piece.iter().copied()));
+            }
+        }
+    }
+    lines
 }
 
 /// At most `most` slices: all of them, or evenly spread ones, each of which gives way to a doubtful one near it.
@@ -248,4 +264,22 @@ pub fn write_png(canvas: &Canvas, out: &mut impl Write) -> std::io::Result<()> {
     stream.write_all(&canvas.pixels)?;
     stream.finish()?;
     Ok(writer.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_letter_of_a_title_is_on_a_line_that_fits() {
+        let letter = text_width("x", SCALE);
+        for (text, letters, expected) in [
+            ("a.nii: 1 of 3 slices with prompts", 40, &["a.nii: 1 of 3 slices with prompts"][..]),
+            ("a.nii: 1 of 3 slices with prompts", 12, &["a.nii: 1 of", "3 slices", "with prompts"]),
+            ("patient_0001.nii.gz: 1 of 3", 10, &["patient_00", "01.nii.gz:", "1 of 3"]),
+            ("a b", 0, &["a", "b"]),
+        ] {
+            assert_eq!(broken(text, letters * letter), expected, "{letters} letters");
+        }
+    }
 }
