@@ -1,6 +1,6 @@
 //! The n-th write, fsync or open below a run's outputs fails, for n = 1, 2, 3, .. until none is left, and the disk
-//! fills at 200 places (50, unless all are asked for): every file is whole or not there, nothing else is left, and the
-//! exit code tells.
+//! fills at 200 places of the outputs of a run and of each output by itself (fewer, unless all are asked for): every
+//! file is whole or not there, nothing else is left, and the exit code tells.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 use std::fs;
@@ -10,6 +10,7 @@ use std::process::Command;
 use crate::common::batch::{Cases, contents, volume};
 use crate::common::command::{message, start, weights};
 use crate::common::faults::{Files, faulty, files, one_in, shim};
+use crate::dicom_seg::supine;
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -21,6 +22,27 @@ const KINDS: [(&str, i32, bool); 3] = [("write", ENOSPC, true), ("fsync", EIO, f
 
 /// More calls of a kind than any run here makes.
 const MOST_CALLS: usize = 400;
+
+/// What segment writes, of a volume or of a DICOM series.
+const OUTPUTS: [(bool, &str, &str); 14] = [
+    (false, "-o", "mask.nii"),
+    (false, "-o", "mask.nii.gz"),
+    (false, "-o", "mask.nrrd"),
+    (false, "-o", "mask.seg.nrrd"),
+    (false, "-o", "mask.mha"),
+    (false, "-o", "mask.npy"),
+    (false, "-o", "mask.npz"),
+    (false, "--logits", "logits.npy"),
+    (false, "--preview", "preview.png"),
+    (false, "--stats", "stats.csv"),
+    (false, "--stats", "stats.json"),
+    (false, "--report", "report.json"),
+    (true, "-o", "mask.dcm"),
+    (true, "-o", "mask.rtstruct.dcm"),
+];
+
+/// Places of an output behind which the disk is full.
+const PLACES: usize = 200;
 
 /// Empties `folder`, or fills it with older files of the names of `clean`.
 fn prepare(folder: &Path, clean: &Files, older: bool) {
@@ -93,6 +115,25 @@ impl<'a> Job<'a> {
             assert_eq!(failed, Some(true), "full after {} of {total} bytes", place * total / places);
         }
     }
+
+    /// The disk fills at `places` offsets of its one output: none of it is there, or the older file. The output may be
+    /// another one at each run, as the time is in it.
+    fn is_never_cut(&self, shim: &Path, places: usize) {
+        let (name, clean) = self.clean.iter().next().unwrap();
+        // Reports are longer and shorter by the digits of their times.
+        let total = if name.starts_with("report") { clean.len() * 9 / 10 } else { clean.len() };
+        for place in 0..places {
+            let (at, older) = (place * total / places, place % 2 == 1);
+            prepare(&self.folder, &self.clean, older);
+            let output = faulty(&mut (self.command)(&self.folder), shim, &self.folder, ("bytes", ENOSPC), at);
+            let output = output.unwrap_or_else(|| panic!("{name}: more than {at} of {total} bytes were not written"));
+            let what = format!("{name}, full after {at} of {total} bytes, older file {older}: {}", message(&output));
+            assert_eq!(output.status.code(), Some(1), "{what}");
+            assert!(what.contains("No space left") && !what.contains("panicked"), "{what}");
+            let left = if older { Files::from([(name.clone(), b"old".to_vec())]) } else { Files::new() };
+            assert!(files(&self.folder) == left, "left behind: {:?}; {what}", files(&self.folder).keys());
+        }
+    }
 }
 
 #[test]
@@ -111,7 +152,29 @@ fn segment_leaves_whole_files_whatever_fails() {
     });
     assert_eq!(job.clean.len(), 3);
     job.each_call_fails(shim);
-    job.fills_everywhere(shim, 200 / one_in(4));
+    job.fills_everywhere(shim, PLACES / one_in(4));
+}
+
+#[test]
+fn no_output_is_cut_where_the_disk_fills() {
+    let Some(shim) = shim("a full disk at each output") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (image, series) = (folder.path().join("image.nii.gz"), supine(folder.path()));
+    fs::write(&image, volume(1, 2)).unwrap();
+    for (of_series, flag, name) in OUTPUTS {
+        let (input, aside) = (if of_series { &series } else { &image }, folder.path().join("aside.nii.gz"));
+        let job = Job::new(folder.path().join(name), |out| {
+            let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", "2,2,0,9,8,1", "--device", "cpu"]);
+            run.args(["--threads", "1", "--force"]).arg(input).arg("--weights").arg(weights());
+            run.arg(flag).arg(out.join(name));
+            if flag != "-o" {
+                run.arg("-o").arg(&aside);
+            }
+            run
+        });
+        assert_eq!(job.clean.keys().collect::<Vec<_>>(), [name]);
+        job.is_never_cut(shim, PLACES / one_in(50));
+    }
 }
 
 #[test]
@@ -126,7 +189,7 @@ fn tune_leaves_a_whole_file_or_none_whatever_fails() {
         run
     });
     job.each_call_fails(shim);
-    job.fills_everywhere(shim, 20 / one_in(2));
+    job.fills_everywhere(shim, PLACES / one_in(20));
 }
 
 #[test]
@@ -137,22 +200,27 @@ fn a_batch_resumes_to_the_same_bytes_whatever_failed() {
     let clean = cases.run("clean", &["--quiet"]);
     assert!(clean.status.success(), "{}", message(&clean));
     let (clean, out) = (contents(&cases.path("clean")), cases.path("out"));
+    let holds = |fault: (&str, i32), at: usize| {
+        prepare(&out, &Files::new(), false);
+        let mut run = cases.batch("out", &["--quiet"]);
+        let output = faulty(&mut run, shim, &out, fault, at)?;
+        let what = format!("{} {at}: {}", fault.0, message(&output));
+        assert!(matches!(output.status.code(), Some(0 | 1 | 3)) && !what.contains("panicked"), "{what}");
+        let masks = contents(&out).into_iter().filter(|(name, _)| name.ends_with(".nii.gz"));
+        masks.for_each(|(name, bytes)| assert!(clean[&name] == bytes, "half-written {name}: {what}"));
+        let again = cases.run("out", &["--quiet", "--resume"]);
+        assert!(again.status.success(), "{what}; resumed: {}", message(&again));
+        assert!(contents(&out) == clean, "{what}: other files than without a fault: {:?}", contents(&out).keys());
+        Some(!output.status.success())
+    };
     for (call, errno, _) in KINDS {
-        let mut failed = 0;
-        for at in 1..MOST_CALLS {
-            prepare(&out, &Files::new(), false);
-            let mut run = cases.batch("out", &["--quiet"]);
-            let Some(output) = faulty(&mut run, shim, &out, (call, errno), at) else { break };
-            assert!(at < MOST_CALLS - 1, "{call} without an end");
-            let what = format!("{call} {at}: {}", message(&output));
-            assert!(matches!(output.status.code(), Some(0 | 1 | 3)) && !what.contains("panicked"), "{what}");
-            failed += usize::from(!output.status.success());
-            let masks = contents(&out).into_iter().filter(|(name, _)| name.ends_with(".nii.gz"));
-            masks.for_each(|(name, bytes)| assert!(clean[&name] == bytes, "half-written {name}: {what}"));
-            let again = cases.run("out", &["--quiet", "--resume"]);
-            assert!(again.status.success(), "{what}; resumed: {}", message(&again));
-            assert!(contents(&out) == clean, "{what}: other files than without a fault: {:?}", contents(&out).keys());
-        }
-        assert!(failed > 0, "no {call} failed a case");
+        let failed: Vec<bool> = (1..MOST_CALLS).map_while(|at| holds((call, errno), at)).collect();
+        assert!(failed.len() < MOST_CALLS - 1, "{call} without an end");
+        assert!(failed.contains(&true), "no {call} failed a case");
+    }
+    let (total, places) = (clean.values().map(Vec::len).sum::<usize>(), PLACES / one_in(20));
+    for place in 0..places {
+        let failed = holds(("bytes", ENOSPC), place * total / places);
+        assert!(failed.is_some(), "full after {} of {total} bytes", place * total / places);
     }
 }
