@@ -23,22 +23,23 @@ const KINDS: [(&str, i32, bool); 3] = [("write", ENOSPC, true), ("fsync", EIO, f
 /// More calls of a kind than any run here makes.
 const MOST_CALLS: usize = 400;
 
-/// What segment writes, of a volume or of a DICOM series.
-const OUTPUTS: [(bool, &str, &str); 14] = [
-    (false, "-o", "mask.nii"),
-    (false, "-o", "mask.nii.gz"),
-    (false, "-o", "mask.nrrd"),
-    (false, "-o", "mask.seg.nrrd"),
-    (false, "-o", "mask.mha"),
-    (false, "-o", "mask.npy"),
-    (false, "-o", "mask.npz"),
-    (false, "--logits", "logits.npy"),
-    (false, "--preview", "preview.png"),
-    (false, "--stats", "stats.csv"),
-    (false, "--stats", "stats.json"),
-    (false, "--report", "report.json"),
-    (true, "-o", "mask.dcm"),
-    (true, "-o", "mask.rtstruct.dcm"),
+/// What segment writes, and of what.
+const OUTPUTS: [(&str, &str, &str); 15] = [
+    ("volume", "-o", "mask.nii"),
+    ("volume", "-o", "mask.nii.gz"),
+    ("volume", "-o", "mask.nrrd"),
+    ("volume", "-o", "mask.seg.nrrd"),
+    ("volume", "-o", "mask.mha"),
+    ("volume", "-o", "mask.npy"),
+    ("volume", "-o", "mask.npz"),
+    ("volume", "--logits", "logits.npy"),
+    ("volume", "--preview", "preview.png"),
+    ("volume", "--stats", "stats.csv"),
+    ("volume", "--stats", "stats.json"),
+    ("volume", "--report", "report.json"),
+    ("picture", "-o", "mask.png"),
+    ("series", "-o", "mask.dcm"),
+    ("series", "-o", "mask.rtstruct.dcm"),
 ];
 
 /// Places of an output behind which the disk is full.
@@ -161,10 +162,15 @@ fn no_output_is_cut_where_the_disk_fills() {
     let folder = tempfile::tempdir().unwrap();
     let (image, series) = (folder.path().join("image.nii.gz"), supine(folder.path()));
     fs::write(&image, volume(1, 2)).unwrap();
-    for (of_series, flag, name) in OUTPUTS {
-        let (input, aside) = (if of_series { &series } else { &image }, folder.path().join("aside.nii.gz"));
+    for (of, flag, name) in OUTPUTS {
+        let (input, region) = match of {
+            "picture" => (Path::new("tests/data/phantom_preview.png"), "2,2,0,9,8,0"),
+            "series" => (series.as_path(), "2,2,0,9,8,1"),
+            _ => (image.as_path(), "2,2,0,9,8,1"),
+        };
+        let aside = folder.path().join("aside.nii.gz");
         let job = Job::new(folder.path().join(name), |out| {
-            let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", "2,2,0,9,8,1", "--device", "cpu"]);
+            let mut run = start(&["segment", "--task", "CT_Liver", "--box3d", region, "--device", "cpu"]);
             run.args(["--threads", "1", "--force"]).arg(input).arg("--weights").arg(weights());
             run.arg(flag).arg(out.join(name));
             if flag != "-o" {
