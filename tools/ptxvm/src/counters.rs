@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::isa::{Class, Inst};
+use crate::isa::{Class, Inst, Op};
 use crate::module::Inner;
 
 /// All classes, in the order of the tables.
@@ -83,6 +83,8 @@ pub struct Line {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     classes: [u64; CLASSES.len()],
+    /// Products that a warp's instructions on matrices are for: one of each `mma`, N / 8 of a `wgmma`.
+    pub products: u64,
     /// Instructions issued.
     pub issued: u64,
     /// Instructions times active threads.
@@ -105,10 +107,9 @@ impl Counters {
         self.classes[class as usize]
     }
 
-    /// All instructions for each `mma`; `None` without any.
+    /// All instructions for each product of an `mma`'s size; `None` without any.
     pub fn instructions_per_mma(&self) -> Option<f64> {
-        let mma = self.class(Class::Mma);
-        (mma > 0).then(|| self.issued as f64 / mma as f64)
+        (self.products > 0).then(|| self.issued as f64 / self.products as f64)
     }
 
     /// Passes over shared memory that bank conflicts cost.
@@ -120,6 +121,11 @@ impl Counters {
         let mut all = Counters::default();
         for (inst, t) in code.iter().zip(tallies) {
             all.classes[inst.class as usize] += t.issued;
+            all.products += match &inst.op {
+                Op::Mma(_) => t.issued,
+                Op::Wgmma(wgmma) => t.issued * (wgmma.n / 8) as u64,
+                _ => 0,
+            };
             all.issued += t.issued;
             all.threads += t.threads;
             all.wavefronts += t.wavefronts;

@@ -165,6 +165,32 @@ pub enum FaultKind {
         /// The address in shared memory.
         address: u64,
     },
+    /// `wgmma` read what was written by another way, and no fence lies between.
+    #[error(
+        "{access} at {address:#x} of what thread {thread} wrote at line {line}, without fence.proxy.async and a barrier between"
+    )]
+    NoProxyFence {
+        /// The kind of access.
+        access: &'static str,
+        /// The address in shared memory.
+        address: u64,
+        /// The thread that wrote, counted linearly in its CTA.
+        thread: u32,
+        /// Line of the write.
+        line: u32,
+    },
+    /// A register was touched whose `wgmma` was not waited for.
+    #[error("register {register} is touched before the wait of the wgmma that it belongs to")]
+    WgmmaInFlight {
+        /// Its name in the PTX.
+        register: String,
+    },
+    /// A `wgmma` that hardware would not do, or not as it is meant.
+    #[error("bad wgmma: {what}")]
+    BadWgmma {
+        /// What is wrong.
+        what: String,
+    },
     /// Global memory was touched before the thread's `griddepcontrol.wait`, in an entry that has one.
     #[error("{access} at {address:#x} before griddepcontrol.wait: grids ahead may still write or read it")]
     BeforeGridWait {

@@ -31,6 +31,8 @@ pub struct Conflict {
 struct Cell {
     w_tick: u32,
     w_pc: u32,
+    /// Proxy fences of the writer's warp before the write.
+    w_fences: u32,
     w_warp: u8,
     w_lane: u8,
     w_atomic: bool,
@@ -63,6 +65,8 @@ pub struct RaceCheck {
     more: HashMap<u32, Vec<(u32, u32, u32)>>,
     /// `known[w][v]`: the last interval of warp v that is over for warp w; `known[w][w]` is w's own interval.
     known: Vec<Clock>,
+    /// Of each warp, the interval of each of its proxy fences.
+    fences: Vec<Vec<u32>>,
     tick: u32,
 }
 
@@ -71,7 +75,14 @@ impl RaceCheck {
     pub fn new(bytes: u32, granule: u32, warps: usize) -> Self {
         let shift = granule.trailing_zeros();
         let cells = vec![Cell::default(); (bytes >> shift) as usize + 1];
-        RaceCheck { shift, cells, more: HashMap::new(), known: vec![[0; MAX_WARPS]; warps], tick: 0 }
+        RaceCheck {
+            shift,
+            cells,
+            more: HashMap::new(),
+            known: vec![[0; MAX_WARPS]; warps],
+            fences: vec![Vec::new(); warps],
+            tick: 0,
+        }
     }
 
     /// Starts a new CTA: all that was recorded lies in the past of every warp.
@@ -83,6 +94,25 @@ impl RaceCheck {
             known[w] = self.tick;
         }
         self.more.clear();
+        self.fences.iter_mut().for_each(Vec::clear);
+    }
+
+    /// A warp fences what it wrote for the asynchronous proxy.
+    pub fn proxy_fence(&mut self, warp: usize) {
+        self.fences[warp].push(self.known[warp][warp]);
+    }
+
+    /// Checks that the writers of `bytes` at `offset` have fenced them since, and that the reader knows of it.
+    pub fn fenced(&self, offset: u32, bytes: u32, by: Access) -> Result<(), Conflict> {
+        let known = &self.known[by.warp];
+        for cell in &self.cells[(offset >> self.shift) as usize..((offset + bytes) >> self.shift) as usize] {
+            let writer = usize::from(cell.w_warp);
+            let fence = self.fences[writer].get(cell.w_fences as usize);
+            if !fence.is_some_and(|&tick| writer == by.warp || tick <= known[writer]) {
+                return Err(cell.writer());
+            }
+        }
+        Ok(())
     }
 
     /// A warp arrives at a barrier: what it knows, its own interval included, joins what the barrier will tell.
@@ -164,6 +194,7 @@ impl RaceCheck {
             *cell = Cell {
                 w_tick: tick,
                 w_pc: by.pc,
+                w_fences: self.fences[by.warp].len() as u32,
                 w_warp: by.warp as u8,
                 w_lane: by.lane,
                 w_atomic: by.atomic,

@@ -1,8 +1,10 @@
 //! Control flow, barriers, warp-wide exchanges, asynchronous copies and matrices.
 
+use std::sync::Arc;
+
 use super::data::optional_pred;
 use super::{Ctx, Mods, Refusal};
-use crate::isa::{BoolOp, CpAsync, Half, Matrix, Mma, Op, R32, ReduxOp, Reg, Shfl, ShflMode, VoteMode};
+use crate::isa::{BoolOp, CpAsync, Half, Matrix, Mma, Op, R32, ReduxOp, Reg, Shfl, ShflMode, VoteMode, Wgmma};
 use crate::parse::{Operand, Type};
 
 impl BoolOp {
@@ -43,6 +45,7 @@ pub fn decode(head: &str, mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<
         "ldmatrix" => matrix(mods, ctx, true),
         "stmatrix" => matrix(mods, ctx, false),
         "mma" => mma(mods, ctx),
+        "wgmma" => wgmma(mods, ctx),
         "shfl" => shfl(mods, ctx),
         "vote" => vote(mods, ctx),
         "redux" => redux(mods, ctx),
@@ -67,6 +70,11 @@ fn branch(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
 /// `membar` is `fence.sc`.
 fn fence(head: &str, mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     ctx.arity(0..=0)?;
+    if mods.take("proxy") {
+        mods.must("proxy (.async)", &[("async", ())])?;
+        mods.must("state space (.shared::cta)", &[("shared::cta", ())])?;
+        return Ok(Op::ProxyFence);
+    }
     let sc = mods.take("sc") || (head == "membar" && !mods.take("acq_rel"));
     mods.take("acq_rel");
     let scopes = [("cta", false), ("gpu", true), ("gl", true), ("sys", true), ("cluster", false)];
@@ -185,6 +193,42 @@ fn mma(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
     let b = ctx.src_list(2, k / 8, Type::B32)?;
     let c = ctx.src_list(3, acc_n, acc_ty)?;
     Ok(Op::Mma(Box::new(Mma { k, half, acc_f16, d, a, b, c })))
+}
+
+fn wgmma(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {
+    let action = mods.must(
+        "action (.fence, .mma_async, .commit_group, .wait_group)",
+        &[("fence", 0), ("mma_async", 1), ("commit_group", 2), ("wait_group", 3)],
+    )?;
+    aligned(mods)?;
+    if action != 1 {
+        ctx.arity(if action == 3 { 1..=1 } else { 0..=0 })?;
+        return match (action, ctx.operands.first()) {
+            (0, _) => Ok(Op::WgmmaFence),
+            (2, _) => Ok(Op::WgmmaCommit),
+            (_, Some(Operand::Int(n @ 0..=7))) => Ok(Op::WgmmaWait { groups: *n as u32 }),
+            _ => Err("wgmma.wait_group takes an immediate from 0 to 7".into()),
+        };
+    }
+    let (b_ty, a_ty, d_ty) = (mods.ty()?, mods.ty()?, mods.ty()?);
+    let half = match (d_ty, a_ty, b_ty) {
+        (Type::F32, Type::F16, Type::F16) => Half::F16,
+        (Type::F32, Type::BF16, Type::BF16) => Half::BF16,
+        _ => return Err(format!("wgmma of {a_ty:?} and {b_ty:?} to {d_ty:?} is unknown")),
+    };
+    let shape = mods.0.pop().unwrap_or_default();
+    let columns = shape.strip_prefix("m64n").and_then(|rest| rest.strip_suffix("k16")).and_then(|n| n.parse().ok());
+    let Some(n) = columns.filter(|n: &usize| n.is_multiple_of(8) && (8..=256).contains(n)) else {
+        return Err(format!("no shape m64nNk16, but .{shape}"));
+    };
+    ctx.arity(8..=8)?;
+    let d = ctx.dst_list(0, n / 2, Type::F32)?;
+    let (a, b) = (ctx.src64(1, Type::B64)?, ctx.src64(2, Type::B64)?);
+    let adds = ctx.pred(3)?;
+    if !matches!(ctx.operands[4..], [Operand::Int(1), Operand::Int(1), Operand::Int(0), Operand::Int(0)]) {
+        return Err("of wgmma only 1, 1, 0, 0 is known: nothing negated, rows along k".into());
+    }
+    Ok(Op::Wgmma(Arc::new(Wgmma { n, half, d, a, b, adds })))
 }
 
 fn shfl(mods: &mut Mods<'_>, ctx: &mut Ctx<'_, '_>) -> Result<Op, Refusal> {

@@ -3,6 +3,8 @@
 
 mod operands;
 
+use std::sync::Arc;
+
 pub use operands::*;
 
 /// What an instruction does. `ftz` flushes subnormal inputs and outputs to zero, `sat` clamps to [0, 1].
@@ -279,6 +281,15 @@ pub enum Op {
     Ldmatrix(Box<Matrix>),
     Stmatrix(Box<Matrix>),
     Mma(Box<Mma>),
+    Wgmma(Arc<Wgmma>),
+    WgmmaFence,
+    WgmmaCommit,
+    /// Waits until at most this many groups are under way.
+    WgmmaWait {
+        groups: u32,
+    },
+    /// What this thread wrote to shared memory may be read by the asynchronous proxy, which `wgmma` reads by.
+    ProxyFence,
     Bar {
         id: R32,
         count: Option<R32>,
@@ -344,7 +355,7 @@ impl Op {
     /// The class under which the counters put this instruction.
     pub fn class(&self) -> Class {
         match self {
-            Op::Mma(_) => Class::Mma,
+            Op::Mma(_) | Op::Wgmma(_) => Class::Mma,
             Op::Ldmatrix(_) => Class::Ldmatrix,
             Op::CpAsync(_) | Op::CpCommit | Op::CpWait { .. } => Class::CpAsync,
             Op::Load(a) => match a.space {
@@ -370,7 +381,8 @@ impl Op {
             Op::Pack32 { .. } | Op::Unpack32 { .. } | Op::Pack64 { .. } | Op::Unpack64 { .. } => Class::Move,
             Op::PackQuad { .. } | Op::UnpackQuad { .. } | Op::CvtaShared { .. } => Class::Move,
             Op::Shfl(_) | Op::Vote { .. } | Op::Redux { .. } | Op::ActiveMask { .. } => Class::Shuffle,
-            Op::Bar { .. } | Op::BarWarp { .. } | Op::Fence { .. } | Op::GridWait => Class::Barrier,
+            Op::Bar { .. } | Op::BarWarp { .. } | Op::Fence { .. } | Op::GridWait | Op::ProxyFence => Class::Barrier,
+            Op::WgmmaFence | Op::WgmmaCommit | Op::WgmmaWait { .. } => Class::Barrier,
             Op::Branch { .. } | Op::Exit => Class::Branch,
             Op::Nop | Op::Trap => Class::Other,
             _ => Class::Integer,

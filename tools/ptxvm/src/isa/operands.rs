@@ -239,6 +239,23 @@ pub struct Mma {
     pub c: Vec<R32>,
 }
 
+/// `wgmma.mma_async.m64nNk16` of two matrices in shared memory, both with rows along k.
+#[derive(Debug)]
+pub struct Wgmma {
+    /// Columns, a multiple of 8.
+    pub n: usize,
+    /// Type of both matrices.
+    pub half: Half,
+    /// Sums: `n / 2` f32 registers.
+    pub d: Vec<R32>,
+    /// Descriptor of 64 rows.
+    pub a: R64,
+    /// Descriptor of `n` rows.
+    pub b: R64,
+    /// Whether products are added to the sums, and do not take their place.
+    pub adds: PredSrc,
+}
+
 /// `shfl.sync`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the fields are the instruction's operands")]

@@ -211,12 +211,24 @@ impl<'a> Worker<'a> {
                 }
             }
             if self.warps.iter().all(|w| w.state == State::Done) {
-                return Ok(());
+                return self.warpgroups();
             }
             if !ran {
                 return Err(self.hang());
             }
         }
+    }
+
+    /// The warps of a warpgroup must have issued the same products.
+    fn warpgroups(&self) -> Result<()> {
+        for (group, warps) in self.warps.chunks(ops::wgmma::WARPS).enumerate() {
+            let whole = warps.len() == ops::wgmma::WARPS && warps.iter().all(|w| w.wgmma.log == warps[0].wgmma.log);
+            if !whole && warps.iter().any(|w| w.wgmma.log != 0) {
+                let what = "not all four warps of the warpgroup issued the same products".into();
+                return Err(self.fault(group * ops::wgmma::WARPS, 0, 0, FaultKind::BadWgmma { what }));
+            }
+        }
+        Ok(())
     }
 
     /// Runs a warp until it waits, ends or has had its turn.
@@ -243,6 +255,12 @@ impl<'a> Worker<'a> {
                 let register = grid.entry.row_names.get(register as usize).cloned().unwrap_or_default();
                 return Err(self.fault(w, pc, lane, FaultKind::UninitialisedRegister { register }));
             }
+            if self.full
+                && let Some(row) = under_way(warp, inst)
+            {
+                let register = grid.entry.row_names.get(row as usize).cloned().unwrap_or_default();
+                return Err(self.fault(w, pc, lane_of(mask), FaultKind::WgmmaInFlight { register }));
+            }
             if mask == 0 {
                 warp.pc += 1;
                 warp.reconverge();
@@ -259,6 +277,10 @@ impl<'a> Worker<'a> {
                 }
                 Op::Exit => {
                     warp.exit(mask);
+                    if warp.wgmma.under_way().next().is_some() {
+                        let what = "a thread ends before it has waited for its products".into();
+                        return Err(self.fault(w, pc, lane_of(mask), FaultKind::BadWgmma { what }));
+                    }
                     if warp.state == State::Done {
                         return Ok(());
                     }
@@ -380,7 +402,10 @@ impl<'a> Worker<'a> {
     #[cold]
     fn op_fault(&self, w: usize, pc: u32, fault: OpFault) -> Error {
         let mut kind = fault.kind;
-        if let (FaultKind::Race { line, .. } | FaultKind::CtaRace { line, .. }, Some(other)) = (&mut kind, fault.other)
+        if let (
+            FaultKind::Race { line, .. } | FaultKind::CtaRace { line, .. } | FaultKind::NoProxyFence { line, .. },
+            Some(other),
+        ) = (&mut kind, fault.other)
         {
             *line = self.grid.entry.code.get(other as usize).map_or(0, |inst| inst.line);
         }
@@ -418,6 +443,16 @@ fn uniform(warp: &Warp, r: R32, mask: u32) -> Option<u32> {
 
 fn lane_of(mask: u32) -> u32 {
     mask.trailing_zeros().min(31)
+}
+
+/// A register of the instruction whose `wgmma` was not waited for. Products of one shape may follow each other on the
+/// same sums.
+fn under_way(warp: &Warp, inst: &Inst) -> Option<u32> {
+    let touched = |rows: &[R32]| inst.uses.iter().chain(&*inst.defs).copied().find(|&row| rows.contains(&R32(row)));
+    warp.wgmma.under_way().find_map(|product| match &inst.op {
+        Op::Wgmma(next) if next.d == product.op.d => None,
+        _ => touched(&product.op.d),
+    })
 }
 
 /// Whether the lanes that run have written all registers that the instruction reads; else a lane and the register.

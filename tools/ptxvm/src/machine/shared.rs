@@ -118,6 +118,22 @@ impl Shared {
         race.read(offset, bytes, by).map_err(|c| (race_fault(address, "read", c), Some(c)))
     }
 
+    /// As `check_read`, of `wgmma`: whoever wrote the bytes must have fenced them for it.
+    pub fn check_async_read(
+        &mut self,
+        offset: u32,
+        bytes: u32,
+        by: Access,
+        access: &'static str,
+    ) -> Result<(), SharedFault> {
+        self.check_read(offset, bytes, by, access)?;
+        let Some(race) = &self.race else { return Ok(()) };
+        race.fenced(offset, bytes, by).map_err(|c| {
+            let (address, thread) = (u64::from(SHARED_BASE + offset), c.thread);
+            (FaultKind::NoProxyFence { access, address, thread, line: 0 }, Some(c))
+        })
+    }
+
     /// Checks a write of up to 16 bytes within 32 aligned bytes; `value(i)` is its i-th word or, below 4 bytes, the
     /// value.
     #[inline]

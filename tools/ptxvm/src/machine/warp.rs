@@ -1,8 +1,9 @@
 //! A warp: its registers, its lanes' control flow and its copies in flight.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::isa::{Address, Pred, PredSrc, R32, R64, Reg};
+use crate::isa::{Address, Pred, PredSrc, R32, R64, Reg, Wgmma};
 
 /// Lanes of a warp.
 pub const LANES: usize = 32;
@@ -36,6 +37,41 @@ pub struct CopyGroup {
     pub mask: u32,
     /// Their copies.
     pub copies: Vec<Copy>,
+}
+
+/// A `wgmma` that was issued and not waited for.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// The instruction.
+    pub op: Arc<Wgmma>,
+    /// Where it stands.
+    pub pc: u32,
+    /// Descriptors of both matrices.
+    pub a: u64,
+    /// As `a`.
+    pub b: u64,
+    /// Whether products are added to the sums.
+    pub adds: bool,
+}
+
+/// A warp's part of the products of its warpgroup.
+#[derive(Debug, Default)]
+pub struct WgmmaState {
+    /// Whether a `wgmma.fence` was executed since the start or the last wait.
+    pub fenced: bool,
+    /// Products not committed so far.
+    pub open: Vec<Product>,
+    /// Committed groups, oldest first.
+    pub committed: VecDeque<Vec<Product>>,
+    /// Says which products were issued: the same in all warps of a warpgroup.
+    pub log: u64,
+}
+
+impl WgmmaState {
+    /// Products whose sums are not there yet.
+    pub fn under_way(&self) -> impl Iterator<Item = &Product> {
+        self.committed.iter().flatten().chain(&self.open)
+    }
 }
 
 /// What a warp is doing.
@@ -91,6 +127,8 @@ pub struct Warp {
     pub committed: VecDeque<CopyGroup>,
     /// Emptied groups, kept for their allocation.
     pub spare: Vec<CopyGroup>,
+    /// Its products.
+    pub wgmma: WgmmaState,
     /// Instructions run.
     pub steps: u64,
     /// Global buffer of the last access.
@@ -115,6 +153,7 @@ impl Warp {
             uncommitted: Vec::new(),
             committed: VecDeque::new(),
             spare: Vec::new(),
+            wgmma: WgmmaState::default(),
             steps: 0,
             hint: 0,
         }
@@ -133,6 +172,7 @@ impl Warp {
         self.state = State::Ready;
         self.uncommitted.clear();
         self.committed.clear();
+        self.wgmma = WgmmaState::default();
         self.steps = 0;
     }
 

@@ -7,7 +7,7 @@ use crate::error::FaultKind;
 use crate::isa::{Half, Matrix, Mma};
 use crate::machine::warp::{FULL, LANES, Row, Warp};
 
-fn whole_warp(w: &Warp, mask: u32, instruction: &'static str) -> Done {
+pub fn whole_warp(w: &Warp, mask: u32, instruction: &'static str) -> Done {
     if mask == FULL && w.lanes == FULL {
         return Ok(());
     }
@@ -120,10 +120,17 @@ pub fn mma(w: &mut Warp, mask: u32, m: &Mma) -> Done {
         }
     }
     load_accumulator(w, m, &mut c);
+    multiply(&a, &b, &mut c, m.k);
+    store_accumulator(w, m, &c);
+    Ok(())
+}
+
+/// c += a b over the first `k` numbers of the depth, each product added by itself.
+pub fn multiply(a: &[[f32; 16]; 16], b: &[[f32; 8]; 16], c: &mut [[f32; 8]; 16], k: usize) {
     // Four rows at a time: their sums stay in registers and do not wait for one another.
     for (acc, a) in c.chunks_exact_mut(4).zip(a.chunks_exact(4)) {
         let mut sums = [acc[0], acc[1], acc[2], acc[3]];
-        for (k, b) in b.iter().enumerate().take(m.k) {
+        for (k, b) in b.iter().enumerate().take(k) {
             for (sum, a) in sums.iter_mut().zip(a) {
                 for (s, y) in sum.iter_mut().zip(b) {
                     *s += a[k] * y;
@@ -132,8 +139,6 @@ pub fn mma(w: &mut Warp, mask: u32, m: &Mma) -> Done {
         }
         acc.copy_from_slice(&sums);
     }
-    store_accumulator(w, m, &c);
-    Ok(())
 }
 
 fn widen_row(w: &Warp, m: &Mma, r: crate::isa::R32) -> ([f32; LANES], [f32; LANES]) {

@@ -8,6 +8,7 @@ mod int;
 mod matrix;
 mod memory;
 mod sync;
+pub mod wgmma;
 
 use crate::check::cta_order::{At, CtaOrder, Exchanged};
 use crate::check::cta_race::{By, CtaConflict, CtaRace};
@@ -203,6 +204,17 @@ pub fn exec(op: &Op, w: &mut Warp, mask: u32, ctx: &mut Ctx<'_, '_>) -> Done {
         Op::Ldmatrix(ref m) => return matrix::ldmatrix(w, mask, m, ctx),
         Op::Stmatrix(ref m) => return matrix::stmatrix(w, mask, m, ctx),
         Op::Mma(ref m) => return matrix::mma(w, mask, m),
+        Op::Wgmma(ref m) => return wgmma::issue(w, mask, m, ctx),
+        Op::WgmmaFence => return wgmma::fence(w, mask),
+        Op::WgmmaCommit => return wgmma::commit(w, mask),
+        Op::WgmmaWait { groups } => return wgmma::wait(w, mask, groups, ctx),
+        Op::ProxyFence => {
+            if let Some(race) = &mut ctx.shared.race
+                && mask == w.lanes
+            {
+                race.proxy_fence(ctx.warp);
+            }
+        }
         Op::Shfl(ref s) => return sync::shfl(w, mask, s),
         Op::Vote { mode, d, a, members } => return sync::vote(w, mask, mode, d, a, members),
         Op::Redux { op, d, a, members } => return sync::redux(w, mask, op, d, a, members),
