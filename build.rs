@@ -82,15 +82,21 @@ fn parameters(ptx: &str) -> Option<String> {
 
 /// A row `| kernel | tile | threads | shared | registers sm_80 | ..`.
 fn resources(cells: &[&str]) -> Option<String> {
-    let [_, entry, _, _, shared, registers, ..] = cells else { return None };
-    let (shared, registers): (u32, u32) = (shared.parse().ok()?, registers.parse().ok()?);
+    let [_, entry, _, _, shared, registers @ ..] = cells else { return None };
+    let shared: u32 = shared.parse().ok()?;
+    // Of the first architecture that it is for.
+    let registers: u32 = registers.iter().find_map(|cell| cell.parse().ok())?;
     Some(format!("    ({entry:?}, {registers}, {shared}),\n"))
 }
 
 /// The PTX of one kernel: its template with the named constants of its row.
 fn expand(templates: &Environment, kernel: &table::Kernel) -> Result<String, minijinja::Error> {
-    let names =
-        [("entry", Value::from(kernel.entry)), ("threads", kernel.threads.into()), ("shared", kernel.shared.into())];
+    let names = [
+        ("entry", Value::from(kernel.entry)),
+        ("target", kernel.target().into()),
+        ("threads", kernel.threads.into()),
+        ("shared", kernel.shared.into()),
+    ];
     let constants = kernel.constants.iter().map(|&(name, value)| (name, Value::from(value)));
     let context: Value = names.into_iter().chain(constants).collect::<std::collections::BTreeMap<_, _>>().into();
     let template = templates.get_template(&format!("{}.ptx.j2", kernel.template))?;

@@ -164,6 +164,10 @@ impl<D: Driver> Driver for Watched<D> {
         self.inner.memory()
     }
 
+    fn wgmma(&self) -> bool {
+        self.inner.wgmma()
+    }
+
     fn load(&self, kernel: &'static Kernel, ptx: &str) -> Result<D::Function, Error> {
         self.inner.load(kernel, &(self.edit)(kernel, ptx))
     }

@@ -39,7 +39,7 @@ fn segmenter(driver: impl Driver, batch: usize, choice: MaskChoice) -> Segmenter
 fn network(config: &Config, masks: Masks) -> usize {
     let prompts = Prompts { points: 2, mask: false, masks };
     let graphs = [image_encoder::graph(config, 1), mask_decoder::graph(config, 1, 1, prompts)];
-    graphs.into_iter().map(|graph| launches(graph).unwrap().1.iter().map(Vec::len).sum::<usize>()).sum()
+    graphs.into_iter().map(|graph| launches(graph, false).unwrap().1.iter().map(Vec::len).sum::<usize>()).sum()
 }
 
 #[test]

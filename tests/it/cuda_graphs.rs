@@ -92,7 +92,7 @@ fn the_ledger_counts_what_a_run_launches() {
     let counts = seen.during(|| {
         segment(&mut session, std::slice::from_ref(&one));
     });
-    let nodes = |graph| launches(graph).unwrap().1.iter().map(Vec::len).sum::<usize>();
+    let nodes = |graph| launches(graph, false).unwrap().1.iter().map(Vec::len).sum::<usize>();
     let [encoder, decoder] = graphs(Preset::Tiny);
     assert_eq!(counts.launches, nodes(encoder) + nodes(decoder));
 }
@@ -108,11 +108,11 @@ fn graphs(preset: Preset) -> [Graph; 2] {
 #[test]
 fn nodes_of_the_graphs() {
     for (preset, encoder, decoder) in [(Preset::VitB, 89, 19), (Preset::VitL, 173, 19), (Preset::VitH, 229, 19)] {
-        let found = graphs(preset).map(|graph| launches(graph).unwrap().1.iter().map(Vec::len).sum::<usize>());
+        let found = graphs(preset).map(|graph| launches(graph, false).unwrap().1.iter().map(Vec::len).sum::<usize>());
         println!("{}: {} nodes of the encoder, {} of the decoder", preset.name(), found[0], found[1]);
         assert_eq!(found, [encoder, decoder], "{}", preset.name());
     }
-    let (plan, steps) = launches(graphs(Preset::VitB)[0].clone()).unwrap();
+    let (plan, steps) = launches(graphs(Preset::VitB)[0].clone(), false).unwrap();
     let of_block = |name: &str| name.starts_with("image_encoder.blocks.1.");
     let block = plan
         .graph
@@ -180,7 +180,7 @@ fn image_and_tokens_are_made_at_once() {
         g.push("tokens", params);
         let out = g.value("image", &[image_tokens, p], Element::F32, Role::Output);
         g.push("image", Op::ImageSource(op::ImageSource { embedding, slot, dense: None, no_mask, out }));
-        let (plan, steps) = launches(g).unwrap();
+        let (plan, steps) = launches(g, false).unwrap();
         let range = |id: ValueId| match plan.places[id.0] {
             Place::Arena(start) => start..start + plan.graph[id].bytes(),
             Place::Embedding => 0..0,

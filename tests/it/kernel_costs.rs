@@ -43,6 +43,15 @@ impl Costs {
         self.take(size, &backend, |entry| entry.starts_with(stem));
     }
 
+    /// Of the kernels of sm_90a.
+    fn run_wgmma(&mut self, size: &str, case: &Case, out: ValueId) {
+        let device = Interpreter::new(2, ptxvm::Checks::Full).counting().with_wgmma();
+        let backend = Cuda::new(device).expect("the interpreter starts");
+        case.run(&backend, case.graph.batch, &[out]).unwrap_or_else(|e| panic!("{size}: {e}"));
+        let own = |entry: &str| kernels::find(entry).is_ok_and(|(_, kernel, _)| kernel.target() == "sm_90a");
+        self.take(size, &backend, own);
+    }
+
     /// Counts the launches since the last call, of those kernels that are `wanted`.
     fn take(&mut self, size: &str, backend: &Cuda<Interpreter>, wanted: impl Fn(&str) -> bool) {
         for (entry, report) in backend.driver().take_reports().into_iter().filter(|(entry, _)| wanted(entry)) {
@@ -115,7 +124,9 @@ fn product(costs: &mut Costs, name: &str, batch: usize, [tokens, depth, columns]
         let out = case.output(&[tokens, depth]);
         case.graph.push("reader", Op::LayerNorm(op::LayerNorm { input: x, norm, out, mean: None }));
     }
-    costs.run(&format!("{name}: {} x {depth} -> {columns}", batch * tokens), &case, out);
+    let size = format!("{name}: {} x {depth} -> {columns}", batch * tokens);
+    costs.run(&size, &case, out);
+    costs.run_wgmma(&size, &case, out);
 }
 
 #[derive(Clone, Copy)]

@@ -34,6 +34,7 @@ mod cuda_resize;
 mod cuda_segment;
 mod cuda_table;
 mod cuda_tiny_vit;
+mod cuda_wgmma;
 mod determinism;
 mod dicom_data_set;
 mod dicom_dose;

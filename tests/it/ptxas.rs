@@ -76,7 +76,8 @@ fn assemble_all(
     folder: &Path,
     architectures: &[&'static str],
 ) -> BTreeMap<(&'static str, &'static str), Resources> {
-    let jobs: Vec<(&Kernel, &str)> = kernels::all().flat_map(|k| architectures.iter().map(move |&a| (k, a))).collect();
+    let jobs = kernels::all().flat_map(|kernel| architectures.iter().map(move |&sm| (kernel, sm)));
+    let jobs: Vec<(&Kernel, &str)> = jobs.filter(|&(kernel, sm)| runs(kernel, sm)).collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         let work = || {
@@ -94,12 +95,18 @@ fn assemble_all(
     found.into_inner().expect("no thread panicked")
 }
 
+/// Whether a kernel is for an architecture: of a target with an `a` for that one alone.
+fn runs(kernel: &Kernel, architecture: &str) -> bool {
+    ["sm_80", &format!("sm_{architecture}a")].contains(&kernel.target())
+}
+
 /// Assembles one kernel; anything but a clean result is a panic with ptxas' own words.
 fn assemble(ptxas: &str, folder: &Path, kernel: &Kernel, architecture: &str) -> Resources {
     let source = folder.join(format!("{}.ptx", kernel.entry));
     let target = folder.join(format!("{}.{architecture}.cubin", kernel.entry));
+    let own = if kernel.target() == "sm_80" { architecture } else { &kernel.target()[3..] };
     let output = Command::new(ptxas)
-        .args(["-v", "-warn-spills", "-warn-lmem-usage", &format!("-arch=sm_{architecture}")])
+        .args(["-v", "-warn-spills", "-warn-lmem-usage", &format!("-arch=sm_{own}")])
         .arg(&source)
         .arg("-o")
         .arg(&target)
@@ -132,9 +139,10 @@ fn table(found: &BTreeMap<(&str, &str), Resources>) -> String {
     );
     table.push_str("|---|---|---|---|---|---|---|---|\n");
     for kernel in kernels::all() {
-        let of = |architecture| found[&(kernel.entry, architecture)];
-        let shared = kernel.shared + of("80").static_shared;
-        let registers = ["80", "90", "120"].map(|a| of(a).registers.to_string()).join(" | ");
+        let of = |architecture| found.get(&(kernel.entry, architecture));
+        let shared = kernel.shared + of("90").map_or(0, |resources| resources.static_shared);
+        let registers = |sm| of(sm).map_or("-".into(), |resources| resources.registers.to_string());
+        let registers = ["80", "90", "120"].map(registers).join(" | ");
         let Kernel { entry, tile, threads, bound, .. } = kernel;
         let _ = writeln!(table, "| {entry} | {tile} | {threads} | {shared} | {registers} | {bound} |");
     }

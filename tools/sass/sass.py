@@ -43,18 +43,18 @@ ARCHITECTURES = {
     "120": (65536, 1536, 100 << 10),
 }
 PIPES = {
-    "tensor": ("HMMA", "IMMA", "QMMA"),
+    "tensor": ("HMMA", "HGMMA", "IMMA", "QMMA"),
     "special": ("MUFU",),
     "float": ("FADD", "FMUL", "FFMA", "FSETP", "FSEL", "FMNMX", "FMNMX3", "HADD2", "HMUL2", "HFMA2", "F2F", "F2FP", "F2I",
               "I2F"),
     "shared": ("LDS", "LDSM", "STS", "LDGSTS"),
     "global": ("LDG", "STG", "RED", "REDG", "ATOM", "ATOMG"),
-    "barrier": ("BAR", "DEPBAR", "LDGDEPBAR", "WARPSYNC"),
+    "barrier": ("BAR", "DEPBAR", "LDGDEPBAR", "WARPSYNC", "WARPGROUP"),
     "branch": ("BRA", "BSSY", "BSYNC", "EXIT"),
 }
 PIPE_NAMES = [*PIPES, "integer"]
 COLUMNS = ["kernel", "sm", "threads", "registers", "blocks_registers", "blocks_threads", "blocks_shared", "instructions", "barriers",
-           "loop", *PIPE_NAMES, "stall", "stall_tensor", "stall_whole", "copies", "per_mma", "per_block"]
+           "loop", *PIPE_NAMES, "products", "wavefronts", "stall", "stall_tensor", "stall_whole", "copies", "per_mma", "per_block"]
 README = pathlib.Path(__file__).resolve().parents[2] / "kernels/README.md"
 LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);?\s+/\* 0x[0-9a-f]{16} \*/$")
 SECOND = re.compile(r"^\s+/\* 0x([0-9a-f]{16}) \*/$")
@@ -128,11 +128,31 @@ def main_loop(code, labels):
 
 def copies(code, text):
     """Copies of the author's code that ptxas made by unrolling: of its mma, or of its barriers where it has none."""
-    for written, made in (("mma.sync", "HMMA"), ("bar.sync", "BAR")):
+    for written, made in (("mma.sync", "HMMA"), ("wgmma.mma_async", "HGMMA"), ("bar.sync", "BAR")):
         count = len(re.findall(rf"^\s*(?:@!?%\w+ )?{re.escape(written)}", text, re.MULTILINE))
         if count:
             return f"{sum(opcode.split('.')[0] == made for _, opcode, _, _ in code) / count:.2f}"
     return "1.00"
+
+
+def products(body):
+    """Products of 16 x 8 x 16 that a tensor instruction of the loop is for one warp: of `HGMMA.64xNx16`, N / 8."""
+    shapes = {re.match(r"HGMMA\.64x(\d+)x16\.", opcode) for _, opcode, _, _ in body if pipe(opcode) == "tensor"}
+    return max((int(shape[1]) // 8 if shape else 1 for shape in shapes), default=1)
+
+
+def wavefronts(body):
+    """Passes over shared memory, 128 bytes each, of a warp in a turn of the loop, without conflicts. A warp's part of what
+    `HGMMA.64xNx16` reads is its own 16 rows of 32 bytes and a fourth of the N others."""
+    total = 0
+    for _, opcode, _, _ in body:
+        if shape := re.match(r"HGMMA\.64x(\d+)x16\.", opcode):
+            total += 4 + int(shape[1]) // 16
+        elif opcode.startswith("LDSM"):
+            total += int(re.search(r"\.M?T?88(?:\.(\d))?$", opcode)[1] or 1)
+        elif opcode.split(".")[0] in PIPES["shared"]:
+            total += 4 if ".128" in opcode else 2 if ".64" in opcode else 1
+    return total
 
 
 def counts(readme):
@@ -145,9 +165,10 @@ def counts(readme):
 def read(kernel, architecture, tools, ptx, threads, shared, counted):
     """A row of the table."""
     registers_sm, threads_sm, shared_sm = ARCHITECTURES[architecture]
+    target = target_of(ptx)
     with tempfile.TemporaryDirectory() as folder:
         cubin = os.path.join(folder, "kernel.cubin")
-        said = subprocess.run([tools["ptxas"], "-v", f"-arch=sm_{architecture}", ptx, "-o", cubin], check=True,
+        said = subprocess.run([tools["ptxas"], "-v", f"-arch={'sm_' + architecture if target == 'sm_80' else target}", ptx, "-o", cubin], check=True,
                               capture_output=True, text=True).stderr
         listing = subprocess.run([tools["nvdisasm"], "-hex", cubin], check=True, capture_output=True, text=True).stdout
     registers = int(re.search(r"Used (\d+) registers", said)[1])
@@ -168,12 +189,17 @@ def read(kernel, architecture, tools, ptx, threads, shared, counted):
         "blocks_shared": shared_sm // (shared + 1024) if shared else threads_sm // 32,
         "instructions": sum(opcode != "NOP" for _, opcode, _, _ in code),
         "barriers": sum(opcode.startswith("BAR") for _, opcode, _, _ in code),
-        "loop": sum(opcode != "NOP" for _, opcode, _, _ in body), **pipes, "stall": sum(one[3] for one in body),
+        "loop": sum(opcode != "NOP" for _, opcode, _, _ in body), **pipes, "products": products(body), "wavefronts": wavefronts(body), "stall": sum(one[3] for one in body),
         "stall_tensor": sum(one[3] for one in body if pipe(one[1]) == "tensor"),
         "stall_whole": sum(one[3] for one in code), "copies": copies(code, pathlib.Path(ptx).read_text()),
         "per_mma": counted[0], "per_block": counted[1],
     }
     return [str(row[column]) for column in COLUMNS]
+
+
+def target_of(ptx):
+    """`.target` of a text: sm_80, which goes to every architecture, or one with an `a`, which goes to its own alone."""
+    return re.search(r"^\.target (\w+)", pathlib.Path(ptx).read_text(), re.MULTILINE)[1]
 
 
 def table(medsegx, tools, texts=None, readme=README, architectures=tuple(ARCHITECTURES)):
@@ -188,7 +214,8 @@ def table(medsegx, tools, texts=None, readme=README, architectures=tuple(ARCHITE
         subprocess.run([medsegx, "kernels", "--dump", folder], check=True, capture_output=True)
         from_here = texts or folder
         jobs = [(name, sm, tools, os.path.join(from_here, f"{name}.ptx"), *sizes[name], counted.get(name, ("-", "-")))
-                for name in sizes for sm in architectures]
+                for name in sizes for sm in architectures
+                if target_of(os.path.join(from_here, f"{name}.ptx")) in ("sm_80", f"sm_{sm}a")]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(lambda job: read(*job), jobs))
 

@@ -11,8 +11,10 @@ use super::kernels::Kernel;
 use crate::backend::Launches;
 use crate::error::{Error, Result};
 
-/// What every kernel is written for.
+/// What kernels are written for.
 const HEADER: &str = ".version 7.5\n.target sm_80\n";
+/// But for those of `wgmma`, whose header already has what dependent launches need.
+const WGMMA_HEADER: &str = ".version 8.0\n.target sm_90a\n";
 /// `griddepcontrol` came with PTX 7.8 and sm_90.
 const DEPENDENT_HEADER: &str = ".version 7.8\n.target sm_90\n";
 /// The start of a kernel's body: the only line of its own brace.
@@ -33,9 +35,11 @@ pub fn text<'a>(kernel: &Kernel, ptx: &'a str, launches: Launches) -> Result<Cow
     if launches == Launches::Ordered {
         return Ok(ptx.into());
     }
-    if ptx.matches(HEADER).count() != 1 || ptx.matches(BODY).count() != 1 {
-        let what = format!("no single {HEADER:?} and {BODY:?}");
+    let (header, dependent) =
+        if kernel.target() == "sm_90a" { (WGMMA_HEADER, WGMMA_HEADER) } else { (HEADER, DEPENDENT_HEADER) };
+    if ptx.matches(header).count() != 1 || ptx.matches(BODY).count() != 1 {
+        let what = format!("no single {header:?} and {BODY:?}");
         return Err(Error::Internal { place: kernel.entry.into(), what });
     }
-    Ok(ptx.replace(HEADER, DEPENDENT_HEADER).replace(BODY, DEPENDENT_BODY).into())
+    Ok(ptx.replace(header, dependent).replace(BODY, DEPENDENT_BODY).into())
 }

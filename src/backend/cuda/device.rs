@@ -16,6 +16,8 @@ pub struct Cuda<D: Driver> {
     pub(super) saturated_by_host: AtomicU64,
     /// Blocks a multiprocessor that kernels ask for besides those of their templates.
     more_blocks: i8,
+    /// Whether products may take the kernels of sm_90a.
+    pub(super) wgmma: bool,
 }
 
 /// What launches use besides a session's arena and parameters.
@@ -72,13 +74,24 @@ impl<D: Driver> Cuda<D> {
         driver.write(&counters, 0, &zeros)?;
         let functions = std::iter::repeat_with(OnceLock::new).take(kernels::count()).collect();
         let resident = Arc::new(Resident { functions, saturated, counters });
-        Ok(Cuda { driver, resident, saturated_by_host: AtomicU64::new(0), more_blocks: 0 })
+        let wgmma = driver.wgmma();
+        Ok(Cuda { driver, resident, saturated_by_host: AtomicU64::new(0), more_blocks: 0, wgmma })
     }
 
     /// The same with kernels that ask for so many more blocks a multiprocessor than their templates do: for whoever
     /// measures.
     pub fn with_more_blocks(self, more_blocks: i8) -> Self {
         Cuda { more_blocks, ..self }
+    }
+
+    /// The same with products by `mma.sync` alone, on a device that has `wgmma` too: for whoever measures.
+    pub fn with_mma_sync(self) -> Self {
+        Cuda { wgmma: false, ..self }
+    }
+
+    /// Whether products of a full batch are those of `wgmma`.
+    pub fn has_wgmma(&self) -> bool {
+        self.wgmma
     }
 
     /// The device.

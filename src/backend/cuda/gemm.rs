@@ -11,6 +11,10 @@ use crate::graph::{Graph, ParamId, Storage, ValueId};
 /// not the device's count of multiprocessors, so that a batch size gives the same bits on every device.
 const LARGE_BLOCKS: usize = 96;
 
+/// Kernels of the large tile that a warpgroup computes where the device has `wgmma`: those of a block's four products.
+const WARPGROUP: [(&str, &str); 4] =
+    [("gemm", "_f16_f16"), ("gemm", "_f16_f32"), ("gemm", "_f16_f16_gelu"), ("gemm", "_f16_f16_sum")];
+
 /// With fewer blocks of the small tile than this most multiprocessors have one or two, and k is split over twice as
 /// many warps, where a kernel does that ([`DEEP`]). A constant for the same reason.
 const FEW_BLOCKS: usize = 256;
@@ -39,13 +43,14 @@ pub(super) struct Product {
     pub scale: f32,
 }
 
-/// Tile of a product that `slices` blocks along z repeat: its part of the entry and the grid. `deep`: it has a kernel
-/// of two teams.
-fn tile(rows: usize, columns: usize, slices: usize, deep: bool) -> (&'static str, [usize; 3]) {
+/// Tile of a product that `slices` blocks along z repeat: its part of the entry and the grid. `warpgroup`: it has a
+/// kernel of `wgmma`, and the device runs it; `deep`: it has one of two teams.
+fn tile(rows: usize, columns: usize, slices: usize, warpgroup: bool, deep: bool) -> (&'static str, [usize; 3]) {
     let grid = |m, n| [columns.div_ceil(n), rows.div_ceil(m), slices];
     let (large, small) = (grid(128, 128), grid(64, 32));
     let blocks = |grid: [usize; 3]| grid.iter().product::<usize>();
     match (blocks(large) >= LARGE_BLOCKS, deep && blocks(small) < FEW_BLOCKS) {
+        (true, _) if warpgroup => ("128x128wgmma", large),
         (true, _) => ("128x128", large),
         (false, true) => ("64x32k8", small),
         (false, false) => ("64x32", small),
@@ -74,7 +79,9 @@ impl Product {
         }
         args.push(Arg::F32(self.scale));
         args.extend_from_slice(extra);
-        let (tile, grid) = tile(self.rows, self.columns, slices, DEEP.contains(&(stem, suffix)));
+        let of = (stem, suffix);
+        let warpgroup = step.cuda.wgmma && WARPGROUP.contains(&of);
+        let (tile, grid) = tile(self.rows, self.columns, slices, warpgroup, DEEP.contains(&of));
         step.launch(&format!("{stem}_{tile}{suffix}"), grid, &args)
     }
 }

@@ -9,8 +9,8 @@ const PTX: &[&str] = include!(concat!(env!("OUT_DIR"), "/ptx/list.rs"));
 /// Parameters of each, as its PTX declares them.
 const PARAMS: &[&[(&str, Type)]] = include!(concat!(env!("OUT_DIR"), "/ptx/params.rs"));
 
-/// Name, registers on sm_80 and shared memory of each, as ptxas gives them: from kernels/README.md, which a test
-/// compares with a fresh run.
+/// Name, registers on the oldest architecture that it is for and shared memory of each, as ptxas gives them: from
+/// kernels/README.md, which a test compares with a fresh run.
 const RESOURCES: &[(&str, u32, u32)] = include!(concat!(env!("OUT_DIR"), "/ptx/resources.rs"));
 
 /// Type of a kernel's parameter.
@@ -55,7 +55,8 @@ pub fn params(index: usize) -> &'static [(&'static str, Type)] {
     PARAMS[index]
 }
 
-/// Registers of a thread and bytes of shared memory of a block of the kernel `entry` on sm_80.
+/// Registers of a thread and bytes of shared memory of a block of the kernel `entry` on the oldest architecture that it
+/// is for.
 pub fn resources(entry: &str) -> Option<(u32, u32)> {
     RESOURCES.iter().find(|(name, ..)| *name == entry).map(|&(_, registers, shared)| (registers, shared))
 }

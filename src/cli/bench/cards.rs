@@ -17,6 +17,8 @@ pub struct Card {
     /// What `mma.sync`, which the kernels use, reaches of it at most: on Hopper the rest is for `wgmma` alone
     /// (arXiv:2501.12084, table of mma throughputs).
     pub mma_sync_share: f64,
+    /// What `wgmma` reaches of it at most, where the kernels use that (same source).
+    pub wgmma_share: Option<f64>,
     /// Memory bandwidth.
     pub gbytes: f64,
     /// Second-level cache.
@@ -32,6 +34,7 @@ pub const CARDS: [Card; 5] = [
         ghz: 1.41,
         tensor_tflops: 312.0,
         mma_sync_share: 1.0,
+        wgmma_share: None,
         gbytes: 2039.0,
         l2_mbytes: 40.0,
     },
@@ -42,6 +45,7 @@ pub const CARDS: [Card; 5] = [
         ghz: 1.83,
         tensor_tflops: 989.4,
         mma_sync_share: 0.63,
+        wgmma_share: Some(0.96),
         gbytes: 3352.0,
         l2_mbytes: 50.0,
     },
@@ -52,6 +56,7 @@ pub const CARDS: [Card; 5] = [
         ghz: 1.83,
         tensor_tflops: 989.4,
         mma_sync_share: 0.63,
+        wgmma_share: Some(0.96),
         gbytes: 4800.0,
         l2_mbytes: 50.0,
     },
@@ -62,6 +67,7 @@ pub const CARDS: [Card; 5] = [
         ghz: 2.52,
         tensor_tflops: 165.2,
         mma_sync_share: 1.0,
+        wgmma_share: None,
         gbytes: 1008.0,
         l2_mbytes: 72.0,
     },
@@ -72,10 +78,22 @@ pub const CARDS: [Card; 5] = [
         ghz: 2.41,
         tensor_tflops: 209.5,
         mma_sync_share: 1.0,
+        wgmma_share: None,
         gbytes: 1792.0,
         l2_mbytes: 96.0,
     },
 ];
+
+/// What a kernel multiplies by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arithmetic {
+    /// Ordinary instructions.
+    Fma,
+    /// `mma.sync` of a warp.
+    MmaSync,
+    /// `wgmma` of four warps.
+    Wgmma,
+}
 
 /// A card by its name.
 pub fn card(text: &str) -> Result<Card, String> {
@@ -85,10 +103,14 @@ pub fn card(text: &str) -> Result<Card, String> {
 
 impl Card {
     /// Seconds of `flop` floating-point operations at the best rate.
-    pub fn seconds_of_flop(&self, flop: u64, on_tensor_cores: bool) -> f64 {
-        // A multiprocessor does 128 f32 multiply-adds a clock.
-        let fma = 2.0 * 128.0 * f64::from(self.multiprocessors) * self.ghz * 1e9;
-        let rate = if on_tensor_cores { self.tensor_tflops * self.mma_sync_share * 1e12 } else { fma };
+    pub fn seconds_of_flop(&self, flop: u64, by: Arithmetic) -> f64 {
+        let tensor = |share: f64| self.tensor_tflops * share * 1e12;
+        let rate = match by {
+            // A multiprocessor does 128 f32 multiply-adds a clock.
+            Arithmetic::Fma => 2.0 * 128.0 * f64::from(self.multiprocessors) * self.ghz * 1e9,
+            Arithmetic::MmaSync => tensor(self.mma_sync_share),
+            Arithmetic::Wgmma => tensor(self.wgmma_share.unwrap_or(self.mma_sync_share)),
+        };
         flop as f64 / rate
     }
 

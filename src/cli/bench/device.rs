@@ -165,7 +165,7 @@ struct KernelRow {
     microseconds: f64,
     tflops: f64,
     gbytes: f64,
-    /// Of the measured rate of mma.sync or of copies, whichever binds more.
+    /// Of the measured rate of mma.sync or of copies, whichever binds more; by wgmma it may be more than all of it.
     share_of_ceiling: f64,
     distance_from_cpu: f64,
 }
@@ -176,6 +176,8 @@ struct KernelReport {
     about: About,
     batch: usize,
     more_blocks: i8,
+    /// What a full batch is multiplied by: `wgmma` or `mma.sync`.
+    products: &'static str,
     rows: Vec<KernelRow>,
 }
 
@@ -183,6 +185,8 @@ struct KernelReport {
 pub(super) fn kernels<D: Driver>(args: &super::kernels::Args, cuda: Cuda<D>) -> anyhow::Result<()> {
     let (common, batch, more_blocks) = (&args.common, args.batch, args.more_blocks);
     anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
+    let cuda = if args.mma_sync { cuda.with_mma_sync() } else { cuda };
+    let products = if cuda.has_wgmma() { "wgmma" } else { "mma.sync" };
     let network = common.network(cuda.with_more_blocks(more_blocks))?;
     let cpu = common.network(common.cpu()?)?;
     let (about, ceiling) = About::new(common, network.backend())?;
@@ -215,7 +219,7 @@ pub(super) fn kernels<D: Driver>(args: &super::kernels::Args, cuda: Cuda<D>) -> 
         }
     }
     progress.finish();
-    print(&KernelReport { about, batch, more_blocks, rows }, common.json)
+    print(&KernelReport { about, batch, more_blocks, products, rows }, common.json)
 }
 
 fn kernel_row(plan: &Plan, step: usize, seconds: f64, ceiling: &Ceiling) -> KernelRow {

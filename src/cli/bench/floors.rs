@@ -11,7 +11,7 @@ use medsegx::graph::Plan;
 use medsegx::model::{Masks, Preset, Prompts, image_encoder, mask_decoder};
 use serde::Serialize;
 
-use super::cards::{Card, card};
+use super::cards::{Arithmetic, Card, card};
 use super::paper::{Cycles, Table};
 
 /// Options.
@@ -95,8 +95,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let (batch, config) = (usize::from(batch), args.config.medsegx());
         let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
         let graphs = [image_encoder::graph(&config, batch), mask_decoder::graph(&config, batch, batch, prompts)];
-        let plans = graphs.map(launches).into_iter().collect::<medsegx::Result<Vec<_>>>()?;
         for card in &args.card {
+            let plans = graphs.clone().map(|graph| launches(graph, card.wgmma_share.is_some()));
+            let plans = plans.into_iter().collect::<medsegx::Result<Vec<_>>>()?;
             reports.push(report(args, batch, card, &table, &plans)?);
         }
     }
@@ -147,8 +148,12 @@ fn row(card: &Card, table: &Table, plan: &Plan, step: usize, launched: &[Launche
     let flop = graph.cost(step).flop;
     let param_bytes = op.params().into_iter().map(|id| param_bytes(graph, id) as u64).sum();
     let value_bytes = op.reads().into_iter().chain(op.writes()).map(|id| plan.graph[id].bytes() as u64).sum();
-    let on_tensor_cores = launched.iter().any(|launch| ON_TENSOR_CORES.contains(&launch.kernel.template));
-    let flop_us = 1e6 * card.seconds_of_flop(flop, on_tensor_cores);
+    let arithmetic = launched.iter().map(|launch| match launch.kernel.target() {
+        "sm_90a" => Arithmetic::Wgmma,
+        _ if ON_TENSOR_CORES.contains(&launch.kernel.template) => Arithmetic::MmaSync,
+        _ => Arithmetic::Fma,
+    });
+    let flop_us = 1e6 * card.seconds_of_flop(flop, arithmetic.max().unwrap_or(Arithmetic::Fma));
     let bytes_us = 1e6 * card.seconds_of_bytes(param_bytes, value_bytes);
     let floor_us = flop_us.max(bytes_us);
     let blocks = launched.iter().map(Launched::blocks).max().unwrap_or(0);
@@ -179,10 +184,11 @@ fn print(report: &Report, args: &Args, out: &mut impl Write) -> anyhow::Result<(
     let Report { config, batch, card, nodes, floor_us, counted_us, total_us, slices_per_second, rows } = report;
     if !args.summary {
         let (tensor, share) = (card.tensor_tflops, 100.0 * card.mma_sync_share);
+        let wgmma = card.wgmma_share.map(|share| format!(", {:.0} % by wgmma", 100.0 * share)).unwrap_or_default();
         writeln!(
             out,
             "{config}, batch {batch}, {}: {} multiprocessors at {} GHz, {tensor} TFLOP/s of f16, of it {share:.0} % by \
-             mma.sync, {} GB/s, {} MB of L2",
+             mma.sync{wgmma}, {} GB/s, {} MB of L2",
             card.name, card.multiprocessors, card.ghz, card.gbytes, card.l2_mbytes
         )?;
         let columns = ["GFLOP", "MB params", "MB values", "floor us", "paper us"];

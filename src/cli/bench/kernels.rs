@@ -25,6 +25,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(i8).range(-8..=8))]
     pub(super) more_blocks: i8,
+    /// On CUDA: products by mma.sync alone, on a device that has wgmma too
+    #[cfg(feature = "cuda")]
+    #[arg(long)]
+    pub(super) mma_sync: bool,
 }
 
 #[derive(Serialize)]

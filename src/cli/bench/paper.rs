@@ -8,6 +8,7 @@
 //!   spacing that the architecture's code shows elsewhere;
 //! - an instruction a cycle;
 //! - a warp's own schedule over R, behind which the R - 1 others hide;
+//! - shared memory's time for what the warps of all schedulers read there and copy to it: 128 bytes a cycle;
 //!
 //! and so do the instructions outside of it, without the first. Kernels whose main loop has no `mma.sync` are charged
 //! the warp instructions that kernels/README.md counts, at the mean stall of their code. Nothing here waits for memory
@@ -25,6 +26,9 @@ const SHIPPED: &str = include_str!("../../../kernels/machine_code.tsv");
 
 /// Multiply-adds of an `mma.m16n8k16`, times 2.
 const FLOP_PER_MMA: f64 = 2.0 * 16.0 * 8.0 * 16.0;
+
+/// Cycles of a scheduler's tensor core for one of them by `wgmma`: 512 multiply-adds a cycle.
+const WGMMA_SPACING: f64 = 4.0;
 
 /// Schedulers of a multiprocessor.
 const SCHEDULERS: f64 = 4.0;
@@ -49,6 +53,10 @@ struct Code {
     instructions: f64,
     in_loop: f64,
     tensor: f64,
+    /// Products of 16 x 8 x 16 of one tensor instruction of a warp: 1 of `mma.sync`.
+    products: f64,
+    /// Passes over shared memory of a warp in a turn of the loop.
+    wavefronts: f64,
     stall: f64,
     stall_tensor: f64,
     stall_whole: f64,
@@ -103,6 +111,8 @@ impl Table {
                 instructions: number("instructions")?,
                 in_loop: number("loop")?,
                 tensor: number("tensor")?,
+                products: number("products")?,
+                wavefronts: number("wavefronts")?,
                 stall: number("stall")?,
                 stall_tensor: number("stall_tensor")?,
                 stall_whole: number("stall_whole")?,
@@ -132,9 +142,13 @@ impl Code {
         let share = a_multiprocessor * warps / SCHEDULERS;
         let mmas_a_block = flop as f64 / FLOP_PER_MMA / blocks as f64;
         if self.tensor > 0.0 {
-            let turns = mmas_a_block / warps / self.tensor;
-            let tensor = self.stall_tensor.max(spacing * self.tensor);
-            let turn = tensor.max(self.in_loop).max(self.stall / resident);
+            let turns = mmas_a_block / warps / (self.tensor * self.products.max(1.0));
+            let tensor = if self.products > 1.0 {
+                WGMMA_SPACING * self.tensor * self.products
+            } else {
+                self.stall_tensor.max(spacing * self.tensor)
+            };
+            let turn = tensor.max(self.in_loop).max(SCHEDULERS * self.wavefronts).max(self.stall / resident);
             let outside = (self.instructions - self.in_loop).max((self.stall_whole - self.stall) / resident);
             return Cycles { whole: share * (turns * turn + outside), loops: share * turns * turn };
         }
@@ -146,6 +160,8 @@ impl Code {
 
 #[cfg(test)]
 mod tests {
+    use medsegx::backend::cuda::kernels::Kernel;
+
     use super::super::cards::CARDS;
     use super::*;
 
@@ -153,7 +169,8 @@ mod tests {
     fn every_kernel_has_machine_code_on_every_card() {
         let table = Table::of(None).expect("the shipped table is whole");
         for card in &CARDS {
-            for kernel in medsegx::backend::cuda::kernels::all() {
+            let runs = |kernel: &&Kernel| kernel.target() == "sm_80" || card.wgmma_share.is_some();
+            for kernel in medsegx::backend::cuda::kernels::all().filter(runs) {
                 let cycles = table.cycles(card, kernel.entry, 1, 0).expect("a row of each");
                 assert!(cycles.whole >= cycles.loops, "{} on {}", kernel.entry, card.name);
             }
@@ -182,6 +199,13 @@ mod tests {
         let (merged, old) = (Code { of_today: 4.0, ..code }, flop(20));
         let Cycles { whole, loops } = merged.cycles(6.0, 10, 80, old);
         assert_eq!((loops, whole), of(&code, 6.0, 20));
+        // The same work by a warpgroup: an instruction is 16 products of 4 cycles.
+        let warpgroup = Code { products: 16.0, tensor: 1.0, ..code };
+        assert_eq!(of(&warpgroup, 6.0, 20), (2.0 * 125.0, 2.0 * 275.0));
+        let short = Code { stall: 50.0, stall_whole: 350.0, in_loop: 20.0, instructions: 120.0, ..warpgroup };
+        assert_eq!(of(&short, 6.0, 20).0, 2.0 * 64.0);
+        // Four schedulers whose warps pass over shared memory 52 times each.
+        assert_eq!(of(&Code { wavefronts: 52.0, ..short }, 6.0, 20).0, 2.0 * 208.0);
         // A loop of more instructions than cycles of anything else.
         assert_eq!(of(&Code { in_loop: 260.0, instructions: 260.0, ..code }, 6.0, 10).0, 260.0);
     }

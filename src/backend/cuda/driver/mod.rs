@@ -84,6 +84,11 @@ pub trait Driver: Send + Sync + 'static {
         Launches::Ordered
     }
 
+    /// Whether it runs kernels whose target is sm_90a: what `wgmma` computes.
+    fn wgmma(&self) -> bool {
+        false
+    }
+
     /// Memory of the device by now; `None` where it has no memory of its own.
     ///
     /// # Errors

@@ -31,13 +31,14 @@ impl Launched {
 pub struct Null {
     /// End of the memory given out so far.
     end: AtomicU64,
+    wgmma: bool,
     noted: Option<Mutex<Vec<Launched>>>,
 }
 
 impl Null {
-    /// One that notes its launches.
-    pub fn noting() -> Null {
-        Null { noted: Some(Mutex::default()), ..Null::default() }
+    /// One that notes its launches, and has `wgmma` or not.
+    pub fn noting(wgmma: bool) -> Null {
+        Null { noted: Some(Mutex::default()), wgmma, ..Null::default() }
     }
 
     /// What was launched since the last call.
@@ -58,6 +59,10 @@ impl Driver for Null {
 
     fn name(&self) -> String {
         "null".into()
+    }
+
+    fn wgmma(&self) -> bool {
+        self.wgmma
     }
 
     fn memory(&self) -> Result<Option<Memory>> {

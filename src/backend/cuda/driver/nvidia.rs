@@ -31,6 +31,8 @@ const OLDEST_DRIVER: i32 = 11050;
 const OLDEST_DEVICE: i32 = 80;
 /// `griddepcontrol` came with sm_90, its edges in graphs with CUDA 12.3.
 const OLDEST_DEPENDENT: (i32, i32) = (90, 12030);
+/// `wgmma` is of sm_90 alone, and its PTX 8.0 came with CUDA 12.0.
+const WGMMA: (i32, i32) = (90, 12000);
 /// Room for what the driver's PTX compiler has to say.
 const LOG_BYTES: usize = 16 << 10;
 
@@ -39,6 +41,7 @@ pub struct Nvidia {
     name: String,
     description: String,
     launches: Launches,
+    wgmma: bool,
     context: Arc<CudaContext>,
     /// Of the launches. Not the default stream, which cannot be captured.
     stream: Arc<CudaStream>,
@@ -174,8 +177,9 @@ impl Nvidia {
         let model = context.name().unwrap_or_else(|_| "a device without a name".into());
         let driver = format!("driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
         let dependent = if launches == Launches::Dependent { ", dependent launches" } else { "" };
+        let wgmma = 10 * major + minor == WGMMA.0 && version >= WGMMA.1;
         let description = format!("{model}, sm_{major}{minor}, {driver}{dependent}");
-        Ok(Nvidia { name, description, launches, context, stream, up, down })
+        Ok(Nvidia { name, description, launches, wgmma, context, stream, up, down })
     }
 
     /// Registers and bytes of local memory that the driver's compiler gave a kernel.
@@ -267,6 +271,10 @@ impl Driver for Nvidia {
 
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    fn wgmma(&self) -> bool {
+        self.wgmma
     }
 
     fn launches(&self) -> Launches {

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 pub struct Interpreter {
     state: Arc<Mutex<State>>,
     launches: Launches,
+    wgmma: bool,
 }
 
 struct State {
@@ -82,13 +83,20 @@ impl Interpreter {
     pub fn new(threads: usize, checks: Checks) -> Self {
         let machine = ptxvm::Machine::new().threads(threads).checks(checks);
         let state = State { machine, limit: None, held: 0, reports: None };
-        Interpreter { state: Arc::new(Mutex::new(state)), launches: Launches::Ordered }
+        Interpreter { state: Arc::new(Mutex::new(state)), launches: Launches::Ordered, wgmma: false }
     }
 
     /// Loads kernels for `launches`. It runs one after the other either way, but checks that each waits.
     #[must_use]
     pub fn with_launches(mut self, launches: Launches) -> Self {
         self.launches = launches;
+        self
+    }
+
+    /// Runs the kernels of sm_90a where there are any, as an H100 does.
+    #[must_use]
+    pub fn with_wgmma(mut self) -> Self {
+        self.wgmma = true;
         self
     }
 
@@ -163,6 +171,10 @@ impl Driver for Interpreter {
 
     fn launches(&self) -> Launches {
         self.launches
+    }
+
+    fn wgmma(&self) -> bool {
+        self.wgmma
     }
 
     fn memory(&self) -> Result<Option<Memory>> {

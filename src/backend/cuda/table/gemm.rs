@@ -20,8 +20,37 @@ macro_rules! large {
                 ("half_out", $half_out),
                 ("plain", $plain),
                 ("gelu", $gelu),
+                ("wgmma", 0),
             ],
             tile: "128 x 128, warps 64 x 64",
+            threads: 128,
+            shared: 3 * (128 + 128) * 128,
+            bound: "tensor cores",
+        }
+    };
+}
+
+/// The same tile by `wgmma`: four warps, each of 16 rows of every 64, which need no fragments in registers.
+macro_rules! warpgroup {
+    ($suffix:literal, $half_out:literal, $plain:literal, $gelu:literal) => {
+        Kernel {
+            entry: concat!("gemm_128x128wgmma", $suffix),
+            template: "gemm",
+            constants: &[
+                ("tile_m", 128),
+                ("tile_n", 128),
+                ("warps_m", 4),
+                ("warps_n", 1),
+                ("warps_k", 1),
+                ("teams", 1),
+                ("stages", 3),
+                ("half_in", 1),
+                ("half_out", $half_out),
+                ("plain", $plain),
+                ("gelu", $gelu),
+                ("wgmma", 1),
+            ],
+            tile: "128 x 128, a warpgroup",
             threads: 128,
             shared: 3 * (128 + 128) * 128,
             bound: "tensor cores",
@@ -47,6 +76,7 @@ macro_rules! small {
                 ("half_out", $half_out),
                 ("plain", $plain),
                 ("gelu", $gelu),
+                ("wgmma", 0),
             ],
             tile: "64 x 32, k split over 4 warps",
             threads: 128,
@@ -75,6 +105,7 @@ macro_rules! deep {
                 ("half_out", $half_out),
                 ("plain", $plain),
                 ("gelu", 0),
+                ("wgmma", 0),
             ],
             tile: "64 x 32, k split over 8 warps",
             threads: 256,
@@ -105,6 +136,10 @@ pub const KERNELS: &[Kernel] = &[
     small!("gemm", "_f16_f32_sum_gelu", 1, 0, 0, 2),
     large!("gemm", "_f16_f16_sum", 1, 1, 0, 0),
     small!("gemm", "_f16_f16_sum", 1, 1, 0, 0),
+    warpgroup!("_f16_f16", 1, 1, 0),
+    warpgroup!("_f16_f32", 0, 0, 0),
+    warpgroup!("_f16_f16_gelu", 1, 0, 1),
+    warpgroup!("_f16_f16_sum", 1, 0, 0),
     deep!("gemm", "_f16_f16_sum", 1, 1, 0),
     deep!("gemm", "_f16_f32", 1, 0, 0),
     deep!("gemm", "_f32_f32", 0, 0, 0),

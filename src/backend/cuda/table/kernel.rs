@@ -18,3 +18,10 @@ pub struct Kernel {
     /// What the kernel waits for when it runs well: `tensor cores`, `memory`, `latency`.
     pub bound: &'static str,
 }
+
+impl Kernel {
+    /// `.target` of its PTX. What `wgmma` computes runs on sm_90 alone, and no other is forced to have it.
+    pub fn target(&self) -> &'static str {
+        if self.constants.contains(&("wgmma", 1)) { "sm_90a" } else { "sm_80" }
+    }
+}
