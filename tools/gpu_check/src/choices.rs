@@ -77,6 +77,38 @@ pub fn blocks(found: &Value, interpreted: bool) -> Value {
     json!({ "recommended": worth_it, "why": why, "rows": rows })
 }
 
+/// Products by wgmma beside mma.sync, model by model at the largest batch: the time of all its products.
+pub fn products(found: &Value, interpreted: bool) -> Value {
+    let skipped = found["mma_sync"]["skipped"].as_str().map(|why| format!("not timed: {why}"));
+    if let Some(why) = skipped.or(interpreted.then(|| "times of the interpreter mean nothing".into())) {
+        return json!({ "recommended": Value::Null, "why": why });
+    }
+    let time = |model: &Value| -> f64 {
+        let products = list(&model["rows"]).iter().filter(|row| row["op"] == "linear");
+        products.filter_map(|row| Some(row["count"].as_f64()? * row["microseconds"].as_f64()?)).sum()
+    };
+    let mut rows = Vec::new();
+    for without in list(&found["mma_sync"]) {
+        let same = |model: &&Value| ["config", "batch"].iter().all(|&key| model[key] == without[key]);
+        let Some(with) = list(&found["kernels"]).iter().find(same) else { continue };
+        let (wgmma_us, mma_sync_us) = (time(with), time(without));
+        rows.push(json!({
+            "config": with["config"],
+            "batch": with["batch"],
+            "wgmma_us": wgmma_us,
+            "mma_sync_us": mma_sync_us,
+            "ratio": wgmma_us / mma_sync_us,
+        }));
+    }
+    let faster = |row: &Value| row["ratio"].as_f64().is_some_and(|ratio| ratio <= WORTH_IT);
+    let (recommended, why) = match (rows.is_empty(), rows.iter().all(faster)) {
+        (true, _) => (Value::Null, "nothing was timed both ways"),
+        (false, true) => (json!("wgmma"), "faster with every model"),
+        (false, false) => (json!("mma.sync"), "wgmma is not faster with every model"),
+    };
+    json!({ "recommended": recommended, "why": why, "rows": rows })
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -120,6 +152,25 @@ mod tests {
         assert_eq!(changes, [&json!(-1), &json!(1)], "{choice}");
         assert!(blocks(&found, true)["recommended"].is_null());
         assert!(blocks(&json!({ "blocks": { "skipped": "no" } }), false)["recommended"].is_null());
+    }
+
+    #[test]
+    fn wgmma_is_recommended_where_the_products_of_every_model_gain() {
+        let models = |us: [f64; 2]| -> Value {
+            let rows = |us| json!([{ "op": "linear", "count": 2, "microseconds": us }, { "op": "other", "count": 9, "microseconds": 1.0 }]);
+            let one = |(i, us)| json!({ "config": format!("model {i}"), "batch": 32, "rows": rows(us) });
+            us.into_iter().enumerate().map(one).collect()
+        };
+        for (wgmma, expected) in [([0.6, 0.98], "wgmma"), ([0.6, 1.0], "mma.sync")] {
+            let found = json!({ "kernels": models(wgmma), "mma_sync": models([1.0, 1.0]) });
+            let choice = products(&found, false);
+            assert_eq!(choice["recommended"], expected, "{choice}");
+            assert_eq!((&choice["rows"][0]["wgmma_us"], &choice["rows"][0]["mma_sync_us"]), (&json!(1.2), &json!(2.0)));
+            assert!(products(&found, true)["recommended"].is_null());
+        }
+        let skipped = json!({ "kernels": [], "mma_sync": { "skipped": "the device has no wgmma" } });
+        assert!(products(&skipped, false)["recommended"].is_null());
+        assert!(products(&json!({ "kernels": [], "mma_sync": [] }), false)["recommended"].is_null());
     }
 
     #[test]

@@ -118,10 +118,12 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         found["volumes"] = steps::volumes(&job)?;
         found["dependent"] = steps::dependent(&job);
         found["blocks"] = steps::blocks(&job);
+        found["mma_sync"] = steps::mma_sync(&job, &found["kernels"]);
         found["torch"] = steps::torch(&job);
         found["choices"] = json!({
             "launches": choices::dependent_launches(&found, job.interpreted()),
             "blocks": choices::blocks(&found, job.interpreted()),
+            "products": choices::products(&found, job.interpreted()),
         });
     }
     let text = serde_json::to_string_pretty(&found)?;

@@ -96,6 +96,23 @@ pub fn blocks(job: &Job) -> Value {
     measured().unwrap_or_else(|error| json!({ "skipped": format!("{error:#}") }))
 }
 
+/// Every step at the largest batch that [`kernels`] has, with products by mma.sync on a device that has wgmma.
+pub fn mma_sync(job: &Job, kernels: &Value) -> Value {
+    let models = kernels.as_array().map_or(&[][..], Vec::as_slice);
+    let most = models.iter().filter_map(|model| model["batch"].as_u64()).max();
+    let full: Vec<&Value> = models.iter().filter(|model| model["batch"].as_u64() == most).collect();
+    if full.iter().any(|model| model["products"] != "wgmma") {
+        return json!({ "skipped": "the device has no wgmma" });
+    }
+    let one = |model: &&Value| {
+        let config = model["config"].as_str().unwrap_or_default();
+        let batch = usize::try_from(most.unwrap_or(1))?;
+        child::json(bench(job, &job.device, "kernels", config, &[batch], 15).arg("--mma-sync"))
+    };
+    let measured = || full.iter().map(one).collect::<anyhow::Result<Value>>();
+    measured().unwrap_or_else(|error| json!({ "skipped": format!("{error:#}") }))
+}
+
 /// File to file: a volume of 512 x 512 x 300 with one box a slice.
 pub fn volumes(job: &Job) -> anyhow::Result<Value> {
     let dims = if job.interpreted() { [64, 48, 2] } else { [512, 512, 300] };

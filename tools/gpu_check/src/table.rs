@@ -43,6 +43,11 @@ pub fn of(found: &Value) -> String {
         let recommended = launches["recommended"].as_str().unwrap_or("none");
         let _ = writeln!(out, "recommended launches: {recommended} ({why})");
     }
+    let products = &found["choices"]["products"];
+    if let Some(why) = products["why"].as_str() {
+        let recommended = products["recommended"].as_str().unwrap_or("none");
+        let _ = writeln!(out, "recommended products: {recommended} ({why})");
+    }
     let blocks = &found["choices"]["blocks"];
     if let Some(why) = blocks["why"].as_str() {
         let _ = writeln!(out, "blocks a multiprocessor: {why}");
