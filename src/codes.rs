@@ -206,8 +206,8 @@ pub fn document() -> String {
     let mut text = String::from(
         "# Codes of warnings\n\n\
          Generated from `src/codes.rs`: `MEDSEGX_WRITE_DOCS=1 cargo test --test it codes`.\n\n\
-         A run that is probably not what its user meant says so, and goes on: one line on stderr, an entry with the code\n\
-         in the report's `warnings`, and in the C library bit `number` of the result's `warnings`\n\
+         A run that is probably not what its user meant says so, and goes on: one line on stderr (none with --quiet), an\n\
+         entry with the code in the report's `warnings`, and in the C library bit `number` of the result's `warnings`\n\
          (`medsegx_warning_name`, `medsegx_warning_meaning`). Codes and numbers keep their meaning for ever.\n\n\
          | number | code | about | meaning |\n|---|---|---|---|\n",
     );

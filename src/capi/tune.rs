@@ -232,6 +232,10 @@ pub unsafe extern "C" fn medsegx_tune_add_slice(
                         let found = "a model of other sizes";
                         return Err(medsegx_error::argument("session", "one of the weights that are tuned", found));
                     }
+                    if state.segmenter.model().has_tuned_encoder() {
+                        let found = "a model whose encoder is tuned, and would be lost";
+                        return Err(medsegx_error::argument("session", "one of the weights that are tuned", found));
+                    }
                     state.slice = None;
                     let (height, width) = size(&slice, state)?;
                     if label_size != height * width {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use medsegx::backend::cpu::{CpuOptions, Level, Precision};
 use medsegx::mask::MaskChoice;
 use medsegx::segment::{Capacity, Device, Model, ModelOptions};
-use medsegx::tune::Trainer;
+use medsegx::tune::{Train, Trainer};
 use medsegx::weights::tuned::Tuned;
 use medsegx::weights::{Access, Weights};
 
@@ -145,7 +145,7 @@ pub fn step_memory(text: &str) -> Result<usize, String> {
 /// Says where a step of `batch` slices takes more than `limit` however many blocks are computed anew.
 pub fn say_least_memory(limit: Option<usize>, trainer: &Trainer, batch: usize) {
     let least = trainer.step_memory(batch).bytes(0);
-    if limit.is_some_and(|limit| limit < least) {
+    if trainer.train() != Train::Decoder && limit.is_some_and(|limit| limit < least) {
         let (least, slices) = (least.div_ceil(1 << 20), plural(batch, "slice"));
         say(&format!("--memory: a step of {slices} takes at least {least}M, with every block computed anew"));
     }

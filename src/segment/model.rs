@@ -85,6 +85,8 @@ pub struct Model {
     /// Why `Device::Auto` did not take a GPU.
     fallback: Option<String>,
     tuned_on: Option<TunedOn>,
+    /// Whether what the encoder makes of a slice is not what the base's makes of it.
+    has_tuned_encoder: bool,
 }
 
 /// A network on its device, whichever that is.
@@ -162,7 +164,8 @@ impl Model {
 
     fn of(network: Box<dyn Loaded>, weights: &Weights, fallback: Option<String>) -> Model {
         let (config, tuned_on) = (weights.config().clone(), weights.tuned_file().map(TunedOn::of));
-        Model { device: network.device(), network, config, fallback, tuned_on }
+        let has_tuned_encoder = weights.tuned_tensors().any(|(name, _)| name.starts_with("image_encoder."));
+        Model { device: network.device(), network, config, fallback, tuned_on, has_tuned_encoder }
     }
 
     /// The same model with the tuned tensors of `weights`, which are those that it was loaded from: it shares with this
@@ -229,6 +232,11 @@ impl Model {
     /// Why [`Device::Auto`] did not take a GPU, if it did not.
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
+    }
+
+    /// Whether tuned tensors of the image encoder are on top of its weights: it makes other embeddings than its base.
+    pub fn has_tuned_encoder(&self) -> bool {
+        self.has_tuned_encoder
     }
 
     /// What it was tuned on, if a tuned file is on top of its weights.

@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod beneath;
 mod decoder;
 mod encoder;
 mod examples;

@@ -10,6 +10,10 @@ use crate::segment::Setting;
 use crate::taxonomy::Context;
 use crate::weights::tuned::{BASE, Tuned};
 
+/// Metadata: what was trained, and SHA-256 of the labels.
+const GROUPS: &str = "groups";
+const LABELS: &str = "labels_sha256";
+
 impl Validation {
     /// What it is called in a tuned file.
     pub fn name(self) -> &'static str {
@@ -50,7 +54,8 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Writes the decoder that `trainer` holds, with this record as metadata.
+    /// Writes the tensors that `trainer` holds, and those of a tuned file that it began from, with this record as
+    /// metadata.
     ///
     /// # Errors
     /// As [`Tuned::write`].
@@ -63,20 +68,28 @@ impl Record<'_> {
                 copied(trainer.value(&trained.name)?, "a tuned tensor")?,
             ));
         }
+        for (name, shape, values) in &trainer.beneath.tensors {
+            tensors.push((name.clone(), shape.clone(), copied(values, "a tuned tensor")?));
+        }
         Tuned::write(path, force, &tensors, self.metadata(trainer))
     }
 
     fn metadata(&self, trainer: &Trainer) -> BTreeMap<String, String> {
-        let Record { options, outcome, .. } = self;
+        let (Record { options, outcome, .. }, beneath) = (self, &trainer.beneath);
+        // Of the file beneath, groups count as far as their tensors are here.
+        let own = trainer.train().groups();
+        let groups = if beneath.tensors.is_empty() { own.into() } else { beneath.join(GROUPS, own) };
+        let mut groups: Vec<&str> = groups.split(' ').collect();
+        groups.sort_unstable();
         let slices: Vec<String> = self.examples.iter().map(|e| format!("{}:{}", e.volume, e.slice)).collect();
         let dice = |score: f64| format!("{score:.4}");
         let mut all = BTreeMap::from([
             (BASE, self.base.into()),
-            ("groups", trainer.train().groups().into()),
+            (GROUPS, groups.join(" ")),
             ("task", self.name.into()),
             ("label", self.label.to_string()),
-            (Tuned::IMAGES, self.images.join(" ")),
-            ("labels_sha256", self.labels.join(" ")),
+            (Tuned::IMAGES, beneath.join(Tuned::IMAGES, &self.images.join(" "))),
+            (LABELS, beneath.join(LABELS, &self.labels.join(" "))),
             ("slices", slices.join(" ")),
             ("steps", outcome.steps.to_string()),
             ("rate", self.rate.to_string()),
@@ -89,6 +102,9 @@ impl Record<'_> {
             ("dice_after", dice(outcome.after.choice)),
             ("dice_ellipse", dice(outcome.before.ellipse)),
         ]);
+        if outcome.stopped {
+            all.insert("stopped", "before its last step".into());
+        }
         if let Some(Context { modality, organ: [part, subregion, organ], task }) = self.context {
             all.insert("context", format!("{modality} {part} {subregion} {organ} {task}"));
         }

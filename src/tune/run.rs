@@ -19,11 +19,12 @@ pub struct Example {
 /// How it is found out whether tuning helps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Validate {
-    /// One slice in five is held out, whole volumes where there are several; below five slices each is held out once.
+    /// One slice in five is held out, whole volumes where there are several; below five slices each of these is held
+    /// out once.
     Auto,
     /// Not at all: the last step is kept.
     Never,
-    /// As `Auto`, this share instead of a fifth.
+    /// This share, of slices or of volumes, however few there are.
     Share(f64),
 }
 
@@ -36,7 +37,7 @@ pub enum Validation {
     Slices(usize),
     /// All slices of so many volumes.
     Volumes(usize),
-    /// Each slice once; then all were trained on.
+    /// Each slice once, or where there are several volumes all slices of each of them; then all were trained on.
     LeaveOneOut,
 }
 
@@ -105,6 +106,7 @@ struct Run<'a> {
 }
 
 /// One look at the held-out slices.
+#[derive(Clone, Copy)]
 struct Moment {
     steps: usize,
     score: Score,
@@ -140,7 +142,7 @@ pub fn tune(
     match options.validate {
         Validate::Never => run.without_validation(),
         _ if examples.len() == 1 => run.without_validation(),
-        _ if examples.len() < FEW => run.leave_one_out(),
+        Validate::Auto if examples.len() < FEW => run.leave_one_out(),
         _ => run.hold_out(share),
     }
 }
@@ -149,7 +151,7 @@ impl Run<'_> {
     fn without_validation(mut self) -> Result<Outcome> {
         let all: Vec<usize> = (0..self.examples.len()).collect();
         let before = self.score(&all)?;
-        let steps = self.train(&all, self.options.steps, &mut |_, _| Ok(()))?;
+        let steps = self.train(&all, self.options.steps, self.every(), &mut |_, _| Ok(()))?;
         let after = self.score(&all)?;
         self.outcome(Validation::None, before, after, steps)
     }
@@ -159,7 +161,7 @@ impl Run<'_> {
         let before = self.score(&held)?;
         let (mut best, mut kept) = (Moment { steps: 0, score: before }, None);
         let mut after = before;
-        self.train(&training, self.options.steps, &mut |run, steps| {
+        self.train(&training, self.options.steps, self.every(), &mut |run, steps| {
             let score = run.score(&held)?;
             after = score;
             if score.choice > best.score.choice {
@@ -180,25 +182,26 @@ impl Run<'_> {
 
     fn leave_one_out(mut self) -> Result<Outcome> {
         let all: Vec<usize> = (0..self.examples.len()).collect();
-        self.total = self.options.steps * (all.len() + 1);
+        let groups = self.groups();
+        self.total = self.options.steps * (groups.len() + 1);
         let before = self.score(&all)?;
         let mut moments: Vec<(usize, Vec<Score>)> = Vec::new();
-        for &held in &all {
-            let others: Vec<usize> = all.iter().copied().filter(|&other| other != held).collect();
+        for held in &groups {
+            let others: Vec<usize> = all.iter().copied().filter(|other| !held.contains(other)).collect();
             self.restart()?;
-            self.train(&others, self.options.steps, &mut |run, steps| {
-                let score = run.score(&[held])?;
+            self.train(&others, self.options.steps, self.every(), &mut |run, steps| {
+                let each = run.score_each(held)?;
                 match moments.iter_mut().find(|(at, _)| *at == steps) {
-                    Some((_, scores)) => scores.push(score),
-                    None => moments.push((steps, vec![score])),
+                    Some((_, scores)) => scores.extend(each),
+                    None => moments.push((steps, each)),
                 }
                 Ok(())
             })?;
         }
         self.restart()?;
         let moment = |(steps, scores): &(usize, Vec<Score>)| Moment { steps: *steps, score: mean(scores) };
-        let whole = moments.iter().filter(|(_, scores)| scores.len() == all.len()).map(moment);
-        let best = whole.fold(None, |best: Option<Moment>, next| match best {
+        let whole: Vec<Moment> = moments.iter().filter(|(_, scores)| scores.len() == all.len()).map(moment).collect();
+        let best = whole.iter().fold(None, |best: Option<&Moment>, next| match best {
             Some(best) if best.score.choice >= next.score.choice => Some(best),
             _ => Some(next),
         });
@@ -209,8 +212,38 @@ impl Run<'_> {
             return self.outcome(Validation::LeaveOneOut, before, best.score, 0);
         }
         self.total = self.done + best.steps;
-        let steps = self.train(&all, best.steps, &mut |_, _| Ok(()))?;
-        self.outcome(Validation::LeaveOneOut, before, best.score, steps)
+        // Only of these moments it is known what they are worth: stopped on the way, the best that was passed is kept.
+        let (mut passed, mut kept) = (Moment { steps: 0, score: before }, None);
+        self.train(&all, best.steps, self.every(), &mut |run, steps| {
+            let here = whole.iter().find(|moment| moment.steps == steps);
+            if let Some(here) = here.filter(|here| here.score.choice > passed.score.choice) {
+                passed = *here;
+                kept = Some(copied(&run.trainer.values, KEPT)?);
+            }
+            Ok(())
+        })?;
+        match kept {
+            Some(kept) => self.trainer.restart(&kept)?,
+            None => self.restart()?,
+        }
+        self.outcome(Validation::LeaveOneOut, before, passed.score, passed.steps)
+    }
+
+    /// Steps from one moment to the next.
+    fn every(&self) -> usize {
+        self.options.steps.div_ceil(MOMENTS)
+    }
+
+    /// What is held out at once where all are in turn: a slice, or all slices of a volume where there are several.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let mut volumes: Vec<usize> = self.examples.iter().map(|example| example.volume).collect();
+        volumes.sort_unstable();
+        volumes.dedup();
+        if volumes.len() == 1 {
+            return (0..self.examples.len()).map(|index| vec![index]).collect();
+        }
+        let of = |volume| (0..self.examples.len()).filter(|&i| self.examples[i].volume == volume).collect();
+        volumes.into_iter().map(of).collect()
     }
 
     fn restart(&mut self) -> Result<()> {
@@ -245,21 +278,25 @@ impl Run<'_> {
     }
 
     fn score(&mut self, of: &[usize]) -> Result<Score> {
-        let samples: Vec<&Sample> = of.iter().map(|&index| &self.examples[index].sample).collect();
-        Ok(mean(&self.trainer.scores(&samples)?))
+        Ok(mean(&self.score_each(of)?))
     }
 
-    /// Takes steps on the examples of `on`, unless it was ended; `look` is called at each moment. How many steps were
-    /// taken.
+    fn score_each(&mut self, of: &[usize]) -> Result<Vec<Score>> {
+        let samples: Vec<&Sample> = of.iter().map(|&index| &self.examples[index].sample).collect();
+        self.trainer.scores(&samples)
+    }
+
+    /// Takes steps on the examples of `on`, unless it was ended; `look` is called after each `every` of them and after
+    /// the last. How many steps were taken.
     fn train(
         &mut self,
         on: &[usize],
         steps: usize,
+        every: usize,
         look: &mut dyn FnMut(&mut Self, usize) -> Result<()>,
     ) -> Result<usize> {
         let mut random = Random(self.options.seed);
         let mut waiting: Vec<usize> = Vec::new();
-        let every = steps.div_ceil(MOMENTS);
         for step in 1..=steps {
             if self.stopped {
                 return Ok(step - 1);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::beneath::Beneath;
 use super::decoder::{Decoder, Given};
 use super::encoder::{Beginning, Encoder};
 use super::gains::Gains;
@@ -77,6 +78,7 @@ pub struct Trainer {
     memory: usize,
     /// Samples of the batch that gradients are of.
     batch: usize,
+    pub(super) beneath: Beneath,
 }
 
 impl Trainer {
@@ -130,6 +132,7 @@ impl Trainer {
             Train::Adapters => count..all,
             Train::All => 0..all,
         };
+        let beneath = Beneath::of(weights, &table.0[trained.clone()])?;
         let moments = |wanted: bool, of: &Table| wanted.then(|| Moments::new(of.len())).transpose();
         Ok(Trainer {
             moments: [moments(trained.start == 0, &decoder)?, moments(network.is_some(), &of_encoder)?],
@@ -144,6 +147,7 @@ impl Trainer {
             stop: None,
             memory: options.memory.or_else(|| Some(free_memory()? / 2)).unwrap_or(usize::MAX),
             batch: 0,
+            beneath,
             split: decoder.len(),
             trained,
             table,

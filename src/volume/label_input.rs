@@ -58,6 +58,13 @@ fn is_black_and_white(voxels: &Voxels) -> bool {
 }
 
 impl Volume {
+    /// How many values lie between whole numbers, as those of a soft mask do.
+    pub fn between_whole_numbers(&self) -> u64 {
+        let (slope, intercept) = self.scaling();
+        let is_odd = |value: f64| (value - value.round()).abs() > ROUNDING;
+        with_voxels!(self.voxels(), values => values.iter().filter(|v| is_odd(slope * v.to_f64() + intercept)).count() as u64)
+    }
+
     /// The value that stands for `label`: in a PNG whose only values are 0 and 255 that of label 1 is 255, as
     /// [`LabelVolume::from_volume`] takes it.
     pub(crate) fn value_of_label(&self, label: u32) -> u32 {

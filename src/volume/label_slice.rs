@@ -5,7 +5,8 @@ use crate::Result;
 use crate::memory::reserve;
 
 impl Volume {
-    /// Where slice `index` of `frame` has `label`, `[height, width]`: 1 there, 0 elsewhere.
+    /// Where slice `index` of `frame` has `label`, `[height, width]`: 1 there, 0 elsewhere. Of a value between whole
+    /// numbers the nearest one counts.
     ///
     /// # Errors
     /// As [`Volume::stored_slice`]; memory.
@@ -19,7 +20,7 @@ impl Volume {
             let first = start.wrapping_add_signed(row * y as isize);
             inside.extend((0..width).map(|x| {
                 let at = first.wrapping_add_signed(column * x as isize) * self.channels();
-                u8::from(self.voxels().get(at).is_some_and(|value| slope * value + intercept == label))
+                u8::from(self.voxels().get(at).is_some_and(|value| (slope * value + intercept).round() == label))
             }));
         }
         Ok(inside)

@@ -175,6 +175,11 @@ impl Weights {
         self.tuned_file.as_ref().map(|(path, metadata)| (path.as_path(), metadata))
     }
 
+    /// Names and values of the tuned tensors.
+    pub(crate) fn tuned_tensors(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.tuned.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
     /// Whether the values of this tensor are tuned ones.
     pub(crate) fn is_tuned(&self, name: &str) -> bool {
         self.tuned.contains_key(name)

@@ -71,6 +71,9 @@ fn what_a_case_follows_from_decides_whether_it_is_done_again() {
     fs::write(cases.path("0.nii.gz"), same).unwrap();
     assert!(redone(&cases, &[]).is_empty());
     fs::write(cases.path("1.nii.gz"), volume(9, 1)).unwrap();
+    let dry = cases.run("out", &["--resume", "--quiet", "--dry-run"]);
+    let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(said.starts_with("1 of 3 cases, 2 are done; memory"), "{said}");
     assert_eq!(redone(&cases, &[]), [1], "another image");
     fs::write(out.join("2.nii.gz"), b"cut").unwrap();
     assert_eq!(redone(&cases, &[]), [2], "a mask that is not as it was left");

@@ -13,6 +13,8 @@ use medsegx::segment::{
 use medsegx::taxonomy::Context;
 use medsegx::weights::Weights;
 
+use crate::common::command::{medsegx, message, weights};
+
 const SIDE: usize = 40;
 
 fn model(seed: u64) -> Arc<Model> {
@@ -167,4 +169,25 @@ fn two_writers_leave_one_whole_file() {
     keeping.keep(1, Some(EmbeddingFolder::open(folder.path(), "a", &model).unwrap())).unwrap();
     (0..3).for_each(|slice| drop(logits(&mut keeping, slice, 5)));
     assert_eq!(keeping.kept(), counts(3, 0));
+}
+
+#[test]
+fn a_report_says_what_the_folder_did_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let [kept, mask, report] = ["kept", "mask.nii", "report.json"].map(path);
+    let fixed = ["segment", "tests/data/phantom.nii.gz", "--task", "CT_Liver", "--box3d", "22,43,10,111,109,10"];
+    let more = ["--weights", weights().to_str().unwrap(), "--device", "cpu", "-o", &mask, "--report", &report];
+    let run = || {
+        let found = medsegx(&[&fixed[..], &more, &["--embeddings", &kept, "--force", "--quiet"]].concat());
+        assert!(found.status.success(), "{}", message(&found));
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        let codes = report["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].clone());
+        codes.filter(|code| code == "embeddings-unwritten").count()
+    };
+    assert_eq!(run(), 0);
+    let file = files(Path::new(&kept)).remove(0);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert_eq!(run(), 1);
 }

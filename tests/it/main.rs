@@ -99,5 +99,6 @@ mod tune_command;
 mod tune_drawn;
 #[cfg(feature = "cli")]
 mod tune_folder;
+mod tune_kept;
 mod volume;
 mod weights;

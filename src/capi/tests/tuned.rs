@@ -22,6 +22,7 @@ use crate::segment::{Capacity, Picture, Segmenter, Setting};
 use crate::taxonomy::Context;
 use crate::tune::{AdamW, Example, Observer, Options, Record, Train, Trainer, TrainerOptions, Validate, tune};
 use crate::volume::Intensity;
+use crate::weights::tuned::Tuned;
 use crate::weights::{Access, Dtype, Weights, names, write};
 
 const SIDE: usize = 48;
@@ -155,4 +156,34 @@ fn a_tuned_file_has_the_bytes_of_the_command_lines() {
         sizes.push(one.len());
     }
     assert!(sizes[0] < sizes[2] && sizes[1] < sizes[2], "{sizes:?}");
+    // What a tuned encoder makes of slices is not what the weights' makes of them; a tuned decoder changes none of it.
+    for (train, expected) in [(Train::Adapters, medsegx_status::InvalidArgument), (Train::Decoder, medsegx_status::Ok)]
+    {
+        let mut base = Weights::open(&weights, Access::Read).unwrap();
+        base.tune(Tuned::open(&folder.path().join(format!("{}-c", train.name()))).unwrap()).unwrap();
+        assert_eq!(adds_a_slice(&model.tuned(model.model.with_tuned(&base).unwrap()), &weights), expected, "{train:?}");
+    }
+}
+
+/// Whether a slice of a session of `model` is taken for tuning `weights`.
+fn adds_a_slice(model: &medsegx_model, weights: &Path) -> medsegx_status {
+    let weights = CString::new(weights.to_str().unwrap()).unwrap();
+    let (session, context, mut tuning) = (session(model, SIDE), super::first_rows(), null_mut());
+    let (pixels, label) = labelled(0);
+    let slice = medsegx_slice {
+        pixels: pixels.as_ptr().cast(),
+        height: SIDE as u32,
+        width: SIDE as u32,
+        intensity: medsegx_intensity::Raw as i32,
+        ..medsegx_slice::initial()
+    };
+    // SAFETY: all pointers are valid or NULL where that is allowed.
+    unsafe {
+        assert_eq!(medsegx_tune_new(weights.as_ptr(), &mut tuning, null_mut()), medsegx_status::Ok);
+        let (label, size) = (label.as_ptr(), label.len());
+        let added = medsegx_tune_add_slice(tuning, session, &slice, &context, label, size, 0, 0, null(), null_mut());
+        medsegx_session_free(session);
+        medsegx_tune_free(tuning);
+        added
+    }
 }

@@ -118,15 +118,27 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         args.model.threads = Some(u16::try_from(threads.count).unwrap_or(u16::MAX).min(1024));
     }
     let source = WeightsSource::choose(args.model.weights.as_deref(), args.quiet)?;
+    let out = args.out.clone().unwrap_or(".".into());
     if args.dry_run {
-        let memory = args.memory(args.model.open(&source)?.config(), &cases, &chosen)?;
-        return super::console::print(&format!("{} of {} cases; {memory}\n", chosen.len(), cases.len()));
+        return dry_run(&args, &source, &Store::at(&out), &cases, &chosen);
     }
-    let store = Store::create(args.out.as_deref().unwrap_or(Path::new(".")))?;
+    let store = Store::create(&out)?;
     let _worker = sweep::begin(&store.out, &cases)?;
     let common = args.common_of_records(&source, &store, &cases)?;
     let rows = known_rows(&args, &store, &cases, &chosen, common.as_ref())?;
     Session { args, store, cases, chosen, rows, interrupt }.all(source, common)
+}
+
+/// Says what there is to do, and the memory that it takes.
+fn dry_run(args: &Args, source: &WeightsSource, store: &Store, cases: &[Case], chosen: &[usize]) -> anyhow::Result<()> {
+    let common = args.common_of_records(source, store, cases)?;
+    let rows = known_rows(args, store, cases, chosen, common.as_ref())?;
+    let is_open = |index: &&usize| args.only.is_some() || rows[**index].status == Status::Pending;
+    let todo: Vec<usize> = chosen.iter().filter(is_open).copied().collect();
+    let memory = args.memory(args.model.open(source)?.config(), cases, &todo)?;
+    let done = chosen.len() - todo.len();
+    let done = if done > 0 { format!(", {done} are done") } else { String::new() };
+    super::console::print(&format!("{} of {} cases{done}; {memory}\n", todo.len(), cases.len()))
 }
 
 /// Ends the process as one that was stopped, after `clear`.

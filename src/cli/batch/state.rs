@@ -142,12 +142,17 @@ impl Store {
     /// # Errors
     /// They cannot be made.
     pub fn create(out: &Path) -> Result<Store> {
-        let store = Store { out: out.to_path_buf() };
+        let store = Store::at(out);
         for name in ["cases", "locks", "sheets"] {
             let folder = out.join(FOLDER).join(name);
             fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create", e))?;
         }
         Ok(store)
+    }
+
+    /// What may be there: nothing is made.
+    pub fn at(out: &Path) -> Store {
+        Store { out: out.to_path_buf() }
     }
 
     /// The file of a case among `kind`, by its output.

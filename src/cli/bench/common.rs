@@ -40,11 +40,16 @@ pub struct Common {
     #[arg(long, default_value = "f32", value_parser = crate::cli::model_args::precision)]
     pub precision: Precision,
     /// Runs of each measurement; their median counts
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 9, value_parser = at_least_one)]
     pub repeats: usize,
     /// JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// A number that is not 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "needs a number of at least 1".into())
 }
 
 impl Common {

@@ -114,7 +114,6 @@ fn model_row<D: Driver>(
     ceiling: &Ceiling,
     batch: usize,
 ) -> anyhow::Result<ModelRow> {
-    anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
     let mut work = Work::new(network.config(), batch);
     let mut session = Session::new(network.clone(), work.options())?;
     // The first run loads the kernels, the second is recorded.
@@ -184,7 +183,6 @@ struct KernelReport {
 /// `bench kernels`.
 pub(super) fn kernels<D: Driver>(args: &super::kernels::Args, cuda: Cuda<D>) -> anyhow::Result<()> {
     let (common, batch, more_blocks) = (&args.common, args.batch, args.more_blocks);
-    anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
     let cuda = if args.mma_sync { cuda.with_mma_sync() } else { cuda };
     let products = if cuda.has_wgmma() { "wgmma" } else { "mma.sync" };
     let network = common.network(cuda.with_more_blocks(more_blocks))?;

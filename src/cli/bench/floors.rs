@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, default_value = "vit_b", value_parser = preset)]
     config: Preset,
     /// Batch sizes, each slice with one box
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), default_values_t = [1, 8, 32])]
     batch: Vec<u16>,
     /// a100, h100, h200, rtx4090, rtx5090
     #[arg(long, value_delimiter = ',', default_values = ["h100", "h200", "rtx4090"], value_parser = card)]
@@ -91,7 +91,6 @@ struct Report {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (mut reports, table) = (Vec::new(), Table::of(args.code.as_deref())?);
     for &batch in &args.batch {
-        anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
         let (batch, config) = (usize::from(batch), args.config.medsegx());
         let prompts = Prompts { points: 2, mask: false, masks: Masks::Three };
         let graphs = [image_encoder::graph(&config, batch), mask_decoder::graph(&config, batch, batch, prompts)];

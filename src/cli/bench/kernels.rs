@@ -9,7 +9,7 @@ use medsegx::graph::op;
 use medsegx::graph::{Graph, Op};
 use serde::Serialize;
 
-use super::common::{Common, Rates, Work, describe, ensure_ceiling, median};
+use super::common::{Common, Rates, Work, at_least_one, describe, ensure_ceiling, median};
 use crate::cli::progress::Progress;
 
 /// Options.
@@ -18,7 +18,7 @@ pub struct Args {
     #[command(flatten)]
     pub(super) common: Common,
     /// Slices in the batch
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub(super) batch: usize,
     /// On CUDA: blocks a multiprocessor that kernels ask for besides those of their templates
     #[cfg(feature = "cuda")]
@@ -50,7 +50,6 @@ struct Row {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
-    anyhow::ensure!(args.batch > 0, "--batch: got 0; needs at least 1");
     let network = common.network(common.cpu()?)?;
     let portable = common.network(common.portable()?)?;
     let mut work = Work::new(network.config(), args.batch);

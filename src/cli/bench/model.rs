@@ -10,7 +10,7 @@ use medsegx::backend::cpu::Cpu;
 use medsegx::executor::{Network, Session};
 use serde::Serialize;
 
-use super::common::{Common, Rates, Work, describe, ensure_ceiling, median};
+use super::common::{Common, Rates, Work, at_least_one, describe, ensure_ceiling, median};
 use crate::cli::progress::Progress;
 
 /// Options.
@@ -19,7 +19,7 @@ pub struct Args {
     #[command(flatten)]
     pub(super) common: Common,
     /// Batch sizes
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16])]
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, default_values_t = [1, 4, 16])]
     pub(super) batch: Vec<usize>,
 }
 
@@ -70,7 +70,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
     let progress = Progress::new(args.batch.len() * common.repeats.max(1), "runs", false);
     let rows = args.batch.iter().map(|&batch| {
-        anyhow::ensure!(batch > 0, "--batch: got 0; needs at least 1");
         let mut work = Work::new(network.config(), batch);
         let mut session = Session::new(network.clone(), work.options())?;
         work.run(&mut session)?;

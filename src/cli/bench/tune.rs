@@ -11,7 +11,7 @@ use medsegx::tune::{Sample, Train, Trainer, TrainerOptions};
 use medsegx::weights::{Weights, synth};
 use serde::Serialize;
 
-use super::common::{Common, median, status_bytes};
+use super::common::{Common, at_least_one, median, status_bytes};
 use crate::cli::model_args::step_memory;
 use crate::cli::progress::Progress;
 
@@ -21,7 +21,7 @@ pub struct Args {
     #[command(flatten)]
     common: Common,
     /// Slices of a step
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 4])]
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, default_values_t = [1, 4])]
     batch: Vec<usize>,
     /// What is trained
     #[arg(long, value_delimiter = ',', default_value = "decoder,all", value_name = "decoder|adapters|all")]
@@ -67,7 +67,6 @@ const SIDE: usize = 256;
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
     anyhow::ensure!(common.device == Device::Cpu, "--device: tuning runs on the CPU");
-    anyhow::ensure!(args.batch.iter().all(|&batch| batch > 0), "--batch: got 0; needs at least 1");
     let weights = Weights::synthetic(&common.config(), 0);
     let cpu = CpuOptions { threads: common.threads, level: common.level, precision: common.precision };
     let model = Arc::new(Model::load(&weights, &ModelOptions { device: Device::Cpu, cpu })?);

@@ -28,7 +28,7 @@ pub struct Args {
     /// Replace existing output files
     #[arg(long)]
     pub force: bool,
-    /// No progress bar, no summary
+    /// No progress bar, no summary, and warnings in the report alone
     #[arg(short, long)]
     pub quiet: bool,
     /// Say on stderr why no GPU was taken, too
@@ -110,7 +110,8 @@ pub struct Args {
     pub report: Option<PathBuf>,
 }
 
-fn finite(text: &str) -> Result<f64, String> {
+/// A number that `--nan` takes.
+pub fn finite(text: &str) -> Result<f64, String> {
     text.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| "a finite number is needed".into())
 }
 

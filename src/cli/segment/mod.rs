@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use args::{Args, Axis, ContextArgs};
+pub use args::{Args, Axis, ContextArgs, finite};
 pub use job::Job;
 pub use preview::Contact;
 pub use report::Hashes;
@@ -120,10 +120,11 @@ pub fn infer(
         false => after::clean(&cleaning, &mut outcome, job, image.info())?,
     };
     let removed = after::warn_of_removed(&cleaned, &mut job.targets);
+    let unwritten = unwritten(args, segmenter);
     if !args.quiet {
         image.info().warnings()[told..].iter().chain(&removed).for_each(super::console::warn);
         job.warn_of_masks(&outcome);
-        warn_of_folder(args, segmenter);
+        unwritten.iter().for_each(super::console::warn);
     }
     outcome.stages.wait += waited + rest.elapsed();
     let Watcher { mask, logits, .. } = watcher;
@@ -139,6 +140,7 @@ pub fn infer(
         cleaned,
         propagated,
         tuned: tuned.map_or(serde_json::Value::Null, |tuned| tuned.report),
+        unwritten,
         mask,
         logits,
         start,
@@ -161,6 +163,8 @@ pub struct Ran {
     propagated: serde_json::Value,
     /// What was tuned beforehand.
     tuned: serde_json::Value,
+    /// Embeddings that are not kept.
+    unwritten: Option<Warning>,
     mask: Option<MaskStream>,
     logits: Option<LogitsFile>,
     /// When the job began, and how long loading took.
@@ -194,13 +198,14 @@ impl Ran {
     ) -> anyhow::Result<Written> {
         let Ran { image, voxels, intensity, set_aside, outcome, cleaned, propagated, tuned, .. } = self;
         let written = Instant::now();
-        let of_file = match self.mask {
+        let mut of_file = match self.mask {
             Some(mask) => mask.finish(&outcome.labels, args.force).map(|()| Vec::new())?,
             None => job.output.write(args, &image, &outcome.labels)?,
         };
         if !args.quiet {
             of_file.iter().for_each(super::console::warn);
         }
+        of_file.extend(self.unwritten);
         self.logits.map(LogitsFile::finish).transpose()?;
         let volume = voxels.as_ref().and_then(Image::volume);
         if let (Some(path), Some(volume)) = (&args.after.stats, volume) {
@@ -360,11 +365,11 @@ impl Observer for Watcher {
 }
 
 /// The masks are right all the same; only the next run will not be as quick.
-fn warn_of_folder(args: &Args, segmenter: &Segmenter) {
-    if let (Some(folder), counts @ 1..) = (&args.embeddings, segmenter.kept().unwritten) {
-        let message = format!("{}: {counts} embeddings could not be written", folder.display());
-        super::console::warn(&Warning::new(Code::EmbeddingsUnwritten, message));
-    }
+/// What the folder of embeddings did not take.
+fn unwritten(args: &Args, segmenter: &Segmenter) -> Option<Warning> {
+    let (folder, counts) = (args.embeddings.as_ref()?, segmenter.kept().unwritten);
+    let message = format!("{}: {counts} embeddings could not be written", folder.display());
+    (counts > 0).then(|| Warning::new(Code::EmbeddingsUnwritten, message))
 }
 
 fn summary(job: &Job, outcome: &Outcome, output: &Path) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use crate::cli::files::{self, Named};
 use crate::cli::folder_layout::FolderLayout;
 use crate::cli::model_args::{ModelArgs, embeddings_change, step_memory};
 use crate::cli::real_world::RealWorld;
-use crate::cli::segment::{Axis, ContextArgs};
+use crate::cli::segment::{Axis, ContextArgs, finite};
 
 /// Tune the model on a few labelled slices of your own: a small file that goes on top of the weights
 #[derive(clap::Args)]
@@ -26,15 +26,15 @@ pub struct Args {
     /// Tune on the slices of a MedSegDB folder, whose names tell the task: DATASET/TASK/... (internal) or
     /// cross_site|cross_task/TASK/DATASET/... (external; finetune/ where it is there, else inference/). Where it has
     /// several tasks, --task chooses one
-    #[arg(long, conflicts_with_all = ["labels", "label", "intensity", "axis", "orient"])]
+    #[arg(long, conflicts_with_all = ["labels", "label", "intensity", "nan", "volume", "axis", "orient"])]
     pub layout: Option<FolderLayout>,
-    /// Tuned file: the trained tensors alone
+    /// Tuned file: the trained tensors, and those of --tuned that were not trained
     #[arg(short, long, value_name = "FILE.safetensors")]
     pub output: PathBuf,
     /// Replace an existing output file
     #[arg(long)]
     pub force: bool,
-    /// No progress bar, no summary
+    /// No progress bar, no summary, no warnings
     #[arg(short, long)]
     pub quiet: bool,
 
@@ -53,6 +53,13 @@ pub struct Args {
     /// As for `medsegx segment`; tune as you will segment
     #[arg(long, value_name = "RULE", help_heading = "Image")]
     pub intensity: Option<Intensity>,
+    /// Take this value for voxels that are NaN or infinite, which are refused otherwise
+    #[arg(long, value_name = "VALUE", help_heading = "Image", allow_hyphen_values = true, value_parser = finite)]
+    pub nan: Option<f64>,
+    /// Time point of a 4-D image, from 0; volume of a DICOM series, by its key or its number from 1 (`medsegx info`
+    /// lists them)
+    #[arg(long, value_name = "N|KEY", help_heading = "Image")]
+    pub volume: Option<String>,
     #[command(flatten, next_help_heading = "Image")]
     pub values: RealWorld,
     /// Axis that slices lie across
@@ -96,8 +103,8 @@ pub struct Tuning {
     /// Of the order of slices and the jitter
     #[arg(long, default_value_t = 2025)]
     pub seed: u64,
-    /// What is held out to see whether it helps: auto (one slice in five, whole images where there are several, each in
-    /// turn below five slices), none, or another share
+    /// What is held out to see whether it helps: auto (one slice in five, whole images where there are several; below
+    /// five slices each of these in turn), none, or another share, however few they are
     #[arg(long, default_value = "auto", value_name = "auto|none|FRACTION", value_parser = validate)]
     pub validate: Validate,
 }

@@ -1,5 +1,6 @@
 //! What is tuned on: images with labels, or the slices of a MedSegDB folder.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -67,12 +68,13 @@ impl Given {
         context_of(&self.name, &query, steered)
     }
 
-    /// How many volumes there are, and what they are.
-    pub fn volumes(&self) -> (usize, &'static str) {
+    /// How many volumes `examples` are of, and what they are.
+    pub fn volumes(&self, examples: &[Example]) -> (usize, &'static str) {
+        let count = || examples.iter().map(|example| example.volume).collect::<BTreeSet<_>>().len();
         match self.folder.as_ref().map(Folder::patients) {
             None => (self.images, "image"),
             Some(None) => (1, "folder"),
-            Some(Some(patients)) => (patients, "patient"),
+            Some(Some(_)) => (count(), "patient"),
         }
     }
 
@@ -112,12 +114,21 @@ impl Given {
     ) -> anyhow::Result<(Vec<Example>, Seen)> {
         let (mut all, mut seen) = (Vec::new(), Seen::default());
         for (number, (image_path, labels_path)) in args.images.iter().zip(&args.labels).enumerate() {
-            let choice = SeriesChoice { real_world: args.values.real_world.clone(), ..SeriesChoice::default() };
-            let image = Opening::open_chosen(image_path, &OpenOptions::default(), &choice)?.finish()?;
+            let choice = SeriesChoice {
+                volume: args.volume.clone(),
+                real_world: args.values.real_world.clone(),
+                ..SeriesChoice::default()
+            };
+            let options = OpenOptions { nan: args.nan, ..OpenOptions::default() };
+            let mut image = Opening::open_chosen(image_path, &options, &choice)?.finish()?;
             let labels = Volume::open_labels(labels_path, &OpenOptions::LABELS, Some(&image), &[self.label.into()])?;
             seen.add(image_path, labels_path)?;
             let frame = image.frame(args.axis.index(), args.orient)?;
             let map = args.intensity.unwrap_or_else(|| Intensity::default_for(&image)).resolve(&image)?;
+            image.check_levels(&map);
+            if !args.quiet {
+                remarks(&image, &labels);
+            }
             seen.setting.add(&image, &frame, map.rule);
             let labelled = Labelled {
                 image: &image,
@@ -156,6 +167,16 @@ fn of_folder(
         warn(format!("{first}: the label is lost at the model's size here, and on {count} slices in all: left out"));
     }
     Ok((examples, seen))
+}
+
+/// Says what looks wrong with an image and its labels.
+fn remarks(image: &Volume, labels: &Volume) {
+    image.warnings().iter().for_each(console::warn);
+    let odd = labels.between_whole_numbers();
+    if odd > 0 {
+        let (path, odd) = (labels.path().display(), plural(odd as usize, "voxel"));
+        console::say(&format!("{path}: {odd} between whole numbers: the nearest one counts"));
+    }
 }
 
 fn warn(message: String) {

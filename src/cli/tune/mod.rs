@@ -57,7 +57,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if outcome.steps == 0 {
         let why = if outcome.stopped { "stopped before anything was better" } else { "validation did not improve" };
-        bail!("{why}: the weights are kept as they are, and {} is not written", args.output.display());
+        let message = format!("{why}: the weights are kept as they are, and {} is not written", args.output.display());
+        if outcome.stopped {
+            super::console::say(&format!("medsegx: {message}"));
+            return Err(medsegx::Error::Cancelled.into());
+        }
+        bail!("{message}");
     }
     let record = Record {
         base: &hash,
@@ -108,7 +113,7 @@ impl Observer for Watcher {
 
 fn summary(given: &Given, masks: Masks, examples: &[Example], outcome: &Outcome) -> anyhow::Result<String> {
     let mut text = String::new();
-    let (count, what) = given.volumes();
+    let (count, what) = given.volumes(examples);
     let (slices, volumes) = (plural(examples.len(), "slice"), plural(count, what));
     writeln!(text, "label {} ({}): {slices} of {volumes}", given.label, shown(&given.name))?;
     given.remark(&mut text)?;
@@ -119,7 +124,10 @@ fn summary(given: &Given, masks: Masks, examples: &[Example], outcome: &Outcome)
             format!("on {} held out, of the same {same}", plural(held, "slice"))
         }
         Validation::Volumes(held) => format!("on the slices of {} held out", plural(held, what)),
-        Validation::LeaveOneOut => "leave-one-out: each slice by a decoder tuned on the others".into(),
+        Validation::LeaveOneOut => {
+            let each = if count > 1 { format!("the slices of each {what}") } else { "each slice".into() };
+            format!("leave-one-out: {each} by a model tuned on the others")
+        }
     };
     writeln!(text, "Dice {of}")?;
     let (before, after) = (outcome.before, outcome.after);
