@@ -8,7 +8,8 @@ use crate::graph::op::{Activation, Bias, Gated, Linear};
 use crate::graph::{Graph, ParamId, Storage, ValueId};
 
 /// With fewer blocks of the large tile than this most of a chip would idle, and the small tile is taken. A constant,
-/// not the device's count of multiprocessors, so that a batch size gives the same bits on every device.
+/// not the device's count of multiprocessors, so that a batch size gives the same bits on every device whose tensor
+/// cores sum alike.
 const LARGE_BLOCKS: usize = 96;
 
 /// Kernels of the large tile that a warpgroup computes where the device has `wgmma`: those of a block's four products.
