@@ -24,31 +24,50 @@ pub struct Place {
     /// Bytes in that file.
     length: u64,
     deflated: bool,
+    /// A record whose bytes are not those of its checksum.
+    damaged: bool,
 }
 
 impl Place {
     /// A file of its own.
     pub fn file(path: &Path, length: u64) -> Self {
-        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, deflated: false }
+        Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, deflated: false, damaged: false }
     }
 
-    /// All files of the zip archive at `path`.
+    /// All files of the zip archive at `path`, each read through for its checksum: what is read of it later is read in
+    /// parts, which none is known of.
     pub fn records(path: &Path) -> Result<Vec<Self>> {
         let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let archive = Arc::new(PathBuf::from(path));
         let records = zip::records(path, &mut file)?.into_iter();
-        let place = |zip::Record { name, start, packed, deflated, .. }| Place {
-            name: archive.join(name),
-            file: Arc::clone(&archive),
-            start,
-            length: packed,
-            deflated,
+        let place = |record: zip::Record| {
+            let damaged = match io::copy(&mut record.reader(path, &mut file)?, &mut io::sink()) {
+                Ok(_) => false,
+                Err(e) if e.raw_os_error().is_none() => true,
+                Err(e) => return Err(Error::io(path, "read", e)),
+            };
+            Ok(Place {
+                name: archive.join(record.name),
+                file: Arc::clone(&archive),
+                start: record.start,
+                length: record.packed,
+                deflated: record.deflated,
+                damaged,
+            })
         };
-        Ok(records.map(place).collect())
+        records.map(place).collect()
     }
 
     /// Opens it at its first byte.
     pub fn open(&self) -> Result<Stream> {
+        if self.damaged {
+            return Err(Error::file(
+                &self.name,
+                "checksum",
+                "that of the archive's directory",
+                "another: the record is damaged",
+            ));
+        }
         let failed = |e| Error::io(&*self.file, "open", e);
         let mut file = File::open(&*self.file).map_err(failed)?;
         if self.start > 0 {

@@ -359,6 +359,17 @@ fn archives_and_single_files_are_inputs_like_folders() {
         let volume = open(&path);
         assert_eq!(volume.voxels(), expected.voxels());
         assert_eq!(volume.affine(), expected.affine());
+        // The last file's last voxel, in a stored record: nothing but the checksum says that it is another.
+        if !deflated {
+            let (mut bytes, last) = (std::fs::read(&path).unwrap(), files[2].bytes());
+            let at = bytes.windows(last.len()).rposition(|window| window == last).unwrap();
+            bytes[at + last.len() - 1] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let volume = open(&path);
+            assert_eq!(volume.dims(), [4, 3, 2]);
+            let said = |w: &medsegx::codes::Warning| w.message.contains("2.dcm") && w.message.contains("checksum");
+            assert!(volume.warnings().iter().any(said), "{:?}", volume.warnings());
+        }
     }
     assert_eq!(open(&folder.path().join("001")).dims(), [4, 3, 1]);
 }
