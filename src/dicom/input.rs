@@ -34,25 +34,38 @@ impl Place {
         Place { name: path.into(), file: Arc::new(path.into()), start: 0, length, deflated: false, damaged: false }
     }
 
-    /// All files of the zip archive at `path`, each read through for its checksum: what is read of it later is read in
-    /// parts, which none is known of.
+    /// All files of the zip archive at `path`.
     pub fn records(path: &Path) -> Result<Vec<Self>> {
+        Place::records_checked(path, &mut |_, _| Ok(true))
+    }
+
+    /// The same, each read through once for its checksum, which is of the whole record: later on its parts alone are
+    /// read.
+    pub fn whole_records(path: &Path) -> Result<Vec<Self>> {
+        let mut is_whole =
+            |record: &zip::Record, file: &mut File| match io::copy(&mut record.reader(path, file)?, &mut io::sink()) {
+                Ok(_) => Ok(true),
+                Err(e) if e.raw_os_error().is_none() => Ok(false),
+                Err(e) => Err(Error::io(path, "read", e)),
+            };
+        Place::records_checked(path, &mut is_whole)
+    }
+
+    fn records_checked(
+        path: &Path,
+        is_whole: &mut dyn FnMut(&zip::Record, &mut File) -> Result<bool>,
+    ) -> Result<Vec<Self>> {
         let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let archive = Arc::new(PathBuf::from(path));
         let records = zip::records(path, &mut file)?.into_iter();
         let place = |record: zip::Record| {
-            let damaged = match io::copy(&mut record.reader(path, &mut file)?, &mut io::sink()) {
-                Ok(_) => false,
-                Err(e) if e.raw_os_error().is_none() => true,
-                Err(e) => return Err(Error::io(path, "read", e)),
-            };
             Ok(Place {
+                damaged: !is_whole(&record, &mut file)?,
                 name: archive.join(record.name),
                 file: Arc::clone(&archive),
                 start: record.start,
                 length: record.packed,
                 deflated: record.deflated,
-                damaged,
             })
         };
         records.map(place).collect()

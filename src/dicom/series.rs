@@ -260,7 +260,7 @@ fn places(path: &Path) -> Result<Vec<Place>> {
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(4).read_to_end(&mut head)).map_err(failed)?;
     if zip::is_archive(&head) {
-        return Place::records(path);
+        return Place::whole_records(path);
     }
     Ok(vec![Place::file(path, metadata.len())])
 }

@@ -42,6 +42,17 @@ fn labelled(which: usize) -> (Vec<u8>, Vec<u8>) {
     (all.clone().map(grey).collect(), all.map(|i| u8::from(inside(i))).collect())
 }
 
+/// The slice that C sees, as long as `pixels` lives.
+fn slice_of(pixels: &[u8]) -> medsegx_slice {
+    medsegx_slice {
+        pixels: pixels.as_ptr().cast(),
+        height: SIDE as u32,
+        width: SIDE as u32,
+        intensity: medsegx_intensity::Raw as i32,
+        ..medsegx_slice::initial()
+    }
+}
+
 /// Tunes through C and writes a file.
 fn through_c(model: &medsegx_model, weights: &Path, train: medsegx_train, out: &Path) {
     let path = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
@@ -53,13 +64,7 @@ fn through_c(model: &medsegx_model, weights: &Path, train: medsegx_train, out: &
         assert_eq!(medsegx_tune_new(weights.as_ptr(), &mut tuning, null_mut()), medsegx_status::Ok);
         for index in 0..SLICES {
             let (pixels, label) = labelled(index);
-            let slice = medsegx_slice {
-                pixels: pixels.as_ptr().cast(),
-                height: SIDE as u32,
-                width: SIDE as u32,
-                intensity: medsegx_intensity::Raw as i32,
-                ..medsegx_slice::initial()
-            };
+            let slice = slice_of(&pixels);
             let (label, size, index) = (label.as_ptr(), label.len(), index as u32);
             let added =
                 medsegx_tune_add_slice(tuning, session, &slice, &context, label, size, 0, index, null(), null_mut());
@@ -170,13 +175,7 @@ fn adds_a_slice(model: &medsegx_model, weights: &Path) -> medsegx_status {
     let weights = CString::new(weights.to_str().unwrap()).unwrap();
     let (session, context, mut tuning) = (session(model, SIDE), super::first_rows(), null_mut());
     let (pixels, label) = labelled(0);
-    let slice = medsegx_slice {
-        pixels: pixels.as_ptr().cast(),
-        height: SIDE as u32,
-        width: SIDE as u32,
-        intensity: medsegx_intensity::Raw as i32,
-        ..medsegx_slice::initial()
-    };
+    let slice = slice_of(&pixels);
     // SAFETY: all pointers are valid or NULL where that is allowed.
     unsafe {
         assert_eq!(medsegx_tune_new(weights.as_ptr(), &mut tuning, null_mut()), medsegx_status::Ok);

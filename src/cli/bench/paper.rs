@@ -2,10 +2,10 @@
 //! `tools/sass/` reads from machine code), the launches of a run, and a card. No GPU is asked.
 //!
 //! A scheduler of a multiprocessor has R of a launch's warps at once, as many as registers, threads, shared memory and
-//! the launch's blocks allow. A turn of a main loop with `mma.sync` then takes the longest of
+//! the launch's blocks allow. A turn of a main loop with `mma.sync` or `wgmma` then takes the longest of
 //!
 //! - the tensor cores' time for one warp's `mma.sync`, one after the other: by its stall fields, and no less than the
-//!   spacing that the architecture's code shows elsewhere;
+//!   spacing that the architecture's code shows elsewhere; for its part of a `wgmma` the rate of the data sheet;
 //! - an instruction a cycle;
 //! - a warp's own schedule over R, behind which the R - 1 others hide;
 //! - shared memory's time for what the warps of all schedulers read there and copy to it: 128 bytes a cycle;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_of_three_bounds_a_loop() {
+    fn the_longest_of_all_bounds_a_loop() {
         let code = Code { threads: 128.0, blocks: 2.0, in_loop: 70.0, tensor: 16.0, stall: 250.0, ..Code::default() };
         let code = Code { instructions: 170.0, stall_tensor: 90.0, stall_whole: 550.0, ..code };
         // One turn of each of four warps.
